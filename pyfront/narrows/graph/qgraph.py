@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QGraph: a network in integers only, the value between quantization and planning.
+
+Every tensor is NHWC with batch 1 and int8 elements. Every operator carries the very
+integers that the runtime uses (multiplier, shift, table), so nothing after this point
+knows about scales. Operators stand in an order in which they can be executed.
+
+Rounding is TensorFlow Lite Micro's: ``requantize(x, multiplier, shift)`` is gemmlowp's
+rounding doubling high multiply of ``x << max(shift, 0)`` followed by a rounding division
+by ``2 ** max(-shift, 0)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Int8Array: TypeAlias = npt.NDArray[np.int8]
+Int32Array: TypeAlias = npt.NDArray[np.int32]
+ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32"]
+
+
+@dataclass(frozen=True, eq=False)
+class QTensor:
+    """A tensor of ``height x width x channels`` int8.
+
+    scale: real value of one step; used by reports and at the edges, never by arithmetic.
+    data: the values [height, width, channels] of a constant, else None.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    scale: float
+    zero_point: int
+    data: Int8Array | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        return self.width * self.channels
+
+    @property
+    def bytes(self) -> int:
+        return self.height * self.row_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """An input or output of the network as the outside sees it.
+
+    The host converts between ``dtype`` and the int8 tensor: float32 by ``scale`` and
+    ``zero_point`` of the tensor (TFLite's QUANTIZE and DEQUANTIZE formulas), uint8 by
+    ``table`` (256 entries: external byte to int8 for inputs, int8 as an unsigned byte to
+    external byte for outputs).
+
+    shape: the model's own shape, with the batch dimension.
+    scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    """
+
+    name: str
+    tensor: int
+    dtype: ExternalDtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    table: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows of an input the rows of an output need.
+
+    Output row y needs input rows ``[y * stride - pad, y * stride - pad + extent)``,
+    clipped to ``[0, height)``.
+    """
+
+    stride: int
+    pad: int
+    extent: int
+
+
+@dataclass(frozen=True, eq=False)
+class QConv:
+    """CONV_2D and FULLY_CONNECTED.
+
+    weights: int8 [out_channels, kernel_h, kernel_w, in_channels].
+    bias: int32 [out_channels], the model's own (input zero point not folded in).
+    multiplier, shift: int32 [out_channels].
+    pad: (top, left); padding is the input's zero point.
+    """
+
+    inputs: tuple[int]
+    output: int
+    weights: Int8Array
+    bias: Int32Array
+    multiplier: Int32Array
+    shift: Int32Array
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    act_min: int
+    act_max: int
+    kind: ClassVar[str] = "conv"
+
+
+@dataclass(frozen=True, eq=False)
+class QDepthwise:
+    """DEPTHWISE_CONV_2D. weights: int8 [kernel_h, kernel_w, out_channels];
+    output channel c reads input channel ``c // depth_multiplier``. Rest as QConv."""
+
+    inputs: tuple[int]
+    output: int
+    weights: Int8Array
+    bias: Int32Array
+    multiplier: Int32Array
+    shift: Int32Array
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    act_min: int
+    act_max: int
+    depth_multiplier: int = 1
+    kind: ClassVar[str] = "depthwise"
+
+
+class Elementwise(IntEnum):
+    ADD = 0
+    SUB = 1
+    MUL = 2
+
+
+@dataclass(frozen=True, eq=False)
+class QElementwise:
+    """ADD, SUB, MUL; an operand may be 1 in any of height, width, channels (broadcast).
+
+    ADD, SUB: requantize(requantize((a - za) << left_shift, *a) +- requantize((b - zb) <<
+    left_shift, *b), *out) + zo. MUL: requantize((a - za) * (b - zb), *out) + zo.
+    Each of a, b, out is (multiplier, shift); MUL has (0, 0) for a and b.
+    """
+
+    inputs: tuple[int, int]
+    output: int
+    function: Elementwise
+    left_shift: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    out: tuple[int, int]
+    act_min: int
+    act_max: int
+    kind: ClassVar[str] = "elementwise"
+
+
+@dataclass(frozen=True, eq=False)
+class QPool:
+    """AVERAGE_POOL_2D, MAX_POOL_2D; padding counts for nothing (average over what is inside)."""
+
+    inputs: tuple[int]
+    output: int
+    function: Literal["average", "max"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    act_min: int
+    act_max: int
+    kind: ClassVar[str] = "pool"
+
+
+@dataclass(frozen=True, eq=False)
+class QMean:
+    """MEAN over height, width or both.
+
+    clamp(requantize(sum + bias, multiplier, shift) + zo, -128, 127), where bias is
+    -zero_point * count and the division by count is part of the multiplier.
+    """
+
+    inputs: tuple[int]
+    output: int
+    over_height: bool
+    over_width: bool
+    bias: int
+    multiplier: int
+    shift: int
+    kind: ClassVar[str] = "mean"
+
+
+@dataclass(frozen=True, eq=False)
+class QSoftmax:
+    """SOFTMAX over channels, per pixel. table: int32 [256], table[d] is exp(-d * beta * scale)
+    in Q0.31 for d = max - x (0 where TFLite skips the element)."""
+
+    inputs: tuple[int]
+    output: int
+    table: Int32Array
+    kind: ClassVar[str] = "softmax"
+
+
+@dataclass(frozen=True, eq=False)
+class QLookup:
+    """Any function of one int8 element. table: 256 bytes, indexed by the element as an
+    unsigned byte (so index 0 is the value 0, index 128 the value -128)."""
+
+    inputs: tuple[int]
+    output: int
+    table: bytes
+    name: str
+    kind: ClassVar[str] = "lookup"
+
+
+class Axis(IntEnum):
+    HEIGHT = 0
+    WIDTH = 1
+    CHANNELS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class QConcat:
+    """CONCATENATION of two to four tensors (longer ones are chained)."""
+
+    inputs: tuple[int, ...]
+    output: int
+    axis: Axis
+    kind: ClassVar[str] = "concat"
+
+
+@dataclass(frozen=True, eq=False)
+class QResize:
+    """RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR (whose fractions are all 0).
+
+    rows: int32 [out_height, 2], (low, fraction): output row y mixes input rows low and
+    low + (fraction != 0) with weights 1024 - fraction and fraction. cols: the same for
+    columns, [out_width, 2].
+    """
+
+    inputs: tuple[int]
+    output: int
+    rows: Int32Array
+    cols: Int32Array
+    kind: ClassVar[str] = "resize"
+
+
+@dataclass(frozen=True, eq=False)
+class QSlice:
+    """STRIDED_SLICE with positive strides, SLICE, one part of a SPLIT.
+
+    begin, stride: (height, width, channels)."""
+
+    inputs: tuple[int]
+    output: int
+    begin: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    kind: ClassVar[str] = "slice"
+
+
+@dataclass(frozen=True, eq=False)
+class QPad:
+    """PAD, PADV2. before: (height, width, channels); what is behind follows from the
+    output's shape. value: the int8 constant."""
+
+    inputs: tuple[int]
+    output: int
+    before: tuple[int, int, int]
+    value: int
+    kind: ClassVar[str] = "pad"
+
+
+@dataclass(frozen=True, eq=False)
+class QReshape:
+    """The same bytes under another height, width and channels."""
+
+    inputs: tuple[int]
+    output: int
+    kind: ClassVar[str] = "reshape"
+
+
+QOp: TypeAlias = (
+    QConv
+    | QDepthwise
+    | QElementwise
+    | QPool
+    | QMean
+    | QSoftmax
+    | QLookup
+    | QConcat
+    | QResize
+    | QSlice
+    | QPad
+    | QReshape
+)
+
+
+@dataclass(frozen=True, eq=False)
+class QGraph:
+    """tensors: inputs, constants and every operator's output; ops: in execution order."""
+
+    name: str
+    tensors: tuple[QTensor, ...]
+    ops: tuple[QOp, ...]
+    inputs: tuple[Edge, ...]
+    outputs: tuple[Edge, ...]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan: where every row of every tensor stands in the arena, and how operators are fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ring:
+    """``capacity`` rows of a tensor at ``offset`` (bytes, 16-byte aligned) of the arena;
+    row r stands at ``offset + (r % capacity) * row_bytes``."""
+
+    tensor: int
+    capacity: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bytes of the arena that belong to a stage."""
+
+    offset: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One or several operators of the QGraph that fire together.
+
+    ops: indices into ``QGraph.ops``. One index is that operator; several are a bottleneck:
+        an optional 1x1 convolution (expansion), a depthwise convolution, an optional 1x1
+        convolution (projection) and an optional ADD of the stage's input, in this order.
+    rolling: (bottleneck) keeps ``kernel_h - stride_h`` expanded rows and computes nothing
+        twice; otherwise the expansion is computed anew for every tile, by channel slices.
+    slice: (tiled bottleneck) channels expanded, filtered and projected at a time.
+    row_tile: output rows per firing; 1 for everything but a tiled bottleneck.
+    col_tile: (bottleneck) output columns computed at a time.
+    state: bytes that live from the stage's first firing to its last.
+    scratch: bytes used during one firing.
+    """
+
+    ops: tuple[int, ...]
+    rolling: bool = False
+    slice: int = 0
+    row_tile: int = 1
+    col_tile: int = 0
+    state: Region = Region()
+    scratch: Region = Region()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """arena_bytes: rings, state and scratch, exact.
+    macs: multiply-accumulates of one inference, repeats included; macs_once: without.
+    max_step_macs: the most that one firing computes.
+    streamed_outputs: indices of outputs handed out by rows instead of held whole.
+    """
+
+    stages: tuple[Stage, ...]
+    rings: tuple[Ring, ...]
+    arena_bytes: int
+    macs: int
+    macs_once: int
+    max_step_macs: int
+    streamed_outputs: tuple[int, ...] = ()
+    input_passes: int = 1
+    isa: int = 0
+
+    @property
+    def mac_factor(self) -> float:
+        """Arithmetic relative to computing every element once."""
+        return self.macs / self.macs_once if self.macs_once else 1.0

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * narrows: an int8 inference runtime that streams rows through a network.
+ *
+ * A model is one *blob* (SPEC.md), used in place from flash. The caller gives
+ * the blob and a block of memory; nothing else is needed: no heap, no libc
+ * beyond memcpy, memmove and memset, no floating point.
+ *
+ *     struct nrw_model model;
+ *     struct nrw_run run;
+ *     nrw_open(&model, blob, blob_size);         structure checked, once
+ *     nrw_verify(&model);                        CRC over all bytes, at boot
+ *     nrw_start(&run, &model, memory, nrw_memory_bytes(&model));
+ *     for (;;) {
+ *         int s = nrw_step(&run);                one bounded firing
+ *         if (s == NRW_NEED_ROW) s = nrw_push_row(&run, row);
+ *         if (s == NRW_DONE || s < 0) break;
+ *     }
+ *     const int8_t *scores = nrw_output(&run, 0);
+ *
+ * Tensors are NHWC with batch 1, elements int8. A *row* is width * channels
+ * bytes. Every tensor lives in a ring of `capacity` rows; row r of it stands at
+ * offset + (r % capacity) * row_bytes of the arena.
+ */
+#ifndef NARROWS_H
+#define NARROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Python reads the declarations between the two cffi marks; keep macros with
+ * arguments, attributes and #if out of them. */
+/* cffi: begin */
+
+/* 0 is success, positive values are progress, negative values are failures.
+ * The serial protocol and the Python package use the same numbers. */
+enum nrw_status {
+    NRW_OK = 0,               /* done; for nrw_step: one stage has fired */
+    NRW_NEED_ROW = 1,         /* nrw_push_row is due, see nrw_wanted_input */
+    NRW_HAVE_ROW = 2,         /* nrw_take_row is due (streamed outputs only) */
+    NRW_DONE = 3,             /* every stage has finished */
+    NRW_ERR_ARGUMENT = -1,    /* a null pointer, an index out of range */
+    NRW_ERR_TRUNCATED = -2,   /* the blob is shorter than its header says */
+    NRW_ERR_MAGIC = -3,       /* not a narrows blob */
+    NRW_ERR_VERSION = -4,     /* written for another version of the format */
+    NRW_ERR_CRC = -5,         /* header or body checksum does not match */
+    NRW_ERR_ISA = -6,         /* packed for kernels that this build lacks */
+    NRW_ERR_STRUCTURE = -7,   /* a field is out of range: nrw_model.error_at */
+    NRW_ERR_MEMORY = -8,      /* memory too small or not 16-byte aligned */
+    NRW_ERR_STATE = -9,       /* call out of order (a row nobody asked for) */
+    NRW_ERR_STALLED = -10     /* no stage can fire: the capacities deadlock */
+};
+
+/* Stage kinds; the numbers are part of the blob format. */
+enum nrw_op {
+    NRW_OP_INPUT = 0,
+    NRW_OP_OUTPUT = 1,
+    NRW_OP_CONV = 2,
+    NRW_OP_DEPTHWISE = 3,
+    NRW_OP_BOTTLENECK = 4,
+    NRW_OP_ELEMENTWISE = 5,
+    NRW_OP_AVG_POOL = 6,
+    NRW_OP_MAX_POOL = 7,
+    NRW_OP_MEAN = 8,
+    NRW_OP_SOFTMAX = 9,
+    NRW_OP_LOOKUP = 10,
+    NRW_OP_CONCAT = 11,
+    NRW_OP_RESIZE = 12,
+    NRW_OP_SLICE = 13,
+    NRW_OP_PAD = 14,
+    NRW_OP_RESHAPE = 15,
+    NRW_OP_COUNT = 16
+};
+
+/* An opened model. Fields are for reading; the blob must outlive it. */
+struct nrw_model {
+    const uint8_t *blob;      /* 16-byte aligned */
+    uint32_t blob_bytes;
+    uint32_t arena_bytes;     /* rings, stage state and scratch, exact */
+    uint32_t error_at;        /* after a failed open: byte offset in the blob */
+    uint16_t tensor_count;
+    uint16_t stage_count;
+    uint16_t reader_count;
+    uint16_t input_count;
+    uint16_t output_count;
+    uint16_t reserved;
+};
+
+/* A running inference. Fields are private. */
+struct nrw_run {
+    const struct nrw_model *model;
+    uint8_t *arena;
+    void *progress;           /* per stage and tensor counters, behind the arena */
+    uint16_t last_stage;
+    uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
+};
+
+/* Shape and quantization of a tensor. */
+struct nrw_tensor_info {
+    uint16_t height;          /* rows */
+    uint16_t width;           /* pixels */
+    uint16_t channels;
+    uint16_t capacity;        /* rows held in the arena */
+    uint32_t row_bytes;       /* width * channels */
+    int32_t zero_point;
+};
+
+/* --- Life of a model --------------------------------------------------------------- */
+
+/* Check the whole structure of a blob that may come from anywhere. O(stages + channels).
+ * blob: 16-byte aligned. Returns NRW_OK or an error; model->error_at names the byte. */
+int nrw_open(struct nrw_model *model, const void *blob, size_t size);
+
+/* CRC-32 over every byte of the body. O(blob). Call at upload and at boot. */
+int nrw_verify(const struct nrw_model *model);
+
+/* Bytes of memory that nrw_start wants: arena_bytes plus nrw_progress_bytes. */
+size_t nrw_memory_bytes(const struct nrw_model *model);
+
+/* Bytes of per-stage and per-tensor counters, behind the arena in the same block. */
+size_t nrw_progress_bytes(const struct nrw_model *model);
+
+/* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more; the
+ * arena is its start. May be called again at any time to begin anew. */
+int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size);
+
+/* Fire one stage: the one nearest the input that can. Returns NRW_OK, NRW_NEED_ROW,
+ * NRW_HAVE_ROW, NRW_DONE or an error. After NEED_ROW and HAVE_ROW the same answer
+ * comes again until the row has been pushed or taken. */
+int nrw_step(struct nrw_run *run);
+
+/* --- Rows in and out ----------------------------------------------------------------- */
+
+/* Which input (0-based) the row that is due belongs to; -1 if none is due. */
+int nrw_wanted_input(const struct nrw_run *run);
+
+/* Where in the arena the row that is due will stand; NULL if none is due. A caller that
+ * fills it and passes it to nrw_push_row needs no row buffer of its own. */
+int8_t *nrw_row_slot(const struct nrw_run *run);
+
+/* Give the row that NRW_NEED_ROW asked for: width * channels int8. */
+int nrw_push_row(struct nrw_run *run, const int8_t *row);
+
+/* Take the row that NRW_HAVE_ROW offers: *row points into the arena and is valid until
+ * the next call; *output and *index (either may be NULL) say which row it is. */
+int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index);
+
+/* After NRW_DONE: output tensor i, height * width * channels int8; NULL if it was
+ * streamed by rows or is not there. */
+const int8_t *nrw_output(const struct nrw_run *run, int i);
+
+int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
+int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
+
+/* --- Looking inside: profiling, dumps, tests ----------------------------------------- */
+
+/* The stage that fired last; -1 before the first. */
+int nrw_last_stage(const struct nrw_run *run);
+
+/* Operator of a stage (enum nrw_op) and its output tensor (-1: none). */
+int nrw_stage_op(const struct nrw_model *model, int stage);
+int nrw_stage_output(const struct nrw_model *model, int stage);
+int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info);
+
+/* Rows of a tensor produced so far, and the address of row r while it is alive. */
+int nrw_tensor_rows(const struct nrw_run *run, int tensor);
+const int8_t *nrw_tensor_row(const struct nrw_run *run, int tensor, int row);
+
+/* --- What the planner asks ------------------------------------------------------------- */
+
+/* Bit i set: this build runs blobs of instruction-set class i. */
+uint32_t nrw_isa_classes(void);
+
+/* Bytes of scratch that one firing needs, per instruction-set class. All sizes are
+ * rounded up to 16. They are functions of shapes alone and the same on every target. */
+uint32_t nrw_conv_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t kernel_w,
+                                uint32_t in_channels, uint32_t out_channels);
+uint32_t nrw_depthwise_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t kernel_w,
+                                     uint32_t channels);
+
+/* A fused inverted residual: expansion, depthwise, projection, residual add. */
+struct nrw_bottleneck_shape {
+    uint16_t in_width, in_channels;
+    uint16_t mid_channels;                 /* channels of the depthwise */
+    uint16_t out_width, out_channels;
+    uint16_t kernel_h, kernel_w, stride_h, stride_w;
+    uint16_t slice, row_tile, col_tile;
+    uint8_t has_expand, has_project, has_add, rolling;
+};
+uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
+/* Bytes that live from the first to the last firing (rows kept by a rolling stage). */
+uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
+/* The same for an accumulating mean or average pool: sums of one output row. */
+uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
+
+/* cffi: end */
+
+/* --- The loop, for those who want it ------------------------------------------------------ */
+
+/* Return 0 to go on, anything else to stop with that value. `row` of a source may be
+ * written up to row_bytes; it stands in the arena. */
+typedef int (*nrw_row_source)(void *user, int input, int index, int8_t *row, uint32_t row_bytes);
+typedef int (*nrw_row_sink)(void *user, int output, int index, const int8_t *row,
+                            uint32_t row_bytes);
+
+/* Step until done. sink may be NULL when no output is streamed. */
+int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
