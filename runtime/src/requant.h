@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one definition of rounding (SPEC.md, Arithmetic). Everything is modulo 2^32 where it
+ * could overflow, so no value of x or multiplier is undefined; shifts are -31 to 30, which
+ * nrw_open has checked.
+ */
+#ifndef NARROWS_REQUANT_H
+#define NARROWS_REQUANT_H
+
+#include <stdint.h>
+
+/* C99 leaves to the compiler how negative numbers shift right and how large unsigned
+ * numbers become signed; this runtime needs the usual answers. */
+typedef char nrw_needs_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
+typedef char nrw_needs_modulo_conversion[(int32_t)0xFFFFFFFFu == -1 ? 1 : -1];
+
+/* One line of a channel table, as it stands in the blob. */
+struct nrw_channel {
+    int32_t bias;       /* the input's zero point folded in */
+    int32_t multiplier; /* 0 to 2^31 - 1 */
+    int32_t shift;      /* -31 to 30; negative is to the right */
+};
+
+/* round(a * b / 2^31). The reference adds 2^30 or 1 - 2^30 by sign and truncates, which is
+ * the same as rounding halves upwards. */
+static inline int32_t nrw_high_mul(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
+}
+
+/* round(x / 2^exponent), halves away from zero; exponent 0 to 31. */
+static inline int32_t nrw_rounding_shift(int32_t x, int32_t exponent)
+{
+    const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1u);
+    const int32_t threshold = (mask >> 1) + (x < 0);
+
+    return (x >> exponent) + ((x & mask) > threshold);
+}
+
+static inline int32_t nrw_requantize(int32_t x, int32_t multiplier, int32_t shift)
+{
+    const int32_t left = shift > 0 ? shift : 0;
+
+    return nrw_rounding_shift(nrw_high_mul((int32_t)((uint32_t)x << left), multiplier),
+                              left - shift);
+}
+
+static inline int32_t nrw_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* a + b modulo 2^32. */
+static inline int32_t nrw_wrapping_add(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+#endif
