@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+#include "host.h"
+
+#include <string.h>
+#include <time.h>
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The row that is due: INPUT stage i is stage i, so its tensor says how far it has come. */
+static int push_next(struct nrw_run *run, const int8_t *const *inputs)
+{
+    const int input = nrw_wanted_input(run);
+    const int tensor = nrw_stage_output(run->model, input);
+    struct nrw_tensor_info info;
+    const int status = nrw_tensor_info(run->model, tensor, &info);
+    if (status < 0) {
+        return status;
+    }
+    return nrw_push_row(run,
+                        inputs[input] + (size_t)nrw_tensor_rows(run, tensor) * info.row_bytes);
+}
+
+static int take_next(struct nrw_run *run, int8_t *const *outputs)
+{
+    const int8_t *row;
+    int output;
+    int index;
+    struct nrw_tensor_info info;
+    int status = nrw_take_row(run, &row, &output, &index);
+    if (status < 0) {
+        return status;
+    }
+    status = nrw_output_info(run->model, output, &info);
+    if (status < 0) {
+        return status;
+    }
+    memcpy(outputs[output] + (size_t)index * info.row_bytes, row, info.row_bytes);
+    return NRW_OK;
+}
+
+int host_infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const *outputs,
+               uint64_t *stage_ns)
+{
+    uint64_t before = stage_ns != NULL ? now_ns() : 0;
+    int status;
+    do {
+        status = nrw_step(run);
+        if (status == NRW_NEED_ROW) {
+            status = push_next(run, inputs);
+        } else if (status == NRW_HAVE_ROW) {
+            status = take_next(run, outputs);
+        }
+        if (stage_ns != NULL && status == NRW_OK) {
+            const uint64_t after = now_ns();
+            const int stage = nrw_last_stage(run);
+            if (stage >= 0) {
+                stage_ns[stage] += after - before;
+            }
+            before = after;
+        }
+    } while (status == NRW_OK);
+    if (status != NRW_DONE) {
+        return status;
+    }
+    for (int i = 0; i < run->model->output_count; i++) {
+        struct nrw_tensor_info info;
+        const int8_t *whole = nrw_output(run, i);
+        if (whole != NULL && nrw_output_info(run->model, i, &info) == NRW_OK) {
+            memcpy(outputs[i], whole, (size_t)info.height * info.row_bytes);
+        }
+    }
+    return NRW_DONE;
+}
+
+size_t host_sizeof_model(void)
+{
+    return sizeof(struct nrw_model);
+}
+
+size_t host_sizeof_run(void)
+{
+    return sizeof(struct nrw_run);
+}
+
+size_t host_sizeof_tensor_info(void)
+{
+    return sizeof(struct nrw_tensor_info);
+}
+
+size_t host_sizeof_bottleneck_shape(void)
+{
+    return sizeof(struct nrw_bottleneck_shape);
+}
