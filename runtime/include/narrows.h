@@ -76,6 +76,9 @@ enum nrw_op {
     NRW_OP_COUNT = 16
 };
 
+/* Rows that a window may span (kernel_h of whatever does not accumulate). */
+#define NRW_MAX_KERNEL_H 64
+
 /* An opened model. Fields are for reading; the blob must outlive it. */
 struct nrw_model {
     const uint8_t *blob;      /* 16-byte aligned */
@@ -111,7 +114,8 @@ struct nrw_tensor_info {
 
 /* --- Life of a model --------------------------------------------------------------- */
 
-/* Check the whole structure of a blob that may come from anywhere. O(stages + channels).
+/* Check the whole structure of a blob that may come from anywhere. Time: O(stages + the
+ * rows, columns and channels that they have); no byte of the weights is read.
  * blob: 16-byte aligned. Returns NRW_OK or an error; model->error_at names the byte. */
 int nrw_open(struct nrw_model *model, const void *blob, size_t size);
 
@@ -184,7 +188,7 @@ uint32_t nrw_depthwise_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t k
 
 /* A fused inverted residual: expansion, depthwise, projection, residual add. */
 struct nrw_bottleneck_shape {
-    uint16_t in_width, in_channels;
+    uint16_t in_height, in_width, in_channels;
     uint16_t mid_channels;                 /* channels of the depthwise */
     uint16_t out_width, out_channels;
     uint16_t kernel_h, kernel_w, stride_h, stride_w;
