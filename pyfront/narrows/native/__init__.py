@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C runtime, as it goes to the board, called from Python.
+
+The declarations come from the marked part of the public header; there is no copy. The
+library is the runtime's own sources compiled for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from cffi import FFI
+
+from narrows.errors import BlobError, InputError, ToolError
+from narrows.graph.qgraph import Int8Array
+from narrows.share import share_dir
+
+_GUARD = 32
+_GUARD_BYTE = 0xA5
+_ALIGNMENT = 16
+
+
+class Status(IntEnum):
+    """``enum nrw_status``: 0 good, positive progress, negative failure."""
+
+    OK = 0
+    NEED_ROW = 1
+    HAVE_ROW = 2
+    DONE = 3
+    ERR_ARGUMENT = -1
+    ERR_TRUNCATED = -2
+    ERR_MAGIC = -3
+    ERR_VERSION = -4
+    ERR_CRC = -5
+    ERR_ISA = -6
+    ERR_STRUCTURE = -7
+    ERR_MEMORY = -8
+    ERR_STATE = -9
+    ERR_STALLED = -10
+
+
+class Op(IntEnum):
+    """``enum nrw_op``: stage kinds, numbered as in the blob."""
+
+    INPUT = 0
+    OUTPUT = 1
+    CONV = 2
+    DEPTHWISE = 3
+    BOTTLENECK = 4
+    ELEMENTWISE = 5
+    AVG_POOL = 6
+    MAX_POOL = 7
+    MEAN = 8
+    SOFTMAX = 9
+    LOOKUP = 10
+    CONCAT = 11
+    RESIZE = 12
+    SLICE = 13
+    PAD = 14
+    RESHAPE = 15
+
+
+_REFUSALS = {
+    Status.ERR_ARGUMENT: "an argument is out of range",
+    Status.ERR_TRUNCATED: "is shorter than its header says; copy it again or compile it anew",
+    Status.ERR_MAGIC: "is not a narrows blob; make one with 'narrows compile'",
+    Status.ERR_VERSION: "is written for another version of the blob format; compile it anew",
+    Status.ERR_CRC: "is damaged (checksum); copy it again or compile it anew",
+    Status.ERR_ISA: "is packed for kernels that this build lacks; compile it for this target",
+    Status.ERR_STRUCTURE: "has a field that is out of range; compile it anew",
+    Status.ERR_MEMORY: "needs more memory, or memory aligned to 16 bytes",
+    Status.ERR_STATE: "call out of order",
+    Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """height, width, channels; capacity: rows in the arena; row_bytes: width * channels."""
+
+    height: int
+    width: int
+    channels: int
+    capacity: int
+    row_bytes: int
+    zero_point: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    @property
+    def bytes(self) -> int:
+        return self.height * self.row_bytes
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """op: what the stage does; output: number of the tensor that it writes, -1 for none."""
+
+    op: Op
+    output: int
+
+
+class Row(NamedTuple):
+    """Row ``index`` of output ``output``: int8 [width, channels]."""
+
+    output: int
+    index: int
+    values: Int8Array
+
+
+@cache
+def _load() -> tuple[Any, Any]:
+    """(ffi, library)."""
+    here = Path(__file__).parent
+    ffi = FFI()
+    headers = (share_dir() / "runtime" / "include" / "narrows.h", here / "host.h")
+    ffi.cdef("\n".join(_declarations(path) for path in headers))
+    library = here / "_runtime.so"
+    try:
+        lib = ffi.dlopen(str(library), ffi.RTLD_LAZY)
+    except OSError as error:
+        raise ToolError(
+            f"{library}: cannot be loaded ({error}); install the package anew: pip install ."
+        ) from error
+    for name in ("model", "run", "tensor_info", "bottleneck_shape"):
+        if getattr(lib, f"host_sizeof_{name}")() != ffi.sizeof(f"struct nrw_{name}"):
+            raise ToolError(f"{library}: older than its header; install anew: pip install .")
+    return ffi, lib
+
+
+def _declarations(path: Path) -> str:
+    """What stands between the marks of a header."""
+    text = path.read_text(encoding="utf-8")
+    return text.split("/* cffi: begin */", 1)[1].split("/* cffi: end */", 1)[0]
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    """``size`` bytes whose address divides by 16, between two guards."""
+    block = np.full(size + 2 * _GUARD + _ALIGNMENT, _GUARD_BYTE, np.uint8)
+    start = _GUARD + -(block.ctypes.data + _GUARD) % _ALIGNMENT
+    return block[start - _GUARD : start + size + _GUARD]
+
+
+def describe(status: int) -> str:
+    """What a negative status says of a blob, and what to do."""
+    try:
+        return _REFUSALS[Status(status)]
+    except (ValueError, KeyError):
+        return f"status {status}"
+
+
+class Model:
+    """An opened blob.
+
+    Args:
+        blob: the whole file; a copy is kept.
+        name: what errors call it, such as the path.
+
+    Raises: BlobError: the runtime refuses it.
+    """
+
+    def __init__(self, blob: bytes | bytearray | memoryview, name: str = "blob") -> None:
+        ffi, lib = _load()
+        self.name = name
+        self._bytes = _aligned(len(blob))[_GUARD:-_GUARD]
+        self._bytes[:] = np.frombuffer(blob, np.uint8)
+        self._address = ffi.cast("const void *", self._bytes.ctypes.data)
+        self.pointer = ffi.new("struct nrw_model *")
+        self._check(lib.nrw_open(self.pointer, self._address, len(blob)))
+        self.arena_bytes = int(self.pointer.arena_bytes)
+        self.progress_bytes = int(lib.nrw_progress_bytes(self.pointer))
+        self.memory_bytes = int(lib.nrw_memory_bytes(self.pointer))
+        self.inputs = tuple(
+            self._info(lib.nrw_input_info, i) for i in range(self.pointer.input_count)
+        )
+        self.outputs = tuple(
+            self._info(lib.nrw_output_info, i) for i in range(self.pointer.output_count)
+        )
+        self.tensors = tuple(
+            self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)
+        )
+        self.stages = tuple(
+            StageInfo(
+                Op(lib.nrw_stage_op(self.pointer, i)), lib.nrw_stage_output(self.pointer, i)
+            )
+            for i in range(self.pointer.stage_count)
+        )
+
+    def verify(self) -> None:
+        """Check the CRC over all bytes. Raises: BlobError."""
+        self._check(_load()[1].nrw_verify(self.pointer))
+
+    def _info(self, function: Any, index: int) -> TensorInfo:
+        info = _load()[0].new("struct nrw_tensor_info *")
+        self._check(function(self.pointer, index, info))
+        return TensorInfo(
+            info.height,
+            info.width,
+            info.channels,
+            info.capacity,
+            info.row_bytes,
+            info.zero_point,
+        )
+
+    def _check(self, status: int) -> None:
+        if status < 0:
+            offset = int(self.pointer.error_at)
+            where = f" (byte {offset})" if status == Status.ERR_STRUCTURE else ""
+            raise BlobError(f"{self.name}: {describe(status)}{where}", status, offset)
+
+
+class Run:
+    """Memory for one inference at a time, between guards that are checked after each.
+
+    Raises: BlobError: the blob does not fit or stalls.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._ffi, self._lib = _load()
+        self._memory = _aligned(model.memory_bytes)
+        self._run = self._ffi.new("struct nrw_run *")
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew."""
+        memory = self._memory[_GUARD:-_GUARD]
+        address = self._ffi.cast("void *", memory.ctypes.data)
+        self._check(self._lib.nrw_start(self._run, self.model.pointer, address, memory.size))
+
+    def step(self) -> Status:
+        """Fire one stage: OK, NEED_ROW, HAVE_ROW or DONE."""
+        return self._check(self._lib.nrw_step(self._run))
+
+    def wanted_input(self) -> int:
+        """The input whose row is due; -1 if none is."""
+        return int(self._lib.nrw_wanted_input(self._run))
+
+    def push_row(self, row: Int8Array) -> None:
+        """Give the row that is due: int8 [width, channels] or as many bytes.
+
+        Raises: InputError: wrong type or size. BlobError: no row is due.
+        """
+        wanted = self.wanted_input()
+        if wanted >= 0 and (
+            row.dtype != np.int8 or row.nbytes != self.model.inputs[wanted].row_bytes
+        ):
+            raise InputError(
+                f"a row of input {wanted} is {self.model.inputs[wanted].row_bytes} int8, "
+                f"not {row.size} {row.dtype}"
+            )
+        values = np.ascontiguousarray(row)
+        self._check(
+            self._lib.nrw_push_row(
+                self._run, self._ffi.cast("const int8_t *", values.ctypes.data)
+            )
+        )
+
+    def take_row(self) -> Row:
+        """Take the row that HAVE_ROW offers."""
+        row = self._ffi.new("const int8_t **")
+        output, index = self._ffi.new("int *"), self._ffi.new("int *")
+        self._check(self._lib.nrw_take_row(self._run, row, output, index))
+        info = self.model.outputs[output[0]]
+        return Row(output[0], index[0], self._array(row[0], info.shape[1:]))
+
+    def output(self, index: int) -> Int8Array | None:
+        """After DONE: int8 [height, width, channels]; None if it was handed out by rows."""
+        pointer = self._lib.nrw_output(self._run, index)
+        if pointer == self._ffi.NULL:
+            return None
+        return self._array(pointer, self.model.outputs[index].shape)
+
+    def last_stage(self) -> int:
+        """The stage that fired last; -1 before the first."""
+        return int(self._lib.nrw_last_stage(self._run))
+
+    def tensor_rows(self, tensor: int) -> int:
+        """Rows of a tensor produced so far."""
+        return int(self._lib.nrw_tensor_rows(self._run, tensor))
+
+    def tensor_row(self, tensor: int, row: int) -> Int8Array | None:
+        """int8 [width, channels] while the row is alive, else None."""
+        pointer = self._lib.nrw_tensor_row(self._run, tensor, row)
+        if pointer == self._ffi.NULL:
+            return None
+        return self._array(pointer, self.model.tensors[tensor].shape[1:])
+
+    def infer(
+        self, inputs: Sequence[Int8Array], stage_seconds: list[float] | None = None
+    ) -> list[Int8Array]:
+        """One whole inference, all of it in C.
+
+        Args:
+            inputs: int8 [height, width, channels] each, or any shape with as many elements.
+            stage_seconds: filled with the seconds that each stage took, if given.
+
+        Returns: int8 [height, width, channels] per output.
+
+        Raises: InputError: inputs that do not fit. BlobError: a plan that stalls.
+        """
+        infos = self.model.inputs
+        if len(inputs) != len(infos):
+            raise InputError(f"{self.model.name} has {len(infos)} inputs, not {len(inputs)}")
+        for i, (values, info) in enumerate(zip(inputs, infos, strict=True)):
+            if values.dtype != np.int8 or values.size != info.bytes:
+                raise InputError(
+                    f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}"
+                )
+        sources = [np.ascontiguousarray(values) for values in inputs]
+        results = [np.zeros(info.shape, np.int8) for info in self.model.outputs]
+        times = np.zeros(len(self.model.stages), np.uint64)
+        self.start()
+        status = self._lib.host_infer(
+            self._run,
+            [self._ffi.cast("const int8_t *", values.ctypes.data) for values in sources],
+            [self._ffi.cast("int8_t *", values.ctypes.data) for values in results],
+            self._ffi.NULL
+            if stage_seconds is None
+            else self._ffi.cast("uint64_t *", times.ctypes.data),
+        )
+        self.check_guards()
+        self._check(status)
+        if stage_seconds is not None:
+            stage_seconds[:] = (times / 1e9).tolist()
+        return results
+
+    def check_guards(self) -> None:
+        """Prove that nothing beside the memory was written. AssertionError: a bug."""
+        guards = np.concatenate((self._memory[:_GUARD], self._memory[-_GUARD:]))
+        assert (guards == _GUARD_BYTE).all(), "the runtime wrote outside its memory"
+
+    def _array(self, pointer: Any, shape: tuple[int, ...]) -> Int8Array:
+        size = int(np.prod(shape))
+        return np.frombuffer(self._ffi.buffer(pointer, size), np.int8).reshape(shape).copy()
+
+    def _check(self, status: int) -> Status:
+        if status < 0:
+            raise BlobError(f"{self.model.name}: {describe(status)}", status)
+        return Status(status)
+
+
+def isa_classes() -> int:
+    """Bit i set: this build runs blobs of instruction-set class i."""
+    return int(_load()[1].nrw_isa_classes())
+
+
+def conv_scratch_bytes(
+    isa: int, kernel_h: int, kernel_w: int, in_channels: int, out_channels: int
+) -> int:
+    """Bytes that one firing of a convolution needs beside its rings."""
+    lib = _load()[1]
+    return int(lib.nrw_conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, out_channels))
+
+
+def depthwise_scratch_bytes(isa: int, kernel_h: int, kernel_w: int, channels: int) -> int:
+    """Bytes that one firing of a depthwise convolution needs beside its rings."""
+    return int(_load()[1].nrw_depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels))
+
+
+def bottleneck_scratch_bytes(isa: int, **shape: int) -> int:
+    """Bytes that one firing of a bottleneck needs. shape: ``struct nrw_bottleneck_shape``."""
+    ffi, lib = _load()
+    return int(lib.nrw_bottleneck_scratch_bytes(isa, _shape(ffi, shape)))
+
+
+def bottleneck_state_bytes(isa: int, **shape: int) -> int:
+    """Bytes that a rolling bottleneck keeps. shape: ``struct nrw_bottleneck_shape``."""
+    ffi, lib = _load()
+    return int(lib.nrw_bottleneck_state_bytes(isa, _shape(ffi, shape)))
+
+
+def accumulate_state_bytes(out_width: int, channels: int) -> int:
+    """Bytes that an accumulating mean or average pool keeps: sums of one output row."""
+    return int(_load()[1].nrw_accumulate_state_bytes(out_width, channels))
+
+
+def _shape(ffi: Any, shape: dict[str, int]) -> Any:
+    return ffi.new("struct nrw_bottleneck_shape *", shape)
