@@ -111,10 +111,10 @@ class StageInfo:
 
 
 class Row(NamedTuple):
-    """Row ``index`` of output ``output``: int8 [width, channels]."""
+    """Row number ``row`` of output ``output``: int8 [width, channels]."""
 
     output: int
-    index: int
+    row: int
     values: Int8Array
 
 
@@ -190,9 +190,7 @@ class Model:
             self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)
         )
         self.stages = tuple(
-            StageInfo(
-                Op(lib.nrw_stage_op(self.pointer, i)), lib.nrw_stage_output(self.pointer, i)
-            )
+            StageInfo(Op(lib.nrw_stage_op(self.pointer, i)), lib.nrw_stage_output(self.pointer, i))
             for i in range(self.pointer.stage_count)
         )
 
@@ -261,9 +259,7 @@ class Run:
             )
         values = np.ascontiguousarray(row)
         self._check(
-            self._lib.nrw_push_row(
-                self._run, self._ffi.cast("const int8_t *", values.ctypes.data)
-            )
+            self._lib.nrw_push_row(self._run, self._ffi.cast("const int8_t *", values.ctypes.data))
         )
 
     def take_row(self) -> Row:
@@ -342,7 +338,8 @@ class Run:
 
     def _array(self, pointer: Any, shape: tuple[int, ...]) -> Int8Array:
         size = int(np.prod(shape))
-        return np.frombuffer(self._ffi.buffer(pointer, size), np.int8).reshape(shape).copy()
+        values: Int8Array = np.frombuffer(self._ffi.buffer(pointer, size), np.int8).copy()
+        return values.reshape(shape)
 
     def _check(self, status: int) -> Status:
         if status < 0:
