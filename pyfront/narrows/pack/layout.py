@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Byte-level building blocks of a blob (runtime/SPEC.md)."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+from narrows.errors import PlanError
+
+MAGIC = b"NRWB"
+MAJOR, MINOR = 1, 0
+HEADER = struct.Struct("<4sHHIIIHHHHHHQIIIIII")
+TENSOR = struct.Struct("<IHHHHHHHbB")
+STAGE = struct.Struct("<BBBBHH4HIIIII")
+NONE = 0xFFFF
+
+
+class Op(IntEnum):
+    """Stage kinds, enum nrw_op."""
+
+    INPUT = 0
+    OUTPUT = 1
+    CONV = 2
+    DEPTHWISE = 3
+    BOTTLENECK = 4
+    ELEMENTWISE = 5
+    AVG_POOL = 6
+    MAX_POOL = 7
+    MEAN = 8
+    SOFTMAX = 9
+    LOOKUP = 10
+    CONCAT = 11
+    RESIZE = 12
+    SLICE = 13
+    PAD = 14
+    RESHAPE = 15
+
+
+class Body:
+    """Everything behind the records: grows, and hands out blob offsets."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._data = bytearray()
+
+    def add(self, data: bytes, alignment: int = 4) -> int:
+        """Append data; returns its blob offset."""
+        self.pad(alignment)
+        offset = self.end
+        self._data += data
+        return offset
+
+    def pad(self, alignment: int) -> None:
+        self._data += bytes(-self.end % alignment)
+
+    @property
+    def end(self) -> int:
+        return self._start + len(self._data)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+
+def fields(layout: struct.Struct | str, place: str, *values: int | bytes) -> bytes:
+    """Pack values.
+
+    Raises: PlanError: a value does not fit its field of the format.
+    """
+    try:
+        return struct.pack(layout if isinstance(layout, str) else layout.format, *values)
+    except struct.error as error:
+        raise PlanError(f"{place}: too large for the blob format ({error})") from error

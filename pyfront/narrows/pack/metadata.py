@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metadata of a blob: what the outside needs to know, and the runtime does not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import narrows
+from narrows.errors import BlobError
+from narrows.graph.qgraph import Edge, ExternalDtype, QGraph
+from narrows.pack.layout import HEADER, MAGIC
+
+
+@dataclass(frozen=True)
+class BlobEdge:
+    """An input or output of a blob.
+
+    dtype, shape, scale, zero_point: as the outside sees it (graph.qgraph.Edge).
+    tensor_scale, tensor_zero_point: of the int8 tensor behind it.
+    table: 256 bytes for uint8, else None.
+    """
+
+    name: str
+    dtype: ExternalDtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    tensor_scale: float
+    tensor_zero_point: int
+    table: bytes | None = None
+
+
+def producer() -> str:
+    """What wrote the blob, with its version."""
+    return f"narrows {narrows.__version__}"
+
+
+def describe_edges(graph: QGraph, edges: tuple[Edge, ...]) -> list[dict[str, Any]]:
+    """Inputs or outputs as JSON values."""
+    described = []
+    for edge in edges:
+        tensor = graph.tensors[edge.tensor]
+        value = {
+            "name": edge.name,
+            "dtype": edge.dtype,
+            "shape": list(edge.shape),
+            "scale": edge.scale,
+            "zero_point": edge.zero_point,
+            "tensor_scale": tensor.scale,
+            "tensor_zero_point": tensor.zero_point,
+        }
+        if edge.table is not None:
+            value["table"] = base64.b64encode(edge.table).decode()
+        described.append(value)
+    return described
+
+
+def unpack_metadata(blob: bytes) -> dict[str, Any]:
+    """The metadata of a blob; {} if it has none.
+
+    The runtime checks the blob; this checks only what it reads.
+
+    Raises: BlobError: not a blob, or metadata that is not a JSON object.
+    """
+    if len(blob) < HEADER.size or blob[:4] != MAGIC:
+        raise BlobError("not a narrows blob")
+    values = HEADER.unpack_from(blob)
+    offset, size = values[-4], values[-3]
+    if not size:
+        return {}
+    if offset > len(blob) or size > len(blob) - offset:
+        raise BlobError(f"metadata at byte {offset} reaches beyond the blob", offset=offset)
+    try:
+        value = json.loads(blob[offset : offset + size].decode())
+    except (ValueError, RecursionError) as error:
+        raise BlobError(f"metadata at byte {offset} is not JSON: {error}", offset=offset) from error
+    if not isinstance(value, dict):
+        raise BlobError(f"metadata at byte {offset} is not a JSON object", offset=offset)
+    return value
+
+
+def unpack_edges(blob: bytes) -> tuple[tuple[BlobEdge, ...], tuple[BlobEdge, ...]]:
+    """Inputs and outputs of a blob, by which it runs without its model.
+
+    Raises: BlobError: the metadata does not describe them.
+    """
+    metadata = unpack_metadata(blob)
+    try:
+        return (
+            tuple(_edge(value) for value in metadata["inputs"]),
+            tuple(_edge(value) for value in metadata["outputs"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BlobError(f"metadata does not describe inputs and outputs: {error!r}") from error
+
+
+def _edge(value: dict[str, Any]) -> BlobEdge:
+    dtype: ExternalDtype = value["dtype"]
+    if dtype not in ("int8", "uint8", "float32"):
+        raise ValueError(f"dtype {dtype}")
+    table = base64.b64decode(value["table"], validate=True) if "table" in value else None
+    if (table is None) != (dtype != "uint8") or (table is not None and len(table) != 256):
+        raise ValueError("a table of 256 bytes belongs to uint8")
+    return BlobEdge(
+        name=str(value["name"]),
+        dtype=dtype,
+        shape=tuple(int(v) for v in value["shape"]),
+        scale=float(value["scale"]),
+        zero_point=int(value["zero_point"]),
+        tensor_scale=float(value["tensor_scale"]),
+        tensor_zero_point=int(value["tensor_zero_point"]),
+        table=table,
+    )

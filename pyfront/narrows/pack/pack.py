@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pack: a graph and its plan as the bytes of a blob."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import QGraph, QMean, QPool
+from narrows.pack.layout import (
+    HEADER,
+    MAGIC,
+    MAJOR,
+    MINOR,
+    NONE,
+    STAGE,
+    TENSOR,
+    Body,
+    Op,
+    fields,
+)
+from narrows.pack.metadata import describe_edges, producer
+from narrows.pack.params import bottleneck_params, op_code, op_params
+from narrows.plan.firing import stage_firings
+from narrows.plan.fusion import bottleneck
+from narrows.plan.plan import Plan, Region, Stage
+
+EXPAND, PROJECT, ADD, ROLLING = 1, 2, 4, 8
+ACCUMULATE = 1
+CONSTANT = 1
+
+
+def pack(graph: QGraph, plan: Plan, metadata: Mapping[str, Any]) -> bytes:
+    """The blob of a planned network.
+
+    Args:
+        metadata: further keys of the metadata (labels, preprocessing); JSON values.
+
+    Returns: the bytes, a multiple of 16.
+
+    Raises: PlanError: a size that the format has no room for.
+    """
+    return _Packer(graph, plan).pack(metadata)
+
+
+class _Packer:
+    def __init__(self, graph: QGraph, plan: Plan) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.rings = {ring.tensor: ring for ring in plan.rings}
+        self.inputs = [edge.tensor for edge in graph.inputs]
+        self.outputs = [edge.tensor for edge in graph.outputs]
+        self.streamed = list(dict.fromkeys(self.outputs[i] for i in plan.streamed_outputs))
+        constants = {
+            tensor
+            for stage in plan.stages
+            for tensor in self.stage_inputs(stage)
+            if graph.tensors[tensor].data is not None
+        }
+        used = sorted(self.rings.keys() | constants)
+        self.number = {tensor: i for i, tensor in enumerate(used)}
+        self.stage_count = len(self.inputs) + len(plan.stages) + len(self.streamed)
+
+    def stage_inputs(self, stage: Stage) -> tuple[int, ...]:
+        if len(stage.ops) > 1:
+            return (bottleneck(self.graph, stage.ops).input,)
+        return self.graph.ops[stage.ops[0]].inputs
+
+    def stage_output(self, stage: Stage) -> int:
+        return self.graph.ops[stage.ops[-1]].output
+
+    def pack(self, metadata: Mapping[str, Any]) -> bytes:
+        readers, producers = self.wiring()
+        reader_list = [stage for tensor in self.number for stage in readers[tensor]]
+        records = HEADER.size + TENSOR.size * len(self.number) + STAGE.size * self.stage_count
+        lists = np.array(reader_list + [self.number[t] for t in self.outputs], "<u2").tobytes()
+        body = Body(records + len(lists))
+        stages = self.stage_records(body)
+        tensors = self.tensor_records(body, readers, producers)
+        text = self.metadata_bytes(metadata)
+        metadata_offset = body.add(text)
+        body.pad(16)
+        data = tensors + stages + lists + bytes(body)
+        firings = sum(self.firing_counts())
+        header = fields(
+            HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.isa,
+            self.plan.arena_bytes, len(self.number), self.stage_count, len(reader_list),
+            len(self.outputs), len(self.inputs), self.plan.input_passes, self.plan.macs,
+            self.plan.max_step_macs, firings, metadata_offset, len(text), zlib.crc32(data), 0,
+        )  # fmt: skip
+        header = header[:-4] + zlib.crc32(header[:-4]).to_bytes(4, "little")
+        return header + data
+
+    def wiring(self) -> tuple[dict[int, list[int]], dict[int, int]]:
+        """Readers (ascending) and producer of each tensor, as stage numbers."""
+        readers: dict[int, list[int]] = {tensor: [] for tensor in self.number}
+        producers = {tensor: number for number, tensor in enumerate(self.inputs)}
+        for number, stage in enumerate(self.plan.stages, len(self.inputs)):
+            for tensor in dict.fromkeys(self.stage_inputs(stage)):
+                readers[tensor].append(number)
+            producers[self.stage_output(stage)] = number
+        first_output = len(self.inputs) + len(self.plan.stages)
+        for number, tensor in enumerate(self.streamed, first_output):
+            readers[tensor].append(number)
+        return readers, producers
+
+    def tensor_records(
+        self, body: Body, readers: dict[int, list[int]], producers: dict[int, int]
+    ) -> bytes:
+        records = b""
+        first_reader = 0
+        for tensor in self.number:
+            info = self.graph.tensors[tensor]
+            if info.data is None:
+                ring = self.rings[tensor]
+                offset, capacity, flags = ring.offset, ring.capacity, 0
+            else:
+                data = np.ascontiguousarray(info.data, np.int8).tobytes()
+                offset, capacity, flags = body.add(data, 16), info.height, CONSTANT
+            records += fields(
+                TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width,
+                info.channels, producers.get(tensor, NONE), first_reader, len(readers[tensor]),
+                info.zero_point, flags,
+            )  # fmt: skip
+            first_reader += len(readers[tensor])
+        return records
+
+    def stage_records(self, body: Body) -> bytes:
+        records = b""
+        for tensor in self.inputs:
+            records += self.record(Op.INPUT, 0, (), self.number[tensor])
+        for stage in self.plan.stages:
+            records += self.planned_record(stage, body)
+        for tensor in self.streamed:
+            records += self.record(Op.OUTPUT, 0, (self.number[tensor],), NONE)
+        return records
+
+    def planned_record(self, stage: Stage, body: Body) -> bytes:
+        flags = 0
+        if len(stage.ops) > 1:
+            parts = bottleneck(self.graph, stage.ops)
+            code = Op.BOTTLENECK
+            flags |= EXPAND if parts.expand else 0
+            flags |= PROJECT if parts.project else 0
+            flags |= ADD if parts.add else 0
+            flags |= ROLLING if stage.rolling else 0
+            params = bottleneck_params(self.graph, parts, stage.slice, stage.col_tile, body)
+        else:
+            op = self.graph.ops[stage.ops[0]]
+            code = op_code(op)
+            if isinstance(op, QPool) and accumulates(self.graph, stage):
+                flags = ACCUMULATE
+            params = op_params(self.graph, op, body)
+        offset = body.add(params) if params else 0
+        inputs = tuple(self.number[tensor] for tensor in self.stage_inputs(stage))
+        output = self.number[self.stage_output(stage)]
+        return self.record(code, flags, inputs, output, stage, offset)
+
+    def record(
+        self,
+        code: Op,
+        flags: int,
+        inputs: tuple[int, ...],
+        output: int,
+        stage: Stage | None = None,
+        params: int = 0,
+    ) -> bytes:
+        state = stage.state if stage else Region()
+        scratch = stage.scratch if stage else Region()
+        padded = inputs + (NONE,) * (4 - len(inputs))
+        return fields(
+            STAGE, f"stage {code.name}", code, flags, len(inputs), 0, output,
+            stage.row_tile if stage else 1, *padded, params, state.offset, state.bytes,
+            scratch.offset, scratch.bytes,
+        )  # fmt: skip
+
+    def firing_counts(self) -> list[int]:
+        counts = [self.graph.tensors[tensor].height for tensor in self.inputs + self.streamed]
+        for stage in self.plan.stages:
+            counts.append(stage_firings(self.graph, stage, accumulates(self.graph, stage)).count)
+        return counts
+
+    def metadata_bytes(self, metadata: Mapping[str, Any]) -> bytes:
+        names = [self.graph.tensors[tensor].name for tensor in self.inputs]
+        for stage in self.plan.stages:
+            names.append(self.graph.tensors[self.stage_output(stage)].name)
+        names += [self.graph.tensors[tensor].name for tensor in self.streamed]
+        value = {
+            "name": self.graph.name,
+            "producer": producer(),
+            "inputs": describe_edges(self.graph, self.graph.inputs),
+            "outputs": describe_edges(self.graph, self.graph.outputs),
+            "stages": names,
+            **metadata,
+        }
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError) as error:
+            raise PlanError(f"metadata: not JSON ({error})") from error
+
+
+def accumulates(graph: QGraph, stage: Stage) -> bool:
+    """Whether a stage of one operator adds its input up row by row."""
+    op = graph.ops[stage.ops[0]]
+    if len(stage.ops) > 1:
+        return False
+    if isinstance(op, QMean):
+        return op.over_height
+    return isinstance(op, QPool) and stage.state.bytes > 0

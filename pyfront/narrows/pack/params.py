@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters, channel tables and weights of every operator (runtime/SPEC.md, "Operators")."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from narrows.graph.qgraph import (
+    QConcat,
+    QConv,
+    QDepthwise,
+    QElementwise,
+    QGraph,
+    QLookup,
+    QMean,
+    QOp,
+    QPad,
+    QPool,
+    QReshape,
+    QResize,
+    QSlice,
+    QSoftmax,
+)
+from narrows.pack.layout import Body, Op, fields
+from narrows.plan.fusion import Bottleneck
+
+
+def op_code(op: QOp) -> Op:
+    """The stage kind of an operator that fires alone."""
+    match op:
+        case QConv():
+            return Op.CONV
+        case QDepthwise():
+            return Op.DEPTHWISE
+        case QElementwise():
+            return Op.ELEMENTWISE
+        case QPool():
+            return Op.AVG_POOL if op.function == "average" else Op.MAX_POOL
+        case QMean():
+            return Op.MEAN
+        case QSoftmax():
+            return Op.SOFTMAX
+        case QLookup():
+            return Op.LOOKUP
+        case QConcat():
+            return Op.CONCAT
+        case QResize():
+            return Op.RESIZE
+        case QSlice():
+            return Op.SLICE
+        case QPad():
+            return Op.PAD
+        case QReshape():
+            return Op.RESHAPE
+
+
+def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
+    """The parameters of an operator; what they point to is appended to body."""
+    place = f"operator {op.kind} ({graph.tensors[op.output].name})"
+    match op:
+        case QConv():
+            return _window(place, op, op.weights.shape[1:3], 0) + _filter(graph, op, body)
+        case QDepthwise():
+            window = _window(place, op, op.weights.shape[:2], op.depth_multiplier)
+            return window + _filter(graph, op, body)
+        case QElementwise():
+            return elementwise_params(place, op, swap=False)
+        case QPool():
+            kernel_h, kernel_w = op.kernel
+            stride_h, stride_w = op.stride
+            top, left = op.pad
+            return fields(
+                "<HHBBBBHHbbH", place, kernel_h, kernel_w, stride_h, stride_w, 1, 1, top, left,
+                op.act_min, op.act_max, 0,
+            )  # fmt: skip
+        case QMean():
+            values = (op.over_height, op.over_width, 0, op.bias, op.multiplier, op.shift)
+            return fields("<BBHiii", place, *values)
+        case QSoftmax():
+            return fields("<I", place, body.add(op.table.astype("<i4").tobytes()))
+        case QLookup():
+            return fields("<I", place, body.add(op.table))
+        case QConcat():
+            return fields("<BBBB", place, op.axis, 0, 0, 0)
+        case QResize():
+            rows = body.add(op.rows.astype("<u2").tobytes())
+            return fields("<II", place, rows, body.add(op.cols.astype("<u2").tobytes()))
+        case QSlice():
+            return fields("<6H", place, *op.begin, *op.stride)
+        case QPad():
+            return fields("<HHHbB", place, *op.before, op.value, 0)
+        case QReshape():
+            return b""
+
+
+def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:
+    """ELEMENTWISE's 20 bytes. swap: operands stand the other way round (ADD only)."""
+    a, b = (op.b, op.a) if swap else (op.a, op.b)
+    return fields(
+        "<iiibbbBbbBB", place, a[0], b[0], op.out[0], a[1], b[1], op.out[1], op.left_shift,
+        op.act_min, op.act_max, op.function, 0,
+    )  # fmt: skip
+
+
+def bottleneck_params(
+    graph: QGraph, parts: Bottleneck, slice_: int, col_tile: int, body: Body
+) -> bytes:
+    """BOTTLENECK's 80 bytes."""
+    place = f"bottleneck ({graph.tensors[parts.output].name})"
+    depthwise = parts.depthwise
+    zero_points = [graph.tensors[depthwise.inputs[0]].zero_point]
+    zero_points.append(graph.tensors[depthwise.output].zero_point)
+    last = parts.project or depthwise
+    zero_points.append(graph.tensors[last.output].zero_point)
+    kernel = depthwise.weights.shape[:2]
+    params = fields(
+        "<HHHbbbBBB", place, depthwise.weights.shape[2], slice_, col_tile, *zero_points, 0, 0, 0
+    )
+    params += _window(place, depthwise, kernel, 1) + _filter(graph, depthwise, body)
+    for pointwise in (parts.expand, parts.project):
+        if pointwise is None:
+            params += bytes(12)
+        else:
+            params += fields("<bbH", place, pointwise.act_min, pointwise.act_max, 0)
+            params += _filter(graph, pointwise, body)
+    if parts.add is None:
+        return params + bytes(20)
+    swap = parts.add.inputs[0] == parts.input
+    return params + elementwise_params(place, parts.add, swap)
+
+
+def channel_table(graph: QGraph, op: QConv | QDepthwise) -> bytes:
+    """12 bytes per output channel: bias with the input's zero point folded in (modulo 2^32),
+    multiplier, shift."""
+    axes = (1, 2, 3) if isinstance(op, QConv) else (0, 1)
+    sums = op.weights.astype(np.int64).sum(axis=axes)
+    zero_point = graph.tensors[op.inputs[0]].zero_point
+    bias = (op.bias.astype(np.int64) - zero_point * sums).astype(np.int32)
+    table: npt.NDArray[np.int32] = np.stack([bias, op.multiplier, op.shift], axis=1)
+    return table.astype("<i4").tobytes()
+
+
+def _window(place: str, op: QConv | QDepthwise, kernel: tuple[int, ...], last: int) -> bytes:
+    """The first 16 bytes of CONV and DEPTHWISE."""
+    return fields(
+        "<HHBBBBHHbbH", place, *kernel, *op.stride, *op.dilation, *op.pad,
+        op.act_min, op.act_max, last,
+    )  # fmt: skip
+
+
+def _filter(graph: QGraph, op: QConv | QDepthwise, body: Body) -> bytes:
+    """Blob offsets of the weights and of the channel table."""
+    weights = body.add(np.ascontiguousarray(op.weights, np.int8).tobytes())
+    return fields("<II", op.kind, weights, body.add(channel_table(graph, op)))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes that a stage needs beside its rings, as the C code says."""
+
+from __future__ import annotations
+
+from narrows import native
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool
+from narrows.plan.fusion import bottleneck
+from narrows.plan.plan import Stage
+
+
+def stage_bytes(
+    graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
+) -> tuple[int, int]:
+    """(state, scratch) bytes of a stage; its own regions are not looked at.
+
+    accumulate: whether an average pool over all rows adds up row by row.
+    """
+    if len(stage.ops) > 1:
+        return _bottleneck_bytes(graph, stage, isa)
+    op = graph.ops[stage.ops[0]]
+    out = graph.tensors[op.output]
+    if isinstance(op, QConv):
+        channels, kernel_h, kernel_w, in_channels = op.weights.shape
+        return 0, native.conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, channels)
+    if isinstance(op, QDepthwise):
+        kernel_h, kernel_w, channels = op.weights.shape
+        return 0, native.depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels)
+    if (isinstance(op, QMean) and op.over_height) or (
+        isinstance(op, QPool) and accumulate and can_accumulate(graph, op)
+    ):
+        return native.accumulate_state_bytes(out.width, out.channels), 0
+    return 0, 0
+
+
+def can_accumulate(graph: QGraph, op: QPool) -> bool:
+    """Whether op is an average whose only output row covers all input rows."""
+    source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    covered = op.kernel[0] - op.pad[0] >= source.height
+    return op.function == "average" and out.height == 1 and covered
+
+
+def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
+    parts = bottleneck(graph, stage.ops)
+    source, out = graph.tensors[parts.input], graph.tensors[parts.output]
+    kernel_h, kernel_w, mid = parts.depthwise.weights.shape
+    shape = {
+        "in_height": source.height,
+        "in_width": source.width,
+        "in_channels": source.channels,
+        "mid_channels": mid,
+        "out_width": out.width,
+        "out_channels": out.channels,
+        "kernel_h": kernel_h,
+        "kernel_w": kernel_w,
+        "stride_h": parts.depthwise.stride[0],
+        "stride_w": parts.depthwise.stride[1],
+        "slice": stage.slice,
+        "row_tile": stage.row_tile,
+        "col_tile": stage.col_tile,
+        "has_expand": int(parts.expand is not None),
+        "has_project": int(parts.project is not None),
+        "has_add": int(parts.add is not None),
+        "rolling": int(stage.rolling),
+    }
+    state = native.bottleneck_state_bytes(isa, **shape) if stage.rolling else 0
+    return state, native.bottleneck_scratch_bytes(isa, **shape)
