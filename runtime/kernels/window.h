@@ -35,16 +35,13 @@ static inline struct nrw_taps nrw_taps_inside(const struct nrw_window *window, i
 {
     const int32_t start = x * window->stride_w - window->pad_left;
     const int32_t step = window->dilation_w;
-    struct nrw_taps taps = {0, 0, start};
+    struct nrw_taps taps = {0, window->kernel_w, start};
 
     if (start < 0) {
         taps.first = (step - 1 - start) / step;
     }
-    if (start < window->in_width) {
-        taps.end = (window->in_width - start + step - 1) / step;
-    }
-    if (taps.end > window->kernel_w) {
-        taps.end = window->kernel_w;
+    if (start + (taps.end - 1) * step >= window->in_width) {
+        taps.end = start < window->in_width ? (window->in_width - start + step - 1) / step : 0;
     }
     if (taps.first > taps.end) {
         taps.first = taps.end;
