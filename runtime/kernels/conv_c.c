@@ -66,15 +66,13 @@ static void add_window(uint32_t sums[TILE], const struct nrw_conv_op *conv,
         const uint32_t first = row ? (uint32_t)taps.first * depth : row_depth;
         const uint32_t end = row ? (uint32_t)taps.end * depth : row_depth;
         const uint32_t part = dense ? end - first : depth;
+        int32_t column = taps.column;
 
         if (first > 0) {
             add_padding(sums, weights, stride, conv->in_zero_point, first);
         }
-        for (uint32_t k = first; k < end; k += part) {
-            const int32_t tap = (int32_t)((k - first) / depth);
-
-            add_products(sums, weights + k, stride,
-                         nrw_pixel(window, row, taps.column + tap * window->dilation_w), part);
+        for (uint32_t k = first; k < end; k += part, column += window->dilation_w) {
+            add_products(sums, weights + k, stride, nrw_pixel(window, row, column), part);
         }
         if (end < row_depth) {
             add_padding(sums, weights + end, stride, conv->in_zero_point, row_depth - end);

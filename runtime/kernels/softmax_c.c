@@ -16,8 +16,8 @@ static int32_t leading_zeros(uint32_t x)
 static int32_t reciprocal(int32_t a)
 {
     const int32_t half_denominator = (int32_t)(((uint32_t)a + (UINT32_C(1) << 31)) >> 1);
-    /* 48/17 - 32/17 * half_denominator */
-    int32_t x = 1515870810 - nrw_high_mul(half_denominator, 1010580540);
+    /* 48/17 + half_denominator * -32/17 */
+    int32_t x = 1515870810 + nrw_high_mul(half_denominator, -1010580540);
 
     for (int i = 0; i < 3; i++) {
         const int32_t error = (INT32_C(1) << 29) - nrw_high_mul(half_denominator, x);
@@ -46,8 +46,10 @@ static void softmax_pixel(const int32_t *table, const int8_t *in, uint32_t chann
     scale = reciprocal((int32_t)((sum << zeros) - (UINT32_C(1) << 31)));
     for (uint32_t c = 0; c < channels; c++) {
         const int32_t product = nrw_high_mul(scale, table[maximum - in[c]]);
+        /* A shift by more than 31 bits leaves less than a half. */
+        const int32_t value = zeros < 4 ? 0 : nrw_rounding_shift(product, 35 - zeros);
 
-        out[c] = (int8_t)nrw_clamp(nrw_rounding_shift(product, 35 - zeros) - 128, -128, 127);
+        out[c] = (int8_t)nrw_clamp(value - 128, -128, 127);
     }
 }
 
