@@ -10,11 +10,12 @@ from typing import Protocol, TypeAlias
 
 from narrows.graph.qgraph import Int8Array
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all); the library never prints."""
+Progress: TypeAlias = Callable[[str, float], None]
+"""Called with what is being done and how much of it is done, 0 to 1; the library never
+prints."""
 
 
-def no_progress(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: float) -> None:
     """For callers who do not want to know."""
 
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A blob as a user meets it: a file with a model, its edges, its labels, its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrows.errors import BlobError
+from narrows.native import Model, TensorInfo
+from narrows.pack import BlobEdge, unpack_edges, unpack_metadata
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """real value = (pixel - mean) * scale, pixel 0 to 255; one number, or one per channel."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Blob:
+    """A blob that the runtime accepts and whose checksums are right.
+
+    inputs, outputs: edges as the model's author sees them, one per tensor of ``model``.
+    labels: classes of output 0; () if unknown.
+    """
+
+    data: bytes
+    model: Model
+    name: str
+    inputs: tuple[BlobEdge, ...]
+    outputs: tuple[BlobEdge, ...]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    metadata: dict[str, Any]
+
+
+def read_blob(path: str | Path) -> Blob:
+    """Raises: BlobError: not a blob, damaged, of another version; OSError."""
+    return parse_blob(Path(path).read_bytes(), str(path))
+
+
+def parse_blob(data: bytes, name: str = "blob") -> Blob:
+    """Open a blob. name: what errors call it. Raises: BlobError."""
+    model = Model(data, name)
+    model.verify()
+    metadata = unpack_metadata(data)
+    if "inputs" in metadata and "outputs" in metadata:
+        inputs, outputs = unpack_edges(data)
+    else:
+        inputs = tuple(_plain_edge(i, info) for i, info in enumerate(model.inputs))
+        outputs = tuple(_plain_edge(i, info) for i, info in enumerate(model.outputs))
+    _check_edges(name, inputs, model.inputs)
+    _check_edges(name, outputs, model.outputs)
+    labels = metadata.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise BlobError(f"{name}: metadata: labels is not a list of strings; compile it anew")
+    return Blob(
+        data=data,
+        model=model,
+        name=str(metadata.get("name", name)),
+        inputs=inputs,
+        outputs=outputs,
+        labels=tuple(labels),
+        preprocessing=_preprocessing(name, metadata.get("preprocessing")),
+        metadata=metadata,
+    )
+
+
+def _plain_edge(index: int, info: TensorInfo) -> BlobEdge:
+    """A blob without metadata takes and gives its int8 tensors, in steps of 1."""
+    return BlobEdge(
+        name=str(index),
+        dtype="int8",
+        shape=(1, *info.shape),
+        scale=1.0,
+        zero_point=info.zero_point,
+        tensor_scale=1.0,
+        tensor_zero_point=info.zero_point,
+    )
+
+
+def _check_edges(name: str, edges: Sequence[BlobEdge], infos: Sequence[TensorInfo]) -> None:
+    if [math.prod(edge.shape) for edge in edges] != [info.bytes for info in infos]:
+        raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
+
+
+def _preprocessing(name: str, value: Any) -> Preprocessing | None:
+    if value is None:
+        return None
+    try:
+        mean = tuple(float(v) for v in np.ravel(value["mean"]))
+        scale = tuple(float(v) for v in np.ravel(value["scale"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BlobError(f"{name}: metadata: preprocessing is malformed; compile it anew") from error
+    return Preprocessing(mean, scale)

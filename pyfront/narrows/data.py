@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into a network and comes out: pictures, arrays, data sets.
+
+How a picture becomes an input: it is resized (bilinear) to the input's height and width, as
+grey for 1 channel, as RGB for 3. Then, if the input is uint8, its bytes are the pixels.
+Otherwise real values follow from the blob's preprocessing; if it has none, from the size of
+the input's quantization step: 1/255 means 0 to 1, 2/255 means -1 to 1, 1 means 0 to 255.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from narrows.blob import Preprocessing
+from narrows.errors import InputError
+from narrows.graph.qgraph import Int8Array
+from narrows.pack import BlobEdge
+
+Array: TypeAlias = npt.NDArray[Any]
+Item: TypeAlias = "Path | Array"
+
+PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".gif", ".webp", ".ppm", ".pgm")
+
+# Quantization step -> (mean, scale) of pixels; a step counts if it is within 10%.
+_CONVENTIONS = {1 / 255: (0.0, 1 / 255), 2 / 255: (127.5, 1 / 127.5), 1.0: (0.0, 1.0)}
+
+
+def quantize(values: Array, scale: float, zero_point: int, dtype: type[np.integer[Any]]) -> Array:
+    """TFLite's QUANTIZE: divide in float32, round halves away from zero, clamp."""
+    # The quotient is a float32; half is added in float64, where nothing is lost.
+    scaled = (values.astype(np.float32) / np.float32(scale)).astype(np.float64)
+    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + zero_point
+    info = np.iinfo(dtype)
+    result: Array = np.clip(rounded, info.min, info.max).astype(dtype)
+    return result
+
+
+def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+    """TFLite's DEQUANTIZE."""
+    result = np.float64(scale) * (values.astype(np.int32) - zero_point)
+    return np.asarray(result, np.float32)
+
+
+def encode(edge: BlobEdge, values: Array, name: str) -> Int8Array:
+    """An array as a user has it -> the int8 tensor behind an input.
+
+    Args:
+        values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional).
+        name: what errors call it.
+
+    Returns: int8, as many elements as the edge.
+
+    Raises: InputError: another shape or dtype.
+    """
+    if _core(values.shape) != _core(edge.shape):
+        raise InputError(
+            f"{name}: shape {values.shape}, but input {edge.name} is {edge.shape}; "
+            "give an array of that shape"
+        )
+    floats = np.issubdtype(values.dtype, np.floating)
+    if floats and not np.isfinite(values).all():
+        raise InputError(f"{name}: has values that are not finite")
+    if edge.dtype == "float32" and floats:
+        return quantize(values, edge.tensor_scale, edge.tensor_zero_point, np.int8)
+    if floats:
+        dtype = np.int8 if edge.dtype == "int8" else np.uint8
+        values = quantize(values, edge.scale, edge.zero_point, dtype)
+    if values.dtype != np.dtype(edge.dtype):
+        raise InputError(
+            f"{name}: dtype {values.dtype}, but input {edge.name} takes {edge.dtype} or floats"
+        )
+    if edge.table is not None:
+        values = np.frombuffer(edge.table, np.int8)[values]
+    return values.astype(np.int8, copy=False)
+
+
+def decode(edge: BlobEdge, values: Int8Array) -> Array:
+    """The int8 tensor behind an output -> what the model itself would give.
+
+    Returns: the edge's dtype and shape.
+    """
+    values = values.reshape(edge.shape)
+    if edge.dtype == "float32":
+        return dequantize(values, edge.tensor_scale, edge.tensor_zero_point)
+    if edge.table is not None:
+        return np.frombuffer(edge.table, np.uint8)[values.view(np.uint8)]
+    return values
+
+
+def real(edge: BlobEdge, values: Array) -> npt.NDArray[np.float32]:
+    """Output values of the edge's own dtype as real numbers: scores for people."""
+    if edge.dtype == "float32":
+        return values.astype(np.float32, copy=False)
+    return dequantize(values, edge.scale, edge.zero_point)
+
+
+def load_input(edge: BlobEdge, preprocessing: Preprocessing | None, item: Item) -> Int8Array:
+    """A picture, an .npy file or an array -> the int8 tensor behind an input.
+
+    Raises: InputError: cannot be read, or does not fit.
+    """
+    if isinstance(item, np.ndarray):
+        return encode(edge, item, "array")
+    if item.suffix.lower() == ".npy":
+        return encode(edge, load_array(item), str(item))
+    return encode(edge, _picture(edge, preprocessing, item), str(item))
+
+
+def load_array(path: Path) -> Array:
+    """An .npy file. Raises: InputError."""
+    values = _load(path)
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"{path}: holds several arrays; give an .npy file with one")
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """items: pictures' paths or arrays; labels: class numbers, or None if unknown."""
+
+    items: Sequence[Item]
+    labels: npt.NDArray[np.int64] | None
+
+
+def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
+    """Inputs with the classes that they belong to.
+
+    Args:
+        path: an .npz file with ``x`` [n, ...] and ``y`` [n]; an .npy file with ``x``; or a
+            folder with a folder of pictures or .npy files per class.
+        classes: names of the classes; a folder that has one of these names belongs to it,
+            otherwise folders are numbered in order of their names.
+
+    Raises: InputError.
+    """
+    if path.is_dir():
+        return _folder(path, classes)
+    values = _load(path)
+    if isinstance(values, np.ndarray):
+        return Dataset(list(values), None)
+    if "x" not in values:
+        raise InputError(f"{path}: has no array x; an .npz data set has x and y")
+    labels = values.get("y")
+    if labels is None:
+        return Dataset(list(values["x"]), None)
+    if labels.shape != values["x"].shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{path}: y is not one class number for each of x")
+    return Dataset(list(values["x"]), labels.astype(np.int64))
+
+
+def _folder(path: Path, classes: Sequence[str]) -> Dataset:
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    names = [folder.name for folder in folders]
+    numbers = {name: i for i, name in enumerate(classes if set(names) <= set(classes) else names)}
+    items: list[Item] = []
+    labels = []
+    for folder in folders:
+        for entry in sorted(folder.iterdir()):
+            if entry.suffix.lower() in (*PICTURES, ".npy"):
+                items.append(entry)
+                labels.append(numbers[folder.name])
+    if not items:
+        raise InputError(f"{path}: no pictures; a data set is a folder with a folder per class")
+    return Dataset(items, np.array(labels, np.int64))
+
+
+def _load(path: Path) -> Array | dict[str, Array]:
+    try:
+        values = np.load(path, allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            return values
+        with values:
+            return {name: values[name] for name in values.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: not a readable .npy or .npz file: {_line(error)}") from error
+
+
+def _picture(edge: BlobEdge, preprocessing: Preprocessing | None, path: Path) -> Array:
+    """[height, width, channels]: uint8 pixels for uint8 edges, else real values."""
+    if len(edge.shape) != 4 or edge.shape[3] not in (1, 3):
+        raise InputError(
+            f"{path}: input {edge.name} is {edge.shape}, no picture; give an .npy file"
+        )
+    height, width, channels = edge.shape[1:]
+    try:
+        with Image.open(path) as image:
+            mode = image.convert("L" if channels == 1 else "RGB")
+            resized = mode.resize((width, height), Image.Resampling.BILINEAR)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except Exception as error:  # a malformed picture makes Pillow raise anything
+        raise InputError(f"{path}: not a picture that can be read: {_line(error)}") from error
+    pixels = np.asarray(resized, np.uint8).reshape(height, width, channels)
+    if edge.dtype == "uint8":
+        return pixels
+    mean, scale = _pixel_scaling(edge, preprocessing, channels, path)
+    return ((pixels - mean) * scale).astype(np.float32)
+
+
+def _pixel_scaling(
+    edge: BlobEdge, preprocessing: Preprocessing | None, channels: int, path: Path
+) -> tuple[Array, Array]:
+    if preprocessing is not None:
+        mean, scale = np.array(preprocessing.mean), np.array(preprocessing.scale)
+        if mean.size not in (1, channels) or scale.size not in (1, channels):
+            raise InputError(f"{path}: the blob's preprocessing is not for {channels} channels")
+        return mean, scale
+    step = edge.tensor_scale if edge.dtype == "float32" else edge.scale
+    for convention, (offset, factor) in _CONVENTIONS.items():
+        if 0.9 < step / convention < 1.1:
+            return np.array(offset), np.array(factor)
+    raise InputError(
+        f"{path}: cannot tell how pixels become values of input {edge.name} (steps of {step:g}); "
+        "compile with --pixel-mean and --pixel-scale, or give an .npy file"
+    )
+
+
+def _core(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without leading ones."""
+    first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
+    return tuple(shape[first:])
+
+
+def _line(error: BaseException) -> str:
+    """An exception's message as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
