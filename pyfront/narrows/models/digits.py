@@ -8,9 +8,10 @@ The pictures are those of scikit-learn's ``load_digits``: 1797 of 8 x 8 pixels w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,11 @@ DIGITS_INT8 = FOLDER / "digits_int8.tflite"
 DIGITS_FLOAT = FOLDER / "digits_float.tflite"
 DIGITS_HELD_OUT = FOLDER / "digits_held_out.npz"
 DIGITS_LABELS = tuple("0123456789")
+# For the blob: real value = (pixel - mean) * scale, pixels 0 to 255, white ink on black.
+DIGITS_METADATA: Mapping[str, Any] = {
+    "labels": list(DIGITS_LABELS),
+    "preprocessing": {"mean": 0.0, "scale": 1 / 255},
+}
 DIGITS_SIZE = 32
 ENLARGEMENT = 4
 
