@@ -180,6 +180,7 @@ class Model:
         self.arena_bytes = int(self.pointer.arena_bytes)
         self.progress_bytes = int(lib.nrw_progress_bytes(self.pointer))
         self.memory_bytes = int(lib.nrw_memory_bytes(self.pointer))
+        self.state_bytes = int(lib.host_sizeof_model() + lib.host_sizeof_run())
         self.inputs = tuple(
             self._info(lib.nrw_input_info, i) for i in range(self.pointer.input_count)
         )
@@ -217,6 +218,14 @@ class Model:
             raise BlobError(f"{self.name}: {describe(status)}{where}", status, offset)
 
 
+@dataclass
+class Measured:
+    """stage_seconds: per stage; stack_bytes: of the runtime, by a painted stack."""
+
+    stage_seconds: list[float]
+    stack_bytes: int
+
+
 class Run:
     """Memory for one inference at a time, between guards that are checked after each.
 
@@ -225,6 +234,7 @@ class Run:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.measured = Measured([], 0)
         self._ffi, self._lib = _load()
         self._memory = _aligned(model.memory_bytes)
         self._run = self._ffi.new("struct nrw_run *")
@@ -292,14 +302,12 @@ class Run:
             return None
         return self._array(pointer, self.model.tensors[tensor].shape[1:])
 
-    def infer(
-        self, inputs: Sequence[Int8Array], stage_seconds: list[float] | None = None
-    ) -> list[Int8Array]:
+    def infer(self, inputs: Sequence[Int8Array], measure: bool = False) -> list[Int8Array]:
         """One whole inference, all of it in C.
 
         Args:
             inputs: int8 [height, width, channels] each, or any shape with as many elements.
-            stage_seconds: filled with the seconds that each stage took, if given.
+            measure: fill ``measured``.
 
         Returns: int8 [height, width, channels] per output.
 
@@ -316,19 +324,20 @@ class Run:
         sources = [np.ascontiguousarray(values) for values in inputs]
         results = [np.zeros(info.shape, np.int8) for info in self.model.outputs]
         times = np.zeros(len(self.model.stages), np.uint64)
+        stack = self._ffi.new("uint32_t *")
+        null = self._ffi.NULL
         self.start()
         status = self._lib.host_infer(
             self._run,
             [self._ffi.cast("const int8_t *", values.ctypes.data) for values in sources],
             [self._ffi.cast("int8_t *", values.ctypes.data) for values in results],
-            self._ffi.NULL
-            if stage_seconds is None
-            else self._ffi.cast("uint64_t *", times.ctypes.data),
+            self._ffi.cast("uint64_t *", times.ctypes.data) if measure else null,
+            stack if measure else null,
         )
         self.check_guards()
         self._check(status)
-        if stage_seconds is not None:
-            stage_seconds[:] = (times / 1e9).tolist()
+        if measure:
+            self.measured = Measured((times / 1e9).tolist(), int(stack[0]))
         return results
 
     def check_guards(self) -> None:

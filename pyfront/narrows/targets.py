@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a blob can run: this host, a board in QEMU, a board behind a serial port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from narrows import link
+from narrows.errors import UsageError
+from narrows.graph.qgraph import Int8Array
+from narrows.native import Measured, Model, Run
+from narrows.result import Progress, Result, StageCost, Target, no_progress
+
+
+class HostTarget:
+    """The runtime's own C code in this process.
+
+    Raises: BlobError.
+    """
+
+    def __init__(self, blob: bytes) -> None:
+        self.name = "host"
+        self._model = Model(blob)
+        self._model.verify()
+        self._run = Run(self._model)
+        self._measured: Measured | None = None
+
+    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+        """Run once. inputs: int8 [height, width, channels] each. Raises: InputError."""
+        model, run = self._model, self._run
+        began = time.perf_counter()
+        outputs = run.infer(inputs)
+        seconds = time.perf_counter() - began
+        if self._measured is None or profile:
+            run.infer(inputs, measure=True)
+            self._measured = run.measured
+        row_buffer = max(info.row_bytes for info in model.inputs)
+        ram = model.memory_bytes + model.state_bytes + row_buffer + self._measured.stack_bytes
+        costs = self._measured.stage_seconds if profile else []
+        return Result(
+            outputs=tuple(outputs),
+            arena_bytes=model.arena_bytes,
+            ram_high_water_bytes=ram,
+            stack_bytes=self._measured.stack_bytes,
+            seconds=seconds,
+            profile=tuple(
+                StageCost(i, model.stages[i].op.name.lower(), cost) for i, cost in enumerate(costs)
+            ),
+        )
+
+    def __enter__(self) -> HostTarget:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Target:
+    """Make a blob ready to run.
+
+    Args:
+        spec: ``host``, ``qemu:BOARD`` or ``serial:PORT``.
+        blob: the whole file.
+        progress: told of whatever takes long: building firmware, uploading.
+
+    Returns: a context manager; leaving it ends whatever was started for it.
+
+    Raises: UsageError: no such target. BlobError, ToolError, LinkError.
+    """
+    if spec == "host":
+        return HostTarget(blob)
+    kind, _, place = spec.partition(":")
+    if kind not in ("qemu", "serial") or not place:
+        raise UsageError(f"target {spec!r}: give host, qemu:BOARD or serial:PORT")
+    return link.open_target(spec, blob, progress)
