@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages that a plan may use: every operator alone, and every bottleneck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph
+from narrows.plan.fusion import bottleneck, is_pointwise
+from narrows.plan.layout import Candidate, candidate
+from narrows.plan.plan import Stage
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How tiled bottlenecks are cut; 0 lets the planner choose.
+
+    slice: channels at a time. row_tile, col_tile: output rows and columns at a time.
+    """
+
+    slice: int = 0
+    row_tile: int = 0
+    col_tile: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """Who reads and who writes each tensor of a graph (operator indices)."""
+
+    graph: QGraph
+    readers: dict[int, list[int]] = field(default_factory=dict)
+    writer: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for index, op in enumerate(self.graph.ops):
+            self.writer[op.output] = index
+            for tensor in dict.fromkeys(op.inputs):
+                self.readers.setdefault(tensor, []).append(index)
+
+    def only_reader(self, tensor: int) -> int | None:
+        """The one operator that reads a tensor which nothing else needs."""
+        readers = self.readers.get(tensor, [])
+        if len(readers) != 1 or any(edge.tensor == tensor for edge in self.graph.outputs):
+            return None
+        return readers[0]
+
+
+def fusions(graph: QGraph) -> Iterator[tuple[int, ...]]:
+    """Every group of operators that a bottleneck can be, in order of the depthwise."""
+    wiring = Wiring(graph)
+    for index, op in enumerate(graph.ops):
+        if not isinstance(op, QDepthwise) or op.depth_multiplier != 1 or op.dilation != (1, 1):
+            continue
+        before = wiring.writer.get(op.inputs[0])
+        expand: tuple[tuple[int, ...], ...] = ((),)
+        if before is not None and is_pointwise(graph.ops[before]):
+            if wiring.only_reader(op.inputs[0]) == index:
+                expand = ((), (before,))
+        after = wiring.only_reader(op.output)
+        if after is not None and not is_pointwise(graph.ops[after]):
+            after = None
+        for start in expand:
+            if start:
+                yield (*start, index)
+            if after is None:
+                continue
+            group = (*start, index, after)
+            yield group
+            residual = wiring.only_reader(graph.ops[after].output)
+            if residual is not None and _adds(graph, group, residual):
+                yield (*group, residual)
+
+
+def _adds(graph: QGraph, group: tuple[int, ...], residual: int) -> bool:
+    op = graph.ops[residual]
+    if not isinstance(op, QElementwise) or op.function != Elementwise.ADD:
+        return False
+    try:
+        bottleneck(graph, (*group, residual))
+    except PlanError:
+        return False
+    return True
+
+
+class Candidates:
+    """Sized stages, made once each."""
+
+    def __init__(self, graph: QGraph, isa: int = 0, tiling: Tiling | None = None) -> None:
+        self.graph = graph
+        self.isa = isa
+        self.tiling = tiling
+        self._made: dict[Stage, Candidate] = {}
+
+    def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
+        key = stage if accumulate else Stage((*stage.ops, -1))
+        if key not in self._made:
+            self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
+        return self._made[key]
+
+    def single(self, index: int) -> Candidate:
+        return self.make(Stage((index,)))
+
+    def fused(self, ops: tuple[int, ...]) -> Candidate:
+        """The bottleneck of ``ops`` that computes nothing twice and needs least scratch; as
+        ``tiling`` says, if that is set and there is an expansion to slice."""
+        parts = bottleneck(self.graph, ops)
+        mid = parts.depthwise.weights.shape[2]
+        out = self.graph.tensors[parts.output]
+        if parts.expand and self.tiling:
+            slice_ = min(self.tiling.slice or mid, mid)
+            rows = min(self.tiling.row_tile or 1, out.height)
+            columns = min(self.tiling.col_tile or out.width, out.width)
+            return self.make(Stage(ops, False, slice_, rows, columns))
+        rolling = parts.expand is not None
+        if rolling and parts.depthwise.weights.shape[0] < parts.depthwise.stride[0]:
+            return self.make(Stage(ops, False, mid, 1, 1))  # windows do not overlap
+        options = [self.make(Stage(ops, rolling, mid, 1, n)) for n in column_tiles(out.width)]
+        return min(options, key=lambda c: (c.stage.scratch.bytes, -c.stage.col_tile))
+
+
+def column_tiles(width: int) -> list[int]:
+    """Tile widths worth trying: those that cut a row into equal tiles, most tiles first."""
+    return sorted({-(-width // tiles) for tiles in range(1, width + 1)})

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offsets in the arena: things that live at the same time do not overlap.
+
+An *item* is what gets one offset: a ring, or a stage's state or scratch. It consists of
+*slots*, each a run of bytes with its own lifetime. A ring that holds most of its tensor
+has a slot per row, so that a tensor whose rows die can lie over one whose rows are born.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+ALIGNMENT = 16
+
+Interval = tuple[int, int]
+
+
+def round_up(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """Bytes [offset, offset + size) of an item, in use during the firings of ``live``
+    (first and last, both included)."""
+
+    offset: int
+    size: int
+    live: tuple[Interval, ...]
+
+    @cached_property
+    def mask(self) -> int:
+        """One bit per firing."""
+        mask = 0
+        for first, last in self.live:
+            mask |= ((1 << (last - first + 1)) - 1) << first
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """name: for messages. size: bytes."""
+
+    name: str
+    size: int
+    slots: tuple[Slot, ...]
+
+    @cached_property
+    def mask(self) -> int:
+        mask = 0
+        for slot in self.slots:
+            mask |= slot.mask
+        return mask
+
+    @cached_property
+    def first(self) -> int:
+        return min(first for slot in self.slots for first, _ in slot.live)
+
+
+def live_bytes(items: Sequence[Item], firings: int) -> list[int]:
+    """Bytes in use during each firing: no placement can need less than the largest."""
+    change = [0] * (firings + 1)
+    for item in items:
+        for slot in item.slots:
+            for first, last in slot.live:
+                change[first] += slot.size
+                change[last + 1] -= slot.size
+    total = 0
+    live = []
+    for value in change[:-1]:
+        total += value
+        live.append(total)
+    return live
+
+
+def forbidden(a: Item, b: Item) -> list[Interval]:
+    """Open intervals of ``offset of b - offset of a`` in which live bytes would overlap."""
+    if not a.mask & b.mask:
+        return []
+    found = []
+    for p in a.slots:
+        if not p.mask & b.mask:
+            continue
+        for q in b.slots:
+            if p.mask & q.mask:
+                low = p.offset - q.offset - q.size
+                high = p.offset + p.size - q.offset
+                found.append((low // ALIGNMENT * ALIGNMENT, round_up(high)))
+    return _merged(found)
+
+
+def _merged(intervals: list[Interval]) -> list[Interval]:
+    """Union of open intervals, ascending."""
+    merged: list[Interval] = []
+    for low, high in sorted(intervals):
+        if merged and low < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+def place(items: Sequence[Item], firings: int, rounds: int = 400) -> tuple[list[int], int]:
+    """Offsets of the items, multiples of 16, and the end of the highest.
+
+    First fit along an order; the order is improved by moving what ends highest, and what
+    is in its way, further to the front. The same items give the same offsets.
+
+    Args:
+        firings: how many there are.
+        rounds: how many orders to try.
+    """
+    count = len(items)
+    conflicts: list[dict[int, list[Interval]]] = [{} for _ in items]
+    for i in range(count):
+        for j in range(i):
+            between = forbidden(items[j], items[i])
+            if between:
+                conflicts[i][j] = between
+                conflicts[j][i] = [(-high, -low) for low, high in reversed(between)]
+    bound = round_up(max(live_bytes(items, firings), default=0))
+
+    def fit(order: Sequence[int]) -> tuple[list[int], int]:
+        offsets = [-1] * count
+        end = 0
+        for item in order:
+            taken = []
+            for other, between in conflicts[item].items():
+                base = offsets[other]
+                if base >= 0:
+                    taken += [(base + low, base + high) for low, high in between]
+            taken.sort()
+            offset = 0
+            for low, high in taken:
+                if offset <= low:
+                    break
+                offset = max(offset, high)
+            offsets[item] = offset
+            end = max(end, offset + items[item].size)
+        return offsets, round_up(end)
+
+    starts = [
+        sorted(range(count), key=lambda i: (-items[i].size, i)),
+        sorted(range(count), key=lambda i: (-items[i].first, -items[i].size, i)),
+        sorted(range(count), key=lambda i: (items[i].first, -items[i].size, i)),
+    ]
+    tried = [(fit(order), order) for order in starts]
+    (best, best_end), order = min(tried, key=lambda t: t[0][1])
+    rng = random.Random(0)
+    current_end, offsets = best_end, best
+    for _ in range(rounds):
+        if best_end <= bound:
+            break
+        top = max(range(count), key=lambda i: (offsets[i] + items[i].size, i))
+        movable = [top, *conflicts[top]]
+        chosen = movable[rng.randrange(len(movable))]
+        trial = [i for i in order if i != chosen]
+        trial.insert(rng.randrange(order.index(chosen) + 1), chosen)
+        trial_offsets, trial_end = fit(trial)
+        if trial_end <= current_end:
+            order, offsets, current_end = trial, trial_offsets, trial_end
+            if trial_end < best_end:
+                best, best_end = trial_offsets, trial_end
+    return best, best_end

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operators fuse, and where cascades are cut.
+
+A *cut* is a tensor that everything behind it needs and that nothing else crosses. If it
+is held whole, all that comes before it has finished before anything behind it begins,
+since the engine fires what is nearest the input. So a network is a chain of *cascades*
+between cuts that do not see each other, and the arena is as large as the largest cascade:
+a shortest path, where a path is as long as its longest edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import QGraph
+from narrows.plan.candidates import Candidates, fusions
+from narrows.plan.firing import Firings
+from narrows.plan.layout import Candidate, arena_items, stage_sizes
+from narrows.plan.place import live_bytes
+from narrows.plan.schedule import Network, Schedule, network, simulate
+
+Groups = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Stages between two cuts, and the rings they need to run without a stall.
+
+    first, end: the operators [first, end) of the graph.
+    peak: bytes live at once at most, the cuts at both ends included.
+    """
+
+    first: int
+    end: int
+    chosen: tuple[Candidate, ...]
+    capacities: dict[int, int]
+    peak: int
+
+
+def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int], Schedule]:
+    """The shortest rings that do not stall, found by growing from what single firings need.
+
+    whole: tensors held whole.
+
+    Raises: PlanError: the network stalls with whole tensors even.
+    """
+    capacities = {}
+    readers = net.readers
+    for stage in net.stages:
+        if stage.output < 0:
+            continue
+        tensor = stage.output
+        given = max(b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False))
+        needs = [given]
+        for number, i in readers[tensor]:
+            reader = net.stages[number]
+            needs.append(max(h - n for n, h in zip(reader.lo[i], reader.hi[i], strict=True)))
+        height = net.heights[tensor]
+        kept = tensor in whole or tensor in net.held or not readers[tensor]
+        capacities[tensor] = height if kept else min(height, max(needs))
+    while True:
+        schedule = simulate(net, capacities)
+        if not schedule.stalled:
+            return capacities, schedule
+        grown = [t for t in schedule.blocked if capacities[t] < net.heights[t]]
+        if not grown:
+            raise PlanError("the network stalls with every tensor whole")
+        for tensor in grown:
+            capacities[tensor] += 1
+
+
+class Search:
+    """The best cascades of one network."""
+
+    def __init__(
+        self,
+        graph: QGraph,
+        candidates: Candidates,
+        fuse: bool,
+        streamed: tuple[int, ...],
+    ) -> None:
+        self.graph = graph
+        self.candidates = candidates
+        self.streamed = streamed
+        self.groups = list(fusions(graph)) if fuse else []
+        self.cuts = cut_points(graph)
+        self._cascades: dict[tuple[int, int], Cascade] = {}
+
+    def best(self) -> list[Cascade]:
+        """The cascades whose largest peak is least.
+
+        Peaks are found only where the shortest path passes: an estimate from below stands
+        for the others.
+        """
+        ends = [0, *self.cuts, len(self.graph.ops)]
+        estimates = {
+            (a, b): self.estimate(a, b) for i, b in enumerate(ends) for a in ends[:i] if a < b
+        }
+
+        def cost(edge: tuple[int, int]) -> int:
+            known = self._cascades.get(edge)
+            return known.peak if known else estimates[edge]
+
+        while True:
+            path = shortest_path(ends, cost)
+            unknown = [edge for edge in path if edge not in self._cascades]
+            if not unknown:
+                return [self._cascades[edge] for edge in path]
+            worst = max(unknown, key=cost)
+            self._cascades[worst] = self.cascade(*worst)
+
+    def partition(self, first: int, end: int) -> list[Candidate]:
+        """Stages of the operators [first, end) with the least state and rings."""
+        inside = [g for g in self.groups if g[0] >= first and g[-1] < end]
+        return partition(self.graph, self.candidates, inside, range(first, end))
+
+    def estimate(self, first: int, end: int) -> int:
+        """A lower bound of a cascade's peak, roughly."""
+        chosen = self.partition(first, end)
+        start = self.graph.ops[first - 1].output if first else -1
+        steady = sum(steady_bytes(self.graph, c, start) for c in chosen)
+        edges = [self.graph.ops[end - 1].output] + ([start] if start >= 0 else [])
+        return max(steady, *(self.graph.tensors[t].bytes for t in edges))
+
+    def cascade(self, first: int, end: int) -> Cascade:
+        chosen = self.partition(first, end)
+        net = self.cascade_network(first, end, chosen)
+        whole = {self.graph.ops[end - 1].output}
+        if first:
+            whole.add(self.graph.ops[first - 1].output)
+        capacities, schedule = least_capacities(net, frozenset(whole))
+        inputs = 1 if first else len(self.graph.inputs)
+        sizes = stage_sizes(inputs, chosen)
+        items, firings = arena_items(self.graph, net, schedule, capacities, sizes)
+        peak = max(live_bytes(list(items.values()), firings))
+        return Cascade(first, end, tuple(chosen), capacities, peak)
+
+    def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
+        """The stages of a cascade; the cut at its start is there at once."""
+        whole = network(self.graph, [c.firings for c in chosen], self.streamed_in(first, end))
+        if not first:
+            stages = whole.stages
+        else:
+            start = self.graph.ops[first - 1].output
+            height = self.graph.tensors[start].height
+            source = Firings((), start, (), (), [height], [0], 0)
+            stages = (source, *whole.stages[len(self.graph.inputs) :])
+        heights = {s.output: self.graph.tensors[s.output].height for s in stages if s.output >= 0}
+        last = self.graph.ops[end - 1].output
+        held = (whole.held & heights.keys()) | ({last} if end < len(self.graph.ops) else set())
+        return Network(stages, heights, frozenset(held))
+
+    def streamed_in(self, first: int, end: int) -> tuple[int, ...]:
+        made = {op.output for op in self.graph.ops[first:end]}
+        return tuple(i for i in self.streamed if self.graph.outputs[i].tensor in made)
+
+
+def cut_points(graph: QGraph) -> list[int]:
+    """Operator counts after which exactly one tensor, the last written, is still needed."""
+    last_reader = {t: i for i, op in enumerate(graph.ops) for t in op.inputs}
+    streams = {edge.tensor for edge in graph.inputs}
+    cuts = []
+    for index, op in enumerate(graph.ops[:-1]):
+        streams.add(op.output)
+        crossing = [t for t in streams if last_reader.get(t, -1) > index]
+        if crossing == [op.output]:
+            cuts.append(index + 1)
+    return cuts
+
+
+def shortest_path(ends: list[int], cost: Callable[[tuple[int, int]], int]) -> list[tuple[int, int]]:
+    """The path from the first to the last end whose largest cost is least; of several, the
+    one whose costs have the least sum."""
+    best: dict[int, tuple[int, int, tuple[tuple[int, int], ...]]] = {ends[0]: (0, 0, ())}
+    for i, end in enumerate(ends[1:], 1):
+        options = []
+        for start in ends[:i]:
+            largest, total, path = best[start]
+            c = cost((start, end))
+            options.append((max(largest, c), total + c, (*path, (start, end))))
+        best[end] = min(options)
+    return list(best[ends[-1]][2])
+
+
+def partition(
+    graph: QGraph, candidates: Candidates, groups: list[tuple[int, ...]], ops: range
+) -> list[Candidate]:
+    """The cheapest choice of disjoint groups, with all other operators alone.
+
+    Cost is what the stages keep all the time (steady_bytes), which adds up; so
+    a group is worth what it saves, and chains of groups that share operators are solved
+    from left to right.
+    """
+    alone = {index: candidates.single(index) for index in ops}
+    by_depthwise: dict[int, list[tuple[int, ...]]] = {}
+    for group in groups:
+        key = next(i for i in group if graph.ops[i].kind == "depthwise")
+        by_depthwise.setdefault(key, []).append(group)
+    # Least cost so far, by the set of operators taken that a later group could want.
+    states: dict[frozenset[int], tuple[int, Groups]] = {frozenset(): (0, ())}
+    keys = sorted(by_depthwise)
+    for position, key in enumerate(keys):
+        wanted = {i for later in keys[position + 1 :] for g in by_depthwise[later] for i in g}
+        following: dict[frozenset[int], tuple[int, Groups]] = {}
+        for taken, (cost, picked) in states.items():
+            for group in [(), *by_depthwise[key]]:
+                if taken & set(group):
+                    continue
+                now_taken = frozenset((taken | set(group)) & wanted)
+                saved = sum(steady_bytes(graph, alone[i]) for i in group)
+                added = steady_bytes(graph, candidates.fused(group)) if group else 0
+                option = (cost - saved + added, (*picked, group) if group else picked)
+                if now_taken not in following or option < following[now_taken]:
+                    following[now_taken] = option
+        states = following
+    _, picked = min(states.values())
+    fused = {i for group in picked for i in group}
+    chosen = [candidates.fused(group) for group in picked]
+    chosen += [alone[index] for index in ops if index not in fused]
+    return sorted(chosen, key=lambda c: c.stage.ops[-1])
+
+
+def steady_bytes(graph: QGraph, chosen: Candidate, without: int = -1) -> int:
+    """Bytes that a stage in the middle of a cascade keeps: its state, and the rows of its
+    inputs that one firing needs. without: a tensor that is not counted."""
+    total = chosen.stage.state.bytes
+    firings = chosen.firings
+    for i, tensor in enumerate(firings.inputs):
+        if tensor != without:
+            rows = max(h - n for n, h in zip(firings.lo[i], firings.hi[i], strict=True))
+            total += rows * graph.tensors[tensor].row_bytes
+    return total
