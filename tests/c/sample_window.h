@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random windows for kernels that have one, over the boundaries: single pixels, paddings
+ * wider than the input, strides, dilations, rows of padding, gaps between pixels, tiles that
+ * hold no column more than the run touches.
+ */
+#ifndef NARROWS_SAMPLE_WINDOW_H
+#define NARROWS_SAMPLE_WINDOW_H
+
+#include "kernels_select.h"
+
+enum { SAMPLE_MAX_KERNEL = 7 };
+
+struct sample_window {
+    struct nrw_window window;
+    const int8_t *rows[SAMPLE_MAX_KERNEL];
+    int32_t x0, x1;      /* output columns to compute; may be none */
+    uint32_t out_stride; /* at least `out_channels` */
+};
+
+enum sample_kind { SAMPLE_CONV, SAMPLE_POOL };
+
+/* A window over `channels` of random bytes in test_memory. SAMPLE_POOL: dilation 1, and each
+ * window holds at least one element. */
+void sample_window(struct sample_window *sample, enum sample_kind kind, uint32_t channels,
+                   uint32_t out_channels);
+
+/* The pixel at tap (i, j) of output column x, or NULL if that is padding. */
+const int8_t *sample_tap(const struct sample_window *sample, int32_t x, uint32_t i, uint32_t j);
+
+/* Output memory for the run, filled with a pattern; sample_check_gaps fails if bytes between
+ * the pixels have changed. */
+int8_t *sample_output(const struct sample_window *sample, uint32_t out_channels);
+void sample_check_gaps(const struct sample_window *sample, uint32_t out_channels,
+                       const int8_t *out);
+
+/* Bytes that such an output takes. */
+size_t sample_output_bytes(const struct sample_window *sample, uint32_t out_channels);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "narrows.h"
+#include "sample_window.h"
+#include "test.h"
+#include "tests.h"
+
+/* Around the kernels' tiles and blocks, of 4, 16 and 32. */
+static const uint32_t channel_counts[] = {1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 65};
+
+static struct nrw_channel *random_channels(uint32_t count)
+{
+    struct nrw_channel *const channels = test_memory(count * sizeof *channels, 4);
+
+    for (uint32_t o = 0; o < count; o++) {
+        channels[o].bias = test_any_int32();
+        channels[o].multiplier = test_multiplier();
+        channels[o].shift = test_shift();
+    }
+    return channels;
+}
+
+static void random_clamp(int32_t *act_min, int32_t *act_max)
+{
+    const int whole = test_between(0, 1);
+
+    *act_min = whole ? -128 : test_between(-128, 127);
+    *act_max = whole ? 127 : test_between(*act_min, 127);
+}
+
+static int32_t conv_pixel(const struct nrw_conv_op *op, const struct sample_window *sample,
+                          int32_t x, uint32_t o)
+{
+    const struct nrw_window *const window = &sample->window;
+    const int8_t *weight = op->weights + (size_t)o * window->kernel_h * window->kernel_w *
+                                             op->in_channels;
+    int64_t sum = op->channels[o].bias;
+
+    for (uint32_t i = 0; i < window->kernel_h; i++) {
+        for (uint32_t j = 0; j < window->kernel_w; j++) {
+            const int8_t *const pixel = sample_tap(sample, x, i, j);
+
+            for (uint32_t c = 0; c < op->in_channels; c++) {
+                sum += (int64_t)*weight++ * (pixel ? pixel[c] : op->in_zero_point);
+            }
+        }
+    }
+    return reference_output(sum, op->channels[o].multiplier, op->channels[o].shift,
+                            op->out_zero_point, op->act_min, op->act_max);
+}
+
+static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t isa)
+{
+    struct sample_window sample;
+    struct nrw_conv_op op;
+    uint32_t scratch_bytes;
+    size_t weight_count;
+    int8_t *weights, *out;
+    void *scratch = NULL;
+
+    op.in_channels = TEST_PICK(channel_counts);
+    op.out_channels = TEST_PICK(channel_counts) % 20 + 1;
+    sample_window(&sample, SAMPLE_CONV, op.in_channels, op.out_channels);
+    if (test_between(0, 2) == 0) {
+        sample.window.kernel_h = sample.window.kernel_w = 1;
+    }
+    weight_count = (size_t)op.out_channels * sample.window.kernel_h * sample.window.kernel_w *
+                   op.in_channels;
+    weights = test_memory(weight_count, 4);
+    test_fill(weights, weight_count);
+    op.weights = weights;
+    op.channels = random_channels(op.out_channels);
+    op.in_zero_point = test_between(-128, 127);
+    op.out_zero_point = test_between(-128, 127);
+    random_clamp(&op.act_min, &op.act_max);
+    test_case("%s: %dx%d, stride %d, dilation %d, pad %d, width %d, columns %d to %d, "
+              "channels %d to %d",
+              name, sample.window.kernel_h, sample.window.kernel_w, sample.window.stride_w,
+              sample.window.dilation_w, (int)sample.window.pad_left, (int)sample.window.in_width,
+              (int)sample.x0, (int)sample.x1, (int)op.in_channels, (int)op.out_channels);
+    scratch_bytes = nrw_conv_scratch_bytes(isa, sample.window.kernel_h, sample.window.kernel_w,
+                                           op.in_channels, op.out_channels);
+    if (scratch_bytes) {
+        scratch = test_memory(scratch_bytes, 16);
+    }
+    out = sample_output(&sample, op.out_channels);
+    kernel(&op, &sample.window, sample.x0, sample.x1, out, sample.out_stride, scratch);
+    for (int32_t x = sample.x0; x < sample.x1; x++) {
+        for (uint32_t o = 0; o < op.out_channels; o++) {
+            EXPECT_EQUAL(out[(size_t)(x - sample.x0) * sample.out_stride + o],
+                         conv_pixel(&op, &sample, x, o));
+        }
+    }
+    sample_check_gaps(&sample, op.out_channels, out);
+    test_release();
+}
+
+/* Slices added up give what the whole convolution gives. */
+static void accumulate_case(nrw_conv_accumulate_kernel *accumulate, nrw_conv_finish_kernel *finish,
+                            const char *name)
+{
+    static const uint32_t slices[] = {1, 2, 3, 4, 7, 16, 17, 40};
+    const uint32_t pixels = (uint32_t)test_between(1, 5);
+    const uint32_t depth = TEST_PICK(channel_counts);
+    const uint32_t in_stride = depth + (uint32_t)(test_between(0, 1) * 3);
+    const uint32_t slice = TEST_PICK(slices);
+    const uint32_t in_bytes = (pixels - 1) * in_stride + depth;
+    struct nrw_conv_op op;
+    struct sample_window sample;
+    int8_t *weights, *in, *out;
+    int32_t *sums;
+
+    op.in_channels = depth;
+    op.out_channels = TEST_PICK(channel_counts);
+    op.in_zero_point = 0;
+    op.out_zero_point = test_between(-128, 127);
+    random_clamp(&op.act_min, &op.act_max);
+    op.channels = random_channels(op.out_channels);
+    weights = test_memory(op.out_channels * depth, 4);
+    test_fill(weights, op.out_channels * depth);
+    op.weights = weights;
+    in = test_memory(in_bytes, 1);
+    test_fill(in, in_bytes);
+    sums = test_memory(pixels * op.out_channels * sizeof *sums, 16);
+    memset(sums, 0, pixels * op.out_channels * sizeof *sums);
+    test_case("%s: slices of %d, %d pixels, channels %d to %d", name, (int)slice, (int)pixels,
+              (int)depth, (int)op.out_channels);
+
+    for (uint32_t c = 0; c < depth; c += slice) {
+        accumulate(weights + c, depth, in + c, in_stride, depth - c < slice ? depth - c : slice,
+                   pixels, op.out_channels, sums);
+    }
+    sample.window = (struct nrw_window){sample.rows, 0, (int32_t)pixels, in_stride, 1, 1, 1, 1, 0};
+    sample.rows[0] = in;
+    sample.x0 = 0;
+    sample.x1 = (int32_t)pixels;
+    sample.out_stride = op.out_channels + 2;
+    out = sample_output(&sample, op.out_channels);
+    finish(&op, sums, pixels, out, sample.out_stride);
+    for (uint32_t p = 0; p < pixels; p++) {
+        for (uint32_t o = 0; o < op.out_channels; o++) {
+            EXPECT_EQUAL(out[p * sample.out_stride + o],
+                         conv_pixel(&op, &sample, (int32_t)p, o));
+        }
+    }
+    sample_check_gaps(&sample, op.out_channels, out);
+    test_release();
+}
+
+void test_conv(void)
+{
+    for (int i = 0; i < TEST_CASES; i++) {
+#define RUN(suffix, isa)                                                                   \
+    conv_case(nrw_conv_##suffix, "nrw_conv_" #suffix, isa);                                \
+    accumulate_case(nrw_conv_accumulate_##suffix, nrw_conv_finish_##suffix,                \
+                    "nrw_conv_accumulate_" #suffix);
+        NRW_CONV_VARIANTS(RUN)
+#undef RUN
+    }
+}
+
+static int32_t depthwise_pixel(const struct nrw_depthwise_op *op,
+                               const struct sample_window *sample, int32_t x, uint32_t o)
+{
+    const struct nrw_window *const window = &sample->window;
+    int64_t sum = op->channels[o].bias;
+
+    for (uint32_t i = 0; i < window->kernel_h; i++) {
+        for (uint32_t j = 0; j < window->kernel_w; j++) {
+            const int8_t *const pixel = sample_tap(sample, x, i, j);
+            const int64_t value = pixel ? pixel[o / op->depth_multiplier] : op->in_zero_point;
+
+            sum += value * op->weights[(i * window->kernel_w + j) * op->weight_stride + o];
+        }
+    }
+    return reference_output(sum, op->channels[o].multiplier, op->channels[o].shift,
+                            op->out_zero_point, op->act_min, op->act_max);
+}
+
+static void depthwise_case(nrw_depthwise_kernel *kernel, const char *name, uint32_t isa)
+{
+    struct sample_window sample;
+    struct nrw_depthwise_op op;
+    const uint32_t in_channels = TEST_PICK(channel_counts);
+    uint32_t scratch_bytes;
+    size_t weight_count;
+    int8_t *weights, *out;
+    void *scratch = NULL;
+
+    op.depth_multiplier = test_between(0, 1) ? 1 : (uint32_t)test_between(2, 5);
+    op.out_channels = in_channels * op.depth_multiplier;
+    op.weight_stride = op.out_channels + (uint32_t)(test_between(0, 1) * 7);
+    sample_window(&sample, SAMPLE_CONV, in_channels, op.out_channels);
+    weight_count = (size_t)(sample.window.kernel_h * sample.window.kernel_w - 1) *
+                       op.weight_stride + op.out_channels;
+    weights = test_memory(weight_count, 1);
+    test_fill(weights, weight_count);
+    op.weights = weights;
+    op.channels = random_channels(op.out_channels);
+    op.in_zero_point = test_between(-128, 127);
+    op.out_zero_point = test_between(-128, 127);
+    random_clamp(&op.act_min, &op.act_max);
+    test_case("%s: %dx%d, stride %d, dilation %d, pad %d, width %d, columns %d to %d, "
+              "channels %d times %d",
+              name, sample.window.kernel_h, sample.window.kernel_w, sample.window.stride_w,
+              sample.window.dilation_w, (int)sample.window.pad_left, (int)sample.window.in_width,
+              (int)sample.x0, (int)sample.x1, (int)in_channels, (int)op.depth_multiplier);
+    scratch_bytes = nrw_depthwise_scratch_bytes(isa, sample.window.kernel_h,
+                                                sample.window.kernel_w, op.out_channels);
+    if (scratch_bytes) {
+        scratch = test_memory(scratch_bytes, 16);
+    }
+    out = sample_output(&sample, op.out_channels);
+    kernel(&op, &sample.window, sample.x0, sample.x1, out, sample.out_stride, scratch);
+    for (int32_t x = sample.x0; x < sample.x1; x++) {
+        for (uint32_t o = 0; o < op.out_channels; o++) {
+            EXPECT_EQUAL(out[(size_t)(x - sample.x0) * sample.out_stride + o],
+                         depthwise_pixel(&op, &sample, x, o));
+        }
+    }
+    sample_check_gaps(&sample, op.out_channels, out);
+    test_release();
+}
+
+void test_depthwise(void)
+{
+    for (int i = 0; i < TEST_CASES; i++) {
+#define RUN(suffix, isa) depthwise_case(nrw_depthwise_##suffix, "nrw_depthwise_" #suffix, isa);
+        NRW_DEPTHWISE_VARIANTS(RUN)
+#undef RUN
+    }
+}
