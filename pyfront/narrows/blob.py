@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from narrows.errors import BlobError
+from narrows.files import read_file
 from narrows.native import Model, TensorInfo
 from narrows.pack import BlobEdge, unpack_edges, unpack_metadata
+from narrows.pack.layout import HEADER
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,54 @@ class Preprocessing:
     scale: tuple[float, ...]
 
 
+class Header(NamedTuple):
+    """The header of a blob, field by field (runtime/SPEC.md)."""
+
+    magic: bytes
+    major: int
+    minor: int
+    blob_bytes: int
+    isa: int
+    arena_bytes: int
+    tensor_count: int
+    stage_count: int
+    reader_count: int
+    output_count: int
+    input_count: int
+    input_passes: int
+    macs: int
+    max_step_macs: int
+    firings: int
+    metadata_offset: int
+    metadata_bytes: int
+    body_crc: int
+    header_crc: int
+
+
 @dataclass(frozen=True, eq=False)
 class Blob:
     """A blob that the runtime accepts and whose checksums are right.
 
     inputs, outputs: edges as the model's author sees them, one per tensor of ``model``.
     labels: classes of output 0; () if unknown.
+    stage_names: what each stage computes; () if unknown.
     """
 
     data: bytes
+    header: Header
     model: Model
     name: str
     inputs: tuple[BlobEdge, ...]
     outputs: tuple[BlobEdge, ...]
     labels: tuple[str, ...]
+    stage_names: tuple[str, ...]
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
 
 
 def read_blob(path: str | Path) -> Blob:
-    """Raises: BlobError: not a blob, damaged, of another version; OSError."""
-    return parse_blob(Path(path).read_bytes(), str(path))
+    """Raises: NarrowsError: cannot be read. BlobError: no blob, damaged, of another version."""
+    return parse_blob(read_file(path, "blob"), str(path))
 
 
 def parse_blob(data: bytes, name: str = "blob") -> Blob:
@@ -59,16 +88,15 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         outputs = tuple(_plain_edge(i, info) for i, info in enumerate(model.outputs))
     _check_edges(name, inputs, model.inputs)
     _check_edges(name, outputs, model.outputs)
-    labels = metadata.get("labels", [])
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise BlobError(f"{name}: metadata: labels is not a list of strings; compile it anew")
     return Blob(
         data=data,
+        header=Header(*HEADER.unpack_from(data)),
         model=model,
         name=str(metadata.get("name", name)),
         inputs=inputs,
         outputs=outputs,
-        labels=tuple(labels),
+        labels=_strings(name, metadata, "labels"),
+        stage_names=_strings(name, metadata, "stages"),
         preprocessing=_preprocessing(name, metadata.get("preprocessing")),
         metadata=metadata,
     )
@@ -90,6 +118,13 @@ def _plain_edge(index: int, info: TensorInfo) -> BlobEdge:
 def _check_edges(name: str, edges: Sequence[BlobEdge], infos: Sequence[TensorInfo]) -> None:
     if [math.prod(edge.shape) for edge in edges] != [info.bytes for info in infos]:
         raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
+
+
+def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = metadata.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise BlobError(f"{name}: metadata: {key} is not a list of strings; compile it anew")
+    return tuple(value)
 
 
 def _preprocessing(name: str, value: Any) -> Preprocessing | None:

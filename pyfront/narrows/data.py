@@ -21,6 +21,7 @@ from PIL import Image
 
 from narrows.blob import Preprocessing
 from narrows.errors import InputError
+from narrows.files import read_file
 from narrows.graph.qgraph import Int8Array
 from narrows.pack import BlobEdge
 
@@ -49,14 +50,14 @@ def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.f
     return np.asarray(result, np.float32)
 
 
-def encode(edge: BlobEdge, values: Array, name: str) -> Int8Array:
-    """An array as a user has it -> the int8 tensor behind an input.
+def conform(edge: BlobEdge, values: Array, name: str) -> Array:
+    """An array as a user has it -> what the model itself takes.
 
     Args:
         values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional).
         name: what errors call it.
 
-    Returns: int8, as many elements as the edge.
+    Returns: the edge's dtype and shape.
 
     Raises: InputError: another shape or dtype.
     """
@@ -65,21 +66,29 @@ def encode(edge: BlobEdge, values: Array, name: str) -> Int8Array:
             f"{name}: shape {values.shape}, but input {edge.name} is {edge.shape}; "
             "give an array of that shape"
         )
-    floats = np.issubdtype(values.dtype, np.floating)
-    if floats and not np.isfinite(values).all():
-        raise InputError(f"{name}: has values that are not finite")
-    if edge.dtype == "float32" and floats:
-        return quantize(values, edge.tensor_scale, edge.tensor_zero_point, np.int8)
-    if floats:
-        dtype = np.int8 if edge.dtype == "int8" else np.uint8
-        values = quantize(values, edge.scale, edge.zero_point, dtype)
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise InputError(f"{name}: has values that are not finite; give finite numbers")
+        if edge.dtype == "float32":
+            values = values.astype(np.float32, copy=False)
+        else:
+            dtype = np.int8 if edge.dtype == "int8" else np.uint8
+            values = quantize(values, edge.scale, edge.zero_point, dtype)
     if values.dtype != np.dtype(edge.dtype):
         raise InputError(
-            f"{name}: dtype {values.dtype}, but input {edge.name} takes {edge.dtype} or floats"
+            f"{name}: dtype {values.dtype}, but input {edge.name} takes {edge.dtype} or floats; "
+            f"convert it with astype"
         )
+    return values.reshape(edge.shape)
+
+
+def encode(edge: BlobEdge, values: Array) -> Int8Array:
+    """What the model takes -> the int8 tensor behind that input, as many elements."""
+    if edge.dtype == "float32":
+        return quantize(values, edge.tensor_scale, edge.tensor_zero_point, np.int8)
     if edge.table is not None:
-        values = np.frombuffer(edge.table, np.int8)[values]
-    return values.astype(np.int8, copy=False)
+        return np.frombuffer(edge.table, np.int8)[values]
+    return values
 
 
 def decode(edge: BlobEdge, values: Int8Array) -> Array:
@@ -102,16 +111,18 @@ def real(edge: BlobEdge, values: Array) -> npt.NDArray[np.float32]:
     return dequantize(values, edge.scale, edge.zero_point)
 
 
-def load_input(edge: BlobEdge, preprocessing: Preprocessing | None, item: Item) -> Int8Array:
-    """A picture, an .npy file or an array -> the int8 tensor behind an input.
+def load_input(edge: BlobEdge, preprocessing: Preprocessing | None, item: Item) -> Array:
+    """A picture, an .npy file or an array -> what the model takes.
+
+    Returns: the edge's dtype and shape.
 
     Raises: InputError: cannot be read, or does not fit.
     """
     if isinstance(item, np.ndarray):
-        return encode(edge, item, "array")
+        return conform(edge, item, "array")
     if item.suffix.lower() == ".npy":
-        return encode(edge, load_array(item), str(item))
-    return encode(edge, _picture(edge, preprocessing, item), str(item))
+        return conform(edge, load_array(item), str(item))
+    return conform(edge, _picture(edge, preprocessing, item), str(item))
 
 
 def load_array(path: Path) -> Array:
@@ -120,6 +131,14 @@ def load_array(path: Path) -> Array:
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path}: holds several arrays; give an .npy file with one")
     return values
+
+
+def load_labels(path: str | Path) -> tuple[str, ...]:
+    """Class names, one per line, class 0 first. Raises: InputError, NarrowsError."""
+    try:
+        return tuple(read_file(path, "labels").decode().splitlines())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: labels are text in UTF-8, one per line") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo   sets everything up and shows the default model on the host and on a board in QEMU
+# make test   sets everything up and runs every check
+# make lint   style and types only          make clean   removes what make made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build/tests
+
+c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
+stamp := $(VENV)/.installed
+test_stamp := $(VENV)/.installed-tests
+
+.PHONY: demo test lint clean tools
+.DELETE_ON_ERROR:
+
+demo: $(stamp) tools
+	$(BIN)/python -m narrows.demo
+
+test: lint tools
+	$(BIN)/cmake -S . -B $(BUILD) -DNARROWS_TESTS=ON -DCMAKE_BUILD_TYPE=Release
+	$(BIN)/cmake --build $(BUILD) --parallel 2
+	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 600
+	$(BIN)/python -m pytest tests
+
+lint: $(test_stamp)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f pyfront/narrows/native/_runtime.so
+
+# The package in place: changed Python counts at once, changed C is built again here.
+$(stamp): pyproject.toml CMakeLists.txt $(c_sources) | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(test_stamp): $(stamp)
+	$(BIN)/pip install --quiet --editable '.[test]' cmake
+	touch $@
+
+# Debian's python3 comes without venv: installed if it can be, else the error says how.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install-tools python-venv=python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# The cross compiler and QEMU, if they can be had; the host works without.
+tools:
+	@.ci/install-tools qemu-system-arm=qemu-system-arm \
+	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``narrows compile``: a model file becomes a blob."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from narrows.cli.console import add_json, count, parse_size, progress_bar, say, write_json
+from narrows.compile import CompileOptions, compile_model
+from narrows.data import load_labels
+from narrows.errors import UsageError
+from narrows.files import write_file
+from narrows.plan.planner import PlanOptions
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "compile", help="compile an int8 .tflite model to a blob"
+    )
+    parser.add_argument("model", metavar="MODEL", help="int8 .tflite file")
+    parser.add_argument("-o", "--output", metavar="BLOB", required=True)
+    parser.add_argument("--ram", metavar="SIZE", help="RAM budget of the arena, such as 64K")
+    parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    parser.add_argument(
+        "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, to embed")
+    parser.add_argument(
+        "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
+    )
+    parser.add_argument("--pixel-scale", metavar="S[,S,S]", help="see --pixel-mean")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compile; print and write the figures."""
+    options = CompileOptions(
+        plan=PlanOptions(
+            ram=None if arguments.ram is None else parse_size(arguments.ram),
+        ),
+        metadata=_metadata(arguments),
+    )
+    with progress_bar() as progress:
+        compiled = compile_model(arguments.model, options, progress)
+    write_file(arguments.output, compiled.blob)
+    report = compiled.report
+    tell = say(arguments)
+    tell(
+        f"{arguments.output}: {count(report['blob_bytes'])} B, arena "
+        f"{count(report['arena_bytes'])} B, RAM {count(report['ram_bytes'])} B, "
+        f"{report['macs'] / 1e6:.2f} M MACs (x{report['mac_factor']:.2f})"
+    )
+    write_json(arguments.json, report)
+    return 0
+
+
+def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if arguments.labels is not None:
+        metadata["labels"] = load_labels(arguments.labels)
+    if (arguments.pixel_mean is None) != (arguments.pixel_scale is None):
+        raise UsageError("--pixel-mean and --pixel-scale belong together")
+    if arguments.pixel_mean is not None:
+        metadata["preprocessing"] = {
+            "mean": _numbers("--pixel-mean", arguments.pixel_mean),
+            "scale": _numbers("--pixel-scale", arguments.pixel_scale),
+        }
+    return metadata
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: give numbers, as in 127.5 or 0.5,0.5,0.5") from error

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user sees: progress on stderr, tables and figures on stdout, JSON in files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from narrows import result
+from narrows.errors import UsageError
+from narrows.files import write_file
+
+_PATIENCE_SECONDS = 1.0
+_PLAIN_WIDTH = 200
+
+
+@contextmanager
+def progress_bar() -> Iterator[result.Progress]:
+    """A bar on stderr for what takes longer than a second; nothing if that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield result.no_progress
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    task = bar.add_task("", total=1.0)
+    timer = threading.Timer(_PATIENCE_SECONDS, bar.start)
+    timer.daemon = True
+    timer.start()
+
+    def report(what: str, done: float) -> None:
+        bar.update(task, description=what, completed=done)
+
+    try:
+        yield report
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+def part(progress: result.Progress, index: int, count: int) -> result.Progress:
+    """Progress of part ``index`` of ``count`` equal ones, as progress of the whole."""
+    return lambda what, done: progress(what, (index + done) / count)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout; columns whose heading ends with ``>`` stand at the right."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        right = heading.endswith(">")
+        table.add_column(heading.rstrip(">"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*(str(value) for value in row))
+    console.print(table)
+
+
+def count(value: int) -> str:
+    """A number with commas."""
+    return f"{value:,}"
+
+
+def write_json(path: str | None, value: dict[str, Any]) -> None:
+    """Write what ``--json`` asks for; ``-`` is stdout."""
+    if path is None:
+        return
+    text = json.dumps(value, indent=2) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        write_file(path, text.encode())
+
+
+def say(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Prints a line for people, unless stdout is taken by JSON."""
+    return (lambda line: None) if arguments.json == "-" else print
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option ``--json``."""
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
+
+
+def parse_size(text: str) -> int:
+    """``65536``, ``64K``, ``64KB``, ``64KiB``, ``1M`` -> bytes. Raises: UsageError."""
+    number = text.upper().removesuffix("B").removesuffix("I")
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(number[-1:], 1)
+    digits = number if unit == 1 else number[:-1]
+    if not digits.isdecimal() or int(digits) == 0:
+        raise UsageError(f"{text!r} is no size; give bytes, or KiB as in 64K")
+    return int(digits) * unit

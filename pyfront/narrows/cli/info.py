@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``narrows info``: what is in a blob."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from narrows.blob import Blob, read_blob
+from narrows.cli.console import add_json, count, print_table, write_json
+from narrows.pack import BlobEdge
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser("info", help="show what is in a blob")
+    parser.add_argument("blob", metavar="BLOB")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print header, edges and stages."""
+    blob = read_blob(arguments.blob)
+    report = describe(blob)
+    if arguments.json != "-":
+        _print(report)
+    write_json(arguments.json, report)
+    return 0
+
+
+def describe(blob: Blob) -> dict[str, Any]:
+    """What ``--json`` holds."""
+    header, model = blob.header, blob.model
+    stages = []
+    for index, stage in enumerate(model.stages):
+        entry: dict[str, Any] = {"stage": index, "op": stage.op.name.lower()}
+        if index < len(blob.stage_names):
+            entry["what"] = blob.stage_names[index]
+        if stage.output >= 0:
+            info = model.tensors[stage.output]
+            entry |= {
+                "shape": list(info.shape),
+                "ring_rows": info.capacity,
+                "ring_bytes": info.capacity * info.row_bytes,
+            }
+        stages.append(entry)
+    return {
+        "model": blob.name,
+        "format": f"{header.major}.{header.minor}",
+        "isa": header.isa,
+        "blob_bytes": header.blob_bytes,
+        "arena_bytes": header.arena_bytes,
+        "progress_bytes": model.progress_bytes,
+        "macs": header.macs,
+        "max_step_macs": header.max_step_macs,
+        "firings": header.firings,
+        "input_passes": header.input_passes,
+        "inputs": _edges(blob.inputs),
+        "outputs": _edges(blob.outputs),
+        "labels": len(blob.labels),
+        "stages": stages,
+    }
+
+
+def _edges(edges: Sequence[BlobEdge]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": edge.name,
+            "dtype": edge.dtype,
+            "shape": list(edge.shape),
+            "scale": edge.scale,
+            "zero_point": edge.zero_point,
+        }
+        for edge in edges
+    ]
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(f"{report['model']}: blob format {report['format']}, instruction set {report['isa']}")
+    print(
+        f"{count(report['blob_bytes'])} B, arena {count(report['arena_bytes'])} B, "
+        f"counters {count(report['progress_bytes'])} B"
+    )
+    print(
+        f"{report['macs'] / 1e6:.2f} M MACs in {count(report['firings'])} firings, "
+        f"at most {count(report['max_step_macs'])} at once"
+    )
+    for kind in ("inputs", "outputs"):
+        for edge in report[kind]:
+            shape = "x".join(map(str, edge["shape"]))
+            print(f"{kind[:-1]} {edge['name']}: {edge['dtype']} {shape}")
+    if report["labels"]:
+        print(f"{report['labels']} labels")
+    print()
+    print_table(
+        ("stage>", "operator", "what", "height>", "width>", "channels>", "rows held>", "bytes>"),
+        (
+            (
+                entry["stage"],
+                entry["op"],
+                entry.get("what", ""),
+                *entry.get("shape", ("", "", "")),
+                entry.get("ring_rows", ""),
+                count(entry["ring_bytes"]) if "ring_bytes" in entry else "",
+            )
+            for entry in report["stages"]
+        ),
+    )

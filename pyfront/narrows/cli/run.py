@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``narrows run``: one inference of a blob, on the host or on boards."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrows.blob import Blob, read_blob
+from narrows.cli.console import (
+    add_json,
+    count,
+    part,
+    print_table,
+    progress_bar,
+    say,
+    write_json,
+)
+from narrows.data import Array, decode, encode, load_input, load_labels, real
+from narrows.errors import InputError, NarrowsError, UsageError
+from narrows.files import write_file
+from narrows.result import Progress, Result
+from narrows.targets import open_target, runnable_targets
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run", help="run a blob on a picture or an array"
+    )
+    parser.add_argument("blob", metavar="BLOB")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        action="append",
+        required=True,
+        help=".npy (the model's own type, or floats) or a picture; once per input of the model",
+    )
+    parser.add_argument(
+        "--target",
+        default="host",
+        metavar="TARGET",
+        help="host (default), qemu:BOARD, serial:PORT, or all: host and every board in QEMU",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
+    )
+    parser.add_argument("--top", type=int, metavar="N", help="print the N best classes (5)")
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    parser.add_argument("--profile", action="store_true", help="cost of each stage")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run once per target; print and write the figures. Returns 1 if targets disagree."""
+    if arguments.top is not None and arguments.top < 1:
+        raise UsageError(f"--top {arguments.top}: give 1 or more")
+    blob = read_blob(arguments.blob)
+    labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
+    inputs = load_inputs(blob, arguments.input)
+    tensors = [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
+    specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
+    reports, outputs = [], None
+    tell = say(arguments)
+    for index, spec in enumerate(specs):
+        with progress_bar() as progress:
+            result = _infer(
+                blob, spec, tensors, arguments.profile, part(progress, index, len(specs))
+            )
+        outputs = [decode(edge, v) for edge, v in zip(blob.outputs, result.outputs, strict=True)]
+        report = describe(blob, spec, result, outputs, labels, arguments.top or 5)
+        reports.append(report)
+        if index == 0:
+            for best in report["top"]:
+                tell(f"{best['score']:10.6g}  {best['label']}")
+            if arguments.output is not None:
+                write_outputs(blob, Path(arguments.output), outputs)
+        tell(_figures(report))
+        if arguments.profile and arguments.json != "-":
+            _print_profile(blob, result)
+    agree = len({report["output_sha256"] for report in reports}) == 1
+    summary = dict(reports[0])
+    if len(reports) > 1:
+        tell("all targets agree" if agree else "the targets DISAGREE")
+        summary |= {"agree": agree, "targets": reports}
+    write_json(arguments.json, summary)
+    return 0 if agree else 1
+
+
+def load_inputs(blob: Blob, files: Sequence[str]) -> list[Array]:
+    """One array per input, of the model's own type and shape. Raises: InputError."""
+    if len(files) != len(blob.inputs):
+        names = ", ".join(edge.name for edge in blob.inputs)
+        raise InputError(
+            f"{blob.name} has {len(blob.inputs)} input(s) ({names}), not {len(files)}; "
+            "give --input once for each, in this order"
+        )
+    return [
+        load_input(edge, blob.preprocessing, Path(file))
+        for edge, file in zip(blob.inputs, files, strict=True)
+    ]
+
+
+def _infer(
+    blob: Blob, spec: str, tensors: Sequence[Array], profile: bool, progress: Progress
+) -> Result:
+    with open_target(spec, blob.data, progress) as target:
+        progress("inference", 1.0)
+        return target.infer(tensors, profile)
+
+
+def describe(
+    blob: Blob,
+    spec: str,
+    result: Result,
+    outputs: Sequence[Array],
+    labels: Sequence[str],
+    top: int,
+) -> dict[str, Any]:
+    """What ``--json`` holds for one target."""
+    digest = hashlib.sha256(b"".join(values.tobytes() for values in outputs))
+    report: dict[str, Any] = {
+        "model": blob.name,
+        "target": spec,
+        "output_sha256": digest.hexdigest(),
+        "outputs": [
+            {"name": edge.name, "dtype": edge.dtype, "shape": list(edge.shape)}
+            for edge in blob.outputs
+        ],
+        "arena_bytes": result.arena_bytes,
+        "ram_high_water_bytes": result.ram_high_water_bytes,
+        "stack_bytes": result.stack_bytes,
+    }
+    if result.instructions is not None:
+        report["instructions"] = result.instructions
+    if result.seconds is not None:
+        report["seconds"] = result.seconds
+    report["top"] = best_classes(real(blob.outputs[0], outputs[0]), labels, top)
+    if result.profile:
+        report["profile"] = [
+            {"stage": entry.stage, "op": entry.op, "cost": entry.cost} for entry in result.profile
+        ]
+    return report
+
+
+def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """The highest scores, best first; equal ones in the order of their classes."""
+    flat = scores.ravel()
+    order = np.argsort(-flat, kind="stable")[:top]
+    return [
+        {
+            "index": int(i),
+            "label": labels[i] if i < len(labels) else f"class {i}",
+            "score": float(flat[i]),
+        }
+        for i in order
+    ]
+
+
+def write_outputs(blob: Blob, path: Path, outputs: Sequence[Array]) -> None:
+    """One output as .npy, all as .npz by their numbers. Raises: NarrowsError."""
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(buffer, **{f"output_{i}": values for i, values in enumerate(outputs)})
+    elif len(outputs) == 1:
+        np.save(buffer, outputs[0])
+    else:
+        raise NarrowsError(f"{path}: {blob.name} has {len(outputs)} outputs; give an .npz file")
+    write_file(path, buffer.getvalue())
+
+
+def _figures(report: dict[str, Any]) -> str:
+    parts = [f"{report['target']}:"]
+    if "instructions" in report:
+        parts.append(f"{count(report['instructions'])} instructions,")
+    if "seconds" in report:
+        parts.append(f"{report['seconds'] * 1e3:.2f} ms,")
+    parts.append(
+        f"arena {count(report['arena_bytes'])} B, RAM {count(report['ram_high_water_bytes'])} B "
+        f"(stack {count(report['stack_bytes'])} B)"
+    )
+    return " ".join(parts)
+
+
+def _print_profile(blob: Blob, result: Result) -> None:
+    whole = sum(entry.cost for entry in result.profile) or 1.0
+    counted = result.instructions is not None
+    names = blob.stage_names
+    print_table(
+        ("stage>", "operator", "what", "instructions>" if counted else "ms>", "share>"),
+        (
+            (
+                entry.stage,
+                entry.op,
+                names[entry.stage] if entry.stage < len(names) else "",
+                count(int(entry.cost)) if counted else f"{entry.cost * 1e3:.3f}",
+                f"{entry.cost / whole:.1%}",
+            )
+            for entry in result.profile
+        ),
+    )

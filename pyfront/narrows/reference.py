@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow Lite Micro's reference kernels, for comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrows.data import Array
+from narrows.errors import InputError, ModelError, ToolError
+from narrows.files import read_file
+
+
+class Tflm:
+    """A model in TensorFlow Lite Micro's interpreter.
+
+    Raises: ToolError: it is not installed. ModelError: it refuses the model.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            from tflite_micro import runtime
+        except ImportError as error:
+            raise ToolError(
+                "TensorFlow Lite Micro is not installed: pip install --pre tflite-micro"
+            ) from error
+        self._path = path
+        model = read_file(path, "model")
+        try:
+            self._interpreter: Any = runtime.Interpreter.from_bytes(model)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{path}: TensorFlow Lite Micro refuses it: {error}") from error
+
+    def infer(self, inputs: Sequence[Array], outputs: int) -> list[Array]:
+        """Run once. inputs: of the model's own types and shapes; outputs: how many there are.
+
+        Raises: InputError: inputs that do not fit.
+        """
+        try:
+            for i, values in enumerate(inputs):
+                self._interpreter.set_input(values, i)
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{self._path}: TensorFlow Lite Micro: {error}") from error
+        return [np.array(self._interpreter.get_output(i)) for i in range(outputs)]
