@@ -223,7 +223,7 @@ static void softmax_case(nrw_softmax_kernel *kernel, const char *name)
 
 void test_softmax(void)
 {
-    for (int i = 0; i < TEST_CASES / 4; i++) {
+    for (int i = 0; i < TEST_CASES; i++) {
 #define RUN(suffix, isa) softmax_case(nrw_softmax_##suffix, "nrw_softmax_" #suffix);
         NRW_SOFTMAX_VARIANTS(RUN)
 #undef RUN
