@@ -97,9 +97,11 @@ struct nrw_model {
 struct nrw_run {
     const struct nrw_model *model;
     uint8_t *arena;
-    void *progress;           /* per stage and tensor counters, behind the arena */
+    void *progress;           /* counters of each stage, behind the arena */
     uint16_t last_stage;
     uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
+    uint16_t next;            /* no stage below this one can fire */
+    uint16_t reserved;
 };
 
 /* Shape and quantization of a tensor. */
@@ -125,7 +127,7 @@ int nrw_verify(const struct nrw_model *model);
 /* Bytes of memory that nrw_start wants: arena_bytes plus nrw_progress_bytes. */
 size_t nrw_memory_bytes(const struct nrw_model *model);
 
-/* Bytes of per-stage and per-tensor counters, behind the arena in the same block. */
+/* Bytes of counters, 8 per stage, behind the arena in the same block. */
 size_t nrw_progress_bytes(const struct nrw_model *model);
 
 /* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more; the
@@ -170,7 +172,8 @@ int nrw_stage_op(const struct nrw_model *model, int stage);
 int nrw_stage_output(const struct nrw_model *model, int stage);
 int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info);
 
-/* Rows of a tensor produced so far, and the address of row r while it is alive. */
+/* Rows of a tensor produced so far, and the address of row r while it is in the ring (from
+ * when it is alive to when something else is placed over it). */
 int nrw_tensor_rows(const struct nrw_run *run, int tensor);
 const int8_t *nrw_tensor_row(const struct nrw_run *run, int tensor, int row);
 

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: fires the stage nearest the input that can (SPEC.md, Firing).
+ *
+ * A stage that could not fire sleeps until something that it waits for has changed: rows of
+ * an input have come, or rows of its output have died. So the search for the next stage looks
+ * closely only at the few that the last firing woke.
+ */
+#include <string.h>
+
+#include "stage.h"
+
+enum { ASLEEP = 0, AWAKE = 1, FINISHED = 2 };
+
+/* One per stage, behind the arena. */
+struct progress {
+    uint16_t fired;
+    uint16_t produced; /* rows of the stage's output */
+    uint16_t dead;     /* of these, rows that no reader needs any more; kept if the ring is
+                          shorter than the tensor */
+    uint16_t state;
+};
+typedef char check_progress[sizeof(struct progress) == 8 ? 1 : -1];
+
+static nrw_stage_fn *const compute[NRW_OP_COUNT] = {
+    [NRW_OP_CONV] = nrw_stage_conv,
+    [NRW_OP_DEPTHWISE] = nrw_stage_depthwise,
+    [NRW_OP_BOTTLENECK] = nrw_stage_bottleneck,
+    [NRW_OP_ELEMENTWISE] = nrw_stage_elementwise,
+    [NRW_OP_AVG_POOL] = nrw_stage_avg_pool,
+    [NRW_OP_MAX_POOL] = nrw_stage_max_pool,
+    [NRW_OP_MEAN] = nrw_stage_mean,
+    [NRW_OP_SOFTMAX] = nrw_stage_softmax,
+    [NRW_OP_LOOKUP] = nrw_stage_lookup,
+    [NRW_OP_CONCAT] = nrw_stage_concat,
+    [NRW_OP_RESIZE] = nrw_stage_resize,
+    [NRW_OP_SLICE] = nrw_stage_slice,
+    [NRW_OP_PAD] = nrw_stage_pad,
+    [NRW_OP_RESHAPE] = nrw_stage_reshape,
+};
+
+static struct progress *progress_of(const struct nrw_run *run)
+{
+    return run->progress;
+}
+
+static bool is_open(const struct nrw_model *model)
+{
+    return model != NULL && model->blob != NULL;
+}
+
+static bool is_started(const struct nrw_run *run)
+{
+    return run != NULL && run->model != NULL;
+}
+
+/* --- Firing ---------------------------------------------------------------------------- */
+
+static int32_t rows_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
+{
+    return nrw_is_constant(tensor) ? tensor->height
+                                   : progress_of(run)[tensor->producer].produced;
+}
+
+static bool can_fire(const struct nrw_run *run, uint32_t index)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_stage *stage = nrw_stages(model) + index;
+    const struct progress *progress = progress_of(run) + index;
+
+    if (stage->op != NRW_OP_OUTPUT) {
+        const struct nrw_tensor *out = nrw_output_of(model, stage);
+        if (out->capacity < out->height &&
+            (int32_t)nrw_gives(model, stage, progress->fired) - progress->dead > out->capacity) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < stage->input_count; i++) {
+        if (rows_produced(run, nrw_input_of(model, stage, i)) <
+            nrw_needs(model, stage, i, progress->fired).hi) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Rows of a tensor that no reader needs in its next firing or later. */
+static int32_t rows_dead(const struct nrw_run *run, const struct nrw_tensor *tensor)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_tensor *tensors = nrw_tensors(model);
+    const uint16_t *readers = nrw_readers(model) + tensor->first_reader;
+    int32_t dead = tensor->reader_count > 0 ? tensor->height : 0;
+
+    for (uint32_t k = 0; k < tensor->reader_count; k++) {
+        const struct nrw_stage *reader = nrw_stages(model) + readers[k];
+        const struct progress *progress = progress_of(run) + readers[k];
+        for (uint32_t i = 0; progress->state != FINISHED && i < reader->input_count; i++) {
+            if (tensors + reader->inputs[i] == tensor) {
+                const int32_t lo = nrw_needs(model, reader, i, progress->fired).lo;
+                dead = lo < dead ? lo : dead;
+            }
+        }
+    }
+    return dead;
+}
+
+static void wake(const struct nrw_run *run, uint32_t index)
+{
+    struct progress *progress = progress_of(run) + index;
+
+    if (progress->state == ASLEEP) {
+        progress->state = AWAKE;
+    }
+}
+
+/* A stage has fired: count it, and wake those that may have waited for that. */
+static void complete(struct nrw_run *run, uint32_t index)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_stage *stage = nrw_stages(model) + index;
+    struct progress *progress = progress_of(run) + index;
+
+    if (stage->op != NRW_OP_OUTPUT) {
+        const struct nrw_tensor *out = nrw_output_of(model, stage);
+        const uint16_t *readers = nrw_readers(model) + out->first_reader;
+        const uint32_t produced = nrw_gives(model, stage, progress->fired);
+        for (uint32_t k = 0; produced != progress->produced && k < out->reader_count; k++) {
+            wake(run, readers[k]);
+        }
+        progress->produced = (uint16_t)produced;
+    }
+    progress->fired++;
+    if (progress->fired == nrw_firings(model, stage)) {
+        progress->state = FINISHED;
+    }
+    run->last_stage = (uint16_t)index;
+    run->next = (uint16_t)index;
+    for (uint32_t i = 0; i < stage->input_count; i++) {
+        const struct nrw_tensor *in = nrw_input_of(model, stage, i);
+        if (in->capacity == in->height) {
+            continue;
+        }
+        const uint16_t dead = (uint16_t)rows_dead(run, in);
+        if (dead != progress_of(run)[in->producer].dead) {
+            progress_of(run)[in->producer].dead = dead;
+            wake(run, in->producer);
+            run->next = in->producer < run->next ? in->producer : run->next;
+        }
+    }
+}
+
+int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
+{
+    if (run == NULL || memory == NULL || !is_open(model)) {
+        return NRW_ERR_ARGUMENT;
+    }
+    *run = (struct nrw_run){0};
+    if (size < nrw_memory_bytes(model) || (uintptr_t)memory % 16 != 0) {
+        return NRW_ERR_MEMORY;
+    }
+    run->model = model;
+    run->arena = memory;
+    run->progress = run->arena + model->arena_bytes;
+    run->last_stage = NRW_NONE;
+    run->waiting = NRW_NONE;
+    memset(run->progress, 0, nrw_progress_bytes(model));
+    for (uint32_t s = 0; s < model->stage_count; s++) {
+        struct progress *progress = progress_of(run) + s;
+        progress->state = AWAKE;
+        if (nrw_stages(model)[s].op != NRW_OP_OUTPUT) {
+            progress->dead =
+                (uint16_t)rows_dead(run, nrw_output_of(model, nrw_stages(model) + s));
+        }
+    }
+    return NRW_OK;
+}
+
+int nrw_step(struct nrw_run *run)
+{
+    if (!is_started(run)) {
+        return NRW_ERR_STATE;
+    }
+    const struct nrw_stage *stages = nrw_stages(run->model);
+    struct progress *progress = progress_of(run);
+    const uint32_t count = run->model->stage_count;
+
+    if (run->waiting == NRW_NONE) {
+        uint32_t s = run->next;
+        for (; s < count; s++) {
+            if (progress[s].state == AWAKE) {
+                if (can_fire(run, s)) {
+                    break;
+                }
+                progress[s].state = ASLEEP;
+            }
+        }
+        run->next = (uint16_t)s;
+        if (s == count) {
+            while (s > 0 && progress[s - 1].state == FINISHED) {
+                s--;
+            }
+            return s == 0 ? NRW_DONE : NRW_ERR_STALLED;
+        }
+        if (compute[stages[s].op] != NULL) {
+            compute[stages[s].op](run, &stages[s], progress[s].fired);
+            complete(run, s);
+            return NRW_OK;
+        }
+        run->waiting = (uint16_t)s;
+    }
+    return stages[run->waiting].op == NRW_OP_INPUT ? NRW_NEED_ROW : NRW_HAVE_ROW;
+}
+
+/* --- Rows in and out ------------------------------------------------------------------- */
+
+int nrw_wanted_input(const struct nrw_run *run)
+{
+    /* Input i is stage i. */
+    return is_started(run) && run->waiting < run->model->input_count ? run->waiting : -1;
+}
+
+int8_t *nrw_row_slot(const struct nrw_run *run)
+{
+    const int input = nrw_wanted_input(run);
+
+    if (input < 0) {
+        return NULL;
+    }
+    return nrw_out_row(run, nrw_output_of(run->model, nrw_stages(run->model) + input),
+                       progress_of(run)[input].fired);
+}
+
+int nrw_push_row(struct nrw_run *run, const int8_t *row)
+{
+    int8_t *slot = nrw_row_slot(run);
+
+    if (slot == NULL) {
+        return NRW_ERR_STATE;
+    }
+    if (row == NULL) {
+        return NRW_ERR_ARGUMENT;
+    }
+    const uint32_t input = run->waiting;
+    if (row != slot) {
+        memmove(slot, row,
+                nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
+    }
+    run->waiting = NRW_NONE;
+    complete(run, input);
+    return NRW_OK;
+}
+
+int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index)
+{
+    if (!is_started(run) || run->waiting == NRW_NONE || nrw_wanted_input(run) >= 0) {
+        return NRW_ERR_STATE;
+    }
+    if (row == NULL) {
+        return NRW_ERR_ARGUMENT;
+    }
+    const uint32_t stage = run->waiting;
+    const uint32_t tensor = nrw_stages(run->model)[stage].inputs[0];
+    const int32_t number = progress_of(run)[stage].fired;
+    *row = nrw_row(run, nrw_tensors(run->model) + tensor, number);
+    if (output != NULL) {
+        *output = 0;
+        while (nrw_outputs(run->model)[*output] != tensor) {
+            ++*output;
+        }
+    }
+    if (index != NULL) {
+        *index = number;
+    }
+    run->waiting = NRW_NONE;
+    complete(run, stage);
+    return NRW_OK;
+}
+
+const int8_t *nrw_output(const struct nrw_run *run, int i)
+{
+    if (!is_started(run) || i < 0 || i >= run->model->output_count) {
+        return NULL;
+    }
+    const struct nrw_tensor *tensor = nrw_tensors(run->model) + nrw_outputs(run->model)[i];
+    if (tensor->capacity < tensor->height || rows_produced(run, tensor) < tensor->height) {
+        return NULL;
+    }
+    for (uint32_t k = 0; k < tensor->reader_count; k++) {
+        const uint32_t reader = nrw_readers(run->model)[tensor->first_reader + k];
+        if (nrw_stages(run->model)[reader].op == NRW_OP_OUTPUT) {
+            return NULL;
+        }
+    }
+    return nrw_row(run, tensor, 0);
+}
+
+int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void *user)
+{
+    int status = NRW_OK;
+
+    if (source == NULL) {
+        return NRW_ERR_ARGUMENT;
+    }
+    while (status == NRW_OK) {
+        status = nrw_step(run);
+        if (status == NRW_NEED_ROW) {
+            const int input = run->waiting;
+            const struct nrw_stage *stage = nrw_stages(run->model) + input;
+            int8_t *slot = nrw_row_slot(run);
+            status = source(user, input, progress_of(run)[input].fired, slot,
+                            nrw_row_bytes(nrw_output_of(run->model, stage)));
+            if (status == NRW_OK) {
+                status = nrw_push_row(run, slot);
+            }
+        } else if (status == NRW_HAVE_ROW) {
+            const int8_t *row;
+            int output;
+            int index;
+            const struct nrw_stage *stage = nrw_stages(run->model) + run->waiting;
+            const uint32_t bytes = nrw_row_bytes(nrw_input_of(run->model, stage, 0));
+            if (sink == NULL) {
+                return NRW_ERR_ARGUMENT;
+            }
+            status = nrw_take_row(run, &row, &output, &index);
+            if (status == NRW_OK) {
+                status = sink(user, output, index, row, bytes);
+            }
+        }
+    }
+    return status;
+}
+
+/* --- Looking inside ---------------------------------------------------------------------- */
+
+size_t nrw_progress_bytes(const struct nrw_model *model)
+{
+    return is_open(model) ? model->stage_count * sizeof(struct progress) : 0;
+}
+
+size_t nrw_memory_bytes(const struct nrw_model *model)
+{
+    return is_open(model) ? model->arena_bytes + nrw_progress_bytes(model) : 0;
+}
+
+int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info)
+{
+    if (!is_open(model) || info == NULL || tensor < 0 || tensor >= model->tensor_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    const struct nrw_tensor *record = nrw_tensors(model) + tensor;
+    info->height = record->height;
+    info->width = record->width;
+    info->channels = record->channels;
+    info->capacity = record->capacity;
+    info->row_bytes = nrw_row_bytes(record);
+    info->zero_point = record->zero_point;
+    return NRW_OK;
+}
+
+int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info)
+{
+    if (!is_open(model) || i < 0 || i >= model->input_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return nrw_tensor_info(model, nrw_stages(model)[i].output, info);
+}
+
+int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info)
+{
+    if (!is_open(model) || i < 0 || i >= model->output_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return nrw_tensor_info(model, nrw_outputs(model)[i], info);
+}
+
+int nrw_last_stage(const struct nrw_run *run)
+{
+    return is_started(run) && run->last_stage != NRW_NONE ? run->last_stage : -1;
+}
+
+int nrw_stage_op(const struct nrw_model *model, int stage)
+{
+    if (!is_open(model) || stage < 0 || stage >= model->stage_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return nrw_stages(model)[stage].op;
+}
+
+int nrw_stage_output(const struct nrw_model *model, int stage)
+{
+    if (!is_open(model) || stage < 0 || stage >= model->stage_count ||
+        nrw_stages(model)[stage].output == NRW_NONE) {
+        return -1;
+    }
+    return nrw_stages(model)[stage].output;
+}
+
+int nrw_tensor_rows(const struct nrw_run *run, int tensor)
+{
+    if (!is_started(run) || tensor < 0 || tensor >= run->model->tensor_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return rows_produced(run, nrw_tensors(run->model) + tensor);
+}
+
+const int8_t *nrw_tensor_row(const struct nrw_run *run, int tensor, int row)
+{
+    const int rows = nrw_tensor_rows(run, tensor);
+
+    if (rows < 0 || row < 0 || row >= rows ||
+        row < rows - nrw_tensors(run->model)[tensor].capacity) {
+        return NULL;
+    }
+    return nrw_row(run, nrw_tensors(run->model) + tensor, row);
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The records of a blob as they stand in it (SPEC.md). Every one is naturally aligned and
+ * little-endian, and so is the host, so a checked record is read in place.
+ */
+#ifndef NARROWS_FORMAT_H
+#define NARROWS_FORMAT_H
+
+#include <stdbool.h>
+
+#include "narrows.h"
+#include "requant.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "a blob is little-endian and used in place: this target is not supported"
+#endif
+
+#define NRW_MAGIC 0x4257524Eu /* N R W B */
+#define NRW_MAJOR 1
+#define NRW_NONE 0xFFFFu
+
+struct nrw_header {
+    uint32_t magic;
+    uint16_t major, minor;
+    uint32_t blob_bytes, isa, arena_bytes;
+    uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
+    uint64_t macs;
+    uint32_t max_step_macs, firings, metadata_offset, metadata_bytes, body_crc, header_crc;
+};
+
+struct nrw_tensor {
+    uint32_t offset;
+    uint16_t capacity, height, width, channels, producer, first_reader, reader_count;
+    int8_t zero_point;
+    uint8_t flags;
+};
+#define NRW_CONSTANT 1u
+
+struct nrw_stage {
+    uint8_t op, flags, input_count, reserved;
+    uint16_t output, row_tile, inputs[4];
+    uint32_t params, state_offset, state_bytes, scratch_offset, scratch_bytes;
+};
+#define NRW_ACCUMULATES 1u /* AVG_POOL */
+#define NRW_EXPAND 1u      /* BOTTLENECK */
+#define NRW_PROJECT 2u
+#define NRW_ADD_INPUT 4u
+#define NRW_ROLLING 8u
+
+/* AVG_POOL, MAX_POOL, and the start of CONV and DEPTHWISE. */
+struct nrw_geometry {
+    uint16_t kernel_h, kernel_w;
+    uint8_t stride_h, stride_w, dilation_h, dilation_w;
+    uint16_t pad_top, pad_left;
+    int8_t act_min, act_max;
+    uint16_t depth_multiplier; /* 0 where there is none */
+};
+
+/* CONV, DEPTHWISE */
+struct nrw_filter_params {
+    struct nrw_geometry geometry;
+    uint32_t weights, channels;
+};
+
+struct nrw_pointwise_params {
+    int8_t act_min, act_max;
+    uint16_t reserved;
+    uint32_t weights, channels;
+};
+
+struct nrw_elementwise_params {
+    int32_t multiplier_a, multiplier_b, multiplier_out;
+    int8_t shift_a, shift_b, shift_out;
+    uint8_t left_shift;
+    int8_t act_min, act_max;
+    uint8_t function, reserved;
+};
+
+struct nrw_bottleneck_params {
+    uint16_t mid_channels, slice, col_tile;
+    int8_t expanded_zero_point, filtered_zero_point, projected_zero_point;
+    uint8_t reserved[3];
+    struct nrw_filter_params depthwise;
+    struct nrw_pointwise_params expand, project;
+    struct nrw_elementwise_params add;
+};
+
+struct nrw_mean_params {
+    uint8_t over_height, over_width;
+    uint16_t reserved;
+    struct nrw_channel sum;
+};
+
+/* SOFTMAX, LOOKUP */
+struct nrw_table_params {
+    uint32_t table;
+};
+
+struct nrw_concat_params {
+    uint8_t axis, reserved[3];
+};
+
+struct nrw_resize_params {
+    uint32_t rows, cols;
+};
+
+/* Arrays in the order height, width, channels. */
+struct nrw_slice_params {
+    uint16_t begin[3], stride[3];
+};
+
+struct nrw_pad_params {
+    uint16_t before[3];
+    int8_t value;
+    uint8_t reserved;
+};
+
+typedef char nrw_check_header[sizeof(struct nrw_header) == 64 ? 1 : -1];
+typedef char nrw_check_tensor[sizeof(struct nrw_tensor) == 20 ? 1 : -1];
+typedef char nrw_check_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
+typedef char nrw_check_geometry[sizeof(struct nrw_geometry) == 16 ? 1 : -1];
+typedef char nrw_check_filter[sizeof(struct nrw_filter_params) == 24 ? 1 : -1];
+typedef char nrw_check_bottleneck[sizeof(struct nrw_bottleneck_params) == 80 ? 1 : -1];
+typedef char nrw_check_mean[sizeof(struct nrw_mean_params) == 16 ? 1 : -1];
+typedef char nrw_check_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
+typedef char nrw_check_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];
+typedef char nrw_check_channel[sizeof(struct nrw_channel) == 12 ? 1 : -1];
+
+/* --- Where things stand in a blob ------------------------------------------------------- */
+
+/* A checked offset of the blob. */
+static inline const void *nrw_at(const struct nrw_model *model, uint32_t offset)
+{
+    return model->blob + offset;
+}
+
+static inline const struct nrw_header *nrw_header_of(const struct nrw_model *model)
+{
+    return nrw_at(model, 0);
+}
+
+static inline const struct nrw_tensor *nrw_tensors(const struct nrw_model *model)
+{
+    return nrw_at(model, (uint32_t)sizeof(struct nrw_header));
+}
+
+static inline const struct nrw_stage *nrw_stages(const struct nrw_model *model)
+{
+    return (const void *)(nrw_tensors(model) + model->tensor_count);
+}
+
+static inline const uint16_t *nrw_readers(const struct nrw_model *model)
+{
+    return (const void *)(nrw_stages(model) + model->stage_count);
+}
+
+static inline const uint16_t *nrw_outputs(const struct nrw_model *model)
+{
+    return nrw_readers(model) + model->reader_count;
+}
+
+static inline const struct nrw_tensor *nrw_input_of(const struct nrw_model *model,
+                                                    const struct nrw_stage *stage, uint32_t i)
+{
+    return nrw_tensors(model) + stage->inputs[i];
+}
+
+static inline const struct nrw_tensor *nrw_output_of(const struct nrw_model *model,
+                                                     const struct nrw_stage *stage)
+{
+    return nrw_tensors(model) + stage->output;
+}
+
+static inline uint32_t nrw_row_bytes(const struct nrw_tensor *tensor)
+{
+    return (uint32_t)tensor->width * tensor->channels;
+}
+
+static inline bool nrw_is_constant(const struct nrw_tensor *tensor)
+{
+    return (tensor->flags & NRW_CONSTANT) != 0;
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Operators with a window: convolutions, pools, means.
+ */
+#include <string.h>
+
+#include "stage.h"
+
+/* The window over whole rows of the input, with the rows that output row y needs.
+ * rows: room for kernel_h pointers. */
+static struct nrw_window gather(const struct nrw_run *run, const struct nrw_tensor *in,
+                                const struct nrw_geometry *geometry, uint32_t y,
+                                const int8_t **rows)
+{
+    int32_t row = (int32_t)y * geometry->stride_h - geometry->pad_top;
+    struct nrw_window window;
+
+    for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
+        rows[i] = row >= 0 && row < in->height ? nrw_row(run, in, row) : NULL;
+    }
+    window.rows = rows;
+    window.origin = 0;
+    window.in_width = in->width;
+    window.pixel_stride = in->channels;
+    window.kernel_h = geometry->kernel_h;
+    window.kernel_w = geometry->kernel_w;
+    window.stride_w = geometry->stride_w;
+    window.dilation_w = geometry->dilation_w;
+    window.pad_left = geometry->pad_left;
+    return window;
+}
+
+static void *scratch_of(const struct nrw_run *run, const struct nrw_stage *stage)
+{
+    return stage->scratch_bytes > 0 ? run->arena + stage->scratch_offset : NULL;
+}
+
+void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_filter_params *params = nrw_at(model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const int8_t *rows[NRW_MAX_KERNEL_H];
+    const struct nrw_window window = gather(run, in, &params->geometry, y, rows);
+    struct nrw_conv_op conv;
+
+    conv.weights = nrw_at(model, params->weights);
+    conv.channels = nrw_at(model, params->channels);
+    conv.in_channels = in->channels;
+    conv.out_channels = out->channels;
+    conv.in_zero_point = in->zero_point;
+    conv.out_zero_point = out->zero_point;
+    conv.act_min = params->geometry.act_min;
+    conv.act_max = params->geometry.act_max;
+    nrw_conv(&conv, &window, 0, out->width, nrw_out_row(run, out, y), out->channels,
+             scratch_of(run, stage));
+}
+
+void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_filter_params *params = nrw_at(model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const int8_t *rows[NRW_MAX_KERNEL_H];
+    const struct nrw_window window = gather(run, in, &params->geometry, y, rows);
+    struct nrw_depthwise_op depthwise;
+
+    depthwise.weights = nrw_at(model, params->weights);
+    depthwise.channels = nrw_at(model, params->channels);
+    depthwise.weight_stride = out->channels;
+    depthwise.out_channels = out->channels;
+    depthwise.depth_multiplier = params->geometry.depth_multiplier;
+    depthwise.in_zero_point = in->zero_point;
+    depthwise.out_zero_point = out->zero_point;
+    depthwise.act_min = params->geometry.act_min;
+    depthwise.act_max = params->geometry.act_max;
+    nrw_depthwise(&depthwise, &window, 0, out->width, nrw_out_row(run, out, y), out->channels,
+                  scratch_of(run, stage));
+}
+
+void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+{
+    const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+    const int8_t *rows[NRW_MAX_KERNEL_H];
+    const struct nrw_window window =
+        gather(run, nrw_input_of(run->model, stage, 0), geometry, y, rows);
+
+    nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, 0, out->width,
+                 nrw_out_row(run, out, y), out->channels);
+}
+
+/* One row of the input into the sums; after the last one, the output. window: of one row. */
+static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t row,
+                       const struct nrw_average_op *average, const struct nrw_window *window)
+{
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+    int32_t *sums = (void *)(run->arena + stage->state_offset);
+
+    if (row == 0) {
+        memset(sums, 0, stage->state_bytes);
+    }
+    nrw_sum(out->channels, window, 0, out->width, sums);
+    if (row + 1u == in->height) {
+        nrw_average_finish(average, window, in->height, 0, out->width, sums,
+                           nrw_out_row(run, out, 0), out->channels);
+    }
+}
+
+void nrw_stage_avg_pool(const struct nrw_run *run, const struct nrw_stage *stage,
+                        uint32_t firing)
+{
+    const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+    const int8_t *rows[NRW_MAX_KERNEL_H];
+    struct nrw_average_op average = {0};
+
+    average.channels = out->channels;
+    average.act_min = geometry->act_min;
+    average.act_max = geometry->act_max;
+    if (stage->flags & NRW_ACCUMULATES) {
+        struct nrw_geometry row = *geometry;
+        row.kernel_h = 1;
+        row.stride_h = 1;
+        row.pad_top = 0;
+        const struct nrw_window window = gather(run, in, &row, firing, rows);
+        accumulate(run, stage, firing, &average, &window);
+    } else {
+        const struct nrw_window window = gather(run, in, geometry, firing, rows);
+        nrw_average(&average, &window, 0, out->width, nrw_out_row(run, out, firing),
+                    out->channels);
+    }
+}
+
+void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t firing)
+{
+    const struct nrw_mean_params *params = nrw_at(run->model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+    /* The mean over the width is a window as wide as the row. */
+    struct nrw_geometry row = {.kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1,
+                               .dilation_h = 1, .dilation_w = 1};
+    const int8_t *rows[1];
+    struct nrw_average_op average;
+
+    if (params->over_width) {
+        row.kernel_w = in->width;
+    }
+    average.channels = out->channels;
+    average.requantize = 1;
+    average.mean = params->sum;
+    average.out_zero_point = out->zero_point;
+    average.act_min = INT8_MIN;
+    average.act_max = INT8_MAX;
+    const struct nrw_window window = gather(run, in, &row, firing, rows);
+    if (params->over_height) {
+        accumulate(run, stage, firing, &average, &window);
+    } else {
+        nrw_average(&average, &window, 0, out->width, nrw_out_row(run, out, firing),
+                    out->channels);
+    }
+}
