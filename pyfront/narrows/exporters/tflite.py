@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
-import tflite  # type: ignore[import-untyped]
+import tflite
 
 _DTYPES = {
     "float32": tflite.TensorType.FLOAT32,
@@ -103,9 +103,7 @@ class ModelWriter:
                 raise ValueError(f"data of shape {array.shape} does not fill {tuple(shape)}")
             raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
         self._tensors.append(
-            _Tensor(
-                name or f"tensor_{index}", tuple(shape), dtype, scales, zero_points, axis, raw
-            )
+            _Tensor(name or f"tensor_{index}", tuple(shape), dtype, scales, zero_points, axis, raw)
         )
         return index
 

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph: a network as it was imported, with real-valued quantization parameters.
+
+Activations are NHWC with batch 1 and are written [height, width, channels]; layout
+changes of the model have been absorbed, paddings are numbers. Operators keep the model's
+own attributes, so that a quantizer or an exporter still sees what the model says; the
+integers that the runtime uses (multipliers, tables) appear only in the QGraph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ModelError
+from .qgraph import Axis, Elementwise, ExternalDtype
+
+Array: TypeAlias = npt.NDArray[Any]
+# Counts and sizes of the blob are 16 bits, the last value means "none".
+MAX_DIMENSION = 65535
+MAX_TENSOR_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """real = scale * (q - zero_point).
+
+    scales: float32 [1] or, along dimension ``axis`` of the tensor, [shape[axis]].
+    zero_points: int32, as many.
+    """
+
+    scales: npt.NDArray[np.float32]
+    zero_points: npt.NDArray[np.int32]
+    axis: int = 0
+
+    @property
+    def scale(self) -> np.float32:
+        first: np.float32 = self.scales[0]
+        return first
+
+    @property
+    def zero_point(self) -> int:
+        return int(self.zero_points[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """shape: [height, width, channels] of activations; weights and biases as their operator
+    says. data: the values of a constant in this shape and dtype, else None."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int8", "int32"]
+    quantization: Quantization | None
+    data: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Port:
+    """An input or output of the model in the model's own dtype and shape (batch included).
+
+    scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    """
+
+    name: str
+    tensor: int
+    dtype: ExternalDtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+
+class Activation(Enum):
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+    RELU_N1_TO_1 = "relu_n1_to_1"
+
+
+@dataclass(frozen=True)
+class Conv:
+    """weights: [out, kernel_h, kernel_w, in], scales along axis 0. bias: [out] or None.
+    pad: (top, left); the rest follows from the output's shape."""
+
+    inputs: tuple[int]
+    output: int
+    weights: int
+    bias: int | None
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class DepthwiseConv:
+    """weights: [kernel_h, kernel_w, out], scales along axis 2; output channel c reads input
+    channel ``c // depth_multiplier``. Rest as Conv."""
+
+    inputs: tuple[int]
+    output: int
+    weights: int
+    bias: int | None
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    activation: Activation
+    depth_multiplier: int
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """weights: [out, kernel_h, kernel_w, in] where the kernel is the whole input, or 1x1 when
+    every pixel is mapped on its own. bias: [out] or None."""
+
+    inputs: tuple[int]
+    output: int
+    weights: int
+    bias: int | None
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Binary:
+    """ADD, SUB, MUL; an operand may be 1 in any dimension and may be a constant."""
+
+    inputs: tuple[int, int]
+    output: int
+    function: Elementwise
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Pool:
+    """AVERAGE_POOL_2D, MAX_POOL_2D. pad: (top, left); padding counts for nothing."""
+
+    inputs: tuple[int]
+    output: int
+    function: Literal["average", "max"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Mean:
+    inputs: tuple[int]
+    output: int
+    over_height: bool
+    over_width: bool
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Over channels, per pixel."""
+
+    inputs: tuple[int]
+    output: int
+    beta: float
+
+
+class UnaryFunction(Enum):
+    LOGISTIC = "LOGISTIC"
+    TANH = "TANH"
+    HARD_SWISH = "HARD_SWISH"
+    LEAKY_RELU = "LEAKY_RELU"
+    RELU = "RELU"
+    RELU6 = "RELU6"
+    REQUANTIZE = "QUANTIZE"
+
+
+@dataclass(frozen=True)
+class Unary:
+    """A function of one element. alpha: slope of LEAKY_RELU below zero."""
+
+    inputs: tuple[int]
+    output: int
+    function: UnaryFunction
+    alpha: float = 0.0
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Two or more tensors along an axis."""
+
+    inputs: tuple[int, ...]
+    output: int
+    axis: Axis
+
+
+@dataclass(frozen=True)
+class Resize:
+    inputs: tuple[int]
+    output: int
+    function: Literal["nearest", "bilinear"]
+    align_corners: bool
+    half_pixel_centers: bool
+
+
+@dataclass(frozen=True)
+class Slice:
+    """begin, stride: (height, width, channels); the end follows from the output's shape."""
+
+    inputs: tuple[int]
+    output: int
+    begin: tuple[int, int, int]
+    stride: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pad:
+    """before: (height, width, channels). value: in the input's own numbers."""
+
+    inputs: tuple[int]
+    output: int
+    before: tuple[int, int, int]
+    value: float
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements in the same order under another height, width and channels."""
+
+    inputs: tuple[int]
+    output: int
+
+
+Operator: TypeAlias = (
+    Conv
+    | DepthwiseConv
+    | FullyConnected
+    | Binary
+    | Pool
+    | Mean
+    | Softmax
+    | Unary
+    | Concat
+    | Resize
+    | Slice
+    | Pad
+    | Reshape
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """operators: in execution order."""
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+# Operators with weights and an optional bias.
+WEIGHTED = (Conv, DepthwiseConv, FullyConnected)
+
+
+def readers(graph: Graph) -> dict[int, list[int]]:
+    """Operators that have a tensor as an input, by tensor; constants' weights left out."""
+    result: dict[int, list[int]] = {}
+    for number, operator in enumerate(graph.operators):
+        for tensor in dict.fromkeys(operator.inputs):
+            result.setdefault(tensor, []).append(number)
+    return result
+
+
+def verify_graph(graph: Graph) -> None:
+    """Check what every later stage relies on.
+
+    Raises:
+        ModelError: an index out of range, a tensor read before it is written or written
+            twice, a shape that does not fit its operator.
+    """
+    written = {port.tensor for port in graph.inputs}
+    for number, tensor in enumerate(graph.tensors):
+        _expect(graph, all(n > 0 for n in tensor.shape), f"tensor {number} is empty")
+        if tensor.data is not None:
+            fits = tensor.data.shape == tensor.shape and tensor.data.dtype == tensor.dtype
+            _expect(graph, fits, f"tensor {number}: data of shape {tensor.data.shape}")
+            written.add(number)
+        q = tensor.quantization
+        if q is not None:
+            count = len(q.scales)
+            fits = count == 1 or (q.axis < len(tensor.shape) and count == tensor.shape[q.axis])
+            _expect(graph, fits and len(q.zero_points) == count, f"tensor {number}: {count} scales")
+    for number, operator in enumerate(graph.operators):
+        where = f"operator {number} {type(operator).__name__}"
+        for tensor_index in operator.inputs:
+            _expect(graph, tensor_index in written, f"{where} reads {tensor_index} too early")
+        _expect(graph, operator.output not in written, f"{where} writes {operator.output} again")
+        _expect(graph, 0 <= operator.output < len(graph.tensors), f"{where}: no such output")
+        written.add(operator.output)
+        shapes = [graph.tensors[i].shape for i in (*operator.inputs, operator.output)]
+        _expect(graph, all(len(s) == 3 for s in shapes), f"{where}: shapes {shapes}")
+    for port in graph.outputs:
+        _expect(graph, port.tensor in written, f"output {port.name} is never written")
+    _expect(graph, bool(graph.inputs and graph.outputs), "no inputs or no outputs")
+
+
+def _expect(graph: Graph, condition: bool, message: str) -> None:
+    if not condition:
+        raise ModelError(f"{graph.name}: {message}")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes from Graph to Graph that leave every output bit unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .graph import WEIGHTED, Conv, DepthwiseConv, Graph, Operator, Pad, readers
+
+
+def fold_padding(graph: Graph) -> Graph:
+    """Make a PAD part of the convolution that reads it.
+
+    Allowed only if the padding is what the convolution itself takes for outside: its value
+    is the zero point, scales and zero points on both sides are equal, channels are not
+    padded, and nobody else reads the padded tensor.
+    """
+    reading = readers(graph)
+    visible = {port.tensor for port in graph.outputs}
+    folded: dict[int, Pad] = {}  # padded tensor -> its operator
+    for operator in graph.operators:
+        if not isinstance(operator, Pad) or operator.output in visible:
+            continue
+        source, padded = graph.tensors[operator.inputs[0]], graph.tensors[operator.output]
+        q, p = source.quantization, padded.quantization
+        same = (q is None and p is None and operator.value == 0) or (
+            q is not None
+            and p is not None
+            and q.scale == p.scale
+            and operator.value == q.zero_point == p.zero_point
+        )
+        users = [graph.operators[i] for i in reading.get(operator.output, [])]
+        if (
+            same
+            and source.shape[2] == padded.shape[2]
+            and len(users) == 1
+            and isinstance(users[0], (Conv, DepthwiseConv))
+        ):
+            folded[operator.output] = operator
+    operators: list[Operator] = []
+    for operator in graph.operators:
+        if operator.output in folded:
+            continue
+        if isinstance(operator, (Conv, DepthwiseConv)):
+            while (padding := folded.get(operator.inputs[0])) is not None:
+                top, left = operator.pad
+                operator = replace(
+                    operator,
+                    inputs=padding.inputs,
+                    pad=(top + padding.before[0], left + padding.before[1]),
+                )
+        operators.append(operator)
+    return replace(graph, operators=tuple(operators))
+
+
+def drop_unused(graph: Graph) -> Graph:
+    """Drop operators that no output depends on, and tensors that nobody names."""
+    needed = {port.tensor for port in graph.outputs}
+    kept: list[Operator] = []
+    for operator in reversed(graph.operators):
+        if operator.output in needed:
+            kept.append(operator)
+            needed.update(operator.inputs)
+            if isinstance(operator, WEIGHTED):
+                needed.add(operator.weights)
+                needed.update(() if operator.bias is None else (operator.bias,))
+    needed.update(port.tensor for port in graph.inputs)
+    order = sorted(needed)
+    number = {old: new for new, old in enumerate(order)}
+    return replace(
+        graph,
+        tensors=tuple(graph.tensors[i] for i in order),
+        operators=tuple(_renumbered(operator, number) for operator in reversed(kept)),
+        inputs=tuple(replace(port, tensor=number[port.tensor]) for port in graph.inputs),
+        outputs=tuple(replace(port, tensor=number[port.tensor]) for port in graph.outputs),
+    )
+
+
+def _renumbered(operator: Operator, number: dict[int, int]) -> Operator:
+    changes: dict[str, object] = {
+        "inputs": tuple(number[i] for i in operator.inputs),
+        "output": number[operator.output],
+    }
+    if isinstance(operator, WEIGHTED):
+        changes["weights"] = number[operator.weights]
+        changes["bias"] = None if operator.bias is None else number[operator.bias]
+    return replace(operator, **changes)  # type: ignore[arg-type]

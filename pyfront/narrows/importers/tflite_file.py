@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of a ``.tflite`` file, checked and turned into plain records.
+
+The file is hostile: any offset, count or index in it may be wrong. Everything that touches
+the flatbuffer happens in this module, under one guard that turns whatever goes wrong into
+a ModelError that names the place.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tflite
+
+from ..errors import ModelError
+from ..graph.graph import MAX_DIMENSION, Array, Quantization
+
+_DTYPES = {
+    tflite.TensorType.FLOAT32: "float32",
+    tflite.TensorType.INT8: "int8",
+    tflite.TensorType.UINT8: "uint8",
+    tflite.TensorType.INT32: "int32",
+    tflite.TensorType.INT64: "int64",
+    tflite.TensorType.BOOL: "bool",
+}
+_OTHER_DTYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
+_OPERATORS = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+# What the flatbuffer accessors raise on bytes that are not what they should be.
+_MALFORMED = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    AttributeError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRecord:
+    """data: values of a constant in ``shape``; None if computed. dtype: NumPy's name where
+    one exists."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None
+    data: Array | None
+    is_variable: bool
+    is_sparse: bool
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorRecord:
+    """options: the fields that the operator's importer asked for, defaults filled in."""
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRecord:
+    tensors: tuple[TensorRecord, ...]
+    operators: tuple[OperatorRecord, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read_model(
+    data: bytes, path: str, options: dict[str, tuple[str, tuple[str, ...]]]
+) -> ModelRecord:
+    """Read the first subgraph of a ``.tflite`` file.
+
+    Args:
+        data: the whole file.
+        path: its name in errors.
+        options: for each operator whose attributes are wanted, the schema's options table and
+            the names of its fields.
+
+    Raises:
+        ModelError: not a .tflite file, or truncated, or malformed; says where.
+    """
+    if data[4:8] != b"TFL3":
+        raise ModelError(f"{path}: not a .tflite file (no TFL3 identifier at byte 4)")
+    reader = _Reader(data, options)
+    try:
+        return reader.model()
+    except _MALFORMED as error:
+        detail = " ".join(str(error).split())[:100]
+        raise ModelError(
+            f"{path}: {reader.where}: the file is truncated or damaged ({detail})"
+        ) from error
+
+
+class _Reader:
+    def __init__(self, data: bytes, options: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        self._data = data
+        self._options = options
+        self.where = "header"
+
+    def model(self) -> ModelRecord:
+        model = tflite.Model.GetRootAsModel(self._data, 0)
+        if model.Version() != 3:
+            raise ValueError(f"schema version {model.Version()}, 3 is known")
+        if self._count(model.SubgraphsLength()) == 0:
+            raise ValueError("no subgraph")
+        graph = model.Subgraphs(0)
+        self._count(model.BuffersLength())
+        self._count(model.OperatorCodesLength())
+        tensors = []
+        for i in range(self._count(graph.TensorsLength())):
+            self.where = f"tensor {i}"
+            tensors.append(self._tensor(model, graph.Tensors(i)))
+        operators = []
+        for i in range(self._count(graph.OperatorsLength())):
+            self.where = f"operator {i}"
+            operators.append(self._operator(model, i, graph.Operators(i), len(tensors)))
+        self.where = "subgraph"
+        inputs = self._ints(graph.InputsLength, graph.InputsAsNumpy)
+        outputs = self._ints(graph.OutputsLength, graph.OutputsAsNumpy)
+        if not inputs or not outputs:
+            raise ValueError("no inputs or no outputs")
+        for i in (*inputs, *outputs):
+            _in_range(i, len(tensors), "tensor")
+        return ModelRecord(tuple(tensors), tuple(operators), inputs, outputs)
+
+    def _count(self, count: int) -> int:
+        # An element takes 4 bytes at least; the rest of the project counts in 16 bits.
+        if count > len(self._data) // 4:
+            raise ValueError(f"{count} elements in a file of {len(self._data)} bytes")
+        if count > MAX_DIMENSION:
+            raise ValueError(f"{count} elements, more than {MAX_DIMENSION}")
+        return count
+
+    def _ints(self, length: Callable[[], int], values: Callable[[], Any]) -> tuple[int, ...]:
+        return tuple(int(v) for v in values()) if self._count(length()) else ()
+
+    def _tensor(self, model: Any, tensor: Any) -> TensorRecord:
+        name = _name(tensor.Name())
+        shape = self._ints(tensor.ShapeLength, tensor.ShapeAsNumpy)
+        if any(n < 0 for n in shape):
+            raise ValueError(f"{name}: shape {shape}")
+        dtype = _DTYPES.get(tensor.Type(), _OTHER_DTYPES.get(tensor.Type(), "unknown type"))
+        return TensorRecord(
+            name,
+            shape,
+            dtype,
+            self._quantization(tensor.Quantization(), shape),
+            self._data_of(model, tensor, shape, dtype),
+            bool(tensor.IsVariable()),
+            tensor.Sparsity() is not None,
+        )
+
+    def _quantization(self, q: Any, shape: tuple[int, ...]) -> Quantization | None:
+        if q is None or self._count(q.ScaleLength()) == 0:
+            return None
+        scales = np.array(q.ScaleAsNumpy(), np.float32)
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError("a scale that is not a positive number")
+        zero_points = np.zeros(len(scales), np.int64)
+        if self._count(q.ZeroPointLength()):
+            zero_points = np.array(q.ZeroPointAsNumpy(), np.int64)
+        axis = q.QuantizedDimension()
+        if len(zero_points) == 1:
+            zero_points = np.broadcast_to(zero_points, scales.shape)
+        per_axis = len(scales) > 1 and 0 <= axis < len(shape) and shape[axis] == len(scales)
+        if len(zero_points) != len(scales) or not (per_axis or len(scales) == 1):
+            raise ValueError(
+                f"{len(scales)} scales and {len(zero_points)} zero points for shape {shape}"
+            )
+        if np.abs(zero_points).max() > 2**15:
+            raise ValueError(f"zero point {np.abs(zero_points).max()}")
+        return Quantization(scales, zero_points.astype(np.int32), axis if per_axis else 0)
+
+    def _data_of(self, model: Any, tensor: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
+        buffer_index = tensor.Buffer()
+        _in_range(buffer_index, model.BuffersLength(), "buffer")
+        buffer = model.Buffers(buffer_index)
+        if buffer.Offset() > 1 or buffer.Size() > 0:
+            raise ValueError("its values stand outside the flatbuffer, which is not supported")
+        size = buffer.DataLength()
+        if size == 0 or dtype not in _DTYPES.values():
+            return None
+        count = 1
+        for n in shape:
+            count *= n
+        expected = count * np.dtype(dtype).itemsize
+        if size != expected:
+            raise ValueError(f"{size} bytes of values, shape {shape} of {dtype} needs {expected}")
+        raw: Array = buffer.DataAsNumpy()
+        values: Array = raw.view(np.dtype(dtype).newbyteorder("<")).reshape(shape)
+        return values
+
+    def _operator(self, model: Any, index: int, operator: Any, tensors: int) -> OperatorRecord:
+        code_index = operator.OpcodeIndex()
+        _in_range(code_index, model.OperatorCodesLength(), "operator code")
+        code = model.OperatorCodes(code_index)
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = _OPERATORS.get(number, f"operator code {number}")
+        if number == tflite.BuiltinOperator.CUSTOM:
+            name = f"CUSTOM {_name(code.CustomCode())}"
+        self.where = f"operator {index} {name}"
+        inputs = self._ints(operator.InputsLength, operator.InputsAsNumpy)
+        outputs = self._ints(operator.OutputsLength, operator.OutputsAsNumpy)
+        for i in inputs:
+            if i != -1:  # an optional input that is left out
+                _in_range(i, tensors, "tensor")
+        for i in outputs:
+            _in_range(i, tensors, "tensor")
+        return OperatorRecord(index, name, inputs, outputs, self._attributes(name, operator))
+
+    def _attributes(self, name: str, operator: Any) -> dict[str, Any]:
+        if name not in self._options:
+            return {}
+        table_name, fields = self._options[name]
+        table = getattr(tflite, table_name)()
+        source = operator.BuiltinOptions()
+        if source is not None:
+            kind = operator.BuiltinOptionsType()
+            if kind != getattr(tflite.BuiltinOptions, table_name):
+                raise ValueError(f"options of kind {kind} instead of {table_name}")
+            table.Init(source.Bytes, source.Pos)
+        else:  # a table without fields: every field has its default
+            table.Init(_EMPTY_TABLE, 4)
+        return {field: getattr(table, field)() for field in fields}
+
+
+# A flatbuffer table without fields: a vtable of 4 bytes, then the table that points back to it.
+_EMPTY_TABLE = struct.pack("<HHi", 4, 4, 4)
+
+
+def _in_range(index: int, count: int, what: str) -> None:
+    if not 0 <= index < count:
+        raise ValueError(f"{what} {index} of {count}")
+
+
+def _name(raw: bytes | None) -> str:
+    """A name for people: one line, printable, not endless."""
+    text = (raw or b"").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic of operators on arrays, shared by tables and by the reference model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph.qgraph import Elementwise, QElementwise
+from .fixed_point import Int64Array, requantize
+
+
+def elementwise(
+    op: QElementwise, a: Int64Array, b: Int64Array, za: int, zb: int, zo: int
+) -> Int64Array:
+    """ADD, SUB or MUL of int8 values that broadcast, clamped to the operator's range.
+
+    za, zb, zo: zero points of the operands and of the output.
+    """
+    a, b = a - za, b - zb
+    if op.function is Elementwise.MUL:
+        x = requantize(a * b, *op.out)
+    else:
+        a = requantize(a << op.left_shift, *op.a)
+        b = requantize(b << op.left_shift, *op.b)
+        x = requantize(a + b if op.function is Elementwise.ADD else a - b, *op.out)
+    return np.clip(x + zo, op.act_min, op.act_max)

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph -> QGraph: scales become multipliers, activations become ranges, functions tables.
+
+Every formula is TensorFlow Lite Micro's, in the precision that it uses: most multipliers are
+computed in double from float32 scales, a few from float32 products; the comments say which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph.graph import (
+    Activation,
+    Binary,
+    Concat,
+    Conv,
+    DepthwiseConv,
+    FullyConnected,
+    Graph,
+    Mean,
+    Operator,
+    Pad,
+    Pool,
+    Port,
+    Quantization,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+    Tensor,
+    Unary,
+)
+from ..graph.qgraph import (
+    Edge,
+    Elementwise,
+    Int8Array,
+    Int32Array,
+    QConcat,
+    QConv,
+    QDepthwise,
+    QElementwise,
+    QGraph,
+    QLookup,
+    QMean,
+    QOp,
+    QPad,
+    QPool,
+    QReshape,
+    QResize,
+    QSlice,
+    QSoftmax,
+    QTensor,
+)
+from .arithmetic import elementwise
+from .fixed_point import quantize_multiplier, round_half_away
+from .tables import ALL_INT8, ALL_UINT8, as_bytes, requantized, softmax_table, unary_table
+from .verify import verify_qgraph
+
+_LEFT_SHIFT = 20  # of ADD and SUB on int8
+_MAX_CONCAT = 4
+
+
+def lower(graph: Graph) -> QGraph:
+    """Turn a quantized network into integers.
+
+    Raises:
+        ModelError: a tensor is not quantized, or a multiplier is out of range.
+    """
+    lowering = _Lowering(graph)
+    for operator in graph.operators:
+        lowering.add(operator)
+    qgraph = QGraph(
+        graph.name,
+        tuple(lowering.tensors),
+        tuple(lowering.ops),
+        tuple(lowering.edge(port, is_input=True) for port in graph.inputs),
+        tuple(lowering.edge(port, is_input=False) for port in graph.outputs),
+    )
+    verify_qgraph(qgraph)
+    return qgraph
+
+
+def activation_range(activation: Activation, q: Quantization) -> tuple[int, int]:
+    """(least, most) int8 of a fused activation: TFLite's CalculateActivationRangeQuantized."""
+
+    def quantized(value: float) -> int:
+        return q.zero_point + round_half_away(float(np.float32(value) / q.scale))
+
+    match activation:
+        case Activation.NONE:
+            return -128, 127
+        case Activation.RELU:
+            return max(-128, quantized(0)), 127
+        case Activation.RELU6:
+            return max(-128, quantized(0)), min(127, quantized(6))
+        case Activation.RELU_N1_TO_1:
+            return max(-128, quantized(-1)), min(127, quantized(1))
+
+
+class _Lowering:
+    """Adds one operator after the other. Tensors are those that operators and ports name, then
+    what a long CONCATENATION needs between its parts."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        used = {port.tensor for port in (*graph.inputs, *graph.outputs)}
+        for operator in graph.operators:
+            used.update((*operator.inputs, operator.output))
+        self.number = {index: number for number, index in enumerate(sorted(used))}
+        self.tensors = [self._tensor(graph.tensors[index]) for index in sorted(used)]
+        self.ops: list[QOp] = []
+
+    def _tensor(self, tensor: Tensor) -> QTensor:
+        q = self.parameters(tensor)
+        height, width, channels = tensor.shape
+        return QTensor(
+            tensor.name, height, width, channels, float(q.scale), q.zero_point, tensor.data
+        )
+
+    def parameters(self, tensor: Tensor) -> Quantization:
+        if tensor.quantization is None or tensor.dtype != "int8":
+            raise ModelError(
+                f"{self.graph.name}: {tensor.name} is not quantized; quantize the model first"
+            )
+        return tensor.quantization
+
+    def of(self, index: int) -> Quantization:
+        return self.parameters(self.graph.tensors[index])
+
+    def add(self, operator: Operator) -> None:
+        output = self.number[operator.output]
+        x = operator.inputs[0]
+        one = (self.number[x],)
+        match operator:
+            case Conv() | DepthwiseConv() | FullyConnected():
+                self.ops.append(self._weighted(operator, one, output))
+            case Binary():
+                self.ops.append(self._binary(operator, output))
+            case Pool():
+                low, high = activation_range(operator.activation, self.of(operator.output))
+                self.ops.append(
+                    QPool(
+                        one,
+                        output,
+                        operator.function,
+                        operator.kernel,
+                        operator.stride,
+                        operator.pad,
+                        low,
+                        high,
+                    )
+                )
+            case Mean():
+                self.ops.append(self._mean(operator, one, output))
+            case Softmax():
+                self.ops.append(QSoftmax(one, output, softmax_table(operator.beta, self.of(x))))
+            case Unary():
+                table = unary_table(operator, self.of(x), self.of(operator.output))
+                self.ops.append(QLookup(one, output, table, operator.function.value))
+            case Concat():
+                self._concat(operator, output)
+            case Resize():
+                self.ops.append(self._resize(operator, one, output))
+            case Slice():
+                self.ops.append(QSlice(one, output, operator.begin, operator.stride))
+            case Pad():
+                self.ops.append(QPad(one, output, operator.before, int(operator.value)))
+            case Reshape():
+                self.ops.append(QReshape(one, output))
+
+    def _weighted(
+        self, operator: Conv | DepthwiseConv | FullyConnected, inputs: tuple[int], output: int
+    ) -> QConv | QDepthwise:
+        weights = self.graph.tensors[operator.weights]
+        assert weights.data is not None
+        x, w, y = self.of(operator.inputs[0]), self.parameters(weights), self.of(operator.output)
+        data: Int8Array = weights.data
+        channels = self.tensors[output].channels
+        if isinstance(operator, FullyConnected) and len(w.scales) == 1:
+            reals = [float(x.scale * w.scale) / float(y.scale)]  # the product in float32
+        else:
+            reals = [float(x.scale) * float(s) / float(y.scale) for s in w.scales]
+        pairs = np.array([quantize_multiplier(real) for real in reals], np.int64)
+        if pairs[:, 1].max() > 30:
+            raise ModelError(
+                f"{self.graph.name}: {self.tensors[output].name}: its scale {float(y.scale):g} is "
+                f"too small for its input's {float(x.scale):g}"
+            )
+        multiplier, shift = (
+            np.broadcast_to(pairs[:, i].astype(np.int32), (channels,)).copy() for i in (0, 1)
+        )
+        bias: Int32Array = np.zeros(channels, np.int32)
+        if operator.bias is not None:
+            values = self.graph.tensors[operator.bias].data
+            assert values is not None
+            bias = values.astype(np.int32)
+        low, high = activation_range(operator.activation, y)
+        numbers = (data, bias, multiplier, shift)
+        if isinstance(operator, FullyConnected):
+            return QConv(inputs, output, *numbers, (1, 1), (1, 1), (0, 0), low, high)
+        window = (operator.stride, operator.dilation, operator.pad)
+        if isinstance(operator, Conv):
+            return QConv(inputs, output, *numbers, *window, low, high)
+        return QDepthwise(inputs, output, *numbers, *window, low, high, operator.depth_multiplier)
+
+    def _binary(self, operator: Binary, output: int) -> QElementwise | QLookup:
+        a, b, y = (self.of(i) for i in (*operator.inputs, operator.output))
+        low, high = activation_range(operator.activation, y)
+        op = QElementwise(
+            (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
+            output,
+            operator.function,
+            0 if operator.function is Elementwise.MUL else _LEFT_SHIFT,
+            *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
+            low,
+            high,
+        )
+        for constant, other in ((0, 1), (1, 0)):
+            tensor, rest = (self.tensors[op.inputs[i]] for i in (constant, other))
+            if tensor.data is not None and tensor.bytes == 1 and rest.data is None:
+                values = (ALL_INT8, np.broadcast_to(tensor.data.astype(np.int64), (256,)))
+                operands = values if constant == 1 else values[::-1]
+                zero_points = (a.zero_point, b.zero_point, y.zero_point)
+                table = as_bytes(elementwise(op, *operands, *zero_points))
+                return QLookup((op.inputs[other],), output, table, operator.function.name)
+        return op
+
+    def _mean(self, operator: Mean, inputs: tuple[int], output: int) -> QMean:
+        x, y = self.of(operator.inputs[0]), self.of(operator.output)
+        source = self.tensors[inputs[0]]
+        count = source.height if operator.over_height else 1
+        count *= source.width if operator.over_width else 1
+        multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
+        # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
+        bits = min(count.bit_length() - 1, 32, 31 + shift)
+        return QMean(
+            inputs,
+            output,
+            operator.over_height,
+            operator.over_width,
+            -x.zero_point * count,
+            (multiplier << bits) // count,
+            shift - bits,
+        )
+
+    def _concat(self, operator: Concat, output: int) -> None:
+        inputs = [self.number[i] for i in operator.inputs]
+        while len(inputs) > _MAX_CONCAT:
+            parts = [self.tensors[i] for i in inputs[:_MAX_CONCAT]]
+            whole = self.tensors[output]
+            field = ("height", "width", "channels")[operator.axis]
+            extent = sum(getattr(part, field) for part in parts)
+            name = f"{whole.name} (part)"
+            self.tensors.append(replace(whole, name=name, **{field: extent}))
+            joined = len(self.tensors) - 1
+            self.ops.append(QConcat(tuple(inputs[:_MAX_CONCAT]), joined, operator.axis))
+            inputs = [joined, *inputs[_MAX_CONCAT:]]
+        if len(inputs) == 1:
+            self.ops.append(QReshape((inputs[0],), output))
+        else:
+            self.ops.append(QConcat(tuple(inputs), output, operator.axis))
+
+    def _resize(self, operator: Resize, inputs: tuple[int], output: int) -> QResize:
+        x, y = self.tensors[inputs[0]], self.tensors[output]
+        positions = _nearest if operator.function == "nearest" else _bilinear
+        corners, centers = operator.align_corners, operator.half_pixel_centers
+        rows = positions(x.height, y.height, corners, centers)
+        cols = positions(x.width, y.width, corners, centers)
+        for table, size in ((rows, x.height), (cols, x.width)):
+            if (table[:, 0] + (table[:, 1] > 0)).max() >= size:
+                raise ModelError(
+                    f"{self.graph.name}: {y.name}: resized so far that TFLite Micro reads outside "
+                    "of its input"
+                )
+        return QResize(inputs, output, rows, cols)
+
+    def edge(self, port: Port, *, is_input: bool) -> Edge:
+        table = None
+        if port.dtype == "uint8":
+            inside, outside = self.of(port.tensor), _external(port)
+            if is_input:
+                table = as_bytes(requantized(ALL_UINT8, outside, inside))
+            else:
+                table = as_bytes(requantized(ALL_INT8, inside, outside), 0, 255)
+        return Edge(
+            port.name,
+            self.number[port.tensor],
+            port.dtype,
+            port.shape,
+            port.scale,
+            port.zero_point,
+            table,
+        )
+
+
+def _elementwise_multipliers(
+    function: Elementwise, a: np.float32, b: np.float32, y: np.float32
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """(multiplier, shift) of both operands and of the output."""
+    if function is Elementwise.MUL:
+        return (0, 0), (0, 0), quantize_multiplier(float(a) * float(b) / float(y))
+    if function is Elementwise.ADD:
+        twice = 2 * float(max(a, b))
+        reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
+    else:  # SUB computes in float32
+        twice32 = np.float32(2) * max(a, b)
+        out = twice32 / (np.float32(2**_LEFT_SHIFT) * y)
+        reals = (float(a / twice32), float(b / twice32), float(out))
+    first, second, third = (quantize_multiplier(real) for real in reals)
+    return first, second, third
+
+
+def _nearest(size: int, out: int, corners: bool, centers: bool) -> Int32Array:
+    """(low, 0) for each output position: TFLite's GetNearestNeighbor, in float32."""
+    if corners and out > 1:
+        scale = np.float32(size - 1) / np.float32(out - 1)
+    else:
+        scale = np.float32(size) / np.float32(out)
+    position = (np.arange(out, dtype=np.float32) + np.float32(0.5 if centers else 0)) * scale
+    exact = position.astype(np.float64)
+    low = np.minimum(np.floor(exact + 0.5 if corners else exact), size - 1)
+    return np.stack([low.astype(np.int32), np.zeros(out, np.int32)], axis=1)
+
+
+def _bilinear(size: int, out: int, corners: bool, centers: bool) -> Int32Array:
+    """(low, fraction in 1/1024) for each output position: TFLite's integer interpolation."""
+    if corners and out > 1:
+        scale = (1024 * (size - 1) + (out - 1) // 2) // (out - 1)
+    else:
+        scale = (1024 * size + out // 2) // out
+    position = np.arange(out, dtype=np.int64) * scale
+    if centers:
+        position += scale // 2 - 512
+    low = np.maximum(position, 0) >> 10
+    high = np.minimum((position + 1023) >> 10, size - 1)
+    # Where both neighbours are the same element the fraction does not matter.
+    fraction = np.where(high > low, position - (low << 10), 0)
+    return np.stack([low, fraction], axis=1).astype(np.int32)
+
+
+def _external(port: Port) -> Quantization:
+    return Quantization(np.array([port.scale], np.float32), np.array([port.zero_point], np.int32))
