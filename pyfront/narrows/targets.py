@@ -80,3 +80,8 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
     if kind not in ("qemu", "serial") or not place:
         raise UsageError(f"target {spec!r}: give host, qemu:BOARD or serial:PORT")
     return link.open_target(spec, blob, progress)
+
+
+def runnable_targets() -> tuple[str, ...]:
+    """The host, and every board that can run here in QEMU."""
+    return ("host",)

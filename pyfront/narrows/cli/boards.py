@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from narrows.boards import load_boards
+
 from narrows.cli.console import add_json, print_table, write_json
 
 

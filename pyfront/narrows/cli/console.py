@@ -21,6 +21,7 @@ from narrows.files import write_file
 
 _PATIENCE_SECONDS = 1.0
 _PLAIN_WIDTH = 200
+_LABEL_WIDTH = 40
 
 
 @contextmanager
@@ -70,6 +71,12 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 def count(value: int) -> str:
     """A number with commas."""
     return f"{value:,}"
+
+
+def stage_label(names: Sequence[str], stage: int) -> str:
+    """What a stage computes, short: converters join many names, and begin with long paths."""
+    name = names[stage].split(";")[0] if stage < len(names) else ""
+    return name if len(name) <= _LABEL_WIDTH else "…" + name[1 - _LABEL_WIDTH :]
 
 
 def write_json(path: str | None, value: dict[str, Any]) -> None:

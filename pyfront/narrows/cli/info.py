@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from narrows.blob import Blob, read_blob
-from narrows.cli.console import add_json, count, print_table, write_json
+from narrows.cli.console import add_json, count, print_table, stage_label, write_json
 from narrows.pack import BlobEdge
 
 
@@ -36,8 +36,7 @@ def describe(blob: Blob) -> dict[str, Any]:
     stages = []
     for index, stage in enumerate(model.stages):
         entry: dict[str, Any] = {"stage": index, "op": stage.op.name.lower()}
-        if index < len(blob.stage_names):
-            entry["what"] = blob.stage_names[index]
+        entry["what"] = stage_label(blob.stage_names, index)
         if stage.output >= 0:
             info = model.tensors[stage.output]
             entry |= {
@@ -100,7 +99,7 @@ def _print(report: dict[str, Any]) -> None:
             (
                 entry["stage"],
                 entry["op"],
-                entry.get("what", ""),
+                entry["what"],
                 *entry.get("shape", ("", "", "")),
                 entry.get("ring_rows", ""),
                 count(entry["ring_bytes"]) if "ring_bytes" in entry else "",

@@ -20,6 +20,7 @@ from narrows.cli.console import (
     print_table,
     progress_bar,
     say,
+    stage_label,
     write_json,
 )
 from narrows.data import Array, decode, encode, load_input, load_labels, real
@@ -165,10 +166,10 @@ def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[st
 
 
 def write_outputs(blob: Blob, path: Path, outputs: Sequence[Array]) -> None:
-    """One output as .npy, all as .npz by their numbers. Raises: NarrowsError."""
+    """One output as .npy, all as .npz (arr_0, arr_1 and so on). Raises: NarrowsError."""
     buffer = io.BytesIO()
     if path.suffix == ".npz":
-        np.savez(buffer, **{f"output_{i}": values for i, values in enumerate(outputs)})
+        np.savez(buffer, *outputs)
     elif len(outputs) == 1:
         np.save(buffer, outputs[0])
     else:
@@ -192,14 +193,13 @@ def _figures(report: dict[str, Any]) -> str:
 def _print_profile(blob: Blob, result: Result) -> None:
     whole = sum(entry.cost for entry in result.profile) or 1.0
     counted = result.instructions is not None
-    names = blob.stage_names
     print_table(
         ("stage>", "operator", "what", "instructions>" if counted else "ms>", "share>"),
         (
             (
                 entry.stage,
                 entry.op,
-                names[entry.stage] if entry.stage < len(names) else "",
+                stage_label(blob.stage_names, entry.stage),
                 count(int(entry.cost)) if counted else f"{entry.cost * 1e3:.3f}",
                 f"{entry.cost / whole:.1%}",
             )

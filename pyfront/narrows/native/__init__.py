@@ -127,7 +127,7 @@ def _load() -> tuple[Any, Any]:
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:
-        lib = ffi.dlopen(str(library), ffi.RTLD_LAZY)
+        lib = ffi.dlopen(str(library))
     except OSError as error:
         raise ToolError(
             f"{library}: cannot be loaded ({error}); install the package anew: pip install ."
