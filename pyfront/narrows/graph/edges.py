@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from .qgraph import Edge, Int8Array, QTensor
+from narrows.errors import InputError
+from narrows.graph.qgraph import Edge, Int8Array, QTensor
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelError
-from .qgraph import Axis, Elementwise, ExternalDtype
+from narrows.errors import ModelError
+from narrows.graph.qgraph import Axis, Elementwise, ExternalDtype
 
 Array: TypeAlias = npt.NDArray[Any]
 # Counts and sizes of the blob are 16 bits, the last value means "none".

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .graph import WEIGHTED, Conv, DepthwiseConv, Graph, Operator, Pad, readers
+from narrows.graph.graph import WEIGHTED, Conv, DepthwiseConv, Graph, Operator, Pad, readers
 
 
 def fold_padding(graph: Graph) -> Graph:

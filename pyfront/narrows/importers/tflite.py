@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import ModelError, Unsupported, UnsupportedError
-from ..graph.graph import (
+from narrows.errors import ModelError, Unsupported, UnsupportedError
+from narrows.graph.graph import (
     MAX_DIMENSION,
     MAX_TENSOR_BYTES,
     Activation,
@@ -43,10 +43,10 @@ from ..graph.graph import (
     UnaryFunction,
     verify_graph,
 )
-from ..graph.passes import drop_unused, fold_padding
-from ..graph.qgraph import Axis, Elementwise
-from .tflite_file import ModelRecord, OperatorRecord, TensorRecord, read_model
-from .views import CHANNELS, HEIGHT, WIDTH, View, regroup, standard
+from narrows.graph.passes import drop_unused, fold_padding
+from narrows.graph.qgraph import Axis, Elementwise
+from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord, read_model
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, standard
 
 # A fully connected layer over more rows than this reads a flattened copy instead: as a
 # convolution it would hold all of its input's rows in one kernel.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tflite
 
-from ..errors import ModelError
-from ..graph.graph import MAX_DIMENSION, Array, Quantization
+from narrows.errors import ModelError
+from narrows.graph.graph import MAX_DIMENSION, Array, Quantization
 
 _DTYPES = {
     tflite.TensorType.FLOAT32: "float32",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from ..graph.qgraph import Axis
+from narrows.graph.qgraph import Axis
 
 HEIGHT, WIDTH, CHANNELS = Axis
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..graph.qgraph import Elementwise, QElementwise
-from .fixed_point import Int64Array, requantize
+from narrows.graph.qgraph import Elementwise, QElementwise
+from narrows.quantize.fixed_point import Int64Array, requantize
 
 
 def elementwise(

@@ -75,7 +75,8 @@ def requantize(x: Any, multiplier: Any, shift: Any) -> Int64Array:
 
 def shift_left_saturating(x: Any, exponent: int) -> Int64Array:
     """SaturatingRoundingMultiplyByPOT for positive exponents."""
-    return np.clip(np.asarray(x, np.int64) << exponent, _INT32_MIN, _INT32_MAX)
+    result: Int64Array = np.clip(np.asarray(x, np.int64) << exponent, _INT32_MIN, _INT32_MAX)
+    return result
 
 
 def exp_on_negative_values(a: Any, integer_bits: int) -> Int64Array:

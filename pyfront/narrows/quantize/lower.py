@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import ModelError
-from ..graph.graph import (
+from narrows.errors import ModelError
+from narrows.graph.graph import (
     Activation,
     Binary,
     Concat,
@@ -33,7 +33,7 @@ from ..graph.graph import (
     Tensor,
     Unary,
 )
-from ..graph.qgraph import (
+from narrows.graph.qgraph import (
     Edge,
     Elementwise,
     Int8Array,
@@ -54,10 +54,17 @@ from ..graph.qgraph import (
     QSoftmax,
     QTensor,
 )
-from .arithmetic import elementwise
-from .fixed_point import quantize_multiplier, round_half_away
-from .tables import ALL_INT8, ALL_UINT8, as_bytes, requantized, softmax_table, unary_table
-from .verify import verify_qgraph
+from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.fixed_point import quantize_multiplier, round_half_away
+from narrows.quantize.tables import (
+    ALL_INT8,
+    ALL_UINT8,
+    as_bytes,
+    requantized,
+    softmax_table,
+    unary_table,
+)
+from narrows.quantize.verify import verify_qgraph
 
 _LEFT_SHIFT = 20  # of ADD and SUB on int8
 _MAX_CONCAT = 4

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InputError
-from ..graph.qgraph import (
+from narrows.errors import InputError
+from narrows.graph.qgraph import (
     Int8Array,
     QConcat,
     QConv,
@@ -30,8 +30,15 @@ from ..graph.qgraph import (
     QSoftmax,
     QTensor,
 )
-from .arithmetic import elementwise
-from .fixed_point import Int64Array, divide_by_power, high_mul, one_over_one_plus, requantize, wrap
+from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.fixed_point import (
+    Int64Array,
+    divide_by_power,
+    high_mul,
+    one_over_one_plus,
+    requantize,
+    wrap,
+)
 
 
 def run(qgraph: QGraph, inputs: Sequence[Int8Array]) -> list[Int8Array]:

@@ -11,9 +11,9 @@ from math import frexp
 
 import numpy as np
 
-from ..graph.graph import Quantization, Unary, UnaryFunction
-from ..graph.qgraph import Int32Array
-from .fixed_point import (
+from narrows.graph.graph import Quantization, Unary, UnaryFunction
+from narrows.graph.qgraph import Int32Array
+from narrows.quantize.fixed_point import (
     Int64Array,
     divide_by_power,
     exp_on_negative_values,

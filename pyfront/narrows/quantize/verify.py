@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ModelError
-from ..graph.qgraph import (
+from narrows.errors import ModelError
+from narrows.graph.qgraph import (
     Elementwise,
     Int32Array,
     QConcat,
