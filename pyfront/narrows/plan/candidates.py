@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph
-from narrows.plan.fusion import bottleneck, is_pointwise
+from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, candidate
 from narrows.plan.plan import Stage
 
@@ -55,9 +55,9 @@ def fusions(graph: QGraph) -> Iterator[tuple[int, ...]]:
             continue
         before = wiring.writer.get(op.inputs[0])
         expand: tuple[tuple[int, ...], ...] = ((),)
-        if before is not None and is_pointwise(graph.ops[before]):
-            if wiring.only_reader(op.inputs[0]) == index:
-                expand = ((), (before,))
+        alone = wiring.only_reader(op.inputs[0]) == index
+        if alone and before is not None and is_pointwise(graph.ops[before]):
+            expand = ((), (before,))
         after = wiring.only_reader(op.output)
         if after is not None and not is_pointwise(graph.ops[after]):
             after = None
@@ -91,16 +91,19 @@ class Candidates:
         self.graph = graph
         self.isa = isa
         self.tiling = tiling
-        self._made: dict[Stage, Candidate] = {}
+        self._made: dict[tuple[Stage, bool], Candidate] = {}
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
-        key = stage if accumulate else Stage((*stage.ops, -1))
+        """A stage, sized. accumulate: whether an average pool adds up row by row."""
+        key = (stage, accumulate)
         if key not in self._made:
             self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
         return self._made[key]
 
     def single(self, index: int) -> Candidate:
-        return self.make(Stage((index,)))
+        """An operator alone, as it needs least."""
+        options = [self.make(Stage((index,)), accumulate) for accumulate in (True, False)]
+        return min(options, key=lambda c: steady_bytes(self.graph, c))
 
     def fused(self, ops: tuple[int, ...]) -> Candidate:
         """The bottleneck of ``ops`` that computes nothing twice and needs least scratch; as
@@ -113,13 +116,36 @@ class Candidates:
             rows = min(self.tiling.row_tile or 1, out.height)
             columns = min(self.tiling.col_tile or out.width, out.width)
             return self.make(Stage(ops, False, slice_, rows, columns))
-        rolling = parts.expand is not None
-        if rolling and parts.depthwise.weights.shape[0] < parts.depthwise.stride[0]:
-            return self.make(Stage(ops, False, mid, 1, 1))  # windows do not overlap
-        options = [self.make(Stage(ops, rolling, mid, 1, n)) for n in column_tiles(out.width)]
+        options = self.widths(Stage(ops, can_roll(parts), mid))
         return min(options, key=lambda c: (c.stage.scratch.bytes, -c.stage.col_tile))
 
+    def widths(self, stage: Stage) -> list[Candidate]:
+        """A bottleneck with every tile width that computes nothing twice, narrow ones first.
 
-def column_tiles(width: int) -> list[int]:
-    """Tile widths worth trying: those that cut a row into equal tiles, most tiles first."""
-    return sorted({-(-width // tiles) for tiles in range(1, width + 1)})
+        A tile that starts anew repeats columns of an expansion, unless the stage rolls or
+        windows do not overlap.
+        """
+        parts = bottleneck(self.graph, stage.ops)
+        width = self.graph.tensors[parts.output].width
+        apart = parts.depthwise.weights.shape[1] <= parts.depthwise.stride[1]
+        free = stage.rolling or parts.expand is None or apart
+        tiles = {-(-width // count) for count in range(1, width + 1)} if free else {width}
+        return [self.make(replace(stage, col_tile=tile)) for tile in sorted(tiles)]
+
+
+def can_roll(parts: Bottleneck) -> bool:
+    """Whether a bottleneck may keep expanded rows (runtime/SPEC.md, "Rolling")."""
+    overlap = parts.depthwise.weights.shape[0] >= parts.depthwise.stride[0]
+    return parts.expand is not None and overlap
+
+
+def steady_bytes(graph: QGraph, chosen: Candidate, without: int = -1) -> int:
+    """Bytes that a stage in the middle of a cascade keeps: its state, and the rows of its
+    inputs that one firing needs. without: a tensor that is not counted."""
+    total = chosen.stage.state.bytes
+    firings = chosen.firings
+    for i, tensor in enumerate(firings.inputs):
+        if tensor != without:
+            rows = max(h - n for n, h in zip(firings.lo[i], firings.hi[i], strict=True))
+            total += rows * graph.tensors[tensor].row_bytes
+    return total

@@ -101,7 +101,7 @@ def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firin
     """
     if len(stage.ops) > 1:
         parts = bottleneck(graph, stage.ops)
-        rows = rolling_rows if stage.rolling else _tiled_rows
+        rows = _rolling_rows if stage.rolling else _tiled_rows
         return rows(graph, stage, parts)
     op = graph.ops[stage.ops[0]]
     height = graph.tensors[op.output].height
@@ -186,8 +186,10 @@ def _tiled_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
     op = parts.depthwise
     kernel_h, kernel_w, mid = op.weights.shape
-    lo, hi = window_rows(Window(op.stride[0], op.pad[0], kernel_h), source.height, range(out.height))
-    left, right = window_rows(Window(op.stride[1], op.pad[1], kernel_w), source.width, range(out.width))
+    down = Window(op.stride[0], op.pad[0], kernel_h)
+    across = Window(op.stride[1], op.pad[1], kernel_w)
+    lo, hi = window_rows(down, source.height, range(out.height))
+    left, right = window_rows(across, source.width, range(out.width))
     firsts = range(0, out.height, stage.row_tile)
     ends = [min(first + stage.row_tile, out.height) for first in firsts]
     tiles = range(0, out.width, stage.col_tile)
@@ -208,7 +210,7 @@ def _tiled_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     return Firings((parts.input,), parts.output, (needs_lo,), (needs_hi,), ends, macs, once)
 
 
-def rolling_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
+def _rolling_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Rolling bottleneck: every row is expanded once; the first rows are only absorbed."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
     op = parts.depthwise

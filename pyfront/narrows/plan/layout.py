@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.firing import Firings, stage_firings
-from narrows.plan.place import Interval, Item, Slot, place
+from narrows.plan.place import Interval, Item, Slot, live_bytes, place
 from narrows.plan.plan import Plan, Region, Ring, Stage
 from narrows.plan.schedule import Network, Schedule, network, simulate
 from narrows.plan.sizes import stage_bytes
@@ -33,50 +33,63 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
     return Candidate(stage, stage_firings(graph, stage, state > 0))
 
 
-def arena_items(
-    graph: QGraph,
-    net: Network,
-    schedule: Schedule,
-    capacities: Mapping[int, int],
-    sizes: Mapping[int, tuple[int, int]],
-) -> tuple[dict[tuple[str, int], Item], int]:
-    """Everything that needs a place, and the number of firings.
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """When everything in the arena lives.
 
-    sizes: (state, scratch) bytes by stage number.
-
-    Returns: items by ("ring", tensor), ("state", stage number), ("scratch", stage number).
+    rings: by tensor.
+    inputs: how many INPUT stages come before the planned ones.
     """
-    end = len(schedule.order)
-    items: dict[tuple[str, int], Item] = {}
+
+    schedule: Schedule
+    capacities: Mapping[int, int]
+    rings: Mapping[int, Item]
+    inputs: int
+
+    def items(self, chosen: Sequence[Candidate]) -> dict[tuple[str, int], Item]:
+        """Rings, states and scratch: by ("ring", tensor), and ("state" or "scratch", index
+        of the stage in the plan)."""
+        items = {("ring", tensor): item for tensor, item in self.rings.items()}
+        for number, c in enumerate(chosen):
+            times = self.schedule.times[number + self.inputs]
+            lives = {"state": ((times[0], times[-1]),), "scratch": _runs(times)}
+            sizes = {"state": c.stage.state.bytes, "scratch": c.stage.scratch.bytes}
+            for kind, size in sizes.items():
+                if size:
+                    slot = Slot(0, size, lives[kind])
+                    items[kind, number] = Item(f"{kind} of stage {number}", size, (slot,))
+        return items
+
+    def live_bytes(self, chosen: Sequence[Candidate]) -> list[int]:
+        """Bytes in use during each firing."""
+        return live_bytes(list(self.items(chosen).values()), len(self.schedule.order))
+
+
+def lifetimes(
+    graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int
+) -> Layout:
+    """What a schedule means for the rings."""
     readers = net.readers
+    rings = {}
     for number, stage in enumerate(net.stages):
-        times = schedule.times[number]
-        if stage.output >= 0:
-            deaths = _deaths(net, schedule, stage.output, readers[stage.output], end)
-            births = [times[firing] for firing in stage.birth]
-            lives = [(b, max(b, d)) for b, d in zip(births, deaths, strict=True)]
-            tensor = graph.tensors[stage.output]
-            slots = _ring_slots(lives, capacities[stage.output], tensor.row_bytes)
-            items["ring", stage.output] = Item(
-                tensor.name, capacities[stage.output] * tensor.row_bytes, slots
-            )
-        state, scratch = sizes.get(number, (0, 0))
-        if state:
-            slot = Slot(0, state, ((times[0], times[-1]),))
-            items["state", number] = Item(f"state of stage {number}", state, (slot,))
-        if scratch:
-            slot = Slot(0, scratch, _runs(times))
-            items["scratch", number] = Item(f"scratch of stage {number}", scratch, (slot,))
-    return items, end
+        if stage.output < 0:
+            continue
+        tensor, capacity = graph.tensors[stage.output], capacities[stage.output]
+        deaths = _deaths(net, schedule, stage.output, readers[stage.output])
+        births = [schedule.times[number][firing] for firing in stage.birth]
+        lives = [(b, max(b, d)) for b, d in zip(births, deaths, strict=True)]
+        slots = _ring_slots(lives, capacity, tensor.row_bytes)
+        rings[stage.output] = Item(tensor.name, capacity * tensor.row_bytes, slots)
+    return Layout(schedule, capacities, rings, inputs)
 
 
 def _deaths(
-    net: Network, schedule: Schedule, tensor: int, uses: Iterable[tuple[int, int]], end: int
+    net: Network, schedule: Schedule, tensor: int, uses: Iterable[tuple[int, int]]
 ) -> list[int]:
     """Per row, the last firing that may read it."""
     height = net.heights[tensor]
     if tensor in net.held:
-        return [end - 1] * height
+        return [len(schedule.order) - 1] * height
     deaths = [0] * height
     for number, i in uses:
         times = schedule.times[number]
@@ -90,8 +103,7 @@ def _ring_slots(lives: list[Interval], capacity: int, row_bytes: int) -> tuple[S
         first, last = min(b for b, _ in lives), max(d for _, d in lives)
         return (Slot(0, capacity * row_bytes, ((first, last),)),)
     return tuple(
-        Slot(slot * row_bytes, row_bytes, tuple(lives[slot::capacity]))
-        for slot in range(capacity)
+        Slot(slot * row_bytes, row_bytes, tuple(lives[slot::capacity])) for slot in range(capacity)
     )
 
 
@@ -105,28 +117,17 @@ def _runs(times: list[int]) -> tuple[Interval, ...]:
     return tuple(runs)
 
 
-def stage_sizes(inputs: int, chosen: Sequence[Candidate]) -> dict[int, tuple[int, int]]:
-    """(state, scratch) bytes by stage number; inputs: how many INPUT stages come first."""
-    return {
-        number: (c.stage.state.bytes, c.stage.scratch.bytes)
-        for number, c in enumerate(chosen, inputs)
-    }
-
-
-def lay_out(
+def simulated(
     graph: QGraph,
     chosen: Sequence[Candidate],
     capacities: Mapping[int, int],
     streamed: tuple[int, ...] = (),
-    isa: int = 0,
-    rounds: int = 400,
-) -> Plan:
-    """The plan of chosen stages, in execution order.
+) -> Layout:
+    """Run chosen stages, in execution order.
 
     Args:
         capacities: rows of every tensor that lives in the arena.
         streamed: indices of the outputs that are handed out by rows.
-        rounds: effort of the placement.
 
     Raises: PlanError: the capacities stall.
     """
@@ -135,9 +136,19 @@ def lay_out(
     if schedule.stalled:
         names = ", ".join(graph.tensors[t].name for t in schedule.blocked)
         raise PlanError(f"the capacities stall: no room in the ring of {names}")
-    inputs = len(graph.inputs)
-    items, firings = arena_items(graph, net, schedule, capacities, stage_sizes(inputs, chosen))
-    offsets, arena_bytes = place(list(items.values()), firings, rounds)
+    return lifetimes(graph, net, capacities, schedule, len(graph.inputs))
+
+
+def lay_out(
+    layout: Layout,
+    chosen: Sequence[Candidate],
+    streamed: tuple[int, ...] = (),
+    isa: int = 0,
+    rounds: int = 400,
+) -> Plan:
+    """Place everything. rounds: effort of the placement."""
+    items = layout.items(chosen)
+    offsets, arena_bytes = place(list(items.values()), len(layout.schedule.order), rounds)
     offset = dict(zip(items, offsets, strict=True))
     stages = tuple(
         replace(
@@ -145,13 +156,12 @@ def lay_out(
             state=Region(offset.get(("state", number), 0), c.stage.state.bytes),
             scratch=Region(offset.get(("scratch", number), 0), c.stage.scratch.bytes),
         )
-        for number, c in enumerate(chosen, inputs)
+        for number, c in enumerate(chosen)
     )
-    rings = tuple(Ring(t, capacities[t], offset["ring", t]) for t in sorted(net.heights))
     macs = [m for c in chosen for m in c.firings.macs]
     return Plan(
         stages=stages,
-        rings=rings,
+        rings=tuple(Ring(t, layout.capacities[t], offset["ring", t]) for t in sorted(layout.rings)),
         arena_bytes=arena_bytes,
         macs=sum(macs),
         macs_once=sum(c.firings.macs_once for c in chosen),

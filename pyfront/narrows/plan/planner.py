@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling
-from narrows.plan.layout import lay_out
+from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.plan import Plan
 from narrows.plan.search import Search
 from narrows.plan.verify import verify_plan
@@ -37,20 +37,74 @@ class PlanOptions:
 def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
     """Plan a network.
 
-    Raises: PlanError: a budget that no plan found can keep.
+    Returns: a plan that verify_plan has proved.
+
+    Raises: PlanError: a budget that the least plan found does not keep.
     """
     candidates = Candidates(graph, options.isa, options.tiling)
     search = Search(graph, candidates, options.fuse, options.streamed_outputs)
     if options.materialize:
         chosen = search.partition(0, len(graph.ops))
-        tensors = [e.tensor for e in graph.inputs] + [c.firings.output for c in chosen]
-        capacities = {t: graph.tensors[t].height for t in tensors}
+        tensors = [edge.tensor for edge in graph.inputs] + [c.firings.output for c in chosen]
+        capacities = {tensor: graph.tensors[tensor].height for tensor in tensors}
     else:
         cascades = search.best()
         chosen = [c for cascade in cascades for c in cascade.chosen]
         capacities = {t: n for cascade in cascades for t, n in cascade.capacities.items()}
-    found = lay_out(graph, chosen, capacities, options.streamed_outputs, options.isa)
-    verify_plan(graph, found)
+    layout = simulated(graph, chosen, capacities, options.streamed_outputs)
+    found = lay_out(layout, chosen, options.streamed_outputs, options.isa)
     if options.ram is not None and found.arena_bytes > options.ram:
-        raise PlanError(f"{found.arena_bytes} over budget")
+        raise PlanError(
+            f"no plan of {graph.name} within {options.ram} bytes: the least arena found has "
+            f"{found.arena_bytes}; {binding(graph, layout, chosen)}"
+        )
+    wide = widened(graph, candidates, layout, chosen, found)
+    verify_plan(graph, wide)
+    return wide
+
+
+def widened(
+    graph: QGraph,
+    candidates: Candidates,
+    layout: Layout,
+    chosen: list[Candidate],
+    found: Plan,
+) -> Plan:
+    """The same plan with column tiles as wide as fit into the same arena: long runs are fast."""
+    live = layout.live_bytes(chosen)
+    for eighths in (8, 6, 4, 2, 1):
+        wider = []
+        for number, c in enumerate(chosen, len(graph.inputs)):
+            if len(c.stage.ops) == 1 or candidates.tiling:
+                wider.append(c)
+                continue
+            most = max(live[time] for time in layout.schedule.times[number])
+            spare = (found.arena_bytes - most) * eighths // 8
+            fitting = [
+                option
+                for option in candidates.widths(c.stage)
+                if option.stage.scratch.bytes <= c.stage.scratch.bytes + spare
+            ]
+            wider.append(max(fitting, key=lambda option: option.stage.col_tile))
+        trial = lay_out(layout, wider, found.streamed_outputs, found.isa)
+        if trial.arena_bytes <= found.arena_bytes:
+            return trial
     return found
+
+
+def binding(graph: QGraph, layout: Layout, chosen: list[Candidate]) -> str:
+    """What stands in the arena when it is fullest, for a message."""
+    live = layout.live_bytes(chosen)
+    time = live.index(max(live))
+    number = layout.schedule.order[time] - len(graph.inputs)
+    where = "input"
+    if 0 <= number < len(chosen):
+        where = graph.tensors[chosen[number].firings.output].name
+    held = {
+        item.name: size
+        for item in layout.items(chosen).values()
+        if (size := sum(s.size for s in item.slots if s.mask >> time & 1))
+    }
+    largest = sorted(held.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+    parts = ", ".join(f"{name} ({size})" for name, size in largest)
+    return f"it is fullest when {where} is computed, mostly with {parts}"

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, fusions
+from narrows.plan.candidates import Candidates, fusions, steady_bytes
 from narrows.plan.firing import Firings
-from narrows.plan.layout import Candidate, arena_items, stage_sizes
-from narrows.plan.place import live_bytes
+from narrows.plan.layout import Candidate, lifetimes
 from narrows.plan.schedule import Network, Schedule, network, simulate
 
 Groups = tuple[tuple[int, ...], ...]
@@ -132,9 +131,8 @@ class Search:
             whole.add(self.graph.ops[first - 1].output)
         capacities, schedule = least_capacities(net, frozenset(whole))
         inputs = 1 if first else len(self.graph.inputs)
-        sizes = stage_sizes(inputs, chosen)
-        items, firings = arena_items(self.graph, net, schedule, capacities, sizes)
-        peak = max(live_bytes(list(items.values()), firings))
+        layout = lifetimes(self.graph, net, capacities, schedule, inputs)
+        peak = max(layout.live_bytes(chosen))
         return Cascade(first, end, tuple(chosen), capacities, peak)
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
@@ -220,15 +218,3 @@ def partition(
     chosen = [candidates.fused(group) for group in picked]
     chosen += [alone[index] for index in ops if index not in fused]
     return sorted(chosen, key=lambda c: c.stage.ops[-1])
-
-
-def steady_bytes(graph: QGraph, chosen: Candidate, without: int = -1) -> int:
-    """Bytes that a stage in the middle of a cascade keeps: its state, and the rows of its
-    inputs that one firing needs. without: a tensor that is not counted."""
-    total = chosen.stage.state.bytes
-    firings = chosen.firings
-    for i, tensor in enumerate(firings.inputs):
-        if tensor != without:
-            rows = max(h - n for n, h in zip(firings.lo[i], firings.hi[i], strict=True))
-            total += rows * graph.tensors[tensor].row_bytes
-    return total

@@ -46,7 +46,6 @@ def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
     kernel_h, kernel_w, mid = parts.depthwise.weights.shape
     shape = {
         "in_height": source.height,
-        "in_height": source.height,
         "in_width": source.width,
         "in_channels": source.channels,
         "mid_channels": mid,

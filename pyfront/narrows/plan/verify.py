@@ -8,7 +8,9 @@ there does not repeat here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +133,7 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
     }
     _require(tuple(kinds) in shapes, f"stage {number}: {kinds} is no bottleneck")
     depthwise = _depthwise(graph, stage)
-    for a, b in zip(ops, ops[1:], strict=False):
+    for a, b in pairwise(ops):
         _require(a.output in b.inputs, f"stage {number}: operators are not a chain")
     for op in ops:
         if isinstance(op, QConv):
@@ -240,14 +242,14 @@ class _Replay:
         self.held = [e.tensor for e in graph.outputs if e.tensor not in streamed]
         self.readers: dict[int, list[_Actor]] = {tensor: [] for tensor in self.rings}
         for actor in actors:
-            for tensor in set(actor.inputs) & self.rings.keys():
-                self.readers[tensor].append(actor)
+            for index in set(actor.inputs) & self.rings.keys():
+                self.readers[index].append(actor)
         # One number for each row of each tensor, each state and each scratch.
         self.row_id: dict[int, int] = {}
         count = 0
-        for tensor in self.rings:
-            self.row_id[tensor] = count
-            count += graph.tensors[tensor].height
+        for index in self.rings:
+            self.row_id[index] = count
+            count += graph.tensors[index].height
         self.first_region_id = count
         self.macs = 0
         self.max_step_macs = 0
@@ -354,7 +356,8 @@ def _absorbed(graph: QGraph, stage: Stage) -> int:
     """A of a rolling bottleneck."""
     op = _depthwise(graph, stage)
     height = graph.tensors[graph.ops[stage.ops[0]].inputs[0]].height
-    return min(height, max(0, op.weights.shape[0] - op.stride[0] - op.pad[0]))
+    kernel_h: int = op.weights.shape[0]
+    return min(height, max(0, kernel_h - op.stride[0] - op.pad[0]))
 
 
 def _firings(graph: QGraph, stage: Stage) -> int:
@@ -450,11 +453,15 @@ def _row_macs(graph: QGraph, op: QOp) -> int:
     """Multiply-accumulates of one output row."""
     out = graph.tensors[op.output]
     if isinstance(op, QConv):
-        kernel_h, kernel_w, depth = op.weights.shape[1:]
-        return out.width * out.channels * kernel_h * kernel_w * depth
+        return out.width * out.channels * math.prod(op.weights.shape[1:])
     if isinstance(op, QDepthwise):
-        return out.width * out.channels * op.weights.shape[0] * op.weights.shape[1]
+        return out.width * out.channels * math.prod(op.weights.shape[:2])
     return 0
+
+
+def _pixel_macs(op: QOp) -> int:
+    """Multiply-accumulates of one pixel of a 1x1 convolution."""
+    return int(op.weights.size) if isinstance(op, QConv) else 0
 
 
 def _macs(graph: QGraph, actor: _Actor, firing: int) -> int:
@@ -472,7 +479,7 @@ def _macs(graph: QGraph, actor: _Actor, firing: int) -> int:
     if stage.rolling:
         before = _rolling_need(graph, stage, firing - 1)[1] if firing else 0
         rows = max(0, _rolling_need(graph, stage, firing)[1] - before)
-        return macs + rows * _row_macs(graph, ops[0])
+        return macs + rows * _reached_columns(graph, stage) * _pixel_macs(ops[0])
     columns = 0
     for x in range(0, _out_width(graph, stage), stage.col_tile):
         last = min(x + stage.col_tile, _out_width(graph, stage)) - 1
@@ -481,11 +488,18 @@ def _macs(graph: QGraph, actor: _Actor, firing: int) -> int:
         columns += min(max(right, 0), source.width) - min(max(left, 0), source.width)
     lo = _window(graph, depthwise, 0, first, source.height)[0]
     hi = _window(graph, depthwise, 0, end - 1, source.height)[1]
-    return macs + (hi - lo) * columns * int(ops[0].weights.size)
+    return macs + (hi - lo) * columns * _pixel_macs(ops[0])
 
 
 def _out_width(graph: QGraph, stage: Stage) -> int:
     return graph.tensors[graph.ops[stage.ops[-1]].output].width
+
+
+def _reached_columns(graph: QGraph, stage: Stage) -> int:
+    """Columns of the input that a rolling bottleneck expands."""
+    op = _depthwise(graph, stage)
+    end: int = (_out_width(graph, stage) - 1) * op.stride[1] - op.pad[1] + op.weights.shape[1]
+    return min(graph.tensors[op.inputs[0]].width, end)
 
 
 def _macs_once(graph: QGraph, stage: Stage) -> int:
@@ -499,11 +513,11 @@ def _macs_once(graph: QGraph, stage: Stage) -> int:
     source, depthwise = graph.tensors[ops[0].inputs[0]], _depthwise(graph, stage)
     if stage.rolling:
         last = _rolling_need(graph, stage, _firings(graph, stage) - 1)[1]
-        return macs + last * _row_macs(graph, ops[0])
+        return macs + last * _reached_columns(graph, stage) * _pixel_macs(ops[0])
     rows: npt.NDArray[np.bool_] = np.zeros(source.height, np.bool_)
     columns: npt.NDArray[np.bool_] = np.zeros(source.width, np.bool_)
     for seen, axis, size in ((rows, 0, height), (columns, 1, _out_width(graph, stage))):
         for at in range(size):
             top = at * depthwise.stride[axis] - depthwise.pad[axis]
             seen[max(top, 0) : max(top + depthwise.weights.shape[axis], 0)] = True
-    return macs + int(rows.sum()) * int(columns.sum()) * int(ops[0].weights.size)
+    return macs + int(rows.sum()) * int(columns.sum()) * _pixel_macs(ops[0])
