@@ -37,15 +37,16 @@ static void softmax_pixel(const int32_t *table, const int8_t *in, uint32_t chann
     for (uint32_t c = 1; c < channels; c++) {
         maximum = in[c] > maximum ? in[c] : maximum;
     }
+    /* The index is taken modulo 256: a false plan may place the output over the input. */
     for (uint32_t c = 0; c < channels; c++) {
-        sum += (uint32_t)nrw_rounding_shift(table[maximum - in[c]], 12);
+        sum += (uint32_t)nrw_rounding_shift(table[(uint8_t)(maximum - in[c])], 12);
     }
     /* The sum has 12 integer bits; a sum of 0 has only zeros to scale. */
     sum |= sum == 0;
     zeros = leading_zeros(sum);
     scale = reciprocal((int32_t)((sum << zeros) - (UINT32_C(1) << 31)));
     for (uint32_t c = 0; c < channels; c++) {
-        const int32_t product = nrw_high_mul(scale, table[maximum - in[c]]);
+        const int32_t product = nrw_high_mul(scale, table[(uint8_t)(maximum - in[c])]);
         /* A shift by more than 31 bits leaves less than a half. */
         const int32_t value = zeros < 4 ? 0 : nrw_rounding_shift(product, 35 - zeros);
 
