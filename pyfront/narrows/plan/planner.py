@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling
-from narrows.plan.layout import Candidate, Layout, lay_out, simulated
+from narrows.plan.layout import Candidate, Layout, lay_out, lifetimes, simulated
 from narrows.plan.plan import Plan
+from narrows.plan.schedule import plan_network, simulate
 from narrows.plan.search import Search
 from narrows.plan.verify import verify_plan
 
@@ -18,7 +19,8 @@ from narrows.plan.verify import verify_plan
 class PlanOptions:
     """What a plan may look like.
 
-    ram: bytes that the arena may have; None: as few as can be found.
+    ram: bytes that there are. The planner refuses a larger arena; compile_model counts what
+        stands beside the arena too. None: no limit.
     fuse: whether operators may fuse into bottlenecks.
     materialize: hold every tensor whole.
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
@@ -56,7 +58,7 @@ def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
     if options.ram is not None and found.arena_bytes > options.ram:
         raise PlanError(
             f"no plan of {graph.name} within {options.ram} bytes: the least arena found has "
-            f"{found.arena_bytes}; {binding(graph, layout, chosen)}"
+            f"{found.arena_bytes}; {what_binds(graph, found)}"
         )
     wide = widened(graph, candidates, layout, chosen, found)
     verify_plan(graph, wide)
@@ -92,17 +94,20 @@ def widened(
     return found
 
 
-def binding(graph: QGraph, layout: Layout, chosen: list[Candidate]) -> str:
+def what_binds(graph: QGraph, found: Plan) -> str:
     """What stands in the arena when it is fullest, for a message."""
-    live = layout.live_bytes(chosen)
+    net = plan_network(graph, found)
+    capacities = {ring.tensor: ring.capacity for ring in found.rings}
+    layout = lifetimes(graph, net, capacities, simulate(net, capacities), len(graph.inputs))
+    stages = [Candidate(stage, net.stages[i]) for i, stage in enumerate(found.stages, layout.inputs)]
+    live = layout.live_bytes(stages)
     time = live.index(max(live))
-    number = layout.schedule.order[time] - len(graph.inputs)
-    where = "input"
-    if 0 <= number < len(chosen):
-        where = graph.tensors[chosen[number].firings.output].name
+    number = layout.schedule.order[time]
+    busy = net.stages[number]
+    where = graph.tensors[busy.output if busy.output >= 0 else busy.inputs[0]].name
     held = {
         item.name: size
-        for item in layout.items(chosen).values()
+        for item in layout.items(stages).values()
         if (size := sum(s.size for s in item.slots if s.mask >> time & 1))
     }
     largest = sorted(held.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
