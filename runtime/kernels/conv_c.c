@@ -80,29 +80,21 @@ static void add_window(uint32_t sums[TILE], const struct nrw_conv_op *conv,
     }
 }
 
-static int8_t finish(const struct nrw_conv_op *conv, const struct nrw_channel *channel,
-                     uint32_t sum)
-{
-    const int32_t value = nrw_requantize((int32_t)sum, channel->multiplier, channel->shift);
-
-    return (int8_t)nrw_clamp(nrw_wrapping_add(value, conv->out_zero_point), conv->act_min,
-                             conv->act_max);
-}
-
 void nrw_conv_c(const struct nrw_conv_op *conv, const struct nrw_window *window, int32_t x0,
                 int32_t x1, int8_t *out, uint32_t out_stride, void *scratch)
 {
     const uint32_t depth = (uint32_t)window->kernel_h * window->kernel_w * conv->in_channels;
+    const int32_t zero_point = conv->out_zero_point;
+    const int32_t act_min = conv->act_min;
+    const int32_t act_max = conv->act_max;
 
     (void)scratch;
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
         const struct nrw_taps taps = nrw_taps_inside(window, x);
         /* Most convolutions are 1x1: one run of products per tile. */
-        const int8_t *const whole =
-            window->kernel_h == 1 && window->kernel_w == 1 && taps.end == 1 && taps.first == 0 &&
-                    window->rows[0]
-                ? nrw_pixel(window, window->rows[0], taps.column)
-                : NULL;
+        const int single = window->kernel_h == 1 && window->kernel_w == 1 && taps.first == 0 &&
+                           taps.end == 1 && window->rows[0];
+        const int8_t *const in = single ? nrw_pixel(window, window->rows[0], taps.column) : NULL;
         const int8_t *weights = conv->weights;
         uint32_t count;
 
@@ -113,15 +105,14 @@ void nrw_conv_c(const struct nrw_conv_op *conv, const struct nrw_window *window,
             uint32_t sums[TILE] = {0, 0, 0, 0};
 
             count = tiled ? TILE : 1;
-            if (whole) {
-                add_products(sums, weights, stride, whole, depth);
+            if (in) {
+                add_products(sums, weights, stride, in, depth);
             } else {
                 add_window(sums, conv, window, taps, weights, stride);
             }
             for (uint32_t t = 0; t < count; t++) {
-                const struct nrw_channel *const channel = &conv->channels[o + t];
-
-                out[o + t] = finish(conv, channel, (uint32_t)channel->bias + sums[t]);
+                out[o + t] = nrw_finish(&conv->channels[o + t], sums[t], zero_point, act_min,
+                                        act_max);
             }
         }
     }
@@ -151,11 +142,14 @@ void nrw_conv_accumulate_c(const int8_t *weights, uint32_t weight_stride, const 
 void nrw_conv_finish_c(const struct nrw_conv_op *conv, const int32_t *sums, uint32_t pixels,
                        int8_t *out, uint32_t out_stride)
 {
+    const int32_t zero_point = conv->out_zero_point;
+    const int32_t act_min = conv->act_min;
+    const int32_t act_max = conv->act_max;
+
     for (; pixels > 0; pixels--, sums += conv->out_channels, out += out_stride) {
         for (uint32_t o = 0; o < conv->out_channels; o++) {
-            const struct nrw_channel *const channel = &conv->channels[o];
-
-            out[o] = finish(conv, channel, (uint32_t)channel->bias + (uint32_t)sums[o]);
+            out[o] = nrw_finish(&conv->channels[o], (uint32_t)sums[o], zero_point, act_min,
+                                act_max);
         }
     }
 }

@@ -40,9 +40,13 @@ static inline int32_t nrw_rounding_shift(int32_t x, int32_t exponent)
 static inline int32_t nrw_requantize(int32_t x, int32_t multiplier, int32_t shift)
 {
     const int32_t left = shift > 0 ? shift : 0;
+    const int32_t high = nrw_high_mul((int32_t)((uint32_t)x << left), multiplier);
 
-    return nrw_rounding_shift(nrw_high_mul((int32_t)((uint32_t)x << left), multiplier),
-                              left - shift);
+    if (shift >= 0) {
+        return high;
+    }
+    /* nrw_rounding_shift by 1 or more, of more than INT32_MIN as multiplier < 2^31. */
+    return (((high - (high < 0)) >> (-shift - 1)) + 1) >> 1;
 }
 
 static inline int32_t nrw_clamp(int32_t x, int32_t low, int32_t high)
@@ -54,6 +58,16 @@ static inline int32_t nrw_clamp(int32_t x, int32_t low, int32_t high)
 static inline int32_t nrw_wrapping_add(int32_t a, int32_t b)
 {
     return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* A finished sum without its bias to an output element. */
+static inline int8_t nrw_finish(const struct nrw_channel *channel, uint32_t sum,
+                                int32_t zero_point, int32_t act_min, int32_t act_max)
+{
+    const int32_t acc = (int32_t)((uint32_t)channel->bias + sum);
+    const int32_t value = nrw_requantize(acc, channel->multiplier, channel->shift);
+
+    return (int8_t)nrw_clamp(nrw_wrapping_add(value, zero_point), act_min, act_max);
 }
 
 #endif
