@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: a C compiler with sanitizers, the command line, the default model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from narrows.compile import CompileOptions, compile_model
+from narrows.models import DIGITS_INT8, DIGITS_METADATA
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = ROOT / "runtime"
+
+_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wmissing-prototypes", "-Werror")
+_SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+BuildC: TypeAlias = Callable[..., Path]
+Narrows: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def missing(what: str) -> None:
+    """Skip the test for want of something; where everything must be there, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+def runtime_sources() -> list[Path]:
+    """The runtime's own files and its portable kernels."""
+    kernels = sorted((RUNTIME / "kernels").glob("*.c"))
+    portable = [path for path in kernels if not path.stem.endswith(("_dsp", "_mve"))]
+    return [*sorted((RUNTIME / "src").glob("*.c")), *portable]
+
+
+@pytest.fixture(scope="session")
+def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
+    """Builds a program from C files and the runtime, with sanitizers unless told otherwise."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    folder = tmp_path_factory.mktemp("c")
+
+    def build(name: str, *sources: Path, sanitize: bool = True) -> Path:
+        if compiler is None:
+            missing("a C compiler")
+        assert compiler is not None
+        program = folder / name
+        includes = [f"-I{RUNTIME / d}" for d in ("include", "src", "kernels")]
+        includes += [f"-I{ROOT / 'tests' / 'fault'}"]
+        options = _SANITIZE if sanitize else ("-O2",)
+        command = [compiler, *_WARNINGS, *options, *includes, *sources, *runtime_sources()]
+        subprocess.run([*command, "-o", program], check=True, timeout=300)
+        return program
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def narrows() -> Narrows:
+    """Runs the command line in a process of its own."""
+
+    def run(
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "narrows", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=None if env is None else {**os.environ, **env},
+            cwd=cwd,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits_blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, compiled."""
+    path = tmp_path_factory.mktemp("digits") / "digits.nrw"
+    options = CompileOptions(metadata=DIGITS_METADATA)
+    path.write_bytes(compile_model(DIGITS_INT8, options).blob)
+    return path
