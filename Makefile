@@ -16,6 +16,8 @@ test_stamp := $(VENV)/.installed-tests
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
+	@$(BIN)/python -c 'import tflite_micro' 2>/dev/null || \
+	    $(BIN)/pip install --quiet 'tflite-micro>=0.dev20240101' || true
 	$(BIN)/python -m narrows.demo
 
 test: lint tools
