@@ -21,7 +21,7 @@ from narrows.models import (
 )
 from narrows.native import Model, Run
 from narrows.pack.metadata import unpack_metadata
-from tflite_micro import runtime
+from oracle import Oracle
 
 LEAST_ACCURACY = 0.98
 MOST_BYTES = 300_000
@@ -34,13 +34,8 @@ def reference_outputs() -> npt.NDArray[np.int8]:
 
 
 def tflm(model: bytes, inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.int8]:
-    interpreter = runtime.Interpreter.from_bytes(model)
-    outputs = []
-    for image in inputs:
-        interpreter.set_input(image[np.newaxis], 0)
-        interpreter.invoke()
-        outputs.append(interpreter.get_output(0).ravel())
-    return np.stack(outputs)
+    oracle = Oracle(model)
+    return np.stack([oracle.run([image[np.newaxis]])[0].ravel() for image in inputs])
 
 
 def accuracy(outputs: npt.NDArray[np.generic]) -> float:
