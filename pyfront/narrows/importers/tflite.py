@@ -278,6 +278,11 @@ class _Importer:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
+    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same elements in the same order under another shape."""
+        regrouped = regroup(view, shape)
+        return self.relabel(view, shape) if regrouped is None else regrouped
+
     def relabel(self, view: View, shape: tuple[int, ...]) -> View:
         """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
         try:
@@ -336,6 +341,8 @@ class _Node:
                     f"{self.importer.path}: operator {self.operator.index} {self.name} reads "
                     f"{record.name}, which nothing has computed"
                 )
+            if record.dtype != "int8":
+                raise _Refused(f"{record.name} is a constant of {record.dtype}")
             storage, axes = _standard(record.shape)
             made = self.importer.tensor(record.name, storage, record.quantization, record.data)
             self.importer.views[index] = View(made, record.shape, storage, axes)
@@ -456,6 +463,13 @@ def _fused(node: _Node) -> None:
     """Fused activation NONE, RELU, RELU6 or RELU_N1_TO_1."""
     if node.options["FusedActivationFunction"] not in _ACTIVATIONS:
         raise _Refused(f"fused activation {node.options['FusedActivationFunction']}")
+
+
+def _quantized_as_output(node: _Node) -> None:
+    """All inputs are quantized as the output."""
+    for i in range(len(node.operator.inputs)):
+        if not _same_quantization(node.input(i), node.output()):
+            raise _Refused(f"{node.input(i).name} is not quantized as its output")
 
 
 def _not_fused(node: _Node) -> None:
@@ -605,7 +619,8 @@ def _fully_connected(node: _Node) -> None:
     if count % depth != 0 or prod(node.output().shape) != count // depth * out:
         raise _Refused(f"weights of shape {[out, depth]} for an input of shape {list(x.shape)}")
     if count != depth:  # pixel by pixel
-        x = node.importer.relabel(x, (count // depth, depth))
+        if not (x.contiguous and x.storage[2] == depth):
+            x = node.importer.relabel(x, (count // depth, depth))
         weights = weights.reshape(out, 1, 1, depth)
     elif x.storage[0] > MAX_FLATTENED_HEIGHT:
         x = node.importer.relabel(x, (1, depth))
@@ -616,15 +631,12 @@ def _fully_connected(node: _Node) -> None:
         sizes = [x.storage[a] for a in (*rest, *order)]
         placed = [1 + (*rest, *order).index(a) for a in Axis]
         weights = np.ascontiguousarray(weights.reshape(out, *sizes).transpose(0, *placed))
-    storage = (count // depth, 1, out)
+    storage = (1, 1, out) if count == depth else (x.storage[0], x.storage[1], out)
     y = node.new(storage)
     w, bias = _weight_tensor(node, weights, 0), _bias_tensor(node, out)
     node.emit(FullyConnected((x.tensor,), y, w, bias, node.activation))
-    rows = View(y, storage[::2], storage, ((HEIGHT,), (CHANNELS,)))
-    result = regroup(rows, node.output().shape)
-    if result is None:
-        raise _Refused(f"output shape {list(node.output().shape)}")
-    node.result(result)
+    pixels = View(y, storage, storage, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
+    node.result(node.importer.reshaped(pixels, node.output().shape))
 
 
 def _binary(node: _Node) -> None:
@@ -647,9 +659,7 @@ def _binary(node: _Node) -> None:
         y = node.new((height, width, channels))
         storage, axes = (height, width, channels), ((), (HEIGHT,), (WIDTH,), (CHANNELS,))
         whole = View(y, (1, *storage), storage, axes)
-        regrouped = regroup(whole, shape)
-        assert regrouped is not None
-        result = regrouped
+        result = node.importer.reshaped(whole, shape)
     node.emit(Binary((a.tensor, b.tensor), y, function, node.activation))
     node.result(result)
 
@@ -716,10 +726,9 @@ def _softmax(node: _Node) -> None:
         x = node.importer.relabel(x, (prod(x.shape[:-1]), x.shape[-1]))
     y = node.new(x.storage)
     node.emit(Softmax((x.tensor,), y, float(beta)))
-    result = regroup(replace(x, tensor=y), node.output().shape)
-    if result is None or node.output().shape != node.input(0).shape:
+    if node.output().shape != node.input(0).shape:
         raise _Refused(f"output shape {list(node.output().shape)}")
-    node.result(result)
+    node.result(node.importer.reshaped(replace(x, tensor=y), node.output().shape))
 
 
 def _unary(node: _Node) -> None:
@@ -781,8 +790,7 @@ def _common_layout(node: _Node, count: int) -> list[View]:
 
 
 def _concatenation(node: _Node) -> None:
-    """Along height, width or channels; values are copied, as TFLite Micro does, whatever their
-    scales."""
+    """Along height, width or channels."""
     count = len(node.operator.inputs)
     rank = len(node.output().shape)
     if any(len(node.input(i).shape) != rank for i in range(count)):
@@ -974,12 +982,9 @@ def _reshape(node: _Node) -> None:
     x, shape = node.view(0), node.output().shape
     if prod(shape) != prod(x.shape):
         raise _Refused(f"{list(x.shape)} into {list(shape)}")
-    view = regroup(x, shape)
-    if view is None:
-        if x.tensor in node.importer.pending or node.output().dtype != "int8":
-            raise _Refused(f"{list(x.shape)} into {list(shape)} outside of the int8 network")
-        view = node.importer.relabel(x, shape)
-    node.result(view)
+    if x.tensor in node.importer.pending and regroup(x, shape) is None:
+        raise _Refused(f"{list(x.shape)} into {list(shape)} before the input is quantized")
+    node.result(node.importer.reshaped(x, shape))
 
 
 def _transpose(node: _Node) -> None:
@@ -1058,7 +1063,10 @@ _RULES: dict[str, _Rule] = {
     "QUANTIZE": _Rule(_quantize, (1, 1), ()),
     "DEQUANTIZE": _Rule(_leave, (1, 1), ()),
     "CONCATENATION": _Rule(
-        _concatenation, (1, 10), (_all_int8, _not_fused), ("ConcatenationOptions", ("Axis", _FUSED))
+        _concatenation,
+        (1, 10),
+        (_all_int8, _quantized_as_output, _not_fused),
+        ("ConcatenationOptions", ("Axis", _FUSED)),
     ),
     "RESIZE_BILINEAR": _Rule(
         _resize, (2, 2), (_activations_int8, _rank_4), ("ResizeBilinearOptions", _CORNERS)
