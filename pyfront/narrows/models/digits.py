@@ -2,7 +2,9 @@
 """Handwritten digits: the default model, its pictures and how they are prepared.
 
 The pictures are those of scikit-learn's ``load_digits``: 1797 of 8 x 8 pixels with values
-0 to 16. The network sees 32 x 32 pixels of 0 to 255 (white ink on black).
+0 to 16 (E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
+Learning Repository, CC BY 4.0). The network sees 32 x 32 pixels of 0 to 255 (white ink on
+black).
 """
 
 from __future__ import annotations
