@@ -11,7 +11,7 @@ from narrows.compile import CompileOptions, compile_model
 from narrows.data import load_labels
 from narrows.errors import UsageError
 from narrows.files import write_file
-from narrows.plan.planner import PlanOptions
+from narrows.plan import PlanOptions, Tiling
 
 
 def add_parser(commands: Any) -> None:
@@ -37,9 +37,12 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile; print and write the figures."""
+    if arguments.slice is not None and arguments.slice < 1:
+        raise UsageError(f"--slice {arguments.slice}: give 1 or more")
     options = CompileOptions(
         plan=PlanOptions(
             ram=None if arguments.ram is None else parse_size(arguments.ram),
+            tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
         ),
         metadata=_metadata(arguments),
     )
