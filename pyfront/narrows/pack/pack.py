@@ -35,11 +35,12 @@ ACCUMULATE = 1
 CONSTANT = 1
 
 
-def pack(graph: QGraph, plan: Plan, metadata: Mapping[str, Any]) -> bytes:
+def pack(graph: QGraph, plan: Plan, metadata: Mapping[str, Any] | None) -> bytes:
     """The blob of a planned network.
 
     Args:
-        metadata: further keys of the metadata (labels, preprocessing); JSON values.
+        metadata: further keys of the metadata (labels, preprocessing), JSON values; None
+            leaves the metadata out.
 
     Returns: the bytes, a multiple of 16.
 
@@ -74,7 +75,7 @@ class _Packer:
     def stage_output(self, stage: Stage) -> int:
         return self.graph.ops[stage.ops[-1]].output
 
-    def pack(self, metadata: Mapping[str, Any]) -> bytes:
+    def pack(self, metadata: Mapping[str, Any] | None) -> bytes:
         readers, producers = self.wiring()
         reader_list = [stage for tensor in self.number for stage in readers[tensor]]
         records = HEADER.size + TENSOR.size * len(self.number) + STAGE.size * self.stage_count
@@ -82,8 +83,8 @@ class _Packer:
         body = Body(records + len(lists))
         stages = self.stage_records(body)
         tensors = self.tensor_records(body, readers, producers)
-        text = self.metadata_bytes(metadata)
-        metadata_offset = body.add(text)
+        text = b"" if metadata is None else self.metadata_bytes(metadata)
+        metadata_offset = body.add(text) if text else 0
         body.pad(16)
         data = tensors + stages + lists + bytes(body)
         firings = sum(self.firing_counts())
