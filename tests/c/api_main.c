@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The public header as a stranger would use and misuse it, on a blob laid by hand from
+ * SPEC.md: a 3x3 convolution over an input of 4 rows, 3 pixels and 2 channels.
+ */
+#include <string.h>
+
+#include "narrows.h"
+#include "test.h"
+
+enum {
+    HEIGHT = 4,
+    WIDTH = 3,
+    IN = 2,
+    OUT = 3,
+    KERNEL = 3,
+    TAPS = KERNEL * KERNEL * IN,
+    IN_ROW = WIDTH * IN,
+    OUT_ROW = WIDTH * OUT,
+    IN_ZERO = 5,
+    OUT_ZERO = -7,
+    SHIFT = -6,
+    ARENA = 96,
+    BLOB_ROOM = 512
+};
+static const int32_t multiplier = 1518500250;
+
+/* How the blob differs from the ordinary one. */
+struct options {
+    int streamed;     /* the output goes through an OUTPUT stage and a ring of one row */
+    int capacity;     /* of the input's ring, in rows */
+};
+static const struct options ordinary = {0, 3};
+
+static struct {
+    uint8_t bytes[BLOB_ROOM];
+    size_t used;
+} laid;
+
+static int8_t weights[OUT][KERNEL][KERNEL][IN];
+static const int32_t bias[OUT] = {100, -2000, 0};
+static int8_t input[HEIGHT][WIDTH][IN];
+static int8_t expected[HEIGHT][WIDTH][OUT];
+
+/* --- Laying the blob ------------------------------------------------------------------------ */
+
+static void put(size_t bytes, uint32_t value)
+{
+    for (; bytes > 0; bytes--, value >>= 8) {
+        laid.bytes[laid.used++] = (uint8_t)value;
+    }
+}
+
+static void put_at(size_t at, uint32_t value)
+{
+    const size_t used = laid.used;
+
+    laid.used = at;
+    put(4, value);
+    laid.used = used;
+}
+
+static uint32_t crc32(const uint8_t *data, size_t size)
+{
+    uint32_t crc = 0xFFFFFFFFu;
+
+    for (size_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320u : 0);
+        }
+    }
+    return ~crc;
+}
+
+static void seal(void)
+{
+    put_at(56, crc32(laid.bytes + 64, laid.used - 64));
+    put_at(60, crc32(laid.bytes, 60));
+}
+
+static void put_tensor(uint32_t offset, int capacity, uint32_t channels, uint32_t producer,
+                       uint32_t first_reader, uint32_t reader_count, int32_t zero_point)
+{
+    put(4, offset);
+    put(2, (uint32_t)capacity);
+    put(2, HEIGHT);
+    put(2, WIDTH);
+    put(2, channels);
+    put(2, producer);
+    put(2, first_reader);
+    put(2, reader_count);
+    put(1, (uint32_t)zero_point);
+    put(1, 0);
+}
+
+static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, uint32_t params)
+{
+    put(1, (uint32_t)op);
+    put(1, 0);
+    put(1, in != 0xFFFF);
+    put(1, 0);
+    put(2, out);
+    put(2, 1);
+    put(2, in);
+    for (int i = 0; i < 3; i++) {
+        put(2, 0xFFFF);
+    }
+    put(4, params);
+    for (int i = 0; i < 4; i++) {
+        put(4, 0);
+    }
+}
+
+static void lay_blob(struct options options)
+{
+    const uint32_t stages = options.streamed ? 3 : 2;
+    const uint32_t readers = options.streamed ? 2 : 1;
+    const uint32_t lists = 64 + 2 * 20 + stages * 36;
+    const uint32_t params = (lists + 2 * readers + 2 + 3) / 4 * 4;
+    const uint32_t row_macs = WIDTH * OUT * TAPS;
+
+    laid.used = 0;
+    put(4, 0x4257524E);
+    put(2, 1);
+    put(2, 0);
+    put(4, 0); /* blob_bytes, below */
+    put(4, 0);
+    put(4, ARENA);
+    put(2, 2);
+    put(2, stages);
+    put(2, readers);
+    put(2, 1);
+    put(2, 1);
+    put(2, 1);
+    put(4, HEIGHT * row_macs);
+    put(4, 0);
+    put(4, row_macs);
+    put(4, stages * HEIGHT);
+    for (int i = 0; i < 4; i++) {
+        put(4, 0);
+    }
+    put_tensor(0, options.capacity, IN, 0, 0, 1, IN_ZERO);
+    put_tensor(32, options.streamed ? 1 : HEIGHT, OUT, 1, 1, readers - 1, OUT_ZERO);
+    put_stage(NRW_OP_INPUT, 0xFFFF, 0, 0);
+    put_stage(NRW_OP_CONV, 0, 1, params);
+    if (options.streamed) {
+        put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, 0);
+    }
+    for (uint32_t i = 0; i < readers; i++) {
+        put(2, i + 1);
+    }
+    put(2, 1);
+    while (laid.used < params) {
+        put(1, 0);
+    }
+    put(2, KERNEL);
+    put(2, KERNEL);
+    put(4, 0x01010101);
+    put(2, 1);
+    put(2, 1);
+    put(1, (uint32_t)-128);
+    put(1, 127);
+    put(2, 0);
+    put(4, params + 24 + OUT * 12);
+    put(4, params + 24);
+    for (int o = 0; o < OUT; o++) {
+        int32_t sum = 0;
+
+        for (int k = 0; k < TAPS; k++) {
+            sum += (&weights[o][0][0][0])[k];
+        }
+        put(4, (uint32_t)(bias[o] - IN_ZERO * sum));
+        put(4, (uint32_t)multiplier);
+        put(4, (uint32_t)SHIFT);
+    }
+    for (size_t i = 0; i < sizeof weights; i++) {
+        put(1, (uint32_t)(&weights[0][0][0][0])[i]);
+    }
+    while (laid.used % 16 != 0) {
+        put(1, 0);
+    }
+    put_at(8, (uint32_t)laid.used);
+    seal();
+}
+
+/* A copy of it in memory that ends where the blob ends. */
+static uint8_t *fresh_blob(struct options options)
+{
+    uint8_t *blob;
+
+    lay_blob(options);
+    blob = test_memory(laid.used, 16);
+    memcpy(blob, laid.bytes, laid.used);
+    return blob;
+}
+
+static void compute_expected(void)
+{
+    test_fill(&weights[0][0][0][0], sizeof weights);
+    test_fill(&input[0][0][0], sizeof input);
+    for (int y = 0; y < HEIGHT; y++) {
+        for (int x = 0; x < WIDTH; x++) {
+            for (int o = 0; o < OUT; o++) {
+                int64_t sum = bias[o];
+
+                for (int k = 0; k < TAPS; k++) {
+                    const int row = y + k / (KERNEL * IN) - 1;
+                    const int column = x + k / IN % KERNEL - 1;
+
+                    if (row >= 0 && row < HEIGHT && column >= 0 && column < WIDTH) {
+                        sum += (int64_t)(input[row][column][k % IN] - IN_ZERO) *
+                               (&weights[o][0][0][0])[k];
+                    }
+                }
+                expected[y][x][o] =
+                    (int8_t)reference_output(sum, multiplier, SHIFT, OUT_ZERO, -128, 127);
+            }
+        }
+    }
+}
+
+/* --- Ordinary use ------------------------------------------------------------------------------ */
+
+static int8_t *start(struct nrw_run *run, struct nrw_model *model, struct options options)
+{
+    const uint8_t *const blob = fresh_blob(options);
+    size_t size;
+    int8_t *memory;
+
+    EXPECT_EQUAL(nrw_open(model, blob, laid.used), NRW_OK);
+    EXPECT_EQUAL(nrw_verify(model), NRW_OK);
+    EXPECT_EQUAL(model->arena_bytes, ARENA);
+    size = nrw_memory_bytes(model);
+    EXPECT_EQUAL(size, ARENA + nrw_progress_bytes(model));
+    memory = test_memory(size, 16);
+    EXPECT_EQUAL(nrw_start(run, model, memory, size), NRW_OK);
+    return memory;
+}
+
+static void check_output(const struct nrw_run *run)
+{
+    const int8_t *const out = nrw_output(run, 0);
+
+    EXPECT(out != NULL && memcmp(out, expected, sizeof expected) == 0);
+}
+
+/* One step, with the row pushed that it asks for: from our memory or in place. */
+static int advance(struct nrw_run *run, int *pushed)
+{
+    const int status = nrw_step(run);
+
+    if (status == NRW_NEED_ROW) {
+        const int8_t *row = &input[*pushed][0][0];
+
+        EXPECT_EQUAL(nrw_wanted_input(run), 0);
+        if (*pushed % 2) {
+            row = memcpy(nrw_row_slot(run), row, IN_ROW);
+        }
+        EXPECT_EQUAL(nrw_push_row(run, row), NRW_OK);
+        ++*pushed;
+        EXPECT_EQUAL(nrw_tensor_rows(run, 0), *pushed);
+    }
+    return status;
+}
+
+static void use_step_by_step(void)
+{
+    struct nrw_model model;
+    struct nrw_run run;
+    int pushed = 0;
+    int fired = 0;
+    int status;
+
+    test_case("step by step");
+    (void)start(&run, &model, ordinary);
+    EXPECT_EQUAL(nrw_last_stage(&run), -1);
+    while ((status = advance(&run, &pushed)) != NRW_DONE) {
+        EXPECT(status == NRW_OK || status == NRW_NEED_ROW);
+        EXPECT(nrw_output(&run, 0) == NULL || fired == HEIGHT - 1);
+        if (status == NRW_OK) {
+            EXPECT_EQUAL(nrw_last_stage(&run), 1);
+            EXPECT_EQUAL(nrw_tensor_rows(&run, 1), fired + 1);
+            EXPECT(nrw_tensor_row(&run, 1, fired + 1) == NULL);
+            EXPECT(memcmp(nrw_tensor_row(&run, 1, fired), expected[fired], OUT_ROW) == 0);
+            fired++;
+        }
+    }
+    EXPECT_EQUAL(pushed, HEIGHT);
+    EXPECT_EQUAL(fired, HEIGHT);
+    EXPECT_EQUAL(nrw_step(&run), NRW_DONE);
+    check_output(&run);
+    test_release();
+}
+
+static void use_again_and_again(void)
+{
+    for (int steps = 0; steps <= 2 * HEIGHT + 1; steps++) {
+        struct nrw_model model;
+        struct nrw_run run;
+        int8_t *memory;
+        int pushed = 0;
+
+        test_case("started anew after %d steps", steps);
+        memory = start(&run, &model, ordinary);
+        for (int i = 0; i < steps; i++) {
+            (void)advance(&run, &pushed);
+        }
+        EXPECT_EQUAL(nrw_start(&run, &model, memory, nrw_memory_bytes(&model)), NRW_OK);
+        pushed = 0;
+        while (advance(&run, &pushed) != NRW_DONE) {
+        }
+        check_output(&run);
+        test_release();
+    }
+}
+
+struct rows {
+    int given, taken;
+    int stop_at; /* the source returns 1234 there; -1: nowhere */
+};
+
+static int give_row(void *user, int in, int index, int8_t *row, uint32_t row_bytes)
+{
+    struct rows *const rows = user;
+
+    EXPECT_EQUAL(in, 0);
+    EXPECT_EQUAL(index, rows->given);
+    EXPECT_EQUAL(row_bytes, IN_ROW);
+    if (index == rows->stop_at) {
+        return 1234;
+    }
+    memcpy(row, input[rows->given++], IN_ROW);
+    return 0;
+}
+
+static int take_row(void *user, int output, int index, const int8_t *row, uint32_t row_bytes)
+{
+    struct rows *const rows = user;
+
+    EXPECT_EQUAL(output, 0);
+    EXPECT_EQUAL(index, rows->taken);
+    EXPECT_EQUAL(row_bytes, OUT_ROW);
+    EXPECT(memcmp(row, expected[rows->taken++], OUT_ROW) == 0);
+    return 0;
+}
+
+static void use_the_loop(void)
+{
+    static const struct options streamed = {1, 3};
+    struct rows rows = {0, 0, -1};
+    struct nrw_model model;
+    struct nrw_run run;
+    const int8_t *row;
+
+    test_case("nrw_run, output held whole");
+    (void)start(&run, &model, ordinary);
+    EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_DONE);
+    check_output(&run);
+    test_release();
+
+    test_case("nrw_run, output by rows");
+    rows.given = 0;
+    (void)start(&run, &model, streamed);
+    EXPECT_EQUAL(nrw_run(&run, give_row, take_row, &rows), NRW_DONE);
+    EXPECT_EQUAL(rows.taken, HEIGHT);
+    EXPECT(nrw_output(&run, 0) == NULL);
+    EXPECT_EQUAL(nrw_take_row(&run, &row, NULL, NULL), NRW_ERR_STATE);
+    test_release();
+
+    test_case("nrw_run, stopped by its source and continued");
+    rows = (struct rows){0, 0, 2};
+    (void)start(&run, &model, ordinary);
+    EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), 1234);
+    rows.stop_at = -1;
+    EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_DONE);
+    check_output(&run);
+    test_release();
+
+    test_case("nrw_run without a sink");
+    rows = (struct rows){0, 0, -1};
+    (void)start(&run, &model, streamed);
+    EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_run(&run, NULL, NULL, &rows), NRW_ERR_ARGUMENT);
+    test_release();
+}
+
+static void use_information(void)
+{
+    struct nrw_tensor_info info;
+    struct nrw_model model;
+    struct nrw_run run;
+
+    test_case("information");
+    (void)start(&run, &model, ordinary);
+    EXPECT_EQUAL(model.input_count, 1);
+    EXPECT_EQUAL(model.output_count, 1);
+    EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
+    EXPECT(info.height == HEIGHT && info.width == WIDTH && info.channels == IN);
+    EXPECT(info.capacity == 3 && info.row_bytes == IN_ROW && info.zero_point == IN_ZERO);
+    EXPECT_EQUAL(nrw_output_info(&model, 0, &info), NRW_OK);
+    EXPECT(info.channels == OUT && info.capacity == HEIGHT && info.zero_point == OUT_ZERO);
+    EXPECT_EQUAL(nrw_stage_op(&model, 1), NRW_OP_CONV);
+    EXPECT_EQUAL(nrw_stage_output(&model, 1), 1);
+    EXPECT(nrw_isa_classes() & 1u);
+    test_release();
+}
+
+/* --- Misuse ------------------------------------------------------------------------------------ */
+
+static void misuse_open(void)
+{
+    struct nrw_model model;
+    uint8_t *blob;
+
+    test_case("nrw_open, wrong arguments");
+    blob = fresh_blob(ordinary);
+    EXPECT_EQUAL(nrw_open(NULL, blob, laid.used), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_open(&model, NULL, laid.used), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_verify(NULL), NRW_ERR_ARGUMENT);
+    for (size_t shift = 1; shift < 16; shift++) {
+        uint8_t *const moved = (uint8_t *)test_memory(laid.used + shift, 16) + shift;
+
+        memcpy(moved, laid.bytes, laid.used);
+        EXPECT_EQUAL(nrw_open(&model, moved, laid.used), NRW_ERR_ARGUMENT);
+    }
+    test_release();
+
+    for (size_t size = 0; size < laid.used; size++) {
+        test_case("a blob of %d bytes instead of %d", (int)size, (int)laid.used);
+        blob = test_memory(size, 16);
+        memcpy(blob, laid.bytes, size);
+        EXPECT_EQUAL(nrw_open(&model, blob, size), NRW_ERR_TRUNCATED);
+        test_release();
+    }
+}
+
+static void misuse_blob(void)
+{
+    static const struct {
+        size_t at;
+        uint8_t value;
+        int sealed;
+        int status;
+    } changes[] = {
+        {0, 'X', 1, NRW_ERR_MAGIC},
+        {4, 2, 1, NRW_ERR_VERSION},
+        {12, 31, 1, NRW_ERR_ISA},
+        {16, 0, 0, NRW_ERR_CRC},
+        {16, 32, 1, NRW_ERR_STRUCTURE},      /* arena_bytes: less than the rings take */
+        {32, 1, 1, NRW_ERR_STRUCTURE},       /* macs: not what the stages compute */
+        {64 + 10, 0, 1, NRW_ERR_STRUCTURE},  /* a tensor of 0 channels */
+        {64 + 40, 99, 1, NRW_ERR_STRUCTURE}, /* no such operator */
+    };
+    struct nrw_model model;
+    uint8_t *blob;
+
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        test_case("byte %d of the blob is %d", (int)changes[i].at, changes[i].value);
+        lay_blob(ordinary);
+        laid.bytes[changes[i].at] = changes[i].value;
+        if (changes[i].sealed) {
+            seal();
+        }
+        blob = test_memory(laid.used, 16);
+        memcpy(blob, laid.bytes, laid.used);
+        EXPECT_EQUAL(nrw_open(&model, blob, laid.used), changes[i].status);
+        EXPECT_EQUAL(nrw_verify(&model), NRW_ERR_ARGUMENT);
+        EXPECT_EQUAL(nrw_memory_bytes(&model), 0);
+        test_release();
+    }
+
+    test_case("a weight changed behind the checksum");
+    blob = fresh_blob(ordinary);
+    blob[laid.used - 12] ^= 1;
+    EXPECT_EQUAL(nrw_open(&model, blob, laid.used), NRW_OK);
+    EXPECT_EQUAL(nrw_verify(&model), NRW_ERR_CRC);
+    test_release();
+}
+
+static void misuse_run(void)
+{
+    static const struct options too_short = {0, 1};
+    struct nrw_run run = {0};
+    struct nrw_tensor_info info;
+    struct nrw_model model;
+    const int8_t *row;
+    int8_t *memory;
+    size_t size;
+    int pushed = 0;
+    int status;
+
+    test_case("a run that was never started");
+    EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_step(NULL), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_push_row(&run, &input[0][0][0]), NRW_ERR_STATE);
+    EXPECT(nrw_output(&run, 0) == NULL);
+    EXPECT_EQUAL(nrw_wanted_input(&run), -1);
+
+    test_case("calls out of order");
+    memory = start(&run, &model, ordinary);
+    size = nrw_memory_bytes(&model);
+    EXPECT_EQUAL(nrw_push_row(&run, &input[0][0][0]), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_take_row(&run, &row, NULL, NULL), NRW_ERR_STATE);
+    EXPECT(nrw_row_slot(&run) == NULL);
+    EXPECT_EQUAL(nrw_step(&run), NRW_NEED_ROW);
+    EXPECT_EQUAL(nrw_step(&run), NRW_NEED_ROW);
+    EXPECT_EQUAL(nrw_push_row(&run, NULL), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_take_row(&run, &row, NULL, NULL), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_push_row(&run, &input[0][0][0]), NRW_OK);
+    EXPECT_EQUAL(nrw_push_row(&run, &input[1][0][0]), NRW_ERR_STATE);
+
+    test_case("indices out of range");
+    EXPECT(nrw_output(&run, -1) == NULL);
+    EXPECT(nrw_output(&run, 1) == NULL);
+    EXPECT_EQUAL(nrw_input_info(&model, 1, &info), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_output_info(&model, -1, &info), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_tensor_info(&model, 2, &info), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_tensor_info(&model, 0, NULL), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_stage_op(&model, 2), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_stage_output(&model, 2), -1);
+    EXPECT(nrw_tensor_rows(&run, 2) < 0);
+    EXPECT(nrw_tensor_row(&run, 0, -1) == NULL);
+    EXPECT(nrw_tensor_row(&run, 0, HEIGHT) == NULL);
+
+    test_case("memory that will not do");
+    EXPECT_EQUAL(nrw_start(NULL, &model, memory, size), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start(&run, NULL, memory, size), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start(&run, &model, NULL, size), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start(&run, &model, memory, size - 1), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_start(&run, &model, memory, 0), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_start(&run, &model, memory + 8, size), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STATE);
+    test_release();
+
+    test_case("a ring too short for the window");
+    (void)start(&run, &model, too_short);
+    do {
+        status = advance(&run, &pushed);
+    } while (status >= 0 && status != NRW_DONE && pushed <= HEIGHT);
+    EXPECT_EQUAL(status, NRW_ERR_STALLED);
+    EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STALLED);
+    test_release();
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } tests[] = {
+        {"use step by step", use_step_by_step},
+        {"use again and again", use_again_and_again},
+        {"use the loop", use_the_loop},
+        {"use information", use_information},
+        {"misuse open", misuse_open},
+        {"misuse blob", misuse_blob},
+        {"misuse run", misuse_run},
+    };
+
+    compute_expected();
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+        tests[i].run();
+        test_say("ok %s", tests[i].name);
+    }
+    return 0;
+}
