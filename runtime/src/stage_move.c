@@ -92,8 +92,9 @@ void nrw_stage_resize(const struct nrw_run *run, const struct nrw_stage *stage, 
     const struct nrw_resize_params *params = nrw_at(run->model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    const struct nrw_sample *sample = (const struct nrw_sample *)nrw_at(run->model, params->rows) + y;
+    const struct nrw_sample *sample = nrw_at(run->model, params->rows);
 
+    sample += y;
     nrw_resize(nrw_row(run, in, sample->low),
                nrw_row(run, in, sample->low + (sample->fraction != 0)), sample->fraction,
                nrw_at(run->model, params->cols), out->width, out->channels,
