@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as its users meet it: processes, exit codes, one clear line each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Narrows
+from models import FLOAT_NETWORK, network, photo
+from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
+from oracle import Oracle
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Held-out digits as the network takes them, and their classes."""
+    held_out = load_held_out()
+    return prepare_digits(held_out.images)[:8], held_out.labels[:8]
+
+
+@pytest.fixture
+def digit_file(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> Path:
+    path = tmp_path / "digit.npy"
+    np.save(path, digits[0][0])
+    return path
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
+    """One line on stderr that begins as it should and says each of the words."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("narrows: error: ")
+    for word in words:
+        assert word in lines[0]
+    assert done.stdout == ""
+
+
+# --- What it gives -----------------------------------------------------------------------------
+
+
+def test_compile_writes_a_blob_and_its_figures(narrows: Narrows, tmp_path: Path) -> None:
+    blob, figures = tmp_path / "d.nrw", tmp_path / "d.json"
+    done = narrows("compile", DIGITS_INT8, "-o", blob, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads(figures.read_text())
+    for key in ("arena_bytes", "ram_bytes", "macs", "input_passes", "max_step_macs"):
+        assert isinstance(report[key], int)
+    assert report["blob_bytes"] == blob.stat().st_size
+    assert 0 < report["weight_bytes"] < report["blob_bytes"]
+    assert report["mac_factor"] == 1.0
+    assert report["arena_bytes"] <= report["ram_bytes"]
+
+
+def test_slices_cost_work_and_save_ram(narrows: Narrows, tmp_path: Path) -> None:
+    reports = []
+    for options in ((), ("--slice", "1")):
+        done = narrows("compile", DIGITS_INT8, "-o", tmp_path / "d.nrw", "--json", "-", *options)
+        reports.append(json.loads(done.stdout))
+    assert reports[1]["arena_bytes"] < reports[0]["arena_bytes"]
+    assert reports[1]["mac_factor"] > 1.0
+
+
+def test_run_gives_what_tflite_micro_gives(
+    narrows: Narrows, digits_blob: Path, digits: tuple[np.ndarray, np.ndarray], digit_file: Path
+) -> None:
+    output, figures = digit_file.with_suffix(".out.npy"), digit_file.with_suffix(".json")
+    done = narrows("run", digits_blob, "--input", digit_file, "--output", output, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    expected = Oracle(DIGITS_INT8.read_bytes()).run([digits[0][:1]])[0]
+    np.testing.assert_array_equal(np.load(output), expected)
+    report = json.loads(figures.read_text())
+    assert report["output_sha256"] == hashlib.sha256(expected.tobytes()).hexdigest()
+    assert report["seconds"] > 0
+    assert report["arena_bytes"] < report["ram_high_water_bytes"]
+    assert report["top"][0]["index"] == int(expected.argmax())
+    assert len(report["top"]) == 5
+    assert report["top"][0]["label"] in done.stdout
+
+
+def test_run_with_labels_and_profile(
+    narrows: Narrows, digits_blob: Path, digit_file: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"digit-{i}" for i in range(10)))
+    options = ("--labels", labels, "--top", "2", "--profile", "--json", tmp_path / "r.json")
+    done = narrows("run", digits_blob, "--input", digit_file, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("digit-") == 2
+    assert "bottleneck" in done.stdout
+    profile = json.loads((tmp_path / "r.json").read_text())["profile"]
+    assert [entry["stage"] for entry in profile] == list(range(len(profile)))
+
+
+def test_json_on_stdout_is_alone_there(
+    narrows: Narrows, digits_blob: Path, digit_file: Path
+) -> None:
+    for command in (
+        ("run", digits_blob, "--input", digit_file, "--profile", "--json", "-"),
+        ("info", digits_blob, "--json", "-"),
+        ("doctor", "--json", "-"),
+    ):
+        assert json.loads(narrows(*command).stdout)
+
+
+def test_a_picture_and_its_array_are_the_same(
+    narrows: Narrows, digits_blob: Path, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    np.save(tmp_path / "p.npy", (pixels / 255).astype(np.float32).reshape(1, 32, 32, 1))
+    digests = [
+        json.loads(narrows("run", digits_blob, "--input", tmp_path / name, "--json", "-").stdout)
+        for name in ("p.png", "p.npy")
+    ]
+    assert digests[0]["output_sha256"] == digests[1]["output_sha256"]
+
+
+def test_mobilenet_sees_a_cat(narrows: Narrows, tmp_path: Path) -> None:
+    model, cat = network("mobilenet_v2_1.0_224_ptq"), photo("cat.bmp")
+    blob = tmp_path / "m.nrw"
+    labels = ("--labels", photo("imagenet_labels.txt"))
+    done = narrows("compile", model, "-o", blob)
+    assert done.returncode == 0, done.stderr
+    done = narrows("run", blob, "--input", cat, *labels)
+    assert done.returncode == 0, done.stderr
+    assert "Egyptian cat" in done.stdout.splitlines()[0]
+
+
+def test_check_counts_and_compares(
+    narrows: Narrows,
+    digits_blob: Path,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    data, report = tmp_path / "d.npz", tmp_path / "j.xml"
+    np.savez(data, x=digits[0], y=digits[1])
+    reference = ("--reference", "tflm", "--model", DIGITS_INT8, "--junit", report)
+    done = narrows("check", digits_blob, "--data", data, *reference, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["agree"] is True
+    assert verdict["targets"][0]["items"] == 8
+    assert verdict["targets"][0]["accuracy"] >= 0.75
+    suite = ET.parse(report).getroot()[0]
+    assert suite.get("tests") == "8"
+    assert suite.get("failures") == "0"
+
+
+def test_check_ends_with_1_when_bits_differ(
+    narrows: Narrows,
+    digits_blob: Path,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """A blob whose last bias is not the model's: same shape, other answers."""
+    blob = bytearray(digits_blob.read_bytes())
+    (tensors, stages) = struct.unpack_from("<HH", blob, 20)
+    logits = next(
+        64 + 20 * tensors + 36 * i
+        for i in reversed(range(stages))
+        if blob[64 + 20 * tensors + 36 * i] == 2
+    )
+    (params,) = struct.unpack_from("<I", blob, logits + 16)
+    (table,) = struct.unpack_from("<I", blob, params + 20)
+    struct.pack_into("<i", blob, table, 1 << 20)
+    struct.pack_into("<I", blob, 56, zlib.crc32(blob[64:]))
+    struct.pack_into("<I", blob, 60, zlib.crc32(blob[:60]))
+    changed, data, report = tmp_path / "c.nrw", tmp_path / "d.npz", tmp_path / "j.xml"
+    changed.write_bytes(blob)
+    np.savez(data, x=digits[0])
+    reference = ("--reference", "tflm", "--model", DIGITS_INT8, "--junit", report)
+    done = narrows("check", changed, "--data", data, *reference)
+    assert done.returncode == 1
+    assert "DIFFER" in done.stdout
+    assert int(ET.parse(report).getroot()[0].get("failures", "0")) > 0
+
+
+def test_check_reads_a_folder_of_pictures(
+    narrows: Narrows, digits_blob: Path, tmp_path: Path
+) -> None:
+    held_out = load_held_out()
+    for image, label in list(zip(prepare_digits(held_out.images), held_out.labels, strict=True))[
+        :6
+    ]:
+        folder = tmp_path / "data" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (image.reshape(32, 32).astype(np.int16) + 128).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{len(list(folder.iterdir()))}.png")
+    done = narrows("check", digits_blob, "--data", tmp_path / "data", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["targets"][0]["accuracy"] >= 0.8
+
+
+def test_info_names_stages_and_edges(narrows: Narrows, digits_blob: Path) -> None:
+    done = narrows("info", digits_blob)
+    assert done.returncode == 0, done.stderr
+    assert "bottleneck" in done.stdout
+    assert "int8 1x32x32x1" in done.stdout
+
+
+def test_version(narrows: Narrows) -> None:
+    import narrows as package
+
+    expected = f"narrows {package.__version__}\n"
+    assert narrows("version").stdout == narrows("--version").stdout == expected
+
+
+# --- What it refuses ------------------------------------------------------------------------------
+
+
+def test_usage_is_2(narrows: Narrows, digits_blob: Path, digit_file: Path) -> None:
+    assert narrows().returncode == 2
+    assert narrows("compile").returncode == 2
+    assert narrows("fly").returncode == 2
+    run = ("run", digits_blob, "--input", digit_file)
+    refused(narrows(*run, "--target", "moon"), "host, qemu:BOARD or serial:PORT", code=2)
+    refused(narrows(*run, "--top", "0"), "--top", code=2)
+    refused(
+        narrows("check", digits_blob, "--data", digit_file, "--reference", "tflm"),
+        "--model",
+        code=2,
+    )
+    compile_ = ("compile", DIGITS_INT8, "-o", digit_file.with_suffix(".nrw"))
+    refused(narrows(*compile_, "--ram", "lots"), "lots", "64K", code=2)
+    refused(narrows(*compile_, "--slice", "0"), "--slice", code=2)
+
+
+def test_a_float_model(narrows: Narrows, tmp_path: Path) -> None:
+    done = narrows("compile", network(FLOAT_NETWORK), "-o", tmp_path / "b")
+    refused(done, "float", "quantize")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 5000])
+def test_a_truncated_model(narrows: Narrows, tmp_path: Path, size: int) -> None:
+    model = tmp_path / "m.tflite"
+    model.write_bytes(DIGITS_INT8.read_bytes()[:size])
+    refused(narrows("compile", model, "-o", tmp_path / "b"), "m.tflite")
+
+
+def test_a_model_that_is_not_there(narrows: Narrows, tmp_path: Path) -> None:
+    done = narrows("compile", tmp_path / "none.tflite", "-o", tmp_path / "b")
+    refused(done, "none.tflite", "No such file")
+
+
+def test_a_budget_that_cannot_be_met(narrows: Narrows, tmp_path: Path) -> None:
+    refused(narrows("compile", DIGITS_INT8, "-o", tmp_path / "b", "--ram", "1K"), "1024")
+
+
+def test_a_truncated_blob(
+    narrows: Narrows, digits_blob: Path, digit_file: Path, tmp_path: Path
+) -> None:
+    blob = tmp_path / "t.nrw"
+    blob.write_bytes(digits_blob.read_bytes()[:-100])
+    refused(narrows("run", blob, "--input", digit_file), "t.nrw", "shorter", "compile it anew")
+
+
+def test_a_blob_of_another_version(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+    data = bytearray(digits_blob.read_bytes())
+    data[4] = 9
+    struct.pack_into("<I", data, 60, zlib.crc32(data[:60]))
+    blob = tmp_path / "v.nrw"
+    blob.write_bytes(data)
+    refused(narrows("info", blob), "v.nrw", "another version", "compile it anew")
+
+
+def test_a_damaged_blob(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+    data = bytearray(digits_blob.read_bytes())
+    data[-20] ^= 4
+    blob = tmp_path / "x.nrw"
+    blob.write_bytes(data)
+    refused(narrows("info", blob), "x.nrw", "checksum")
+
+
+def test_something_that_is_no_blob(narrows: Narrows) -> None:
+    refused(narrows("info", DIGITS_INT8), "not a narrows blob", "narrows compile")
+
+
+def test_a_picture_that_is_none(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+    text = tmp_path / "p.png"
+    text.write_text("hello")
+    refused(narrows("run", digits_blob, "--input", text), "p.png", "not a picture")
+    Image.effect_noise((64, 64), 50).save(tmp_path / "q.png")
+    (tmp_path / "q.png").write_bytes((tmp_path / "q.png").read_bytes()[:500])
+    refused(narrows("run", digits_blob, "--input", tmp_path / "q.png"), "q.png", "not a picture")
+
+
+def test_a_picture_for_a_network_that_takes_none(narrows: Narrows, tmp_path: Path) -> None:
+    blob = tmp_path / "a.nrw"
+    assert narrows("compile", network("mlperf_ad01_int8"), "-o", blob).returncode == 0
+    refused(narrows("run", blob, "--input", photo("cat.bmp")), "no picture", ".npy")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros((1, 31, 32, 1), np.int8), ("(1, 31, 32, 1)", "(1, 32, 32, 1)")),
+        (np.zeros((1, 32, 32, 1), np.int64), ("int64", "int8")),
+        (np.full((1, 32, 32, 1), np.nan, np.float32), ("not finite",)),
+        (np.array(["a"]), ("shape",)),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    narrows: Narrows, digits_blob: Path, tmp_path: Path, values: np.ndarray, words: tuple[str]
+) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, values)
+    refused(narrows("run", digits_blob, "--input", path), "x.npy", *words)
+
+
+def test_arrays_that_are_none(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY garbage")
+    refused(narrows("run", digits_blob, "--input", path), "x.npy", "not a readable")
+    np.save(path, np.array([{}], dtype=object))
+    refused(narrows("run", digits_blob, "--input", path), "x.npy", "not a readable")
+
+
+def test_too_many_inputs(narrows: Narrows, digits_blob: Path, digit_file: Path) -> None:
+    twice = ("--input", digit_file, "--input", digit_file)
+    refused(narrows("run", digits_blob, *twice), "1 input(s)", "not 2")
+
+
+def test_a_port_that_is_not_there(narrows: Narrows, digits_blob: Path, digit_file: Path) -> None:
+    run = ("run", digits_blob, "--input", digit_file)
+    refused(narrows(*run, "--target", "serial:/dev/ttyNONE"), "/dev/ttyNONE")
+
+
+def test_a_board_that_nobody_knows(narrows: Narrows, digits_blob: Path, digit_file: Path) -> None:
+    run = ("run", digits_blob, "--input", digit_file)
+    refused(narrows(*run, "--target", "qemu:commodore64"), "commodore64", "narrows boards")
+    done = narrows("compile", DIGITS_INT8, "-o", digit_file.with_suffix(".b"), "--board", "c64")
+    refused(done, "c64", "narrows boards")
+
+
+def test_qemu_that_is_not_installed(narrows: Narrows, digits_blob: Path, digit_file: Path) -> None:
+    run = ("run", digits_blob, "--input", digit_file, "--target", "qemu:mps2-an386")
+    refused(narrows(*run, env={"PATH": "/nowhere"}), "apt-get install")
+
+
+def test_outputs_that_cannot_be_written(
+    narrows: Narrows, digits_blob: Path, digit_file: Path, tmp_path: Path
+) -> None:
+    refused(narrows("compile", DIGITS_INT8, "-o", tmp_path / "no" / "b"), "cannot be written")
+    refused(narrows("compile", DIGITS_INT8, "-o", "/dev/full"), "/dev/full", "No space left")
+    done = narrows("run", digits_blob, "--input", digit_file, "--json", tmp_path)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+
+
+def test_a_failed_write_leaves_the_old_file(narrows: Narrows, tmp_path: Path) -> None:
+    blob = tmp_path / "b.nrw"
+    blob.write_bytes(b"old")
+    done = narrows("compile", DIGITS_INT8, "-o", blob, "--ram", "1K")
+    assert done.returncode == 1
+    assert blob.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["b.nrw"]
+
+
+def test_tracebacks_only_when_asked_for(narrows: Narrows) -> None:
+    done = narrows("--debug", "info", DIGITS_INT8)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_bug_is_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from narrows import cli
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_print_version", broken)
+    assert cli.main(["version"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from narrows import cli
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_print_version", interrupted)
+    assert cli.main(["version"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_stops_early(digits_blob: Path) -> None:
+    command = f"{sys.executable} -m narrows info {digits_blob} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr == ""
