@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime's flash, stack and structures stay within their limits and do not creep up."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from conftest import ROOT, missing
+
+
+def test_the_runtime_stays_within_its_budget() -> None:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        missing("arm-none-eabi-gcc")
+    script = ROOT / "tests" / "budget" / "measure.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
