@@ -134,9 +134,7 @@ class Net(ModelWriter):
             "fused_activation_function": activation,
             "keep_num_dims": len(self.shapes[y]) > 2,
         }
-        self.operator(
-            "FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", options, version=4
-        )
+        self.operator("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", options, version=4)
         return y
 
     def binary(
@@ -190,9 +188,7 @@ class Net(ModelWriter):
         rank = len(self.shapes[x])
         over = {a % rank for a in axes}
         shape = [
-            1 if d in over else n
-            for d, n in enumerate(self.shapes[x])
-            if keep or d not in over
+            1 if d in over else n for d, n in enumerate(self.shapes[x]) if keep or d not in over
         ]
         y = self.int8(shape, scale or self.scales[x] * 0.4)
         self.operator(
@@ -236,9 +232,7 @@ class Net(ModelWriter):
         self.operator("CONCATENATION", inputs, [y], "ConcatenationOptions", options, version=2)
         return y
 
-    def resize(
-        self, name: str, x: int, size: tuple[int, int], corners: bool, centers: bool
-    ) -> int:
+    def resize(self, name: str, x: int, size: tuple[int, int], corners: bool, centers: bool) -> int:
         y = self.like(x, (1, *size, self.shapes[x][3]))
         table = "ResizeBilinearOptions"
         if name == "RESIZE_NEAREST_NEIGHBOR":

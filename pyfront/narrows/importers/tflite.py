@@ -51,7 +51,9 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, stan
 # A fully connected layer over more rows than this reads a flattened copy instead: as a
 # convolution it would hold all of its input's rows in one kernel.
 MAX_FLATTENED_HEIGHT = 64
-_MAX_KERNEL = 255
+_MAX_STRIDE = 255
+# Of all operators: a small hostile file must not make tables without end.
+_MAX_OUTPUT_CHANNELS = 2**24
 _ACTIVATIONS = {
     0: Activation.NONE,
     1: Activation.RELU,
@@ -141,6 +143,7 @@ class _Importer:
         self.operators: list[Operator] = []
         self.views: dict[int, View | None] = {}  # None: its producer was refused
         self.pending: set[int] = set()  # inputs whose QUANTIZE has not been seen
+        self.channels = 0  # of all weights
         self.relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
 
     def run(self, name: str) -> Graph:
@@ -521,7 +524,7 @@ def _geometry(
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """(output height and width, stride, pad before) of a sliding window."""
     stride = (node.options["StrideH"], node.options["StrideW"])
-    limits = [(n, _MAX_KERNEL) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
+    limits = [(n, _MAX_STRIDE) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
     if not all(1 <= n <= limit for n, limit in limits):
         raise _Refused(f"kernel {kernel}, stride {stride}, dilation {dilation}")
     padding = node.options["Padding"]
@@ -550,6 +553,9 @@ def _bias_tensor(node: _Node, channels: int) -> int | None:
 def _weight_tensor(node: _Node, data: Array, axis: int) -> int:
     record = node.input(1)
     assert record.quantization is not None
+    node.importer.channels += prod(node.output().shape[-1:])
+    if node.importer.channels > _MAX_OUTPUT_CHANNELS:
+        raise _Refused(f"more than {_MAX_OUTPUT_CHANNELS} output channels in all")
     quantization = replace(record.quantization, axis=axis)
     return node.importer.constant(Tensor(record.name, data.shape, "int8", quantization, data))
 
@@ -824,8 +830,6 @@ def _resize(node: _Node) -> None:
     )
     if len(size) != 2 or (corners and centers and function == "bilinear"):
         raise _Refused(f"size {size}, align_corners and half_pixel_centers both set")
-    if max(*size, *x.storage[:2]) > 2**20:
-        raise _Refused(f"size {size}")
     storage = (size[0], size[1], x.storage[2])
     y = node.new(storage)
     node.emit(Resize((x.tensor,), y, function, corners, centers))

@@ -105,6 +105,9 @@ class _Reader:
     def __init__(self, data: bytes, options: dict[str, tuple[str, tuple[str, ...]]]) -> None:
         self._data = data
         self._options = options
+        # Tables and vectors may overlap, so a small file could stand for endless records.
+        # Sharing between a few tensors is normal.
+        self._budget = 4 * len(data)
         self.where = "header"
 
     def model(self) -> ModelRecord:
@@ -134,12 +137,16 @@ class _Reader:
         return ModelRecord(tuple(tensors), tuple(operators), inputs, outputs)
 
     def _count(self, count: int) -> int:
-        # An element takes 4 bytes at least; the rest of the project counts in 16 bits.
-        if count > len(self._data) // 4:
-            raise ValueError(f"{count} elements in a file of {len(self._data)} bytes")
+        """The length of a vector whose elements take 4 bytes or more."""
         if count > MAX_DIMENSION:
             raise ValueError(f"{count} elements, more than {MAX_DIMENSION}")
+        self._charge(4 * count)
         return count
+
+    def _charge(self, size: int) -> None:
+        self._budget -= size
+        if self._budget < 0:
+            raise ValueError(f"{size} bytes more than {len(self._data)} can hold")
 
     def _ints(self, length: Callable[[], int], values: Callable[[], Any]) -> tuple[int, ...]:
         return tuple(int(v) for v in values()) if self._count(length()) else ()
@@ -196,6 +203,7 @@ class _Reader:
         expected = count * np.dtype(dtype).itemsize
         if size != expected:
             raise ValueError(f"{size} bytes of values, shape {shape} of {dtype} needs {expected}")
+        self._charge(size)
         raw: Array = buffer.DataAsNumpy()
         values: Array = raw.view(np.dtype(dtype).newbyteorder("<")).reshape(shape)
         return values

@@ -194,13 +194,14 @@ def _pool(op: QPool, x: Int8Array, target: QTensor) -> Int8Array:
 def _softmax(op: QSoftmax, x: Int8Array) -> Int8Array:
     values = x.astype(np.int64)
     exps = op.table.astype(np.int64)[values.max(axis=2, keepdims=True) - values]
-    total = divide_by_power(exps, 12).sum(axis=2, keepdims=True)  # Q12.19
+    total = divide_by_power(exps, 12).sum(axis=2, keepdims=True) & 0xFFFFFFFF  # Q12.19
     # total = 2**bits * (1 + fraction), fraction in Q0.31
-    leading = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
+    leading = 32 - np.frexp(np.maximum(total, 1).astype(np.float64))[1].astype(np.int64)
     fraction = (total << leading) - (1 << 31)
     product = high_mul(one_over_one_plus(fraction), exps)
     exponent = 12 - leading + 31 - 8
-    return _int8(divide_by_power(product, exponent) - 128)
+    # TFLite Micro stops where the exponent exceeds 31: too many classes at the maximum.
+    return _int8(np.where(exponent <= 31, divide_by_power(product, exponent), 0) - 128)
 
 
 def _resize(op: QResize, x: Int8Array) -> Int8Array:

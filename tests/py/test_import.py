@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import: what is refused and how, hostile files, what the Graph says."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tflite
+from models import FLOAT_NETWORK, INT8_NETWORKS, network
+from narrows.errors import ModelError, NarrowsError, UnsupportedError
+from narrows.exporters.tflite import ModelWriter
+from narrows.graph.graph import Graph, verify_graph
+from narrows.importers.tflite import import_tflite, supported_operators
+from narrows.quantize.lower import lower
+from single import RELU, VALID, Net
+
+
+def _small() -> bytes:
+    net = Net(1)
+    x = net.int8((1, 6, 6, 3))
+    padded = net.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    a = net.conv(padded, (3, 3), 4, padding=VALID)
+    b = net.binary("ADD", a, net.depthwise(a, (3, 3)), activation=RELU)
+    c = net.unary("LEAKY_RELU", b, options={"alpha": 0.1})
+    d = net.resize("RESIZE_BILINEAR", net.concat([c, c], 3), (3, 3), False, True)
+    e = net.fully_connected(net.reshape(net.mean(d, (1, 2), False), (1, 8)), 4)
+    return net.finish([x], [net.softmax(e)])
+
+
+def _import(data: bytes) -> bool:
+    """Whether the file is taken; a refusal must be a NarrowsError and quick."""
+    start = time.perf_counter()
+    refusal: NarrowsError | None = None
+    try:
+        lower(import_tflite(data, "hostile"))
+    except NarrowsError as error:
+        refusal = error
+    assert time.perf_counter() - start < 5
+    if refusal is not None:
+        assert str(refusal).startswith("hostile: ")
+        assert isinstance(refusal, UnsupportedError) or "\n" not in str(refusal)
+    return refusal is None
+
+
+# --- Hostile files ------------------------------------------------------------------------------
+
+
+def test_truncation_at_every_byte() -> None:
+    data = _small()
+    assert _import(data)
+    assert not any(_import(data[:size]) for size in range(len(data)))
+
+
+def test_a_wrong_byte_anywhere() -> None:
+    data = _small()
+    rng = random.Random(1)
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= rng.choice((0x01, 0x80, 0xFF, rng.randrange(1, 256)))
+        _import(bytes(damaged))
+
+
+def test_wrong_words() -> None:
+    data = _small()
+    rng = random.Random(1)
+    words = [n.to_bytes(4, "little") for n in (2**31 - 1, 2**31, 2**32 - 1, 65536, 65535)]
+    for _ in range(2000):
+        damaged = bytearray(data)
+        for _ in range(rng.randrange(1, 5)):
+            place = rng.randrange(0, len(data) - 4) & ~3
+            inside = rng.randrange(len(data)).to_bytes(4, "little")
+            damaged[place : place + 4] = rng.choice([*words, inside, rng.randbytes(4)])
+        _import(bytes(damaged))
+
+
+@pytest.mark.parametrize("name", INT8_NETWORKS)
+def test_truncated_networks(name: str) -> None:
+    data = network(name).read_bytes()
+    for part in (8, 100, 1000, len(data) // 2):
+        assert not _import(data[:part])
+
+
+def test_operators_that_share_one_endless_vector() -> None:
+    writer = ModelWriter()
+    x = writer.tensor((1, 4, 4, 1), scale=1.0)
+    for _ in range(3000):
+        writer.operator("CONCATENATION", [x] * 3000, [x])
+        writer._operators = writer._operators[:1] * len(writer._operators)
+    assert not _import(writer.finish([x], [x]))
+
+
+def test_values_of_another_size() -> None:
+    writer = ModelWriter()
+    x = writer.tensor((1, 2), scale=1.0)
+    w = writer.tensor((4, 2), scale=1.0, data=np.zeros((4, 2)))
+    writer._tensors[w] = replace(writer._tensors[w], shape=(4, 3))
+    y = writer.tensor((1, 4), scale=1.0)
+    writer.operator("FULLY_CONNECTED", [x, w], [y])
+    with pytest.raises(ModelError, match=r"tensor 1: .*8 bytes of values.*needs 12"):
+        import_tflite(writer.finish([x], [y]), "values")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a .tflite file"),
+        (b"PK\3\4 a zip file instead", "not a .tflite file"),
+        (b"\x10\0\0\0TFL3", "header: the file is truncated or damaged"),
+    ],
+)
+def test_not_a_model(data: bytes, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        import_tflite(data, "file")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"absent\.tflite: cannot be read: No such file"):
+        import_tflite(tmp_path / "absent.tflite")
+    with pytest.raises(ModelError, match="cannot be read: Is a directory"):
+        import_tflite(tmp_path)
+
+
+# --- Refusals ----------------------------------------------------------------------------------
+
+
+def test_float_models_are_refused_in_one_line() -> None:
+    with pytest.raises(ModelError, match="a float model; quantize it to int8 first") as caught:
+        import_tflite(network(FLOAT_NETWORK))
+    assert not isinstance(caught.value, UnsupportedError)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_unsupported_operators_are_named_at_once() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 2))
+    a = net.int8((1, 4, 4, 2))
+    net.operator("ELU", [x], [a])
+    b = net.binary("ADD", a, x)  # depends on a refused operator: not a reason of its own
+    c = net.transpose(b, (0, 3, 1, 2))
+    d = net.int8((1, 2, 4, 4))
+    net.operator("L2_NORMALIZATION", [c], [d], "L2NormOptions", {})
+    turned = net.transpose(x, (0, 2, 1, 3))
+    e = net.conv(turned, (1, 1), 2)
+    with pytest.raises(UnsupportedError) as caught:
+        import_tflite(net.finish([x], [d, e]), "bad")
+    items = caught.value.items
+    assert [(i.operator, i.index) for i in items] == [
+        ("ELU", 0),
+        ("L2_NORMALIZATION", 3),
+        ("CONV_2D", 5),
+    ]
+    assert items[2].reason == "a TRANSPOSE before it cannot be absorbed"
+    assert items[0].tensor == f"tensor_{a}"
+    assert "bad: 3 unsupported operator(s)" in str(caught.value)
+
+
+def _reason(net: Net, x: int, *outputs: int) -> str:
+    with pytest.raises(UnsupportedError) as caught:
+        import_tflite(net.finish([x], list(outputs)), "bad")
+    assert len(caught.value.items) == 1
+    return caught.value.items[0].reason
+
+
+def test_custom_operators_are_named() -> None:
+    net = Net(1)
+    x = net.int8((1, 4))
+    y = net.int8((1, 4))
+    net.operator("CUSTOM", [x], [y])
+    with pytest.raises(UnsupportedError, match="operator 0 CUSTOM"):
+        import_tflite(net.finish([x], [y]), "bad")
+
+
+def test_batches_are_refused() -> None:
+    net = Net(1)
+    x = net.int8((2, 4, 4, 1))
+    with pytest.raises(ModelError, match=r"input tensor_0: shape .* has a batch of 2"):
+        import_tflite(net.finish([x], [net.unary("RELU", x)]), "bad")
+
+
+def test_softmax_needs_its_own_output_quantization() -> None:
+    net = Net(1)
+    x, y = net.int8((1, 4)), net.int8((1, 4), 0.1, 0)
+    net.operator("SOFTMAX", [x], [y], "SoftmaxOptions", {"beta": 1.0})
+    assert "1/256" in _reason(net, x, y)
+
+
+def test_mean_over_channels_is_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 3))
+    assert _reason(net, x, net.mean(x, (3,), False)) == "it runs over channels"
+
+
+def test_a_transposed_output_is_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 3))
+    y = net.transpose(net.conv(x, (1, 1), 2), (0, 3, 1, 2))
+    assert "TRANSPOSE" in _reason(net, x, y)
+
+
+def test_computed_weights_are_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 4))
+    y = net.int8((1, 4))
+    net.operator("FULLY_CONNECTED", [x, x], [y], "FullyConnectedOptions", {})
+    assert "not a dense int8 constant" in _reason(net, x, y)
+
+
+def test_asymmetric_weights_are_refused() -> None:
+    net = Net(1)
+    x, w, y = net.int8((1, 4)), net.constant((2, 4), zero_point=3), net.int8((1, 2))
+    net.operator("FULLY_CONNECTED", [x, w], [y], "FullyConnectedOptions", {})
+    assert "symmetrically" in _reason(net, x, y)
+
+
+def test_grouped_convolutions_are_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 4))
+    y = net.conv(x, (3, 3), 4)
+    weights = net._operators[-1].inputs[1]
+    net._tensors[weights] = replace(
+        net._tensors[weights], shape=(4, 3, 3, 2), data=bytes(4 * 3 * 3 * 2)
+    )
+    assert "2 input channels" in _reason(net, x, y)
+
+
+def test_a_wrong_output_shape_is_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 5, 5, 2))
+    y = net.pool("MAX_POOL_2D", x, (2, 2), (2, 2))
+    net._tensors[y] = replace(net._tensors[y], shape=(1, 2, 2, 2))
+    assert _reason(net, x, y) == "output shape [1, 2, 2, 2] instead of [1, 3, 3, 2]"
+
+
+def test_float_inside_the_network_is_refused() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 2))
+    y = net.tensor((1, 4, 4, 2), "float32")
+    net.operator("DEQUANTIZE", [x], [y])
+    z = net.tensor((1, 4, 4, 2), "float32")
+    net.operator("LOGISTIC", [y], [z])
+    w = net.conv(x, (1, 1), 2)
+    assert "float32, int8 is supported" in _reason(net, x, z, w)
+
+
+def test_an_input_quantized_in_two_ways_is_refused() -> None:
+    net = Net(1)
+    x = net.tensor((1, 4, 4, 1), "float32")
+    parts = [net.int8((1, 4, 4, 1), scale, 0) for scale in (0.1, 0.2)]
+    for part in parts:
+        net.operator("QUANTIZE", [x], [part])
+    assert _reason(net, x, *parts) == "its input is quantized in several ways"
+
+
+def test_a_tensor_read_before_it_is_written() -> None:
+    net = Net(1)
+    x, y, z = (net.int8((1, 4)) for _ in range(3))
+    net.operator("RELU", [y], [z])
+    net.operator("RELU", [x], [y])
+    with pytest.raises(ModelError, match="operator 0 RELU reads tensor_1, which nothing has"):
+        import_tflite(net.finish([x], [z]), "bad")
+
+
+def test_a_tensor_written_twice() -> None:
+    net = Net(1)
+    x, y = net.int8((1, 4)), net.int8((1, 4))
+    net.operator("RELU", [x], [y])
+    net.operator("RELU", [x], [y])
+    with pytest.raises(ModelError, match="operator 1 RELU writes tensor_1, which has a value"):
+        import_tflite(net.finish([x], [y]), "bad")
+
+
+def test_a_multiplier_that_is_too_large() -> None:
+    net = Net(1)
+    x = net.int8((1, 4), 1e6)
+    y = net.fully_connected(x, 2, gain=1e20)
+    with pytest.raises(ModelError, match=r"its scale .* is too small for its input's"):
+        lower(import_tflite(net.finish([x], [y]), "bad"))
+
+
+# --- What comes out ------------------------------------------------------------------------------
+
+
+def test_the_table_of_supported_operators() -> None:
+    rows = {row.name: row.constraints for row in supported_operators()}
+    assert {"CONV_2D", "MEAN", "TRANSPOSE", "QUANTIZE", "SPLIT"} <= set(rows)
+    assert all(text.endswith(".") for texts in rows.values() for text in texts)
+    assert all(hasattr(tflite.BuiltinOperator, name) for name in rows)
+    assert any("batch 1" in text for text in rows["CONV_2D"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("mlperf_ad01_int8", {"conv": 10}),
+        ("mlperf_kws_int8", {"conv": 6, "depthwise": 4, "pool": 1, "softmax": 1, "reshape": 0}),
+        ("tinyengine_vww", {"conv": 31, "depthwise": 15, "mean": 2, "pad": 0, "reshape": 0}),
+        ("mobilenet_v2_1.0_224_ptq", {"conv": 36, "depthwise": 17, "lookup": 0}),
+    ],
+)
+def test_operators_of_the_networks(name: str, kinds: dict[str, int]) -> None:
+    qgraph = lower(import_tflite(network(name)))
+    assert qgraph.name == name
+    found = [op.kind for op in qgraph.ops]
+    assert {kind: found.count(kind) for kind in kinds} == kinds
+
+
+def test_edges_of_the_networks() -> None:
+    mobilenet = lower(import_tflite(network("mobilenet_v2_1.0_224_ptq")))
+    (source,), (target,) = mobilenet.inputs, mobilenet.outputs
+    assert (source.dtype, source.shape) == ("uint8", (1, 224, 224, 3))
+    assert (target.dtype, target.shape, target.zero_point) == ("uint8", (1, 1001), 0)
+    assert source.table == bytes((i + 128) % 256 for i in range(256))
+    assert target.table == bytes((i + 128) % 256 for i in range(256))
+    vww = lower(import_tflite(network("tinyengine_vww")))
+    assert [edge.dtype for edge in (*vww.inputs, *vww.outputs)] == ["float32", "float32"]
+
+
+def _graph() -> Graph:
+    return import_tflite(_small(), "small")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: replace(g, operators=g.operators[1:]),
+        lambda g: replace(g, operators=(*g.operators, g.operators[0])),
+        lambda g: replace(g, outputs=()),
+        lambda g: replace(g, tensors=(replace(g.tensors[0], shape=(6, 6, 0)), *g.tensors[1:])),
+    ],
+)
+def test_verify_graph_finds(change: Any) -> None:
+    verify_graph(_graph())
+    with pytest.raises(ModelError, match="small: "):
+        verify_graph(change(_graph()))
+
+
+# --- The writer -------------------------------------------------------------------------------
+
+
+def test_written_values_are_aligned() -> None:
+    data = _small()
+    assert data[4:8] == b"TFL3"
+    model = tflite.Model.GetRootAsModel(data, 0)
+    base = np.frombuffer(data, np.uint8).ctypes.data
+    places = [
+        model.Buffers(i).DataAsNumpy().ctypes.data - base
+        for i in range(model.BuffersLength())
+        if model.Buffers(i).DataLength()
+    ]
+    assert places
+    assert all(place % 16 == 0 for place in places)
+
+
+def test_written_data_must_fill_the_tensor() -> None:
+    with pytest.raises(ValueError, match="does not fill"):
+        ModelWriter().tensor((2, 3), data=np.zeros(5))
