@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's commands work, its program compiles and is right, its table is up to date."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, missing
+from narrows.blob import read_blob
+from narrows.models import load_held_out, prepare_digits
+from narrows.native import Run
+from readme import README, blocks, operator_table, with_part
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like the checkout to the commands, to write into."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "pyfront").symlink_to(ROOT / "pyfront")
+    (folder / "bin").mkdir()
+    for name, arguments in (("narrows", "-m narrows "), ("python", "")):
+        command = folder / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n')
+        command.chmod(0o755)
+    return folder
+
+
+def run_block(script: str, folder: Path) -> str:
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def worked(workshop: Path) -> str:
+    """Output of the worked example."""
+    (script,) = blocks("sh run")
+    return run_block(script, workshop)
+
+
+def test_worked_example(worked: str) -> None:
+    assert "all equal tflm" in worked
+
+
+def test_example_in_qemu(worked: str, workshop: Path) -> None:
+    for tool in ("qemu-system-arm", "arm-none-eabi-gcc"):
+        if shutil.which(tool) is None:
+            missing(tool)
+    (script,) = blocks("sh run qemu")
+    output = run_block(script, workshop)
+    assert "instructions" in output
+
+
+MAIN = """
+#include <stdio.h>
+#include <string.h>
+{example}
+const uint8_t blob[] __attribute__((aligned(16))) = {{ {blob} }};
+const size_t blob_bytes = sizeof blob;
+static const int8_t picture[] = {{ {picture} }};
+static size_t at;
+void read_row(int8_t *row, uint32_t bytes)
+{{
+    memcpy(row, picture + at, bytes);
+    at += bytes;
+}}
+int main(void)
+{{
+    static uint8_t memory[{memory}] __attribute__((aligned(16)));
+    printf("%d %d\\n", classify(memory, sizeof memory), classify(memory, 16));
+    return 0;
+}}
+"""
+
+
+def test_program(digits_blob: Path, tmp_path: Path) -> None:
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if cmake is None:
+        missing("cmake")
+    blob = read_blob(digits_blob)
+    picture = prepare_digits(load_held_out().images)[0]
+    expected = int(Run(blob.model).infer([picture])[0].argmax())
+    (program,) = blocks("c")
+    (build,) = blocks("cmake")
+    (tmp_path / "main.c").write_text(
+        MAIN.format(
+            example=program,
+            blob=", ".join(map(str, blob.data)),
+            picture=", ".join(map(str, np.ravel(picture))),
+            memory=blob.model.memory_bytes,
+        )
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"cmake_minimum_required(VERSION 3.18)\nproject(app C)\nadd_executable(app main.c)\n{build}"
+    )
+    (tmp_path / "narrows").mkdir()
+    (tmp_path / "narrows" / "runtime").symlink_to(ROOT / "runtime")
+    for command in ([cmake, "-S", ".", "-B", "build"], [cmake, "--build", "build"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    output = subprocess.run(
+        [tmp_path / "build" / "app"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert output == f"{expected} -8\n"
+
+
+def test_table_of_operators_is_up_to_date() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert with_part(text, "operators", operator_table()) == text, (
+        "write it anew: python tests/py/readme.py"
+    )
