@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The only place that chooses a kernel variant for a build. The engine calls the names (which are no struct names, or a macro would rename both)
- * without a suffix.
+ * The only place that chooses a kernel variant for a build. The engine calls the names
+ * without a suffix (no structure has such a name, or the macro would rename it too).
+ *
+ * Every kernel is safe whatever the bytes are and whatever overlaps: nothing read from a
+ * tensor decides where a kernel reads or writes, except the 256-entry tables.
  */
 #ifndef NARROWS_KERNELS_SELECT_H
 #define NARROWS_KERNELS_SELECT_H
