@@ -228,10 +228,11 @@ class _Lowering:
         for constant, other in ((0, 1), (1, 0)):
             tensor, rest = (self.tensors[op.inputs[i]] for i in (constant, other))
             if tensor.data is not None and tensor.bytes == 1 and rest.data is None:
-                values = (ALL_INT8, np.full(256, int(tensor.data.flat[0]), np.int64))
-                operands = values if constant == 1 else values[::-1]
-                zero_points = (a.zero_point, b.zero_point, y.zero_point)
-                table = as_bytes(elementwise(op, *operands, *zero_points))
+                value = np.full(256, int(tensor.data.flat[0]), np.int64)
+                left, right = (value, ALL_INT8) if constant == 0 else (ALL_INT8, value)
+                table = as_bytes(
+                    elementwise(op, left, right, a.zero_point, b.zero_point, y.zero_point)
+                )
                 return QLookup((op.inputs[other],), output, table, operator.function.name)
         return op
 
