@@ -334,17 +334,13 @@ def _random_block(
         case 0 | 1:
             return build.conv(source, new_channels, kernel, stride, dilation, same)
         case 2:
-            return build.depthwise(
-                source, kernel, stride, dilation, same, int(rng.integers(1, 3))
-            )
+            return build.depthwise(source, kernel, stride, dilation, same, int(rng.integers(1, 3)))
         case 3 | 4 | 5 | 6:
             block_stride = int(rng.integers(1, 3))
             block_kernel = int(rng.choice([2, 3, 5]))
             out = channels if rng.integers(2) else new_channels
             expansion = int(rng.integers(1, 4))
-            return build.inverted_residual(
-                source, expansion, out, block_kernel, block_stride, same
-            )
+            return build.inverted_residual(source, expansion, out, block_kernel, block_stride, same)
         case 7:
             partner = build.conv(source, channels, kernel)
             function = Elementwise(int(rng.integers(3)))

@@ -15,9 +15,10 @@ from narrows.plan.plan import Stage
 
 @dataclass(frozen=True)
 class Tiling:
-    """How tiled bottlenecks are cut; 0 lets the planner choose.
+    """How inverted residuals are cut, if they are to be tiled.
 
-    slice: channels at a time. row_tile, col_tile: output rows and columns at a time.
+    slice: channels at a time; 0: all.
+    row_tile, col_tile: output rows and columns at a time; 0: one row, all columns.
     """
 
     slice: int = 0
@@ -107,11 +108,11 @@ class Candidates:
 
     def fused(self, ops: tuple[int, ...]) -> Candidate:
         """The bottleneck of ``ops`` that computes nothing twice and needs least scratch; as
-        ``tiling`` says, if that is set and there is an expansion to slice."""
+        ``tiling`` says, if that is set."""
         parts = bottleneck(self.graph, ops)
         mid = parts.depthwise.weights.shape[2]
         out = self.graph.tensors[parts.output]
-        if parts.expand and self.tiling:
+        if self.tiling:
             slice_ = min(self.tiling.slice or mid, mid)
             rows = min(self.tiling.row_tile or 1, out.height)
             columns = min(self.tiling.col_tile or out.width, out.width)

@@ -90,8 +90,9 @@ def _check_wiring(graph: QGraph, ops: tuple[int, ...], found: Bottleneck) -> Non
         }
         if set(found.add.inputs) != {previous, found.input} or len(shapes) != 1:
             raise PlanError(f"operators {ops}: the ADD does not add the input to the projection")
-        if previous == found.input or found.depthwise.stride != (1, 1):
-            raise PlanError(f"operators {ops}: a residual needs stride 1")
+        inside = found.depthwise.pad[0] < found.depthwise.weights.shape[0]
+        if previous == found.input or found.depthwise.stride != (1, 1) or not inside:
+            raise PlanError(f"operators {ops}: a residual needs stride 1, pad below the kernel")
     outputs = {edge.tensor for edge in graph.outputs}
     for tensor in found.inner:
         readers = [i for i, op in enumerate(graph.ops) if tensor in op.inputs]

@@ -64,6 +64,10 @@ class Layout:
         """Bytes in use during each firing."""
         return live_bytes(list(self.items(chosen).values()), len(self.schedule.order))
 
+    def placed_bytes(self, chosen: Sequence[Candidate], rounds: int) -> int:
+        """Bytes of an arena that holds everything."""
+        return place(list(self.items(chosen).values()), len(self.schedule.order), rounds)[1]
+
 
 def lifetimes(
     graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int

@@ -52,7 +52,7 @@ def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
     else:
         cascades = search.best()
         chosen = [c for cascade in cascades for c in cascade.chosen]
-        capacities = {t: n for cascade in cascades for t, n in cascade.capacities.items()}
+        capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
     layout = simulated(graph, chosen, capacities, options.streamed_outputs)
     found = lay_out(layout, chosen, options.streamed_outputs, options.isa)
     if options.ram is not None and found.arena_bytes > options.ram:
@@ -99,7 +99,9 @@ def what_binds(graph: QGraph, found: Plan) -> str:
     net = plan_network(graph, found)
     capacities = {ring.tensor: ring.capacity for ring in found.rings}
     layout = lifetimes(graph, net, capacities, simulate(net, capacities), len(graph.inputs))
-    stages = [Candidate(stage, net.stages[i]) for i, stage in enumerate(found.stages, layout.inputs)]
+    stages = [
+        Candidate(stage, net.stages[i]) for i, stage in enumerate(found.stages, layout.inputs)
+    ]
     live = layout.live_bytes(stages)
     time = live.index(max(live))
     number = layout.schedule.order[time]

@@ -34,9 +34,7 @@ def random_plan(graph: QGraph, rng: Random) -> Plan:
     return found
 
 
-def _random_stages(
-    graph: QGraph, candidates: Candidates, rng: Random
-) -> list[Candidate]:
+def _random_stages(graph: QGraph, candidates: Candidates, rng: Random) -> list[Candidate]:
     groups = list(fusions(graph))
     rng.shuffle(groups)
     chosen = []

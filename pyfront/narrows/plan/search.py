@@ -10,15 +10,20 @@ a shortest path, where a path is as long as its longest edge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions, steady_bytes
 from narrows.plan.firing import Firings
-from narrows.plan.layout import Candidate, lifetimes
+from narrows.plan.fusion import bottleneck
+from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.schedule import Network, Schedule, network, simulate
+
+PLACE_ROUNDS = 60
+"""Effort of trial placements."""
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -28,46 +33,65 @@ class Cascade:
     """Stages between two cuts, and the rings they need to run without a stall.
 
     first, end: the operators [first, end) of the graph.
-    peak: bytes live at once at most, the cuts at both ends included.
+    whole: tensors held whole beside the cuts.
     """
 
     first: int
     end: int
     chosen: tuple[Candidate, ...]
-    capacities: dict[int, int]
-    peak: int
+    whole: frozenset[int]
+    layout: Layout
+
+    @cached_property
+    def peak(self) -> int:
+        """Bytes live at once at most, the cuts at both ends included."""
+        return max(self.layout.live_bytes(self.chosen))
+
+    @cached_property
+    def bytes(self) -> int:
+        """Bytes of an arena of its own."""
+        return self.layout.placed_bytes(self.chosen, PLACE_ROUNDS)
 
 
 def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int], Schedule]:
-    """The shortest rings that do not stall, found by growing from what single firings need.
+    """The shortest rings that do not stall: none can be shorter while the others stay.
+
+    Grown from what single firings need, while full rings block; then what grew in vain is
+    taken back, long rows first.
 
     whole: tensors held whole.
 
     Raises: PlanError: the network stalls with whole tensors even.
     """
-    capacities = {}
+    least = {}
     readers = net.readers
     for stage in net.stages:
         if stage.output < 0:
             continue
         tensor = stage.output
-        given = max(b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False))
-        needs = [given]
+        needs = [b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False)]
         for number, i in readers[tensor]:
             reader = net.stages[number]
-            needs.append(max(h - n for n, h in zip(reader.lo[i], reader.hi[i], strict=True)))
+            needs += [h - n for n, h in zip(reader.lo[i], reader.hi[i], strict=True)]
         height = net.heights[tensor]
         kept = tensor in whole or tensor in net.held or not readers[tensor]
-        capacities[tensor] = height if kept else min(height, max(needs))
-    while True:
-        schedule = simulate(net, capacities)
-        if not schedule.stalled:
-            return capacities, schedule
+        least[tensor] = height if kept else max(needs)
+    capacities = dict(least)
+    while (schedule := simulate(net, capacities)).stalled:
         grown = [t for t in schedule.blocked if capacities[t] < net.heights[t]]
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
         for tensor in grown:
             capacities[tensor] += 1
+    grown = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
+    for tensor in grown if len(grown) > 1 else ():
+        while capacities[tensor] > least[tensor]:
+            shorter = simulate(net, {**capacities, tensor: capacities[tensor] - 1})
+            if shorter.stalled:
+                break
+            capacities[tensor] -= 1
+            schedule = shorter
+    return capacities, schedule
 
 
 class Search:
@@ -84,36 +108,38 @@ class Search:
         self.candidates = candidates
         self.streamed = streamed
         self.groups = list(fusions(graph)) if fuse else []
+        if candidates.tiling:  # inverted residuals only
+            self.groups = [g for g in self.groups if bottleneck(graph, g).project]
         self.cuts = cut_points(graph)
-        self._cascades: dict[tuple[int, int], Cascade] = {}
 
     def best(self) -> list[Cascade]:
-        """The cascades whose largest peak is least.
+        """The cascades of which the largest is least.
 
-        Peaks are found only where the shortest path passes: an estimate from below stands
-        for the others.
+        What a cascade needs is found only where the shortest path passes, in steps that
+        cost more and more: an estimate from below, the bytes that live at once in each
+        way to run it, and their placement.
         """
         ends = [0, *self.cuts, len(self.graph.ops)]
-        estimates = {
-            (a, b): self.estimate(a, b) for i, b in enumerate(ends) for a in ends[:i] if a < b
-        }
-
-        def cost(edge: tuple[int, int]) -> int:
-            known = self._cascades.get(edge)
-            return known.peak if known else estimates[edge]
-
+        costs = {(a, b): self.estimate(a, b) for i, b in enumerate(ends) for a in ends[:i] if a < b}
+        ways: dict[tuple[int, int], list[Cascade]] = {}
+        placed: dict[tuple[int, int], Cascade] = {}
         while True:
-            path = shortest_path(ends, cost)
-            unknown = [edge for edge in path if edge not in self._cascades]
+            path = shortest_path(ends, costs.__getitem__)
+            unknown = [edge for edge in path if edge not in placed]
             if not unknown:
-                return [self._cascades[edge] for edge in path]
-            worst = max(unknown, key=cost)
-            self._cascades[worst] = self.cascade(*worst)
+                return self.refine([placed[edge] for edge in path])
+            edge = max(unknown, key=costs.__getitem__)
+            if edge not in ways:
+                ways[edge] = self.ways(*edge)
+                costs[edge] = ways[edge][0].peak
+            else:
+                placed[edge] = least_bytes(ways[edge])
+                costs[edge] = placed[edge].bytes
 
     def partition(self, first: int, end: int) -> list[Candidate]:
         """Stages of the operators [first, end) with the least state and rings."""
-        inside = [g for g in self.groups if g[0] >= first and g[-1] < end]
-        return partition(self.graph, self.candidates, inside, range(first, end))
+        groups = self.inside(first, end)
+        return partition(self.graph, self.candidates, groups, range(first, end))
 
     def estimate(self, first: int, end: int) -> int:
         """A lower bound of a cascade's peak, roughly."""
@@ -123,17 +149,57 @@ class Search:
         edges = [self.graph.ops[end - 1].output] + ([start] if start >= 0 else [])
         return max(steady, *(self.graph.tensors[t].bytes for t in edges))
 
-    def cascade(self, first: int, end: int) -> Cascade:
-        chosen = self.partition(first, end)
+    def ways(self, first: int, end: int) -> list[Cascade]:
+        """A cascade fused or not, streamed or not; the least peak first."""
+        fused = self.partition(first, end)
+        alone = [self.candidates.single(index) for index in range(first, end)]
+        found = []
+        for chosen in (fused, alone):
+            inner = frozenset(c.firings.output for c in chosen)
+            found += [self.evaluate(first, end, chosen, whole) for whole in (frozenset(), inner)]
+        return sorted(found, key=lambda c: c.peak)
+
+    def evaluate(
+        self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]
+    ) -> Cascade:
+        """Simulate a cascade. whole: tensors held whole beside the cuts at its ends."""
         net = self.cascade_network(first, end, chosen)
-        whole = {self.graph.ops[end - 1].output}
-        if first:
-            whole.add(self.graph.ops[first - 1].output)
-        capacities, schedule = least_capacities(net, frozenset(whole))
+        cuts = {self.graph.ops[index - 1].output for index in (first, end) if index}
+        capacities, schedule = least_capacities(net, whole | cuts)
         inputs = 1 if first else len(self.graph.inputs)
         layout = lifetimes(self.graph, net, capacities, schedule, inputs)
-        peak = max(layout.live_bytes(chosen))
-        return Cascade(first, end, tuple(chosen), capacities, peak)
+        return Cascade(first, end, tuple(chosen), whole, layout)
+
+    def refine(self, cascades: list[Cascade]) -> list[Cascade]:
+        """Improve the largest cascade by single changes, as long as that helps."""
+        while True:
+            worst = max(cascades, key=lambda c: c.bytes)
+            changed = sorted(self.changes(worst), key=lambda c: c.peak)
+            better = least_bytes([worst, *changed])
+            if better is worst:
+                return cascades
+            cascades = [better if c is worst else c for c in cascades]
+
+    def changes(self, cascade: Cascade) -> Iterator[Cascade]:
+        """A cascade with one more or one less tensor held whole, or fused differently."""
+        first, end, chosen, whole = cascade.first, cascade.end, cascade.chosen, cascade.whole
+        for c in chosen[:-1]:
+            yield self.evaluate(first, end, chosen, whole ^ {c.firings.output})
+        taken = {c.stage.ops for c in chosen}
+        for group in self.inside(first, end):
+            if group in taken:
+                parts = [self.candidates.single(index) for index in group]
+            else:
+                parts = [self.candidates.fused(group)]
+            broken = [c for c in chosen if set(c.stage.ops) & set(group)]
+            freed = {index for c in broken for index in c.stage.ops} - set(group)
+            parts += [self.candidates.single(index) for index in sorted(freed)]
+            kept = [c for c in chosen if c not in broken]
+            yield self.evaluate(first, end, in_order([*kept, *parts]), whole)
+
+    def inside(self, first: int, end: int) -> list[tuple[int, ...]]:
+        """The groups of operators within [first, end)."""
+        return [group for group in self.groups if group[0] >= first and group[-1] < end]
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""
@@ -153,6 +219,17 @@ class Search:
     def streamed_in(self, first: int, end: int) -> tuple[int, ...]:
         made = {op.output for op in self.graph.ops[first:end]}
         return tuple(i for i in self.streamed if self.graph.outputs[i].tensor in made)
+
+
+def least_bytes(cascades: Sequence[Cascade]) -> Cascade:
+    """The first of those that need least; peaks rise from the second on."""
+    best = cascades[0]
+    for other in cascades[1:]:
+        if other.peak >= best.bytes:
+            break
+        if other.bytes < best.bytes:
+            best = other
+    return best
 
 
 def cut_points(graph: QGraph) -> list[int]:
@@ -217,4 +294,9 @@ def partition(
     fused = {i for group in picked for i in group}
     chosen = [candidates.fused(group) for group in picked]
     chosen += [alone[index] for index in ops if index not in fused]
+    return in_order(chosen)
+
+
+def in_order(chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Stages in execution order."""
     return sorted(chosen, key=lambda c: c.stage.ops[-1])

@@ -27,7 +27,7 @@ def stage_bytes(
         kernel_h, kernel_w, channels = op.weights.shape
         return 0, native.depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels)
     if (isinstance(op, QMean) and op.over_height) or (
-        isinstance(op, QPool) and accumulate and can_accumulate(graph, op)
+        isinstance(op, QPool) and can_accumulate(graph, op) and (accumulate or tall(op))
     ):
         return native.accumulate_state_bytes(out.width, out.channels), 0
     return 0, 0
@@ -38,6 +38,11 @@ def can_accumulate(graph: QGraph, op: QPool) -> bool:
     source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     covered = op.kernel[0] - op.pad[0] >= source.height
     return op.function == "average" and out.height == 1 and covered
+
+
+def tall(op: QPool) -> bool:
+    """Whether the kernel has more rows than the runtime takes at once."""
+    return op.kernel[0] > 64
 
 
 def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:

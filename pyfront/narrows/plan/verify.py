@@ -152,9 +152,10 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
             out.channels,
         )
         adds = isinstance(add, QElementwise) and add.function == 0
+        pad, kernel_h = depthwise.pad[0], depthwise.weights.shape[0]
         wired = set(add.inputs) == {ops[0].inputs[0], ops[-2].output}
         _require(
-            adds and wired and same and depthwise.stride == (1, 1),
+            adds and wired and same and depthwise.stride == (1, 1) and pad < kernel_h,
             f"stage {number}: the ADD is not a residual",
         )
     inner = {op.output for op in ops[:-1]}

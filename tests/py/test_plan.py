@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner: what it promises, and that the checker believes nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_graphs import GraphBuilder, random_graph
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import Elementwise, QGraph
+from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
+from narrows.plan.candidates import Candidates, fusions
+from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
+from narrows.plan.plan import Plan, Region
+from narrows.plan.planner import plan
+from narrows.plan.schedule import plan_network, simulate
+from narrows.plan.search import cut_points, least_capacities, shortest_path
+
+KIB = 1024
+
+
+def mobilenet_v2(size: int = 224, width: float = 1.0) -> QGraph:
+    """MobileNetV2's shapes with random weights."""
+    build = GraphBuilder(np.random.default_rng(0))
+
+    def channels(count: int) -> int:
+        return max(8, int(count * width + 4) // 8 * 8)
+
+    x = build.conv(build.input(size, size, 3), channels(32), (3, 3), (2, 2))
+    x = build.inverted_residual(x, 1, channels(16))
+    blocks = [(24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1)]
+    for count, repeats, stride in blocks:
+        for i in range(repeats):
+            x = build.inverted_residual(x, 6, channels(count), stride=1 if i else stride)
+    x = build.mean(build.conv(x, 1280))
+    return build.graph([build.softmax(build.conv(x, 1000))])
+
+
+@pytest.fixture(scope="module")
+def large() -> tuple[QGraph, Plan]:
+    graph = mobilenet_v2()
+    return graph, plan(graph)
+
+
+def small() -> QGraph:
+    """Two inverted residuals between convolutions."""
+    build = GraphBuilder(np.random.default_rng(1))
+    x = build.conv(build.input(24, 20, 3), 8, (3, 3), (2, 2))
+    x = build.inverted_residual(x, 4, 8)
+    x = build.inverted_residual(x, 4, 16, stride=2)
+    return build.graph([build.conv(build.mean(x), 5)])
+
+
+# --- What a plan promises ----------------------------------------------------------------
+
+
+def test_mobilenet_v2_fits_and_computes_nothing_twice(large: tuple[QGraph, Plan]) -> None:
+    _, found = large
+    assert found.arena_bytes <= 80 * KIB
+    assert found.mac_factor == 1.0
+    assert found.macs == 300_774_272
+    assert found.input_passes == 1
+
+
+def test_plans_are_deterministic() -> None:
+    graph = mobilenet_v2(64, 0.35)
+    assert plan(graph) == plan(graph)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs(seed: int) -> None:
+    """Every option gives a plan that the checker accepts; streaming never costs bytes."""
+    graph = random_graph(seed, size=10)
+    best = plan(graph)  # verifies itself
+    assert best.mac_factor == 1.0
+    whole = plan(graph, PlanOptions(materialize=True, fuse=False))
+    assert best.arena_bytes <= whole.arena_bytes
+    plan(graph, PlanOptions(tiling=Tiling(slice=1)))
+    plan(graph, PlanOptions(tiling=Tiling(slice=2, row_tile=2, col_tile=3)))
+    streamed = tuple(range(len(graph.outputs)))
+    plan(graph, PlanOptions(streamed_outputs=streamed))
+    rng = Random(seed)
+    for _ in range(4):
+        random_plan(graph, rng)
+
+
+def test_slices_are_as_asked() -> None:
+    graph = small()
+    found = plan(graph, PlanOptions(tiling=Tiling(slice=3)))
+    tiled = [stage for stage in found.stages if len(stage.ops) > 1]
+    assert [(s.slice, s.row_tile, s.rolling) for s in tiled] == [(3, 1, False)] * 2
+    assert found.mac_factor > 1
+
+
+def test_no_fusion_when_off() -> None:
+    found = plan(small(), PlanOptions(fuse=False))
+    assert all(len(stage.ops) == 1 for stage in found.stages)
+
+
+def test_budget() -> None:
+    graph = small()
+    least = plan(graph).arena_bytes
+    assert plan(graph, PlanOptions(ram=least)).arena_bytes == least
+    with pytest.raises(PlanError) as error:
+        plan(graph, PlanOptions(ram=least - 1))
+    message = str(error.value)
+    assert str(least) in message
+    assert "fullest when t" in message
+    assert "\n" not in message
+
+
+def test_predictions_of_stages_come_from_c(large: tuple[QGraph, Plan]) -> None:
+    graph, found = large
+    again = Candidates(graph)
+    for stage in found.stages:
+        sized = again.make(replace(stage, state=Region(), scratch=Region())).stage
+        sizes = (sized.state.bytes, sized.scratch.bytes)
+        assert sizes == (stage.state.bytes, stage.scratch.bytes)
+
+
+# --- Schedule -------------------------------------------------------------------------------
+
+
+def test_short_rings_stream_and_whole_ones_wait() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input(6, 4, 2)
+    graph = build.graph([build.conv(build.conv(x, 2), 2)])
+    found = plan(graph, PlanOptions(fuse=False))
+    net = plan_network(graph, found)
+    heights = dict.fromkeys(net.heights, 6)
+    assert simulate(net, heights).order == [0] * 6 + [1] * 6 + [2] * 6
+    short = {**heights, 0: 1, 1: 1}
+    assert simulate(net, short).order == [0, 1, 0, 2, 1, 0] + [2, 1, 0] * 3 + [2, 1, 2]
+
+
+def test_stall_names_the_full_ring() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input(8, 4, 2)
+    y = build.conv(x, 2, (3, 3))
+    graph = build.graph([build.elementwise(y, x, Elementwise.ADD)])
+    net = plan_network(graph, plan(graph))
+    stalled = simulate(net, {0: 1, 1: 1, 2: 8})
+    assert stalled.stalled
+    assert stalled.blocked == (0,)
+    capacities, schedule = least_capacities(net, frozenset())
+    assert capacities == {0: 3, 1: 1, 2: 8}
+    assert not schedule.stalled
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_least_capacities_are_least(seed: int) -> None:
+    """No single ring can be shorter."""
+    graph = random_graph(seed, size=5)
+    net = plan_network(graph, plan(graph))
+    capacities, _ = least_capacities(net, frozenset())
+    for tensor, capacity in capacities.items():
+        if capacity > 1 and tensor not in net.held:
+            assert simulate(net, {**capacities, tensor: capacity - 1}).stalled
+
+
+def test_cut_points_of_a_residual() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.conv(build.input(8, 8, 2), 2)
+    y = build.conv(x, 2, (3, 3))
+    z = build.elementwise(y, x)
+    graph = build.graph([build.conv(z, 3)])
+    assert cut_points(graph) == [1, 3]
+
+
+def test_shortest_path_minimizes_the_longest_edge() -> None:
+    costs = {(0, 1): 5, (1, 2): 6, (0, 2): 9, (2, 3): 4, (1, 3): 7, (0, 3): 20}
+    assert shortest_path([0, 1, 2, 3], costs.__getitem__) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_fusions_of_an_inverted_residual() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    build.inverted_residual(build.input(8, 8, 4), 3, 4)
+    graph = build.graph([build.ops[-1].output])
+    assert list(fusions(graph)) == [(1, 2), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
+
+
+# --- Placement ------------------------------------------------------------------------------
+
+
+@st.composite
+def some_items(draw: st.DrawFn) -> list[Item]:
+    items = []
+    for i in range(draw(st.integers(1, 7))):
+        rows, size = draw(st.integers(1, 4)), draw(st.integers(1, 40))
+        slots = []
+        for row in range(rows):
+            first = draw(st.integers(0, 12))
+            last = draw(st.integers(first, 12))
+            slots.append(Slot(row * size, size, ((first, last),)))
+        items.append(Item(f"item {i}", rows * size, tuple(slots)))
+    return items
+
+
+def overlap(a: Item, at_a: int, b: Item, at_b: int) -> bool:
+    """Whether bytes of two items collide, by counting."""
+    for p in a.slots:
+        for q in b.slots:
+            together = any(f <= h and g <= e for f, e in p.live for g, h in q.live)
+            start, end = at_a + p.offset, at_a + p.offset + p.size
+            if together and start < at_b + q.offset + q.size and at_b + q.offset < end:
+                return True
+    return False
+
+
+@given(some_items())
+@settings(max_examples=150, deadline=None)
+def test_forbidden_distances_are_the_colliding_ones(items: list[Item]) -> None:
+    for a, b in combinations(items, 2):
+        found = forbidden(a, b)
+        for distance in range(-208, 208, 16):
+            collides = overlap(a, 208, b, 208 + distance)
+            assert any(low < distance < high for low, high in found) == collides
+
+
+@given(some_items())
+@settings(max_examples=150, deadline=None)
+def test_placement_never_collides(items: list[Item]) -> None:
+    offsets, end = place(items, 13, rounds=20)
+    assert all(offset % 16 == 0 for offset in offsets)
+    highest = max(o + item.size for o, item in zip(offsets, items, strict=True))
+    assert highest <= end < highest + 16
+    assert end >= max(live_bytes(items, 13))
+    for (a, at_a), (b, at_b) in combinations(zip(items, offsets, strict=True), 2):
+        assert not overlap(a, at_a, b, at_b)
+
+
+def test_a_dying_tensor_lies_over_one_that_is_born() -> None:
+    """Row by row: 8 rows die while 8 rows are born, and 9 rows are enough for both."""
+    dying = Item("a", 8 * 16, tuple(Slot(16 * i, 16, ((0, i),)) for i in range(8)))
+    born = Item("b", 8 * 16, tuple(Slot(16 * i, 16, ((i, 8),)) for i in range(8)))
+    _, end = place([dying, born], 9)
+    assert end == 9 * 16
+
+
+# --- The checker ------------------------------------------------------------------------------
+
+
+def sabotages(graph: QGraph, found: Plan) -> Iterator[tuple[str, Plan]]:
+    """Plans that are each wrong in one place."""
+    for i, ring in enumerate(found.rings):
+
+        def changed(i: int = i, **values: int) -> Plan:
+            rings = list(found.rings)
+            rings[i] = replace(rings[i], **values)
+            return replace(found, rings=tuple(rings))
+
+        yield f"ring {i} off its alignment", changed(offset=ring.offset + 8)
+        yield f"ring {i} outside", changed(offset=found.arena_bytes)
+        yield f"ring {i} without rows", changed(capacity=0)
+        yield f"ring {i} too long", changed(capacity=10**6)
+        yield f"ring {i} missing", replace(found, rings=found.rings[:i] + found.rings[i + 1 :])
+    for i, stage in enumerate(found.stages):
+        for name in ("state", "scratch"):
+            region = getattr(stage, name)
+            for other in (
+                Region(region.offset, region.bytes + 16),
+                Region(found.arena_bytes, region.bytes),
+            ):
+                stages = list(found.stages)
+                stages[i] = replace(stage, **{name: other})
+                yield f"{name} of stage {i}", replace(found, stages=tuple(stages))
+        stages = list(found.stages)
+        del stages[i]
+        yield f"stage {i} missing", replace(found, stages=tuple(stages))
+    for i in range(len(found.stages) - 1):
+        stages = list(found.stages)
+        written = graph.ops[stages[i].ops[-1]].output
+        if written not in graph.ops[stages[i + 1].ops[0]].inputs:
+            continue
+        stages[i], stages[i + 1] = stages[i + 1], stages[i]
+        yield f"stages {i} and {i + 1} swapped", replace(found, stages=tuple(stages))
+    yield "arena too large", replace(found, arena_bytes=found.arena_bytes + 16)
+    yield "arena too small", replace(found, arena_bytes=found.arena_bytes - 16)
+    yield "macs", replace(found, macs=found.macs + 1)
+    yield "macs once", replace(found, macs_once=found.macs_once - 1)
+    yield "step macs", replace(found, max_step_macs=found.max_step_macs - 1)
+    yield "output that is not there", replace(found, streamed_outputs=(7,))
+
+
+@pytest.mark.parametrize("make", [small, lambda: random_graph(5), lambda: random_graph(12)])
+def test_checker_catches_sabotage(make: Callable[[], QGraph]) -> None:
+    graph = make()
+    found = plan(graph)
+    verify_plan(graph, found)
+    for what, broken in sabotages(graph, found):
+        with pytest.raises(PlanError):
+            verify_plan(graph, broken)
+            pytest.fail(what)
+
+
+def test_checker_catches_overlaps_and_stalls(large: tuple[QGraph, Plan]) -> None:
+    """Shift every ring over its neighbours, and shorten every ring."""
+    graph, found = large
+    caught = {"overwritten": 0, "stalls": 0, "lost": 0, "overlaps": 0}
+    for i, ring in enumerate(found.rings[:12]):
+        changes = [{"offset": ring.offset + 512}, {"offset": max(0, ring.offset - 512)}]
+        if ring.capacity > 1:
+            changes.append({"capacity": ring.capacity - 1})
+        for change in changes:
+            rings = list(found.rings)
+            rings[i] = replace(ring, **change)
+            end = max(r.offset + r.capacity * graph.tensors[r.tensor].row_bytes for r in rings)
+            regions = [r for s in found.stages for r in (s.state, s.scratch)]
+            end = max([end, *(r.offset + r.bytes for r in regions)])
+            broken = replace(found, rings=tuple(rings), arena_bytes=-(-end // 16) * 16)
+            try:
+                verify_plan(graph, broken)
+            except PlanError as error:
+                for word in caught:
+                    caught[word] += word in str(error)
+    assert caught["overwritten"] > 5
+    assert caught["stalls"] > 3
