@@ -500,7 +500,7 @@ def _reached_columns(graph: QGraph, stage: Stage) -> int:
     """Columns of the input that a rolling bottleneck expands."""
     op = _depthwise(graph, stage)
     end: int = (_out_width(graph, stage) - 1) * op.stride[1] - op.pad[1] + op.weights.shape[1]
-    return min(graph.tensors[op.inputs[0]].width, end)
+    return min(graph.tensors[op.inputs[0]].width, max(0, end))
 
 
 def _macs_once(graph: QGraph, stage: Stage) -> int:
