@@ -273,7 +273,7 @@ class _Lowering:
 
     def _resize(self, operator: Resize, inputs: tuple[int], output: int) -> QResize:
         x, y = self.tensors[inputs[0]], self.tensors[output]
-        positions = _nearest if operator.function == "nearest" else _bilinear
+        positions = nearest_positions if operator.function == "nearest" else _bilinear
         corners, centers = operator.align_corners, operator.half_pixel_centers
         rows = positions(x.height, y.height, corners, centers)
         cols = positions(x.width, y.width, corners, centers)
@@ -321,7 +321,7 @@ def _elementwise_multipliers(
     return first, second, third
 
 
-def _nearest(size: int, out: int, corners: bool, centers: bool) -> Int32Array:
+def nearest_positions(size: int, out: int, corners: bool, centers: bool) -> Int32Array:
     """(low, 0) for each output position: TFLite's GetNearestNeighbor, in float32."""
     if corners and out > 1:
         scale = np.float32(size - 1) / np.float32(out - 1)
