@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+
 from narrows.compile import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from conftest import ROOT, BuildC
 from narrows.pack import pack
 from narrows.plan.planner import plan
@@ -16,6 +17,7 @@ from narrows.plan.random_plan import random_plan
 from random_graphs import random_graph
 
 HERE = ROOT / "tests" / "fault"
+
 
 @pytest.fixture(scope="module")
 def fault(build_c: BuildC) -> Path:

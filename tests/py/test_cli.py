@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from conftest import Narrows
 from models import FLOAT_NETWORK, network, photo
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from oracle import Oracle
-from PIL import Image
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from narrows import native
 from narrows.errors import BlobError, InputError
 from narrows.native import Model, Op, Run, Status

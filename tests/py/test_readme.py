@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conftest import ROOT, missing
 from narrows.blob import read_blob
 from narrows.models import load_held_out, prepare_digits
