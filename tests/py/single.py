@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tflite
+
 from narrows.exporters.tflite import ModelWriter
 
 Shape = Sequence[int]

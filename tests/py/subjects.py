@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import numpy as np
+
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.importers.tflite import import_tflite

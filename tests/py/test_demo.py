@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from narrows import demo
 from narrows.blob import read_blob
 from narrows.data import load_dataset, load_input

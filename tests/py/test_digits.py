@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from narrows.compile import CompileOptions, compile_model
 from narrows.models import (
     DIGITS_FLOAT,

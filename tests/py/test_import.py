@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tflite
+
 from models import FLOAT_NETWORK, INT8_NETWORKS, network
 from narrows.errors import ModelError, NarrowsError, UnsupportedError
 from narrows.exporters.tflite import ModelWriter

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from models import INT8_NETWORKS, PHOTOS, network, photo
 from narrows.blob import Blob, parse_blob
 from narrows.compile import CompileOptions, compile_model

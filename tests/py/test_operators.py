@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from single import ACTIVATIONS, NONE, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Net
 from subjects import check, typical_inputs
 

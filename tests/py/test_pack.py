@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from random import Random
 
-import blob_reader
 import numpy as np
 import pytest
-from blob_reader import Engine, read_blob
-from random_graphs import GraphBuilder, random_graph
 
+import blob_reader
+from blob_reader import Engine, read_blob
 from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QElementwise, QGraph, QMean, QPool
 from narrows.native import Model
@@ -19,6 +18,7 @@ from narrows.pack import pack, unpack_edges, unpack_metadata
 from narrows.plan import PlanOptions, random_plan
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.planner import plan
+from random_graphs import GraphBuilder, random_graph
 
 KINDS = {
     "conv": blob_reader.CONV,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tflite
+from PIL import Image
+
 from models import INT8_NETWORKS, PHOTOS, network, photo
 from narrows.errors import InputError, ModelError
 from narrows.graph.edges import to_external, to_internal
@@ -19,7 +21,6 @@ from narrows.quantize.fixed_point import quantize_multiplier, requantize, round_
 from narrows.quantize.lower import lower
 from narrows.quantize.verify import verify_qgraph
 from oracle import Array, Oracle
-from PIL import Image
 from single import ACTIVATIONS, RELU6, VALID, Net
 from subjects import check, typical_inputs
 
