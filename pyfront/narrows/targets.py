@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
 from narrows import link
+from narrows.boards import load_boards
 from narrows.errors import UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
 from narrows.result import Progress, Result, StageCost, Target, no_progress
+
+QEMU_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
+"""What boards in QEMU need."""
 
 
 class HostTarget:
@@ -84,4 +89,6 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
 
 def runnable_targets() -> tuple[str, ...]:
     """The host, and every board that can run here in QEMU."""
-    return ("host",)
+    if any(shutil.which(tool) is None for tool in QEMU_TOOLS):
+        return ("host",)
+    return ("host", *(f"qemu:{board.name}" for board in load_boards() if board.qemu is not None))

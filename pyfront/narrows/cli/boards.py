@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-
-from narrows.cli.console import add_json, print_table, write_json
+from narrows.boards import load_boards
+from narrows.cli.console import add_json, count, print_table, write_json
 
 
 def add_parser(commands: Any) -> None:
@@ -15,3 +15,39 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser("boards", help="list the boards")
     add_json(parser)
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line per board."""
+    boards = load_boards()
+    if arguments.json != "-":
+        print_table(
+            ("board", "core", "RAM>", "code>", "room for a blob>", "QEMU", "what it is"),
+            (
+                (
+                    board.name,
+                    board.core.cpu,
+                    count(board.ram.bytes),
+                    count(board.code.bytes),
+                    count(board.slot.bytes),
+                    board.qemu.machine if board.qemu else "",
+                    board.title,
+                )
+                for board in boards
+            ),
+        )
+    write_json(
+        arguments.json,
+        {
+            board.name: {
+                "title": board.title,
+                "cpu": board.core.cpu,
+                "ram_bytes": board.ram.bytes,
+                "code_bytes": board.code.bytes,
+                "slot_bytes": board.slot.bytes,
+                "qemu": board.qemu.machine if board.qemu else None,
+            }
+            for board in boards
+        },
+    )
+    return 0

@@ -6,10 +6,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from narrows.boards import Board, load_board
 from narrows.cli.console import add_json, count, parse_size, progress_bar, say, write_json
 from narrows.compile import CompileOptions, compile_model
 from narrows.data import load_labels
-from narrows.errors import UsageError
+from narrows.errors import PlanError, UsageError
 from narrows.files import write_file
 from narrows.plan import PlanOptions, Tiling
 
@@ -39,25 +40,37 @@ def run(arguments: argparse.Namespace) -> int:
     """Compile; print and write the figures."""
     if arguments.slice is not None and arguments.slice < 1:
         raise UsageError(f"--slice {arguments.slice}: give 1 or more")
+    board = None if arguments.board is None else load_board(arguments.board)
     options = CompileOptions(
         plan=PlanOptions(
-            ram=None if arguments.ram is None else parse_size(arguments.ram),
+            ram=_budget(arguments, board),
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
         ),
         metadata=_metadata(arguments),
     )
     with progress_bar() as progress:
         compiled = compile_model(arguments.model, options, progress)
+    if board is not None and len(compiled.blob) > board.slot.bytes:
+        raise PlanError(
+            f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
+            f"{board.name} has room for {count(board.slot.bytes)} B; take a smaller model"
+        )
     write_file(arguments.output, compiled.blob)
-    report = compiled.report
-    tell = say(arguments)
-    tell(
-        f"{arguments.output}: {count(report['blob_bytes'])} B, arena "
-        f"{count(report['arena_bytes'])} B, RAM {count(report['ram_bytes'])} B, "
-        f"{report['macs'] / 1e6:.2f} M MACs (x{report['mac_factor']:.2f})"
+    plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
+    say(arguments)(
+        f"{arguments.output}: {count(len(compiled.blob))} B, arena {count(plan.arena_bytes)} B, "
+        f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
     )
-    write_json(arguments.json, report)
+    write_json(arguments.json, compiled.report)
     return 0
+
+
+def _budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
+    """The least of what was asked for and what the board has beside its stack."""
+    budgets = [] if arguments.ram is None else [parse_size(arguments.ram)]
+    if board is not None:
+        budgets.append(board.ram.bytes - board.stack_bytes)
+    return min(budgets, default=None)
 
 
 def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
