@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "port.h"
+#include "server.h"
+
+int main(void)
+{
+    port_timer_begin();
+    port_uart_begin();
+    server_begin();
+    for (;;) {
+        if (!server_poll()) {
+            port_sleep();
+        }
+    }
+}

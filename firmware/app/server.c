@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server.h"
+
+#include <string.h>
+
+#include "cobs.h"
+#include "crc32.h"
+#include "frame.h"
+#include "narrows.h"
+#include "port.h"
+#include "protocol.h"
+#include "ring.h"
+
+static struct {
+    struct nrw_ring ring;
+    struct nrw_cobs cobs;
+    uint8_t frame[LINK_FRAME_BYTES]; /* the request, and then its answer in the same place */
+    uint32_t bad_frames;
+
+    struct nrw_model model;
+    int model_status;         /* NRW_OK: there is a model that can run */
+    uint32_t upload_bytes;    /* of the blob that is arriving; 0: none is */
+    uint32_t upload_crc;
+    uint32_t received;        /* of them, from the first without a gap */
+
+    struct nrw_run run;
+    uint32_t run_id;
+    int run_status;           /* what nrw_step has said last; LINK_ERR_RUN: no run */
+    bool event_due;           /* the host does not know of that yet */
+    uint32_t firings;
+    uint32_t row_received;    /* bytes of the row that is asked for */
+    const int8_t *row;        /* the row that is offered */
+    int row_output, row_index;
+    uint64_t ticks;           /* inside the runtime since START */
+    uint32_t *stage_ticks;    /* behind the run's memory; NULL: not asked for */
+} server;
+
+/* --- What the port calls ------------------------------------------------------------------- */
+
+void app_received(uint8_t byte)
+{
+    nrw_ring_put(&server.ring, byte);
+}
+
+int app_is_idle(void)
+{
+    return nrw_ring_is_empty(&server.ring);
+}
+
+void app_fault(uint32_t pc, uint32_t cause)
+{
+    nrw_store32(nrw_store32(server.frame + NRW_FRAME_HEADER, pc), cause);
+    port_uart_send(0);        /* ends what may have been cut short */
+    nrw_cobs_send(server.frame,
+                  nrw_frame_seal(server.frame, LINK_FAULT | LINK_ANSWER, 0, 8),
+                  port_uart_send);
+}
+
+/* --- Model ----------------------------------------------------------------------------------- */
+
+static void end_run(void)
+{
+    server.run_status = LINK_ERR_RUN;
+    server.run_id = 0;
+    server.stage_ticks = NULL;
+    server.event_due = false;
+    server.ticks = 0;
+    server.firings = 0;
+}
+
+static void open_model(uint32_t bytes)
+{
+    server.model_status = nrw_open(&server.model, port_slot(), bytes);
+    if (server.model_status == NRW_OK) {
+        server.model_status = nrw_verify(&server.model);
+    }
+}
+
+static void close_model(void)
+{
+    end_run();
+    server.model = (struct nrw_model){0};
+    server.model_status = LINK_ERR_NO_MODEL;
+}
+
+void server_begin(void)
+{
+    nrw_cobs_begin(&server.cobs, server.frame, sizeof server.frame);
+    close_model();
+    open_model(port_slot_bytes());
+}
+
+/* Bytes of the arena that the run uses, the profile's counters included. */
+static uint32_t memory_bytes(void)
+{
+    const uint32_t counters =
+        server.stage_ticks != NULL ? server.model.stage_count * (uint32_t)sizeof(uint32_t) : 0;
+    return (uint32_t)nrw_memory_bytes(&server.model) + counters;
+}
+
+/* --- Requests ----------------------------------------------------------------------------------
+ * Each reads its payload first, for the answer's fields go to `out` in the same buffer. It
+ * returns the status that stands before them. Any request may come twice: those that change
+ * something look at what they say of themselves (offset, row, run). */
+
+struct request {
+    const uint8_t *payload;
+    uint32_t bytes;
+    uint8_t *out;
+};
+
+static void put8(struct request *request, uint32_t value)
+{
+    *request->out++ = (uint8_t)value;
+}
+
+static void put16(struct request *request, uint32_t value)
+{
+    request->out = nrw_store16(request->out, value);
+}
+
+static void put32(struct request *request, uint32_t value)
+{
+    request->out = nrw_store32(request->out, value);
+}
+
+static void put64(struct request *request, uint64_t value)
+{
+    put32(request, (uint32_t)value);
+    put32(request, (uint32_t)(value >> 32));
+}
+
+static void put_text(struct request *request, const char *text)
+{
+    const uint32_t bytes = (uint32_t)__builtin_strlen(text);
+
+    put8(request, bytes);
+    memcpy(request->out, text, bytes);
+    request->out += bytes;
+}
+
+static int on_hello(struct request *request)
+{
+    const uint32_t major = request->payload[0];
+    struct port_memory memory;
+
+    port_memory(&memory);
+    put8(request, LINK_MAJOR);
+    put8(request, LINK_MINOR);
+    put16(request, LINK_FRAME_BYTES);
+    put32(request, NRW_RING_BYTES);
+    put32(request, nrw_isa_classes());
+    put32(request, port_slot_bytes());
+    put32(request, memory.arena_bytes);
+    put32(request, port_timer_hz());
+    put_text(request, FIRMWARE_VERSION);
+    put_text(request, BOARD_NAME);
+    return major == LINK_MAJOR ? NRW_OK : LINK_ERR_VERSION;
+}
+
+static int on_ping(struct request *request)
+{
+    (void)request;
+    return NRW_OK;
+}
+
+static int on_status(struct request *request)
+{
+    struct port_memory memory;
+
+    port_memory(&memory);
+    put32(request, memory.stack_bytes);
+    put32(request, port_stack_high_water());
+    put32(request, memory.static_bytes);
+    put32(request, server.model.arena_bytes);
+    put32(request, memory_bytes());
+    put32(request, server.bad_frames);
+    put32(request, server.ring.overruns);
+    return NRW_OK;
+}
+
+static int on_reset(struct request *request)
+{
+    (void)request;
+    end_run();
+    return NRW_OK;
+}
+
+static int on_model(struct request *request)
+{
+    /* Checksums are the last words of the header (runtime/SPEC.md). */
+    enum { HEADER_BYTES = 64 };
+    const bool good = server.model_status == NRW_OK;
+    const uint8_t *header = port_slot();
+
+    put32(request, server.model.error_at);
+    put32(request, server.model.blob_bytes);
+    put32(request, good ? nrw_load32(header + HEADER_BYTES - 8) : 0);
+    put32(request, good ? nrw_load32(header + HEADER_BYTES - 4) : 0);
+    put32(request, server.model.arena_bytes);
+    put32(request, (uint32_t)nrw_memory_bytes(&server.model));
+    put16(request, server.model.stage_count);
+    put16(request, server.model.input_count);
+    put16(request, server.model.output_count);
+    return server.model_status;
+}
+
+/* The same upload begun again goes on where it was. */
+static int on_blob_begin(struct request *request)
+{
+    const uint32_t bytes = nrw_load32(request->payload);
+    const uint32_t crc = nrw_load32(request->payload + 4);
+
+    if (bytes == 0 || bytes > port_slot_bytes()) {
+        return LINK_ERR_SLOT;
+    }
+    if (bytes != server.upload_bytes || crc != server.upload_crc) {
+        close_model();
+        server.upload_bytes = bytes;
+        server.upload_crc = crc;
+        server.received = 0;
+    }
+    put32(request, server.received);
+    return NRW_OK;
+}
+
+static int on_blob_data(struct request *request)
+{
+    const uint32_t offset = nrw_load32(request->payload);
+    const uint8_t *bytes = request->payload + 4;
+    const uint32_t count = request->bytes - 4;
+    int result = NRW_OK;
+
+    if (server.upload_bytes == 0) {
+        return LINK_ERR_UPLOAD;
+    }
+    if (count > server.upload_bytes || offset > server.upload_bytes - count) {
+        result = NRW_ERR_ARGUMENT;
+    } else if (offset > server.received) {
+        result = LINK_ERR_GAP;
+    } else if (offset == server.received) {
+        result = port_slot_write(offset, bytes, count);
+        server.received += result == NRW_OK ? count : 0;
+    }
+    put32(request, server.received);
+    return result;
+}
+
+static int on_blob_end(struct request *request)
+{
+    if (server.upload_bytes == 0) {
+        return LINK_ERR_UPLOAD;
+    }
+    if (server.received < server.upload_bytes) {
+        put32(request, server.received);
+        return LINK_ERR_GAP;
+    }
+    if (server.model_status != NRW_OK) {
+        if (nrw_crc32(port_slot(), server.upload_bytes) != server.upload_crc) {
+            server.received = 0;
+            put32(request, 0);
+            return NRW_ERR_CRC;
+        }
+        open_model(server.upload_bytes);
+    }
+    put32(request, server.model.error_at);
+    return server.model_status;
+}
+
+static int on_start(struct request *request)
+{
+    const uint32_t id = nrw_load32(request->payload);
+    const bool profile = (request->payload[4] & LINK_START_PROFILE) != 0;
+    struct port_memory memory;
+
+    if (server.model_status != NRW_OK) {
+        return LINK_ERR_NO_MODEL;
+    }
+    if (id == 0) {
+        return NRW_ERR_ARGUMENT;
+    }
+    if (id == server.run_id) {
+        return NRW_OK;
+    }
+    end_run();
+    port_memory(&memory);
+    const uint64_t before = port_ticks();
+    const int result =
+        nrw_start(&server.run, &server.model, memory.arena, memory.arena_bytes);
+    server.ticks = port_ticks() - before;
+    if (result != NRW_OK) {
+        return result;
+    }
+    if (profile) {
+        server.stage_ticks = (uint32_t *)(void *)(memory.arena + memory_bytes());
+        if (memory_bytes() > memory.arena_bytes) {
+            server.stage_ticks = NULL;
+            return NRW_ERR_MEMORY;
+        }
+        memset(server.stage_ticks, 0, server.model.stage_count * sizeof(uint32_t));
+    }
+    server.run_id = id;
+    server.run_status = NRW_OK;
+    return NRW_OK;
+}
+
+/* Rows of the input that have been pushed: the number of the next one. */
+static uint32_t rows_pushed(int input)
+{
+    /* Input number i is stage i (runtime/SPEC.md). */
+    return (uint32_t)nrw_tensor_rows(&server.run, nrw_stage_output(&server.model, input));
+}
+
+static void put_state(struct request *request)
+{
+    const int status = server.run_status;
+    const int input = status == NRW_NEED_ROW ? nrw_wanted_input(&server.run) : 0;
+
+    put32(request, server.run_id);
+    put8(request, status == NRW_HAVE_ROW ? (uint32_t)server.row_output : (uint32_t)input);
+    put16(request, status == NRW_HAVE_ROW   ? (uint32_t)server.row_index
+                   : status == NRW_NEED_ROW ? rows_pushed(input)
+                                            : 0);
+    put32(request, server.row_received);
+    put32(request, server.firings);
+}
+
+static int on_state(struct request *request)
+{
+    put_state(request);
+    return server.run_status;
+}
+
+static bool is_this_run(const struct request *request)
+{
+    return server.run_id != 0 && nrw_load32(request->payload) == server.run_id;
+}
+
+/* A piece of the row that is asked for goes where the row will stand. A piece of an earlier row,
+ * or one that is there already, has been sent twice and changes nothing. */
+static int on_row(struct request *request)
+{
+    const int input = request->payload[4];
+    const uint32_t number = nrw_load16(request->payload + 5);
+    const uint32_t offset = nrw_load32(request->payload + 7);
+    const uint8_t *bytes = request->payload + 11;
+    const uint32_t count = request->bytes - 11;
+    struct nrw_tensor_info info;
+    int result = NRW_OK;
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (nrw_input_info(&server.model, input, &info) != NRW_OK || number >= info.height ||
+        count > info.row_bytes || offset > info.row_bytes - count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    if (number < rows_pushed(input)) {
+        put32(request, info.row_bytes);
+        return NRW_OK;
+    }
+    if (server.run_status != NRW_NEED_ROW || input != nrw_wanted_input(&server.run) ||
+        number > rows_pushed(input)) {
+        return NRW_ERR_STATE;
+    }
+    if (offset > server.row_received) {
+        result = LINK_ERR_GAP;
+    } else if (offset == server.row_received) {
+        int8_t *slot = nrw_row_slot(&server.run);
+        memcpy(slot + offset, bytes, count);
+        server.row_received += count;
+        if (server.row_received == info.row_bytes) {
+            const uint64_t before = port_ticks();
+            server.run_status = nrw_push_row(&server.run, slot);
+            server.ticks += port_ticks() - before;
+        }
+    }
+    put32(request, server.row_received);
+    return result;
+}
+
+/* Bytes of a whole output after the last firing, or of the row that is offered. */
+static int on_output(struct request *request)
+{
+    const int index = request->payload[4];
+    const uint32_t offset = nrw_load32(request->payload + 5);
+    const uint32_t count = nrw_load16(request->payload + 9);
+    struct nrw_tensor_info info;
+    const int8_t *bytes = NULL;
+    uint32_t first = 0, size = 0;
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (nrw_output_info(&server.model, index, &info) != NRW_OK || count > LINK_DATA_BYTES) {
+        return NRW_ERR_ARGUMENT;
+    }
+    if (server.run_status == NRW_HAVE_ROW && index == server.row_output) {
+        bytes = server.row;
+        first = (uint32_t)server.row_index * info.row_bytes;
+        size = info.row_bytes;
+    } else if (server.run_status == NRW_DONE) {
+        bytes = nrw_output(&server.run, index);
+        size = info.height * info.row_bytes;
+    }
+    if (bytes == NULL || offset < first) {
+        return NRW_ERR_STATE;
+    }
+    if (count > size || offset - first > size - count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    put32(request, offset);
+    memcpy(request->out, bytes + (offset - first), count);
+    request->out += count;
+    return NRW_OK;
+}
+
+/* The host has read the row that is offered. */
+static int on_take(struct request *request)
+{
+    const int index = request->payload[4];
+    const int number = nrw_load16(request->payload + 5);
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (server.run_status == NRW_HAVE_ROW && index == server.row_output &&
+        number == server.row_index) {
+        server.run_status = NRW_OK;
+    }
+    return NRW_OK;
+}
+
+static int on_profile(struct request *request)
+{
+    const uint32_t first = nrw_load16(request->payload + 4);
+    const uint32_t stages = server.stage_ticks != NULL ? server.model.stage_count : 0;
+    const uint32_t most = LINK_DATA_BYTES / sizeof(uint32_t);
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    const uint32_t left = first < stages ? stages - first : 0;
+    const uint32_t count = left < most ? left : most;
+    put64(request, server.ticks);
+    put16(request, first);
+    for (uint32_t i = 0; i < count; i++) {
+        put32(request, server.stage_ticks[first + i]);
+    }
+    return NRW_OK;
+}
+
+static const struct {
+    uint8_t type;
+    uint16_t least, most;     /* payload bytes */
+    int (*answer)(struct request *request);
+} requests[] = {
+    {LINK_HELLO, 1, 1, on_hello},
+    {LINK_PING, 0, 0, on_ping},
+    {LINK_STATUS, 0, 0, on_status},
+    {LINK_RESET, 0, 0, on_reset},
+    {LINK_MODEL, 0, 0, on_model},
+    {LINK_BLOB_BEGIN, 8, 8, on_blob_begin},
+    {LINK_BLOB_DATA, 5, 4 + LINK_DATA_BYTES, on_blob_data},
+    {LINK_BLOB_END, 0, 0, on_blob_end},
+    {LINK_START, 5, 5, on_start},
+    {LINK_STATE, 0, 0, on_state},
+    {LINK_ROW, 12, 11 + LINK_DATA_BYTES, on_row},
+    {LINK_OUTPUT, 11, 11, on_output},
+    {LINK_TAKE, 7, 7, on_take},
+    {LINK_PROFILE, 6, 6, on_profile},
+};
+
+/* --- Frames in and out --------------------------------------------------------------------- */
+
+static void send(uint8_t type, uint16_t number, int result, const uint8_t *end)
+{
+    uint8_t *payload = server.frame + NRW_FRAME_HEADER;
+
+    nrw_store16(payload, (uint16_t)result);
+    nrw_cobs_send(server.frame,
+                  nrw_frame_seal(server.frame, type | LINK_ANSWER, number,
+                                 (uint32_t)(end - payload)),
+                  port_uart_send);
+}
+
+static void send_event(void)
+{
+    struct request event = {.out = server.frame + NRW_FRAME_HEADER + 2};
+
+    server.event_due = false;
+    put_state(&event);
+    send(LINK_STATE, 0, server.run_status, event.out);
+}
+
+static void answer(uint32_t count)
+{
+    if (!nrw_frame_is_good(server.frame, count)) {
+        server.bad_frames++;
+        return;
+    }
+    const uint8_t type = server.frame[0];
+    const uint16_t number = nrw_load16(server.frame + 1);
+    struct request request = {
+        .payload = server.frame + NRW_FRAME_HEADER,
+        .bytes = count - NRW_FRAME_HEADER - NRW_FRAME_CRC,
+        .out = server.frame + NRW_FRAME_HEADER + 2,
+    };
+    int result = LINK_ERR_TYPE;
+
+    for (uint32_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        if (requests[i].type == type) {
+            result = request.bytes < requests[i].least || request.bytes > requests[i].most
+                         ? LINK_ERR_LENGTH
+                         : requests[i].answer(&request);
+        }
+    }
+    send(type, number, result, request.out);
+}
+
+static void step(void)
+{
+    const uint64_t before = port_ticks();
+    const int result = nrw_step(&server.run);
+    const uint32_t spent = (uint32_t)(port_ticks() - before);
+
+    server.ticks += spent;
+    server.run_status = result;
+    if (result == NRW_OK) {
+        server.firings++;
+        if (server.stage_ticks != NULL) {
+            server.stage_ticks[nrw_last_stage(&server.run)] += spent;
+        }
+        return;
+    }
+    server.row_received = 0;
+    if (result == NRW_HAVE_ROW) {
+        const int status = nrw_take_row(&server.run, &server.row, &server.row_output,
+                                        &server.row_index);
+        server.run_status = status == NRW_OK ? NRW_HAVE_ROW : status;
+    }
+    server.event_due = true;
+}
+
+bool server_poll(void)
+{
+    bool busy = false;
+
+    while (!nrw_ring_is_empty(&server.ring)) {
+        const int32_t count = nrw_cobs_push(&server.cobs, nrw_ring_take(&server.ring));
+        busy = true;
+        if (count > 0) {
+            answer((uint32_t)count);
+        } else if (count == NRW_COBS_BAD) {
+            server.bad_frames++;
+        }
+    }
+    if (server.run_id != 0 && server.run_status == NRW_OK) {
+        step();
+        busy = true;
+    }
+    /* Not over a request that has half arrived: it stands in the same buffer. */
+    if (server.event_due && server.cobs.code == 0) {
+        send_event();
+    }
+    return busy;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the application needs of a chip, and what a chip needs of the application. A port is
+ * one startup_*.c, uart_*.c, timer_*.c and slot_*.c; the board's file names them and gives
+ * their addresses as BOARD_* macros.
+ */
+#ifndef NARROWS_PORT_H
+#define NARROWS_PORT_H
+
+#include <stdint.h>
+
+/* --- startup ----------------------------------------------------------------------------- */
+
+struct port_memory {
+    uint8_t *arena;           /* 16-byte aligned: all RAM that nothing else uses */
+    uint32_t arena_bytes;
+    uint32_t static_bytes;    /* variables: the link's buffers, model and run state */
+    uint32_t stack_bytes;     /* reserved; what lies below it faults */
+};
+void port_memory(struct port_memory *memory);
+
+/* The most of the stack that has been used since reset, interrupts included. */
+uint32_t port_stack_high_water(void);
+
+/* Sleep until an interrupt; not at all if a received byte waits in the application's ring. */
+void port_sleep(void);
+
+/* --- timer ------------------------------------------------------------------------------- */
+
+void port_timer_begin(void);
+uint32_t port_timer_hz(void);
+/* Ticks since port_timer_begin; never goes back. */
+uint64_t port_ticks(void);
+
+/* --- UART -------------------------------------------------------------------------------- */
+
+void port_uart_begin(void);
+/* Waits while the transmitter is busy. */
+void port_uart_send(uint8_t byte);
+
+/* --- model slot -------------------------------------------------------------------------- */
+
+/* 16-byte aligned memory that a blob is used in. */
+const uint8_t *port_slot(void);
+uint32_t port_slot_bytes(void);
+/* Offsets ascend and begin at 0. Returns 0, or a negative number if the memory failed. */
+int port_slot_write(uint32_t offset, const uint8_t *bytes, uint32_t count);
+
+/* --- what the port calls ------------------------------------------------------------------- */
+
+/* From the receive interrupt. */
+void app_received(uint8_t byte);
+/* Whether no received byte waits. */
+int app_is_idle(void);
+/* From a fault, on a fresh stack: tell the host. pc: 0 if unknown; cause: as the chip has it. */
+void app_fault(uint32_t pc, uint32_t cause);
+int main(void);
+
+#endif

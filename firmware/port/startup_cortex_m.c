@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reset, vectors, faults and the stack of an ARMv6-M, v7-M or v8-M chip. The stack lies at the
+ * very start of RAM: growing out of it, it meets no variable but unmapped addresses, and that
+ * is a fault.
+ */
+#include "port.h"
+
+#define CFSR (*(volatile uint32_t *)0xE000ED28)
+#define CPACR (*(volatile uint32_t *)0xE000ED88)
+enum { STACK_PAINT = 0x5AFE57AC, FPU_ACCESS = 0xF << 20 };
+
+/* Defined by the linker script. */
+extern uint32_t stack_bottom[], stack_top[], data_start[], data_end[], bss_start[], bss_end[];
+extern const uint32_t data_image[];
+extern uint8_t arena_start[], arena_end[];
+
+void reset(void);
+void timer_interrupt(void);
+void uart_interrupt(void);
+
+void reset(void)
+{
+    /* Here only the frame of this function is on the stack, above its lowest address. */
+    uint32_t *const frame = __builtin_frame_address(0);
+    const uint32_t *image = data_image;
+
+    for (volatile uint32_t *word = stack_bottom; word < frame - 32; word++) {
+        *word = STACK_PAINT;
+    }
+    for (uint32_t *word = data_start; word < data_end; word++) {
+        *word = *image++;
+    }
+    for (uint32_t *word = bss_start; word < bss_end; word++) {
+        *word = 0;
+    }
+#ifdef __ARM_FP
+    CPACR |= FPU_ACCESS;      /* the compiler may keep values in FPU or vector registers */
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+    main();
+    for (;;) {
+    }
+}
+
+uint32_t port_stack_high_water(void)
+{
+    const uint32_t *word = stack_bottom;
+
+    while (word < stack_top && *word == STACK_PAINT) {
+        word++;
+    }
+    return (uint32_t)((uintptr_t)stack_top - (uintptr_t)word);
+}
+
+void port_memory(struct port_memory *memory)
+{
+    memory->arena = arena_start;
+    memory->arena_bytes = (uint32_t)((uintptr_t)arena_end - (uintptr_t)arena_start);
+    memory->static_bytes = (uint32_t)((uintptr_t)bss_end - (uintptr_t)data_start);
+    memory->stack_bytes = (uint32_t)((uintptr_t)stack_top - (uintptr_t)stack_bottom);
+}
+
+void port_sleep(void)
+{
+    /* A pending interrupt ends the wait even while it is masked: none is missed. */
+    __asm__ volatile("cpsid i" ::: "memory");
+    if (app_is_idle()) {
+        __asm__ volatile("wfi" ::: "memory");
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
+/* frame: eight words that the core has saved, if it could. */
+__attribute__((noreturn, used)) static void fault_report(const uint32_t *frame)
+{
+    const int saved = frame >= stack_bottom && frame + 8 <= stack_top;
+
+    app_fault(saved ? frame[6] : 0, CFSR);
+    for (;;) {
+        __asm__ volatile("wfi");
+    }
+}
+
+/* The old stack may be what failed: report on a new one. */
+__attribute__((naked)) static void fault(void)
+{
+    __asm__ volatile("mrs r0, msp\n"
+                     "ldr r1, =stack_top\n"
+                     "msr msp, r1\n"
+                     "cpsid i\n"
+                     "b fault_report\n");
+}
+
+typedef void handler(void);
+
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    handler *core[15];
+    handler *device[BOARD_UART_IRQ + 1];
+} vectors = {
+    .stack = stack_top,
+    .core = {reset, fault, fault, fault, fault, fault, [14] = timer_interrupt},
+    .device = {[BOARD_UART_IRQ] = uart_interrupt},
+};

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards: what ``boards/*.toml`` says of chips, memories and how to reach them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from narrows.errors import NarrowsError
+from narrows.share import share_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_ADDRESS_SPACE = 1 << 32
+_ALIGNMENT = 16
+_KEYS = {"title", "core", "memory", "uart", "timer", "qemu"}
+
+
+@dataclass(frozen=True)
+class Core:
+    """cpu: as GCC calls it; flags: for the compiler; startup: ``firmware/port/startup_*.c``."""
+
+    cpu: str
+    flags: tuple[str, ...]
+    startup: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """``bytes`` bytes from address ``base`` on."""
+
+    base: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Slot(Memory):
+    """Where a blob stands. driver: ``firmware/port/slot_*.c``."""
+
+    driver: str
+
+
+@dataclass(frozen=True)
+class Uart:
+    """driver: ``firmware/port/uart_*.c``; irq: interrupt of the receiver; clock_hz: what the
+    baud rate is divided from."""
+
+    driver: str
+    base: int
+    irq: int
+    clock_hz: int
+    baud: int
+
+
+@dataclass(frozen=True)
+class Timer:
+    """driver: ``firmware/port/timer_*.c``."""
+
+    driver: str
+    hz: int
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """instructions_per_tick: of the timer, under ``-icount shift=0``."""
+
+    machine: str
+    instructions_per_tick: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """One file of ``boards/``.
+
+    code: where the firmware stands; ram: all that it may use, stack_bytes of it as stack.
+    qemu: None if QEMU does not have the board.
+    """
+
+    name: str
+    title: str
+    core: Core
+    code: Memory
+    ram: Memory
+    slot: Slot
+    stack_bytes: int
+    uart: Uart
+    timer: Timer
+    qemu: Qemu | None
+
+
+def load_boards() -> tuple[Board, ...]:
+    """All boards, by name. Raises: NarrowsError: a file that is wrong."""
+    return tuple(read_board(path) for path in sorted(_folder().glob("*.toml")))
+
+
+def load_board(name: str) -> Board:
+    """One board. Raises: NarrowsError: there is none of that name, or its file is wrong."""
+    names = sorted(path.stem for path in _folder().glob("*.toml"))
+    if name not in names:
+        raise NarrowsError(
+            f"board {name!r}: there is none; known are: {', '.join(names)} (narrows boards)"
+        )
+    return read_board(_folder() / f"{name}.toml")
+
+
+def read_board(path: Path) -> Board:
+    """Read a board's file. Raises: NarrowsError: the file and the key that is wrong."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NarrowsError(f"{path}: not a board's file: {error}") from error
+    table = _Table(path, "", values)
+    core, memory, uart, timer = (table.table(key) for key in ("core", "memory", "uart", "timer"))
+    slot = memory.table("slot")
+    board = Board(
+        name=path.stem,
+        title=table.text("title"),
+        core=Core(core.text("cpu"), core.texts("flags"), core.driver("startup", "startup")),
+        code=_memory(memory.table("code")),
+        ram=_memory(memory.table("ram")),
+        slot=Slot(**vars(_memory(slot)), driver=slot.driver("driver", "slot")),
+        stack_bytes=memory.integer("stack_bytes", 256, 1 << 20),
+        uart=Uart(
+            uart.driver("driver", "uart"),
+            uart.integer("base"),
+            uart.integer("irq", 0, 495),
+            uart.integer("clock_hz", 1),
+            uart.integer("baud", 300),
+        ),
+        timer=Timer(timer.driver("driver", "timer"), timer.integer("hz", 1)),
+        qemu=_qemu(table.table("qemu")) if "qemu" in values else None,
+    )
+    table.only(_KEYS)
+    if board.stack_bytes % 8 != 0 or board.stack_bytes >= board.ram.bytes:
+        raise NarrowsError(f"{path}: memory.stack_bytes: not a multiple of 8 within the RAM")
+    if board.slot.base % _ALIGNMENT != 0:
+        raise NarrowsError(f"{path}: memory.slot.base: not a multiple of {_ALIGNMENT}")
+    return board
+
+
+def _folder() -> Path:
+    return share_dir() / "boards"
+
+
+def _memory(table: _Table) -> Memory:
+    memory = Memory(table.integer("base"), table.integer("bytes", 1))
+    if memory.base + memory.bytes > _ADDRESS_SPACE:
+        raise table.error("bytes", "reaches beyond 4 GiB")
+    return memory
+
+
+def _qemu(table: _Table) -> Qemu:
+    return Qemu(table.text("machine"), table.number("instructions_per_tick"))
+
+
+class _Table:
+    """A table of a TOML file whose errors say where they are."""
+
+    def __init__(self, path: Path, name: str, values: Any) -> None:
+        self._path = path
+        self._name = name
+        self._values = values
+        if not isinstance(values, dict):
+            raise NarrowsError(f"{path}: {name}: a table is wanted here")
+
+    def error(self, key: str, what: str) -> NarrowsError:
+        place = f"{self._name}.{key}" if self._name else key
+        return NarrowsError(f"{self._path}: {place}: {what}")
+
+    def _get(self, key: str) -> Any:
+        if key not in self._values:
+            raise self.error(key, "is missing")
+        return self._values[key]
+
+    def table(self, key: str) -> _Table:
+        name = f"{self._name}.{key}" if self._name else key
+        return _Table(self._path, name, self._get(key))
+
+    def text(self, key: str) -> str:
+        value = self._get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(key, f"{value!r} is no text")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(key, f"{value!r} is no list of texts")
+        return tuple(value)
+
+    def integer(self, key: str, least: int = 0, most: int = _ADDRESS_SPACE) -> int:
+        value = self._get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.error(key, f"{value!r} is no integer from {least} to {most}")
+        return value
+
+    def number(self, key: str) -> float:
+        value = self._get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+            raise self.error(key, f"{value!r} is no positive number")
+        return float(value)
+
+    def driver(self, key: str, kind: str) -> str:
+        value = self.text(key)
+        port = share_dir() / "firmware" / "port"
+        if re.fullmatch(r"[a-z0-9_]+", value) is None or not (port / f"{kind}_{value}.c").is_file():
+            known = sorted(path.stem.removeprefix(f"{kind}_") for path in port.glob(f"{kind}_*.c"))
+            raise self.error(key, f"no driver {value!r}; known are: {', '.join(known)}")
+        return value
+
+    def only(self, keys: set[str]) -> None:
+        unknown = sorted(set(self._values) - keys)
+        if unknown:
+            raise self.error(unknown[0], "is not a key of a board's file")

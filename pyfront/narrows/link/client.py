@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device with narrows firmware can be asked (``firmware/PROTOCOL.md``)."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from narrows import native
+from narrows.errors import BlobError, InputError, LinkError
+from narrows.graph.qgraph import Int8Array
+from narrows.link.frames import DATA_BYTES, MAJOR, START_PROFILE, LinkStatus, Type, status_of
+from narrows.link.line import ROOM_BEFORE_HELLO, Line
+from narrows.native import Model, Status
+from narrows.result import Progress, no_progress
+
+_FIRST_POLL, _LONGEST_POLL = 0.25, 2.0
+_HELLO = struct.Struct("<BBHIIIII")
+_STATUS = struct.Struct("<7I")
+_MODEL = struct.Struct("<6I3H")
+_STATE = struct.Struct("<IBHII")
+_PROFILE = struct.Struct("<QH")
+_REFUSALS = {
+    LinkStatus.ERR_TYPE: "does not know this request; flash this version's firmware",
+    LinkStatus.ERR_LENGTH: "finds the request too short or too long; flash this version's firmware",
+    LinkStatus.ERR_VERSION: "speaks another version of the protocol; flash this version's firmware",
+    LinkStatus.ERR_GAP: "has not received all bytes",
+    LinkStatus.ERR_SLOT: "has a model slot that is too small for this blob",
+    LinkStatus.ERR_UPLOAD: "has lost the upload; was it reset?",
+    LinkStatus.ERR_NO_MODEL: "has no model",
+    LinkStatus.ERR_RUN: "has lost the run; was it reset?",
+}
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a device says of itself.
+
+    frame_bytes: its longest packet; credit: bytes of its receive buffer; slot_bytes,
+    arena_bytes: room for a blob, and for a run.
+    """
+
+    frame_bytes: int
+    credit: int
+    isa_classes: int
+    slot_bytes: int
+    arena_bytes: int
+    ticks_per_second: int
+    firmware: str
+    board: str
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """stack_bytes: reserved; stack_high_water: the most of it since reset; static_bytes:
+    variables, the link's buffers among them; arena_bytes: of the model; memory_bytes: arena and
+    counters of the run and of the profile; bad_frames: damaged ones; overruns: bytes that found
+    no room."""
+
+    stack_bytes: int
+    stack_high_water: int
+    static_bytes: int
+    arena_bytes: int
+    memory_bytes: int
+    bad_frames: int
+    overruns: int
+
+    @property
+    def ram_high_water_bytes(self) -> int:
+        """All RAM that has been used."""
+        return self.stack_high_water + self.static_bytes + self.memory_bytes
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """The blob that stands on a device. body_crc, header_crc: words of its header."""
+
+    blob_bytes: int
+    body_crc: int
+    header_crc: int
+
+    def is_blob(self, blob: bytes) -> bool:
+        """Whether it is this one."""
+        crcs = struct.unpack_from("<II", blob, 56)
+        return (self.blob_bytes, self.body_crc, self.header_crc) == (len(blob), *crcs)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Of a run. index, row: the row that is wanted or offered."""
+
+    status: int
+    run: int
+    index: int
+    row: int
+    firings: int
+
+
+class Client:
+    """A device with narrows firmware. Every method raises LinkError; see ``Line``."""
+
+    def __init__(self, line: Line) -> None:
+        self.name = line.name
+        self._line = line
+        self._run = 0
+        self.hello = self._greet()
+        line.credit = self.hello.credit
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._ask(Type.PING)
+
+    def status(self) -> DeviceStatus:
+        """Memory and line, as the device has measured them."""
+        return DeviceStatus(*self._unpack(_STATUS, self._ask(Type.STATUS)))
+
+    def reset(self) -> None:
+        """End a run that may be going on."""
+        self._ask(Type.RESET)
+
+    def model(self) -> DeviceModel | None:
+        """The blob that stands on the device; None if there is none that could run."""
+        status, fields = self._line.request(Type.MODEL)
+        return DeviceModel(*self._unpack(_MODEL, fields)[1:4]) if status == Status.OK else None
+
+    def upload(self, blob: bytes, progress: Progress = no_progress) -> None:
+        """Put a blob into the device's slot; goes on where the same upload was broken off.
+
+        Raises: BlobError: the device's runtime refuses it.
+        """
+        what = f"uploading to {self.name}"
+        if len(blob) > self.hello.slot_bytes:
+            raise LinkError(
+                f"{self.name}: the blob has {len(blob)} bytes, the board's model slot "
+                f"{self.hello.slot_bytes}; choose a smaller model or another board"
+            )
+        fields = self._ask(Type.BLOB_BEGIN, struct.pack("<II", len(blob), zlib.crc32(blob)))
+        (received,) = self._unpack(struct.Struct("<I"), fields)
+
+        def piece(offset: int) -> bytes:
+            progress(what, offset / len(blob))
+            return struct.pack("<I", offset) + blob[offset : offset + DATA_BYTES]
+
+        self._check(
+            self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob)), b""
+        )
+        self._check(*self._line.request(Type.BLOB_END))
+        progress(what, 1.0)
+
+    def infer(
+        self,
+        model: Model,
+        inputs: Sequence[Int8Array],
+        progress: Progress = no_progress,
+        firings: int = 0,
+        profile: bool = False,
+    ) -> list[Int8Array]:
+        """Run the device's model once, sending each row when it is asked for.
+
+        Args:
+            model: the host's view of the same blob.
+            inputs: int8 [height, width, channels] each.
+            firings: of all stages together, to tell the progress; 0 if unknown.
+            profile: count ticks of each stage, see ``profile``.
+
+        Returns: int8 [height, width, channels] per output.
+
+        Raises: InputError: inputs that do not fit. BlobError: the run failed on the device.
+        """
+        rows = _rows(model, inputs)
+        sent = [0] * len(rows)
+        outputs = [bytearray(info.bytes) for info in model.outputs]
+        taken = [0] * len(outputs)
+        self._run = random.randrange(1, 1 << 32)
+        self._line.events.clear()
+        self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
+        while True:
+            state = self._next_state()
+            progress(f"inference on {self.name}", min(1.0, state.firings / max(1, firings)))
+            if state.status == Status.NEED_ROW:
+                self._within(state, [len(some) for some in rows])
+                # An event that comes late or twice asks for a row that is there already.
+                if state.row == sent[state.index]:
+                    self._send_row(state, rows[state.index][state.row])
+                    sent[state.index] += 1
+            elif state.status == Status.HAVE_ROW:
+                self._within(state, [info.height for info in model.outputs])
+                if state.row == taken[state.index]:
+                    size = model.outputs[state.index].row_bytes
+                    self._read(outputs, state.index, state.row * size, size)
+                    self._ask(Type.TAKE, struct.pack("<IBH", self._run, state.index, state.row))
+                    taken[state.index] += 1
+            elif state.status == Status.DONE:
+                break
+            elif state.status != Status.OK:
+                self._check(state.status, b"")
+        for index, info in enumerate(model.outputs):
+            if taken[index] == 0:
+                self._read(outputs, index, 0, info.bytes)
+            elif taken[index] != info.height:
+                raise LinkError(f"{self.name}: did not offer all rows of output {index}")
+        return [
+            np.frombuffer(bytes(output), np.int8).reshape(info.shape)
+            for output, info in zip(outputs, model.outputs, strict=True)
+        ]
+
+    def profile(self) -> tuple[int, list[int]]:
+        """Timer ticks spent inside the runtime in the last run: all of them, and those of each
+        stage if it was run with ``profile``."""
+        ticks: list[int] = []
+        while True:
+            fields = self._ask(Type.PROFILE, struct.pack("<IH", self._run, len(ticks)))
+            total, first = self._unpack(_PROFILE, fields)
+            some = [value for (value,) in struct.iter_unpack("<I", fields[_PROFILE.size :])]
+            if not some:
+                return total, ticks
+            if first != len(ticks):
+                raise LinkError(f"{self.name}: sends other stages than asked for")
+            ticks += some
+
+    # --- Parts ---------------------------------------------------------------------------------
+
+    def _greet(self) -> Hello:
+        fields = self._ask(Type.HELLO, bytes([MAJOR]))
+        _, _, *numbers = self._unpack(_HELLO, fields)
+        texts, rest = [], fields[_HELLO.size :]
+        for _ in range(2):
+            size = rest[0] if rest else 0
+            texts.append(rest[1 : 1 + size].decode("ascii", "replace"))
+            rest = rest[1 + size :]
+        hello = Hello(*numbers, *texts)
+        if hello.credit < ROOM_BEFORE_HELLO or hello.ticks_per_second == 0:
+            raise LinkError(f"{self.name}: says impossible things of itself: {hello}")
+        return hello
+
+    def _ask(self, type_: Type, payload: bytes = b"") -> bytes:
+        status, fields = self._line.request(type_, payload)
+        self._check(status, fields)
+        return fields
+
+    def _check(self, status: int, fields: bytes) -> None:
+        """Raises: BlobError, LinkError: what a status below 0 says."""
+        if status >= 0:
+            return
+        if status in set(Status):
+            offset = int.from_bytes(fields[:4], "little")
+            where = f" (byte {offset})" if status == Status.ERR_STRUCTURE else ""
+            raise BlobError(
+                f"{self.name}: the blob {native.describe(status)}{where}", status, offset
+            )
+        try:
+            what = _REFUSALS[LinkStatus(status)]
+        except ValueError:
+            what = f"fails with status {status}"
+        raise LinkError(f"{self.name}: the board {what}")
+
+    def _unpack(self, layout: struct.Struct, fields: bytes) -> tuple[int, ...]:
+        if len(fields) < layout.size:
+            raise LinkError(f"{self.name}: sends an answer that is too short")
+        return layout.unpack_from(fields)
+
+    def _next_state(self) -> _State:
+        """What the run does or wants now: told, or, if that was lost, asked for."""
+        timeout = _FIRST_POLL
+        while True:
+            event = self._line.wait_event(timeout)
+            if event is not None and event.type & 0x7F != Type.STATE:
+                continue
+            told = event is not None
+            status, fields = (
+                status_of(event, self.name) if event else self._line.request(Type.STATE)
+            )
+            run, index, row, _, firings = self._unpack(_STATE, fields)
+            if run == self._run:
+                return _State(status, run, index, row, firings)
+            if not told:
+                self._check(LinkStatus.ERR_RUN, b"")
+            timeout = min(2 * timeout, _LONGEST_POLL)
+
+    def _within(self, state: _State, rows: Sequence[int]) -> None:
+        if state.index >= len(rows) or state.row >= rows[state.index]:
+            raise LinkError(
+                f"{self.name}: speaks of row {state.row} of tensor {state.index}; there is none"
+            )
+
+    def _send_row(self, state: _State, row: bytes) -> None:
+        head = struct.pack("<IBH", self._run, state.index, state.row)
+
+        def piece(offset: int) -> bytes:
+            return head + struct.pack("<I", offset) + row[offset : offset + DATA_BYTES]
+
+        self._check(self._line.transfer(Type.ROW, piece, DATA_BYTES, 0, len(row)), b"")
+
+    def _read(self, outputs: Sequence[bytearray], index: int, begin: int, count: int) -> None:
+        for offset in range(begin, begin + count, DATA_BYTES):
+            size = min(DATA_BYTES, begin + count - offset)
+            fields = self._ask(Type.OUTPUT, struct.pack("<IBIH", self._run, index, offset, size))
+            if fields[:4] != struct.pack("<I", offset) or len(fields) != 4 + size:
+                raise LinkError(f"{self.name}: sends other bytes of output {index} than asked for")
+            outputs[index][offset : offset + size] = fields[4:]
+
+
+def _rows(model: Model, inputs: Sequence[Int8Array]) -> list[list[bytes]]:
+    """The rows of each input, as they go over the line."""
+    if len(inputs) != len(model.inputs):
+        raise InputError(f"{model.name} has {len(model.inputs)} inputs, not {len(inputs)}")
+    rows = []
+    for i, (values, info) in enumerate(zip(inputs, model.inputs, strict=True)):
+        if values.dtype != np.int8 or values.size != info.bytes:
+            raise InputError(f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}")
+        rows.append([row.tobytes() for row in values.reshape(info.height, info.row_bytes)])
+    return rows

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests over a line that may lose, double and change bytes, to a device with little room.
+
+Never more bytes are in flight than the device has room for: a request counts as in flight until
+it, or one after it, has been answered. After a silence only a PING follows, for which room is
+always kept; its answer proves that whatever was sent before and has not been answered is lost.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+import serial
+from serial.tools import list_ports
+
+from narrows.errors import LinkError
+from narrows.link.frames import ANSWER, Decoder, Frame, LinkStatus, Type, encode_frame, status_of
+
+BAUD = 115_200
+PATIENCE = 30.0
+ROOM_BEFORE_HELLO = 256
+_ROOM_FOR_PINGS = 128
+_FIRST_TIMEOUT = 0.25
+_LONGEST_TIMEOUT = 8.0
+_WRITE_TIMEOUT = 10.0
+_ATTEMPTS = 30
+_CHUNK = 4096
+
+
+def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
+    """Open a serial port, or a URL that pyserial knows (``socket://HOST:PORT``).
+
+    Raises: LinkError: it is not there, or not to be had.
+    """
+    try:
+        return serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT)
+    except (serial.SerialException, ValueError, OSError) as error:
+        present = ", ".join(sorted(item.device for item in list_ports.comports())) or "none"
+        raise LinkError(
+            f"{port}: cannot be opened ({_reason(error)}); serial ports here: {present}"
+        ) from error
+
+
+class Line:
+    """Requests and their answers over an open port.
+
+    Args:
+        port: of pyserial, with timeout 0.
+        name: what errors call the device.
+        patience: seconds without a sign of life after which it is given up.
+
+    Every method raises LinkError: silence, noise that nothing comes through, a port that has
+    gone, firmware that has stopped.
+    """
+
+    def __init__(self, port: serial.SerialBase, name: str, patience: float = PATIENCE) -> None:
+        self.name = name
+        self.credit = ROOM_BEFORE_HELLO
+        self.events: deque[Frame] = deque()
+        self._port = port
+        self._patience = patience
+        self._decoder = Decoder()
+        self._answers: deque[Frame] = deque()
+        # A device that was spoken to before may still answer that.
+        self._number = random.randrange(1 << 16)
+        self._in_flight: dict[int, int] = {}
+
+    def request(self, type_: Type, payload: bytes = b"") -> tuple[int, bytes]:
+        """Ask until there is an answer. Returns: its status and its other fields."""
+        for _ in range(_ATTEMPTS):
+            number = self._send(type_, payload)
+            answer = self._answer_to(number) if number is not None else None
+            if answer is not None:
+                return status_of(answer, self.name)
+        raise self._too_noisy()
+
+    def transfer(
+        self,
+        type_: Type,
+        piece: Callable[[int], bytes],
+        piece_bytes: int,
+        position: int,
+        end: int,
+    ) -> int:
+        """Send bytes ``position`` to ``end``, as many pieces at a time as the device has room
+        for. Every answer tells how far all has arrived; after a loss it goes on from there.
+
+        Args:
+            piece: payload with at most ``piece_bytes`` bytes from an offset on.
+
+        Returns: the last status; what is neither OK nor ERR_GAP ends the transfer.
+        """
+        sent: deque[tuple[int, int]] = deque()
+        next_offset, failures = position, 0
+        while position < end:
+            while next_offset < end:
+                number = self._send(type_, piece(next_offset), wait=not sent)
+                if number is None:
+                    break
+                next_offset = min(end, next_offset + piece_bytes)
+                sent.append((number, next_offset))
+            answer = self._answer_to(sent.popleft()[0]) if sent else None
+            if answer is not None:
+                status, fields = status_of(answer, self.name)
+                if status not in (0, LinkStatus.ERR_GAP):
+                    return status
+                arrived = int.from_bytes(fields[:4], "little")
+                if arrived > end:
+                    raise LinkError(f"{self.name}: has received more than was sent")
+                failures = 0 if arrived > position else failures + 1
+                position = arrived
+            else:
+                status, failures = LinkStatus.ERR_GAP, failures + 1
+            if status != 0:
+                sent.clear()
+                next_offset = position
+            if failures > _ATTEMPTS:
+                raise self._too_noisy()
+        return 0
+
+    def wait_event(self, timeout: float) -> Frame | None:
+        """What the device says without being asked; None if it is silent so long."""
+        deadline = time.monotonic() + timeout
+        while not self.events:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._receive(left)
+        return self.events.popleft()
+
+    def _send(self, type_: Type, payload: bytes = b"", wait: bool = True) -> int | None:
+        """Returns: the request's number; None if there is no room. wait: make room first."""
+        number = self._number = self._number % 0xFFFF + 1
+        data = encode_frame(Frame(type_, number, payload))
+        reserve = 0 if type_ is Type.PING else _ROOM_FOR_PINGS
+        if sum(self._in_flight.values()) + len(data) > self.credit - reserve:
+            if wait and type_ is not Type.PING:
+                self.request(Type.PING)
+                return self._send(type_, payload, wait=False)
+            return None
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise LinkError(f"{self.name}: cannot be written to: {_reason(error)}") from error
+        self._in_flight[number] = len(data)
+        return number
+
+    def _answer_to(self, number: int) -> Frame | None:
+        """The answer to a request; None if it is certain that there will be none."""
+        timeout, asked = _FIRST_TIMEOUT, time.monotonic()
+        while True:
+            answer = self._receive(timeout)
+            if answer is not None and answer.number == number:
+                return answer
+            if number not in self._in_flight:
+                return None
+            if answer is None:
+                if time.monotonic() - asked >= self._patience:
+                    raise LinkError(
+                        f"{self.name}: no answer for {self._patience:.0f} s; is it connected, "
+                        "and does the narrows firmware run on it?"
+                    )
+                self._send(Type.PING)
+                timeout = min(2 * timeout, _LONGEST_TIMEOUT)
+
+    def _receive(self, timeout: float) -> Frame | None:
+        """The next answer to a request in flight; None after the timeout, or if there was an
+        event instead."""
+        deadline = time.monotonic() + timeout
+        while not self._answers:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            events = len(self.events)
+            for frame in self._decoder.feed(self._read(left)):
+                self._sort(frame)
+            if len(self.events) > events and not self._answers:
+                return None
+        return self._answers.popleft()
+
+    def _read(self, timeout: float) -> bytes:
+        try:
+            if not select.select([self._port.fileno()], [], [], timeout)[0]:
+                return b""
+            return bytes(self._port.read(_CHUNK))
+        except (serial.SerialException, OSError) as error:
+            raise LinkError(f"{self.name}: the connection is gone: {_reason(error)}") from error
+
+    def _sort(self, frame: Frame) -> None:
+        if frame.type == Type.FAULT | ANSWER and len(frame.payload) >= 8:
+            pc, cause = (int.from_bytes(frame.payload[i : i + 4], "little") for i in (0, 4))
+            raise LinkError(
+                f"{self.name}: the firmware has stopped by a fault at {pc:#010x} "
+                f"(cause {cause:#010x}); reset the board"
+            )
+        if frame.number == 0 and frame.type & ANSWER:
+            self.events.append(frame)
+        elif frame.number in self._in_flight and frame.type & ANSWER:
+            for number in list(self._in_flight):
+                del self._in_flight[number]
+                if number == frame.number:
+                    break
+            self._answers.append(frame)
+
+    def _too_noisy(self) -> LinkError:
+        return LinkError(
+            f"{self.name}: {_ATTEMPTS} attempts were lost, though it is there; check the cable "
+            "and the baud rate"
+        )
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0]

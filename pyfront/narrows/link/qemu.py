@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU with a board's firmware, its UART on a TCP socket; it never outlives this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from narrows.boards import Board
+from narrows.errors import ToolError, UsageError
+
+_PROGRAM = "qemu-system-arm"
+_PACKAGE = "qemu-system-arm"
+_START_SECONDS = 20.0
+# Runs before QEMU, in its process: asks the kernel to kill it when the thread that has started
+# it ends, for whatever reason, and makes sure that this has not happened already.
+_TRAMPOLINE = """
+import ctypes, os, sys
+if ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0) != 0 or os.getppid() != int(sys.argv[1]):
+    sys.exit("cannot be tied to its parent")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Qemu:
+    """A board in QEMU that waits, halted, for someone to connect to its UART.
+
+    Args:
+        board: one that QEMU has.
+        image: its firmware, an ELF file.
+        blob: a model to stand in the slot from the start; None for none.
+        count: one instruction per nanosecond of the board's time, so that they can be counted.
+
+    A context manager; leaving it ends QEMU. So does the end of this process, SIGKILL included.
+
+    Raises: ToolError: QEMU is not installed, or does not start. UsageError: not in QEMU.
+    """
+
+    def __init__(
+        self, board: Board, image: Path, blob: bytes | None = None, count: bool = True
+    ) -> None:
+        if board.qemu is None:
+            raise UsageError(f"board {board.name}: QEMU does not have it; use serial:PORT")
+        program = shutil.which(_PROGRAM)
+        if program is None:
+            raise ToolError(f"{_PROGRAM} is not installed: apt-get install {_PACKAGE}")
+        command = [program, "-M", board.qemu.machine, "-display", "none", "-monitor", "none"]
+        command += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
+        command += ["-kernel", str(image), "-nodefaults"]
+        if count:
+            command += ["-icount", "shift=0"]
+        inherited: list[int] = []
+        with contextlib.ExitStack() as stack:
+            if blob is not None:
+                # Without a name: nothing to be left behind.
+                file = stack.enter_context(tempfile.TemporaryFile())
+                file.write(blob)
+                file.flush()
+                inherited.append(file.fileno())
+                place = f"file=/dev/fd/{file.fileno()},addr={board.slot.base:#x}"
+                command += ["-device", f"loader,{place},force-raw=on"]
+            self._log = stack.enter_context(tempfile.TemporaryFile())
+            self._process: subprocess.Popen[bytes] | None = None
+            self._failure: OSError | None = None
+            self._started = threading.Event()
+            # The kernel's tie is to a thread, so this one stays as long as QEMU does.
+            self._thread = threading.Thread(
+                target=self._run, args=(command, inherited), daemon=True
+            )
+            self._thread.start()
+            self._started.wait()
+            stack.callback(self._end)
+            self.url = f"socket://127.0.0.1:{self._wait_for_port()}"
+            self._cleanup = stack.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """Of the QEMU process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def failure(self) -> str | None:
+        """What QEMU said when it ended by itself; None while it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return None
+        return self._said() or "without a word"
+
+    def close(self) -> None:
+        """End QEMU."""
+        self._cleanup.close()
+
+    def __enter__(self) -> Qemu:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, command: list[str], inherited: list[int]) -> None:
+        trampoline = [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, str(os.getpid())]
+        try:
+            self._process = subprocess.Popen(
+                trampoline + command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._failure = error
+        finally:
+            self._started.set()
+        if self._process is not None:
+            self._process.wait()
+
+    def _wait_for_port(self) -> int:
+        """QEMU chooses a free port and tells."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            said = self._said()
+            if match := re.search(r"waiting for connection.*tcp:127\.0\.0\.1:(\d+)", said):
+                return int(match.group(1))
+            if self._process is None or self._process.poll() is not None:
+                raise ToolError(f"{_PROGRAM} does not start: {said or self._failure}")
+            time.sleep(0.005)
+        raise ToolError(f"{_PROGRAM} does not start within {_START_SECONDS:.0f} s")
+
+    def _said(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        lines = os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace").split("\n")
+        return " ".join(line.strip() for line in lines if line.strip())
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        self._thread.join()
