@@ -78,7 +78,10 @@ def simulate(net: Network, capacities: Mapping[int, int]) -> Schedule:
     stages = net.stages
     readers = net.readers
     produced = dict.fromkeys(net.heights, 0)
-    dead = dict.fromkeys(net.heights, 0)
+    dead = {
+        tensor: min((stages[s].lo[i][0] for s, i in uses), default=0)
+        for tensor, uses in readers.items()
+    }
     fired = [0] * len(stages)
     times: list[list[int]] = [[] for _ in stages]
     order: list[int] = []

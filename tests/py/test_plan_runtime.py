@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the planner predicts is what the C runtime does, and no plan changes the answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from blob_reader import Engine, read_blob
+from narrows.compile import compile_model
+from narrows.errors import BlobError
+from narrows.graph.qgraph import Int8Array, QGraph
+from narrows.native import Model, Run, Status
+from narrows.pack import pack
+from narrows.plan import PlanOptions, Tiling, random_plan
+from narrows.plan.plan import Plan
+from narrows.plan.planner import plan
+from narrows.plan.schedule import plan_network, simulate
+from narrows.quantize import reference
+from random_graphs import random_graph
+
+MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
+OPTIONS = (
+    PlanOptions(),
+    PlanOptions(materialize=True, fuse=False),
+    PlanOptions(tiling=Tiling(slice=1)),
+    PlanOptions(streamed_outputs=(0,)),
+)
+
+
+def random_inputs(graph: QGraph, seed: int) -> list[Int8Array]:
+    rng = np.random.default_rng(seed)
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    shapes = [(t.height, t.width, t.channels) for t in tensors]
+    return [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
+
+
+def predicted_order(graph: QGraph, planned: Plan) -> list[int]:
+    capacities = {ring.tensor: ring.capacity for ring in planned.rings}
+    return simulate(plan_network(graph, planned), capacities).order
+
+
+def run_by_steps(
+    model: Model, inputs: list[Int8Array], rng: Random
+) -> tuple[list[Int8Array], list[int]]:
+    """One inference by single calls, with calls out of turn mixed in.
+
+    Returns: outputs, and the stage of every firing.
+    """
+    run = Run(model)
+    outputs = [np.zeros(info.shape, np.int8) for info in model.outputs]
+    order: list[int] = []
+    pushed = [0] * len(inputs)
+    out_of_turn = np.zeros(max(info.row_bytes for info in model.inputs), np.int8)
+    while (status := run.step()) != Status.DONE:
+        if rng.random() < 0.1:  # asked again, the engine answers the same or goes on
+            assert status == Status.OK or run.step() == status
+        if status == Status.NEED_ROW:
+            which = run.wanted_input()
+            with pytest.raises(BlobError):
+                run.take_row()
+            run.push_row(inputs[which][pushed[which]])
+            pushed[which] += 1
+            order.append(run.last_stage())
+        elif status == Status.HAVE_ROW:
+            with pytest.raises(BlobError):
+                run.push_row(out_of_turn)
+            row = run.take_row()
+            outputs[row.output][row.row] = row.values
+            order.append(run.last_stage())
+        else:
+            order.append(run.last_stage())
+            if rng.random() < 0.1:
+                with pytest.raises(BlobError):
+                    run.push_row(out_of_turn)
+    for i in range(len(outputs)):
+        whole = run.output(i)
+        if whole is not None:
+            outputs[i] = whole.copy()
+    run.check_guards()
+    return outputs, order
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs_and_plans(seed: int) -> None:
+    """Every plan gives the reference's bytes in the predicted order; arena as predicted."""
+    graph = random_graph(seed, size=7)
+    inputs = random_inputs(graph, seed)
+    expected = reference.run(graph, inputs)
+    rng = Random(seed)
+    plans = [plan(graph, options) for options in OPTIONS]
+    plans += [random_plan(graph, rng) for _ in range(8)]
+    for planned in plans:
+        data = pack(graph, planned, None)
+        model = Model(data)
+        assert model.arena_bytes == planned.arena_bytes
+        outputs, order = run_by_steps(model, inputs, rng)
+        assert order == predicted_order(graph, planned) == Engine(read_blob(data)).order()
+        for found, wanted in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        for found, wanted in zip(Run(model).infer(inputs), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_can_begin_anew_in_the_middle(seed: int) -> None:
+    graph = random_graph(seed)
+    inputs = random_inputs(graph, seed)
+    run = Run(Model(pack(graph, plan(graph), None)))
+    for _ in range(7):
+        if run.step() == Status.NEED_ROW:
+            run.push_row(inputs[run.wanted_input()][0])
+    for found, wanted in zip(run.infer(inputs), reference.run(graph, inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_plan_that_stalls_is_an_error() -> None:
+    """A ring one row too short, behind the checker's back."""
+    stalled = 0
+    for seed in range(8):
+        graph = random_graph(seed)
+        planned = plan(graph)
+        for i, ring in enumerate(planned.rings):
+            held = any(edge.tensor == ring.tensor for edge in graph.outputs)
+            if ring.capacity == 1 or held:
+                continue
+            rings = list(planned.rings)
+            rings[i] = type(ring)(ring.tensor, ring.capacity - 1, ring.offset)
+            broken = type(planned)(**{**vars(planned), "rings": tuple(rings)})
+            capacities = {r.tensor: r.capacity for r in rings}
+            if not simulate(plan_network(graph, broken), capacities).stalled:
+                continue
+            with pytest.raises(BlobError, match="stall"):
+                Run(Model(pack(graph, broken, None))).infer(random_inputs(graph, seed))
+            stalled += 1
+    assert stalled > 10
+
+
+@pytest.fixture(
+    params=["mlperf_kws_int8", "mlperf_resnet_int8", "tinyengine_vww", "mobilenet_v2_1.0_224_ptq"]
+)
+def network(request: pytest.FixtureRequest) -> Path:
+    if not MODELS.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"no networks: {MODELS} is not there")
+    return MODELS / f"{request.param}.tflite"
+
+
+def test_networks_fire_as_predicted(network: Path) -> None:
+    compiled = compile_model(network)
+    graph = compiled.qgraph
+    inputs = random_inputs(graph, 0)
+    rng = Random(0)
+    _, order = run_by_steps(Model(compiled.blob), inputs, rng)
+    assert order == predicted_order(graph, compiled.plan)
+    planned = random_plan(graph, rng)
+    _, order = run_by_steps(Model(pack(graph, planned, None)), inputs, rng)
+    assert order == predicted_order(graph, planned)
+
+
+ARENAS = {
+    "mlperf_ad01_int8": 768,
+    "mlperf_kws_int8": 4848,
+    "mlperf_resnet_int8": 13600,
+    "mlperf_vww_96_int8": 11360,
+    "tinyengine_vww": 11872,
+    "mobilenet_v2_1.0_224_ptq": 80080,
+}
+
+
+@pytest.mark.parametrize("name", ARENAS)
+def test_arenas_do_not_grow(name: str) -> None:
+    """The best found so far, for every network; 3% more is a regression."""
+    if not MODELS.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"no networks: {MODELS} is not there")
+    report = compile_model(MODELS / f"{name}.tflite").report
+    assert report["arena_bytes"] <= ARENAS[name] * 1.03
+    assert report["mac_factor"] == 1.0
