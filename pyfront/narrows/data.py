@@ -160,8 +160,16 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
 
     Raises: InputError.
     """
-    if path.is_dir():
-        return _folder(path, classes)
+    dataset = _folder(path, classes) if path.is_dir() else _arrays(path)
+    if len(dataset.items) == 0:
+        raise InputError(
+            f"{path}: nothing in it; a data set is an .npz with x and y, an .npy, or a folder "
+            "with a folder of pictures per class"
+        )
+    return dataset
+
+
+def _arrays(path: Path) -> Dataset:
     values = _load(path)
     if isinstance(values, np.ndarray):
         return Dataset(list(values), None)
@@ -186,8 +194,6 @@ def _folder(path: Path, classes: Sequence[str]) -> Dataset:
             if entry.suffix.lower() in (*PICTURES, ".npy"):
                 items.append(entry)
                 labels.append(numbers[folder.name])
-    if not items:
-        raise InputError(f"{path}: no pictures; a data set is a folder with a folder per class")
     return Dataset(items, np.array(labels, np.int64))
 
 

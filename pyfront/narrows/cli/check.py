@@ -56,13 +56,13 @@ class Verdict:
     """One target on the whole data set.
 
     correct: right classes, None without labels; differing: numbers of the items whose
-    outputs are not the reference's.
+    outputs are not the reference's, None if nothing was compared.
     """
 
     target: str
     items: int
     correct: int | None
-    differing: tuple[int, ...]
+    differing: tuple[int, ...] | None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{blob.name} has {len(blob.inputs)} inputs; check takes networks with one"
         )
     dataset = load_dataset(Path(arguments.data), blob.labels)
+    name = arguments.reference or "host"
     reference = _reference(arguments, blob)
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
     tell = say(arguments)
@@ -83,9 +84,11 @@ def run(arguments: argparse.Namespace) -> int:
         with progress_bar() as bar:
             progress = part(bar, index, len(specs))
             with open_target(spec, blob.data, progress) as target:
-                verdict = check_target(blob, dataset, spec, target, reference, progress)
+                # The host compared with itself says nothing.
+                other = None if (spec, name) == ("host", "host") else reference
+                verdict = check_target(blob, dataset, spec, target, other, progress)
         verdicts.append(verdict)
-        tell(_sentence(verdict, arguments.reference or "host"))
+        tell(_sentence(verdict, name))
     if arguments.junit is not None:
         write_file(arguments.junit, junit(blob, verdicts))
     agree = not any(verdict.differing for verdict in verdicts)
@@ -93,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json,
         {
             "model": blob.name,
-            "reference": arguments.reference or "host",
+            "reference": name,
             "agree": agree,
             "targets": [_report(verdict) for verdict in verdicts],
         },
@@ -106,10 +109,10 @@ def check_target(
     dataset: Dataset,
     spec: str,
     target: Target,
-    reference: Reference,
+    reference: Reference | None,
     progress: Progress,
 ) -> Verdict:
-    """Run every item on one target and on the reference. Raises: NarrowsError."""
+    """Run every item on one target and on the reference, if any. Raises: NarrowsError."""
     edge = blob.inputs[0]
     differing = []
     correct = 0
@@ -118,7 +121,7 @@ def check_target(
         values = load_input(edge, blob.preprocessing, item)
         result = target.infer([encode(edge, values)])
         outputs = [decode(e, v) for e, v in zip(blob.outputs, result.outputs, strict=True)]
-        if not _same(outputs, reference(values)):
+        if reference is not None and not _same(outputs, reference(values)):
             differing.append(index)
         if dataset.labels is not None:
             correct += int(outputs[0].argmax() == dataset.labels[index])
@@ -126,7 +129,7 @@ def check_target(
         spec,
         len(dataset.items),
         None if dataset.labels is None else correct,
-        tuple(differing),
+        None if reference is None else tuple(differing),
     )
 
 
@@ -151,25 +154,23 @@ def _same(outputs: Sequence[Array], expected: Sequence[Array]) -> bool:
 
 def _sentence(verdict: Verdict, reference: str) -> str:
     parts = [f"{verdict.target}: {count(verdict.items)} inputs"]
-    if verdict.correct is not None and verdict.items:
+    if verdict.correct is not None:
         parts.append(f"{verdict.correct / verdict.items:.2%} right")
     if verdict.differing:
         parts.append(
             f"{count(len(verdict.differing))} DIFFER from {reference}, "
             f"the first is number {verdict.differing[0]}"
         )
-    else:
+    elif verdict.differing is not None:
         parts.append(f"all equal {reference}")
     return ", ".join(parts)
 
 
 def _report(verdict: Verdict) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "target": verdict.target,
-        "items": verdict.items,
-        "differing": list(verdict.differing),
-    }
-    if verdict.correct is not None and verdict.items:
+    report: dict[str, Any] = {"target": verdict.target, "items": verdict.items}
+    if verdict.differing is not None:
+        report["differing"] = list(verdict.differing)
+    if verdict.correct is not None:
         report["correct"] = verdict.correct
         report["accuracy"] = verdict.correct / verdict.items
     return report
@@ -179,7 +180,7 @@ def junit(blob: Blob, verdicts: Sequence[Verdict]) -> bytes:
     """One test suite per target, one test case per item."""
     suites = ET.Element("testsuites")
     for verdict in verdicts:
-        differing = set(verdict.differing)
+        differing = set(verdict.differing or ())
         suite = ET.SubElement(
             suites,
             "testsuite",
