@@ -5,7 +5,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from narrows.graph.graph import WEIGHTED, Conv, DepthwiseConv, Graph, Operator, Pad, readers
+from narrows.graph.graph import (
+    WEIGHTED,
+    Activation,
+    Binary,
+    Conv,
+    DepthwiseConv,
+    Graph,
+    Operator,
+    Pad,
+    Pool,
+    Unary,
+    UnaryFunction,
+    readers,
+)
 
 
 def fold_padding(graph: Graph) -> Graph:
@@ -49,6 +62,40 @@ def fold_padding(graph: Graph) -> Graph:
                     inputs=padding.inputs,
                     pad=(top + padding.before[0], left + padding.before[1]),
                 )
+        operators.append(operator)
+    return replace(graph, operators=tuple(operators))
+
+
+_FUSED = {UnaryFunction.RELU: Activation.RELU, UnaryFunction.RELU6: Activation.RELU6}
+
+
+def fuse_activations(graph: Graph) -> Graph:
+    """Make RELU and RELU6 of a float network part of the operator before.
+
+    Allowed if that operator has no activation yet and nobody else reads its output. In a
+    quantized network the two may differ in scale, so there they stay apart.
+    """
+    reading = readers(graph)
+    visible = {port.tensor for port in graph.outputs}
+    operators: list[Operator] = []
+    makers: dict[int, int] = {}  # tensor -> place of the operator that writes it
+    for operator in graph.operators:
+        if isinstance(operator, Unary) and operator.function in _FUSED:
+            source = operator.inputs[0]
+            before = operators[makers[source]] if source in makers else None
+            if (
+                isinstance(before, (*WEIGHTED, Binary, Pool))
+                and before.activation is Activation.NONE
+                and graph.tensors[source].quantization is None
+                and len(reading[source]) == 1
+                and source not in visible
+            ):
+                activation = _FUSED[operator.function]
+                fused = replace(before, output=operator.output, activation=activation)
+                operators[makers[source]] = fused
+                makers[operator.output] = makers[source]
+                continue
+        makers[operator.output] = len(operators)
         operators.append(operator)
     return replace(graph, operators=tuple(operators))
 

@@ -172,7 +172,8 @@ def _evaluate(
         case Mean():
             over = (operator.over_height, operator.over_width)
             axes = tuple(axis for axis in (0, 1) if over[axis])
-            return x.mean(axis=axes, keepdims=True, dtype=np.float32)
+            mean: FloatArray = x.mean(axis=axes, keepdims=True, dtype=np.float32)
+            return mean
         case Softmax():
             scaled = np.float32(operator.beta) * x
             powers = np.exp(scaled - scaled.max(axis=2, keepdims=True))
@@ -203,11 +204,11 @@ def _activate(x: FloatArray, activation: Activation) -> FloatArray:
         case Activation.NONE:
             return x
         case Activation.RELU:
-            return np.maximum(x, np.float32(0))
+            return x.clip(np.float32(0), None)
         case Activation.RELU6:
-            return np.clip(x, np.float32(0), np.float32(6))
+            return x.clip(np.float32(0), np.float32(6))
         case Activation.RELU_N1_TO_1:
-            return np.clip(x, np.float32(-1), np.float32(1))
+            return x.clip(np.float32(-1), np.float32(1))
 
 
 def _weighted(
@@ -314,12 +315,15 @@ def _pool(operator: Pool, x: FloatArray, size: tuple[int, int]) -> FloatArray:
 def _unary(operator: Unary, x: FloatArray) -> FloatArray:
     match operator.function:
         case UnaryFunction.LOGISTIC:
-            return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
+            logistic: FloatArray = np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
+            return logistic
         case UnaryFunction.TANH:
-            return np.tanh(x)
+            tanh: FloatArray = np.tanh(x)
+            return tanh
         case UnaryFunction.HARD_SWISH:
-            swish: FloatArray = x * _activate(x + np.float32(3), Activation.RELU6)
-            return swish * np.float32(1 / 6)
+            ramp = _activate(x + np.float32(3), Activation.RELU6)
+            swish: FloatArray = x * ramp * np.float32(1 / 6)
+            return swish
         case UnaryFunction.LEAKY_RELU:
             leaky: FloatArray = np.where(x >= 0, x, x * np.float32(operator.alpha))
             return leaky

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watch a float network at work and say which range each of its tensors needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from narrows.errors import InputError
+from narrows.graph.graph import Graph
+from narrows.quantize.float_model import FloatArray, FloatModel, Sample
+
+Ranges: TypeAlias = Mapping[int, tuple[float, float]]
+"""(least, most) real value to represent, by tensor; of inputs and operators' outputs."""
+
+
+class Observer(Protocol):
+    """Sees one tensor in every sample, and keeps a summary of bounded size."""
+
+    def update(self, values: FloatArray) -> None:
+        """One more sample. values: [height, width, channels], finite; not to be kept."""
+        ...
+
+    def range(self) -> tuple[float, float]:
+        """(least, most) real value to represent; least <= most."""
+        ...
+
+
+MakeObserver: TypeAlias = Callable[[Graph, int], Observer]
+"""An observer for a tensor of a network; so the choice may differ from tensor to tensor."""
+
+
+class MinMax:
+    """The extremes that were seen."""
+
+    def __init__(self) -> None:
+        self._least, self._most = np.inf, -np.inf
+
+    def update(self, values: FloatArray) -> None:
+        """See Observer."""
+        self._least = min(self._least, float(values.min()))
+        self._most = max(self._most, float(values.max()))
+
+    def range(self) -> tuple[float, float]:
+        """See Observer."""
+        return self._least, self._most
+
+
+def min_max(graph: Graph, tensor: int) -> Observer:
+    """The extremes of every tensor."""
+    return MinMax()
+
+
+def calibrate(
+    graph: Graph,
+    samples: Iterable[Sample],
+    observer: MakeObserver = min_max,
+    progress: Callable[[int], None] | None = None,
+) -> Ranges:
+    """Run samples through a float network.
+
+    Args:
+        samples: read once, one at a time.
+        progress: called with the number of samples that have been seen.
+
+    Raises:
+        InputError: no samples, or one that does not fit, is not finite, or overflows inside.
+        ModelError: the network is not float.
+    """
+    model = FloatModel(graph)
+    observers: dict[int, Observer] = {}
+    count = 0
+
+    def observe(tensor: int, values: FloatArray) -> None:
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{graph.name}: calibration sample {count} gives NaN or infinite values in "
+                f"{graph.tensors[tensor].name}"
+            )
+        if tensor not in observers:
+            observers[tensor] = observer(graph, tensor)
+        observers[tensor].update(values)
+
+    for sample in samples:
+        with np.errstate(over="ignore", invalid="ignore"):
+            model.run(sample, observe)
+        count += 1
+        if progress is not None:
+            progress(count)
+    if count == 0:
+        raise InputError(f"{graph.name}: no calibration samples; quantization needs at least one")
+    return {tensor: watching.range() for tensor, watching in observers.items()}
