@@ -206,17 +206,19 @@ def run_demo(
 def save_files(folder: Path, blob: bytes, digits: Digits) -> None:
     """Write ``digits.nrw``, ``digits.npz`` (x, y: a data set for ``narrows check``) and a
     picture for ``narrows run``, ``digit.png``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / "digits.npz", x=prepare_digits(digits.images), y=digits.labels)
+        Image.fromarray(enlarge_digits(digits.images)[DRAWN]).save(folder / "digit.png")
+    except OSError as error:
+        raise NarrowsError(f"{folder}: cannot be written: {error.strerror}") from error
     write_file(folder / "digits.nrw", blob)
-    np.savez_compressed(folder / "digits.npz", x=prepare_digits(digits.images), y=digits.labels)
-    Image.fromarray(enlarge_digits(digits.images)[DRAWN]).save(folder / "digit.png")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number, 1 or more")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -92,6 +93,32 @@ def test_low_accuracy_fails(
     monkeypatch.setattr(demo, "LEAST_ACCURACY", 0.999)
     assert demo.main(["--board-digits", "1"]) == 1
     assert "is below" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["qemu-system-arm", "arm-none-eabi-gcc"])
+def test_names_the_tool_that_is_missing(
+    tool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == tool else which(name))
+    assert demo.main(["--board-digits", "1"]) == 0
+    assert f"left out qemu:{demo.BOARD}: " in capsys.readouterr().out
+
+
+def test_board_in_qemu(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = [t for t in ("qemu-system-arm", "arm-none-eabi-gcc") if shutil.which(t) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    assert demo.main(["--board-digits", "2"]) == 0
+    assert f"qemu:{demo.BOARD} and host: the same bytes for all 2 digits" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert demo.main(["--save", str(tmp_path / "file" / "folder")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "some"])
