@@ -27,8 +27,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import tflite
-import torch  # type: ignore[import-not-found]
-import torch.nn.functional as F  # type: ignore[import-not-found]
+import torch
+import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from tflite_micro import runtime
 
