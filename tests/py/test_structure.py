@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blob": {"errors", "files", "native", "pack"},
     "data": {"errors", "files", "graph", "blob", "pack"},
     "boards": BASE - {"result"},
-    "link": BASE | {"graph", "boards", "native"},
+    "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "data"},
     "models": BASE | {"graph", "exporters", "quantize"},
