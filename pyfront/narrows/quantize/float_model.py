@@ -140,7 +140,7 @@ def evaluate(
     """
     result = _evaluate(operator, inputs, tensors)
     activation = getattr(operator, "activation", Activation.NONE)
-    return np.asarray(_activate(result, activation), np.float32)
+    return np.asarray(activate(result, activation), np.float32)
 
 
 def _evaluate(
@@ -199,7 +199,8 @@ def _evaluate(
             return x.reshape(shape)
 
 
-def _activate(x: FloatArray, activation: Activation) -> FloatArray:
+def activate(x: FloatArray, activation: Activation) -> FloatArray:
+    """A fused activation. x: float32 of any shape."""
     match activation:
         case Activation.NONE:
             return x
@@ -321,16 +322,16 @@ def _unary(operator: Unary, x: FloatArray) -> FloatArray:
             tanh: FloatArray = np.tanh(x)
             return tanh
         case UnaryFunction.HARD_SWISH:
-            ramp = _activate(x + np.float32(3), Activation.RELU6)
+            ramp = activate(x + np.float32(3), Activation.RELU6)
             swish: FloatArray = x * ramp * np.float32(1 / 6)
             return swish
         case UnaryFunction.LEAKY_RELU:
             leaky: FloatArray = np.where(x >= 0, x, x * np.float32(operator.alpha))
             return leaky
         case UnaryFunction.RELU:
-            return _activate(x, Activation.RELU)
+            return activate(x, Activation.RELU)
         case UnaryFunction.RELU6:
-            return _activate(x, Activation.RELU6)
+            return activate(x, Activation.RELU6)
         case UnaryFunction.REQUANTIZE:
             return x
 
