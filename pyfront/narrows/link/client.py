@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class Client:
         self.name = line.name
         self._line = line
         self._run = 0
+        self._moved: tuple[tuple[int, int], float] = (0, 0), 0.0  # how far, since when
         self.hello = self._greet()
         line.credit = self.hello.credit
 
@@ -178,6 +180,7 @@ class Client:
         taken = [0] * len(outputs)
         self._run = random.randrange(1, 1 << 32)
         self._line.events.clear()
+        self._moved = (0, 0), time.monotonic()
         self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
         while True:
             state = self._next_state()
@@ -227,13 +230,13 @@ class Client:
 
     def _greet(self) -> Hello:
         fields = self._ask(Type.HELLO, bytes([MAJOR]))
-        _, _, *numbers = self._unpack(_HELLO, fields)
+        _, _, frame, credit, isa, slot, arena, ticks = self._unpack(_HELLO, fields)
         texts, rest = [], fields[_HELLO.size :]
         for _ in range(2):
             size = rest[0] if rest else 0
             texts.append(rest[1 : 1 + size].decode("ascii", "replace"))
             rest = rest[1 + size :]
-        hello = Hello(*numbers, *texts)
+        hello = Hello(frame, credit, isa, slot, arena, ticks, texts[0], texts[1])
         if hello.credit < ROOM_BEFORE_HELLO or hello.ticks_per_second == 0:
             raise LinkError(f"{self.name}: says impossible things of itself: {hello}")
         return hello
@@ -277,10 +280,21 @@ class Client:
             )
             run, index, row, _, firings = self._unpack(_STATE, fields)
             if run == self._run:
+                self._watch((firings, row))
                 return _State(status, run, index, row, firings)
             if not told:
                 self._check(LinkStatus.ERR_RUN, b"")
             timeout = min(2 * timeout, _LONGEST_POLL)
+
+    def _watch(self, progress: tuple[int, int]) -> None:
+        """A device that answers, but does not go on, is given up too."""
+        now = time.monotonic()
+        if progress != self._moved[0]:
+            self._moved = progress, now
+        elif now - self._moved[1] > self._line.patience:
+            raise LinkError(
+                f"{self.name}: the run makes no progress for {self._line.patience:.0f} s"
+            )
 
     def _within(self, state: _State, rows: Sequence[int]) -> None:
         if state.index >= len(rows) or state.row >= rows[state.index]:

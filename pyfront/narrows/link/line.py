@@ -8,11 +8,13 @@ always kept; its answer proves that whatever was sent before and has not been an
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import serial
 from serial.tools import list_ports
@@ -37,12 +39,21 @@ def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
     Raises: LinkError: it is not there, or not to be had.
     """
     try:
-        return serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT)
+        return serial.serial_for_url(
+            port, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT, exclusive=True
+        )
     except (serial.SerialException, ValueError, OSError) as error:
         present = ", ".join(sorted(item.device for item in list_ports.comports())) or "none"
         raise LinkError(
             f"{port}: cannot be opened ({_reason(error)}); serial ports here: {present}"
         ) from error
+
+
+class _Request(NamedTuple):
+    """In flight. size: bytes on the line."""
+
+    type: Type
+    size: int
 
 
 class Line:
@@ -62,18 +73,24 @@ class Line:
         self.credit = ROOM_BEFORE_HELLO
         self.events: deque[Frame] = deque()
         self._port = port
-        self._patience = patience
+        self.patience = patience
         self._decoder = Decoder()
         self._answers: deque[Frame] = deque()
         # A device that was spoken to before may still answer that.
         self._number = random.randrange(1 << 16)
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: dict[int, _Request] = {}
+        try:
+            port.reset_input_buffer()
+        except (serial.SerialException, OSError) as error:
+            raise self._gone(error) from error
 
     def request(self, type_: Type, payload: bytes = b"") -> tuple[int, bytes]:
         """Ask until there is an answer. Returns: its status and its other fields."""
         for _ in range(_ATTEMPTS):
             number = self._send(type_, payload)
-            answer = self._answer_to(number) if number is not None else None
+            if number is None:
+                raise self._silent()
+            answer = self._answer_to(number)
             if answer is not None:
                 return status_of(answer, self.name)
         raise self._too_noisy()
@@ -137,7 +154,8 @@ class Line:
         number = self._number = self._number % 0xFFFF + 1
         data = encode_frame(Frame(type_, number, payload))
         reserve = 0 if type_ is Type.PING else _ROOM_FOR_PINGS
-        if sum(self._in_flight.values()) + len(data) > self.credit - reserve:
+        in_flight = sum(request.size for request in self._in_flight.values())
+        if in_flight + len(data) > self.credit - reserve:
             if wait and type_ is not Type.PING:
                 self.request(Type.PING)
                 return self._send(type_, payload, wait=False)
@@ -145,8 +163,8 @@ class Line:
         try:
             self._port.write(data)
         except (serial.SerialException, OSError) as error:
-            raise LinkError(f"{self.name}: cannot be written to: {_reason(error)}") from error
-        self._in_flight[number] = len(data)
+            raise self._gone(error) from error
+        self._in_flight[number] = _Request(type_, len(data))
         return number
 
     def _answer_to(self, number: int) -> Frame | None:
@@ -159,11 +177,8 @@ class Line:
             if number not in self._in_flight:
                 return None
             if answer is None:
-                if time.monotonic() - asked >= self._patience:
-                    raise LinkError(
-                        f"{self.name}: no answer for {self._patience:.0f} s; is it connected, "
-                        "and does the narrows firmware run on it?"
-                    )
+                if time.monotonic() - asked >= self.patience:
+                    raise self._silent()
                 self._send(Type.PING)
                 timeout = min(2 * timeout, _LONGEST_TIMEOUT)
 
@@ -188,7 +203,7 @@ class Line:
                 return b""
             return bytes(self._port.read(_CHUNK))
         except (serial.SerialException, OSError) as error:
-            raise LinkError(f"{self.name}: the connection is gone: {_reason(error)}") from error
+            raise self._gone(error) from error
 
     def _sort(self, frame: Frame) -> None:
         if frame.type == Type.FAULT | ANSWER and len(frame.payload) >= 8:
@@ -199,12 +214,24 @@ class Line:
             )
         if frame.number == 0 and frame.type & ANSWER:
             self.events.append(frame)
-        elif frame.number in self._in_flight and frame.type & ANSWER:
+        elif (
+            frame.number in self._in_flight
+            and frame.type == self._in_flight[frame.number].type | ANSWER
+        ):
             for number in list(self._in_flight):
                 del self._in_flight[number]
                 if number == frame.number:
                     break
             self._answers.append(frame)
+
+    def _gone(self, error: Exception) -> LinkError:
+        return LinkError(f"{self.name}: the connection is gone: {_reason(error)}")
+
+    def _silent(self) -> LinkError:
+        return LinkError(
+            f"{self.name}: no answer for {self.patience:.0f} s; is it connected, at this baud "
+            "rate, and does the narrows firmware run on it?"
+        )
 
     def _too_noisy(self) -> LinkError:
         return LinkError(
@@ -214,5 +241,6 @@ class Line:
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
+    number = getattr(error, "errno", None)
+    text = os.strerror(number) if number else str(error) or type(error).__name__
+    return text.splitlines()[0]

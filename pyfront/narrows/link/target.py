@@ -19,7 +19,7 @@ from narrows.pack.layout import HEADER
 from narrows.result import Progress, Result, StageCost, no_progress
 
 # A larger blob is placed by QEMU's loader; uploading it would take seconds.
-_LOADER_BYTES = 512 * 1024
+_LOADER_BYTES = 128 * 1024
 # What even a slow board or a busy QEMU computes in a second, for the patience with a firing.
 _MACS_PER_SECOND = 1e6
 
