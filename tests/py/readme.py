@@ -1,17 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of README.md that come from elsewhere, and those that are run.
 
-``python tests/py/readme.py`` writes the generated parts anew.
+``python tests/py/readme.py`` writes the table of operators anew; with ``--figures`` it also
+measures the networks in QEMU, which takes a minute.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from models import INT8_NETWORKS, SHARED
+from narrows.compile import compile_model
+from narrows.graph.qgraph import QGraph
 from narrows.importers.tflite import supported_operators
+from narrows.models import DIGITS_INT8
+from narrows.native import Model
+from narrows.targets import open_target
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+BOARD = "mps2-an386"
 
 
 def operator_table() -> str:
@@ -36,6 +49,77 @@ def blocks(kind: str) -> list[str]:
     return re.findall(pattern, README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """A network compiled by default and run on a board in QEMU; bytes, multiply-accumulates.
+
+    layer_by_layer: the most that inputs and output of one operator take together.
+    """
+
+    name: str
+    macs: int
+    layer_by_layer: int
+    arena: int
+    ram: int
+    instructions: int
+
+
+def layer_by_layer(graph: QGraph) -> int:
+    """Bytes that a runtime needs which computes one whole operator after the other."""
+    return max(
+        sum(
+            graph.tensors[t].bytes for t in {*op.inputs, op.output} if graph.tensors[t].data is None
+        )
+        for op in graph.ops
+    )
+
+
+def measure(path: Path) -> Figures:
+    """Compile a network and run it on a random input in QEMU."""
+    compiled = compile_model(path)
+    model = Model(compiled.blob)
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-128, 128, info.shape).astype(np.int8) for info in model.inputs]
+    with open_target(f"qemu:{BOARD}", compiled.blob) as target:
+        result = target.infer(inputs)
+    return Figures(
+        path.stem,
+        compiled.plan.macs,
+        layer_by_layer(compiled.qgraph),
+        compiled.plan.arena_bytes,
+        result.ram_high_water_bytes,
+        result.instructions or 0,
+    )
+
+
+def figure_table(networks: Sequence[Path]) -> str:
+    """The README's table of measured figures."""
+    lines = [
+        "| network | MACs | layer by layer | arena | RAM on the board | instructions | per MAC |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for f in map(measure, networks):
+        lines.append(
+            f"| {f.name} | {f.macs / 1e6:.2f} M | {f.layer_by_layer:,} | {f.arena:,} | {f.ram:,} "
+            f"| {f.instructions / 1e6:.1f} M | {f.instructions / f.macs:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def stated_arenas() -> dict[str, int]:
+    """Network -> the arena that the README says it takes."""
+    rows = re.findall(
+        r"^\| (\w[\w.]*) \| [\d.]+ M \| [\d,]+ \| ([\d,]+) \|",
+        README.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    return {name: int(arena.replace(",", "")) for name, arena in rows}
+
+
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
-    README.write_text(with_part(text, "operators", operator_table()), encoding="utf-8")
+    text = with_part(text, "operators", operator_table())
+    if "--figures" in sys.argv:
+        networks = [DIGITS_INT8, *(SHARED / "models" / f"{name}.tflite" for name in INT8_NETWORKS)]
+        text = with_part(text, "figures", figure_table(networks))
+    README.write_text(text, encoding="utf-8")

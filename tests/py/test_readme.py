@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, missing
+from models import INT8_NETWORKS, network
 from narrows.blob import read_blob
-from narrows.models import load_held_out, prepare_digits
+from narrows.compile import compile_model
+from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Run
-from readme import README, blocks, operator_table, with_part
+from readme import README, blocks, operator_table, stated_arenas, with_part
 
 
 @pytest.fixture(scope="module")
@@ -122,4 +124,12 @@ def test_table_of_operators_is_up_to_date() -> None:
     text = README.read_text(encoding="utf-8")
     assert with_part(text, "operators", operator_table()) == text, (
         "write it anew: python tests/py/readme.py"
+    )
+
+
+@pytest.mark.parametrize("name", [DIGITS_INT8.stem, *INT8_NETWORKS])
+def test_arenas_are_as_stated(name: str) -> None:
+    path = DIGITS_INT8 if name == DIGITS_INT8.stem else network(name)
+    assert compile_model(path).plan.arena_bytes == stated_arenas()[name], (
+        "measure anew: python tests/py/readme.py --figures"
     )
