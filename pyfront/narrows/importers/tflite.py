@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import a quantized ``.tflite`` model.
+"""Import a ``.tflite`` model: int8, or float32 as a whole.
 
 Each operator has a rule: checks on what the file says (their docstrings make the table of
 supported operators) and a builder that adds to the Graph. Whatever is refused, by a check or
@@ -72,19 +72,19 @@ class SupportedOperator:
 
 
 def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
-    """Import a quantized model.
+    """Import a model, quantized or float.
 
     Args:
         model: a path, or the bytes of a file.
         name: of the network, and of the file in errors; defaults to the file's stem.
 
     Returns:
-        The network with int8 activations; layout changes absorbed, paddings folded, operators
-        that nothing depends on dropped.
+        The network with int8 activations, or all of it in float32; layout changes absorbed,
+        paddings folded, operators that nothing depends on dropped.
 
     Raises:
         UnsupportedError: operators that cannot be imported, all of them.
-        ModelError: the file cannot be read, is damaged, or is not quantized.
+        ModelError: the file cannot be read or is damaged.
     """
     if isinstance(model, bytes):
         data, path = model, name or "model"
@@ -95,7 +95,6 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     record = read_model(data, path, {n: r.options for n, r in _RULES.items() if r.options[0]})
-    _refuse_float(record, path)
     graph = _Importer(record, path).run(name or (path if model is data else Path(path).stem))
     for step in (fold_padding, drop_unused):
         graph = step(graph)
@@ -116,13 +115,9 @@ def _text(function: Callable[..., object]) -> str:
     return " ".join((function.__doc__ or "").split())
 
 
-def _refuse_float(record: ModelRecord, path: str) -> None:
+def _is_float(record: ModelRecord) -> bool:
     outputs = [record.tensors[i].dtype for op in record.operators for i in op.outputs]
-    if "float32" in outputs and "int8" not in outputs:
-        raise ModelError(
-            f"{path}: a float model; quantize it to int8 first (full integer quantization; "
-            "quantization is not built into narrows yet)"
-        )
+    return "float32" in outputs and "int8" not in outputs
 
 
 class _Refused(Exception):
@@ -139,6 +134,7 @@ class _Importer:
     def __init__(self, record: ModelRecord, path: str) -> None:
         self.record = record
         self.path = path
+        self.dtype: Literal["float32", "int8"] = "float32" if _is_float(record) else "int8"
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.views: dict[int, View | None] = {}  # None: its producer was refused
@@ -191,7 +187,7 @@ class _Importer:
             )
         except (_Refused, ValueError) as error:
             raise ModelError(f"{self.path}: input {tensor.name}: {error}") from error
-        if tensor.dtype != "int8":
+        if tensor.dtype != self.dtype:
             self.pending.add(made)
         self.views[index] = View(made, tensor.shape, storage, axes)
 
@@ -270,11 +266,11 @@ class _Importer:
         quantization: Quantization | None,
         data: Array | None = None,
     ) -> int:
-        """A new int8 activation or constant."""
+        """A new activation or constant."""
         if not all(0 < n <= MAX_DIMENSION for n in storage) or prod(storage) > MAX_TENSOR_BYTES:
             raise _Refused(f"shape {list(storage)} is not supported (1 to {MAX_DIMENSION})")
         values = None if data is None else data.reshape(storage)
-        self.tensors.append(Tensor(name, storage, "int8", quantization, values))
+        self.tensors.append(Tensor(name, storage, self.dtype, quantization, values))
         return len(self.tensors) - 1
 
     def constant(self, tensor: Tensor) -> int:
@@ -344,7 +340,7 @@ class _Node:
                     f"{self.importer.path}: operator {self.operator.index} {self.name} reads "
                     f"{record.name}, which nothing has computed"
                 )
-            if record.dtype != "int8":
+            if record.dtype != self.importer.dtype:
                 raise _Refused(f"{record.name} is a constant of {record.dtype}")
             storage, axes = _standard(record.shape)
             made = self.importer.tensor(record.name, storage, record.quantization, record.data)
@@ -373,6 +369,10 @@ class _Node:
                 f"output shape {list(self.output(i).shape)} instead of {list(view.shape)}"
             )
         self.importer.views[self.operator.outputs[i]] = view
+
+    @property
+    def is_float(self) -> bool:
+        return self.importer.dtype == "float32"
 
     @property
     def activation(self) -> Activation:
@@ -411,9 +411,9 @@ def _activations_int8(node: _Node, inputs: Iterable[int] = (0,)) -> None:
     tensors = [node.input(i) for i in inputs]
     tensors += [node.output(i) for i in range(len(node.operator.outputs))]
     for tensor in tensors:
-        if tensor.dtype != "int8":
-            raise _Refused(f"{tensor.name} is {tensor.dtype}, int8 is supported")
-        if _per_tensor(tensor) is None:
+        if tensor.dtype != node.importer.dtype:
+            raise _Refused(f"{tensor.name} is {tensor.dtype}, {node.importer.dtype} is supported")
+        if not node.is_float and _per_tensor(tensor) is None:
             raise _Refused(f"{tensor.name} is not quantized with one scale and an int8 zero point")
         if tensor.is_variable or tensor.is_sparse:
             raise _Refused(f"{tensor.name} is a variable or sparse")
@@ -445,11 +445,14 @@ def _weights(node: _Node) -> None:
     """Weights are a constant of int8 with zero point 0; one scale, or one per output channel."""
     weights, rank = node.input(1), 2 if node.name == "FULLY_CONNECTED" else 4
     axis = 3 if node.name == "DEPTHWISE_CONV_2D" else 0
-    if weights.data is None or weights.dtype != "int8" or weights.is_sparse:
-        raise _Refused(f"its weights {weights.name} are not a dense int8 constant")
+    dtype = node.importer.dtype
+    if weights.data is None or weights.dtype != dtype or weights.is_sparse:
+        raise _Refused(f"its weights {weights.name} are not a dense {dtype} constant")
     if len(weights.shape) != rank:
         raise _Refused(f"its weights have shape {list(weights.shape)}")
     q = weights.quantization
+    if node.is_float:
+        return
     if q is None or q.zero_points.any() or (len(q.scales) > 1 and q.axis != axis):
         raise _Refused("its weights are not quantized symmetrically, whole or per output channel")
 
@@ -458,8 +461,9 @@ def _bias(node: _Node) -> None:
     """The bias is a constant of int32, or left out."""
     if node.has(2):
         bias = node.input(2)
-        if bias.data is None or bias.dtype != "int32":
-            raise _Refused(f"its bias {bias.name} is not an int32 constant")
+        dtype = "float32" if node.is_float else "int32"
+        if bias.data is None or bias.dtype != dtype:
+            raise _Refused(f"its bias {bias.name} is not a constant of {dtype}")
 
 
 def _fused(node: _Node) -> None:
@@ -471,7 +475,7 @@ def _fused(node: _Node) -> None:
 def _quantized_as_output(node: _Node) -> None:
     """All inputs are quantized as the output."""
     for i in range(len(node.operator.inputs)):
-        if not _same_quantization(node.input(i), node.output()):
+        if not node.is_float and not _same_quantization(node.input(i), node.output()):
             raise _Refused(f"{node.input(i).name} is not quantized as its output")
 
 
@@ -483,6 +487,8 @@ def _not_fused(node: _Node) -> None:
 
 def _sum_scales(node: _Node) -> None:
     """The output's scale is more than 2 ** -19 times the larger scale of the operands."""
+    if node.is_float:
+        return
     a, b, out = (_per_tensor(t) for t in (node.input(0), node.input(1), node.output()))
     assert a is not None
     assert b is not None
@@ -493,6 +499,8 @@ def _sum_scales(node: _Node) -> None:
 
 def _probabilities(node: _Node) -> None:
     """The output has scale 1/256 and zero point -128."""
+    if node.is_float:
+        return
     q = _per_tensor(node.output())
     if q is None or q.scale != np.float32(1 / 256) or q.zero_point != -128:
         raise _Refused("its output does not have scale 1/256 and zero point -128")
@@ -500,6 +508,8 @@ def _probabilities(node: _Node) -> None:
 
 def _hard_swish_scale(node: _Node) -> None:
     """The output's scale is more than 1/128 of the input's."""
+    if node.is_float:
+        return
     a, out = _per_tensor(node.input(0)), _per_tensor(node.output())
     assert a is not None
     assert out is not None
@@ -547,17 +557,20 @@ def _bias_tensor(node: _Node, channels: int) -> int | None:
     if bias.data.size != channels:
         raise _Refused(f"{bias.data.size} biases for {channels} output channels")
     values = bias.data.reshape(channels)
-    return node.importer.constant(Tensor(bias.name, (channels,), "int32", None, values))
+    dtype: Literal["float32", "int32"] = "float32" if node.is_float else "int32"
+    return node.importer.constant(Tensor(bias.name, (channels,), dtype, None, values))
 
 
 def _weight_tensor(node: _Node, data: Array, axis: int) -> int:
     record = node.input(1)
-    assert record.quantization is not None
     node.importer.channels += prod(node.output().shape[-1:])
     if node.importer.channels > _MAX_OUTPUT_CHANNELS:
         raise _Refused(f"more than {_MAX_OUTPUT_CHANNELS} output channels in all")
-    quantization = replace(record.quantization, axis=axis)
-    return node.importer.constant(Tensor(record.name, data.shape, "int8", quantization, data))
+    q = None
+    if not node.is_float:
+        assert record.quantization is not None
+        q = replace(record.quantization, axis=axis)
+    return node.importer.constant(Tensor(record.name, data.shape, node.importer.dtype, q, data))
 
 
 def _conv_2d(node: _Node) -> None:
@@ -720,9 +733,8 @@ def _softmax(node: _Node) -> None:
     """Over the last dimension; beta is positive."""
     beta = node.options["Beta"]
     q = _per_tensor(node.input(0))
-    assert q is not None
     # TFLite Micro's fixed-point format has five integer bits and needs a multiplier over 1.
-    if not (np.isfinite(beta) and beta * float(q.scale) * 2**26 > 1):
+    if not (np.isfinite(beta) and beta > 0 and (q is None or beta * float(q.scale) * 2**26 > 1)):
         raise _Refused(f"beta {beta}")
     x = node.view(0)
     if not x.shape:
@@ -957,15 +969,16 @@ def _pad(node: _Node) -> None:
     if any(not 0 <= n <= MAX_DIMENSION for pair in amounts for n in pair):
         raise _Refused(f"paddings {amounts}")
     q = _per_tensor(node.output())
-    assert q is not None
-    value = q.zero_point
+    value: float = 0 if q is None else q.zero_point
     if node.name == "PADV2" and node.has(2):
         constant = node.input(2)
-        if constant.data is None or constant.data.size != 1 or constant.dtype != "int8":
-            raise _Refused("its value is not an int8 constant")
-        if not _same_quantization(constant, node.output()):
+        if constant.data is None or constant.data.size != 1:
+            raise _Refused("its value is not a constant")
+        if constant.dtype != node.importer.dtype:
+            raise _Refused(f"its value is {constant.dtype} instead of {node.importer.dtype}")
+        if not node.is_float and not _same_quantization(constant, node.output()):
             raise _Refused("its value is not quantized as its output")
-        value = int(constant.data.reshape(-1)[0])
+        value = constant.data.reshape(-1)[0].item()
     if any(pair != (0, 0) and x.axis(d) is None for d, pair in enumerate(amounts)):
         x = node.plain(0)
     before, storage = [0, 0, 0], list(x.storage)

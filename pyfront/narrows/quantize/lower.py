@@ -76,6 +76,8 @@ def lower(graph: Graph) -> QGraph:
     Raises:
         ModelError: a tensor is not quantized, or a multiplier is out of range.
     """
+    if any(tensor.dtype == "float32" for tensor in graph.tensors):
+        raise ModelError(f"{graph.name}: a float model; quantize it first with 'narrows quantize'")
     lowering = _Lowering(graph)
     for operator in graph.operators:
         lowering.add(operator)
