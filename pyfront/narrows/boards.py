@@ -19,7 +19,6 @@ else:
 
 _ADDRESS_SPACE = 1 << 32
 _ALIGNMENT = 16
-_KEYS = {"title", "core", "memory", "uart", "timer", "qemu"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def read_board(path: Path) -> Board:
         timer=Timer(timer.driver("driver", "timer"), timer.integer("hz", 1)),
         qemu=_qemu(table.table("qemu")) if "qemu" in values else None,
     )
-    table.only(_KEYS)
+    table.finish()
     if board.stack_bytes % 8 != 0 or board.stack_bytes >= board.ram.bytes:
         raise NarrowsError(f"{path}: memory.stack_bytes: not a multiple of 8 within the RAM")
     if board.slot.base % _ALIGNMENT != 0:
@@ -166,6 +165,8 @@ class _Table:
         self._path = path
         self._name = name
         self._values = values
+        self._read: set[str] = set()
+        self._children: list[_Table] = []
         if not isinstance(values, dict):
             raise NarrowsError(f"{path}: {name}: a table is wanted here")
 
@@ -176,11 +177,13 @@ class _Table:
     def _get(self, key: str) -> Any:
         if key not in self._values:
             raise self.error(key, "is missing")
+        self._read.add(key)
         return self._values[key]
 
     def table(self, key: str) -> _Table:
         name = f"{self._name}.{key}" if self._name else key
-        return _Table(self._path, name, self._get(key))
+        self._children.append(_Table(self._path, name, self._get(key)))
+        return self._children[-1]
 
     def text(self, key: str) -> str:
         value = self._get(key)
@@ -214,7 +217,10 @@ class _Table:
             raise self.error(key, f"no driver {value!r}; known are: {', '.join(known)}")
         return value
 
-    def only(self, keys: set[str]) -> None:
-        unknown = sorted(set(self._values) - keys)
-        if unknown:
-            raise self.error(unknown[0], "is not a key of a board's file")
+    def finish(self) -> None:
+        """Raises: NarrowsError: a key that nobody has asked for."""
+        for key in self._values:
+            if key not in self._read:
+                raise self.error(key, "is not a key of a board's file")
+        for child in self._children:
+            child.finish()

@@ -20,6 +20,7 @@ from narrows.errors import ToolError, UsageError
 _PROGRAM = "qemu-system-arm"
 _PACKAGE = "qemu-system-arm"
 _START_SECONDS = 20.0
+_END_SECONDS = 0.5
 # Runs before QEMU, in its process: asks the kernel to kill it when the thread that has started
 # it ends, for whatever reason, and makes sure that this has not happened already.
 _TRAMPOLINE = """
@@ -88,10 +89,10 @@ class Qemu:
         return self._process.pid
 
     def failure(self) -> str | None:
-        """What QEMU said when it ended by itself; None while it runs."""
-        if self._process is not None and self._process.poll() is None:
-            return None
-        return self._said() or "without a word"
+        """What QEMU said when it ended by itself; None if it runs."""
+        # A line that breaks is noticed a moment before the end of the process that held it.
+        self._thread.join(_END_SECONDS)
+        return None if self._thread.is_alive() else self._said() or "without a word"
 
     def close(self) -> None:
         """End QEMU."""
@@ -128,7 +129,7 @@ class Qemu:
             said = self._said()
             if match := re.search(r"waiting for connection.*tcp:127\.0\.0\.1:(\d+)", said):
                 return int(match.group(1))
-            if self._process is None or self._process.poll() is not None:
+            if not self._thread.is_alive():
                 raise ToolError(f"{_PROGRAM} does not start: {said or self._failure}")
             time.sleep(0.005)
         raise ToolError(f"{_PROGRAM} does not start within {_START_SECONDS:.0f} s")

@@ -47,6 +47,11 @@ class BoardTarget:
         self._resources = resources
         self._progress = progress
 
+    @property
+    def pid(self) -> int | None:
+        """Of QEMU's process; None for a real board."""
+        return self._qemu.pid if self._qemu is not None else None
+
     def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
         """Run once. inputs: int8 [height, width, channels] each.
 
