@@ -118,6 +118,13 @@ def _plain_edge(index: int, info: TensorInfo) -> BlobEdge:
 def _check_edges(name: str, edges: Sequence[BlobEdge], infos: Sequence[TensorInfo]) -> None:
     if [math.prod(edge.shape) for edge in edges] != [info.bytes for info in infos]:
         raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
+    for edge in edges:
+        scales = [edge.tensor_scale] + [edge.scale] * (edge.dtype != "float32")
+        points = [edge.tensor_zero_point, edge.zero_point]
+        if not all(0 < scale < math.inf for scale in scales) or any(
+            not -128 <= point <= 255 for point in points
+        ):
+            raise BlobError(f"{name}: metadata: quantization of {edge.name} is out of range")
 
 
 def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:

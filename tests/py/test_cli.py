@@ -216,6 +216,19 @@ def test_info_names_stages_and_edges(narrows: Narrows, digits_blob: Path) -> Non
     assert "int8 1x32x32x1" in done.stdout
 
 
+def test_doctor_says_how_to_get_what_is_missing(narrows: Narrows) -> None:
+    done = narrows("doctor", env={"PATH": "/nowhere"})
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for package in ("gcc-arm-none-eabi", "qemu-system-arm"):
+        assert f"apt-get install {package}" in done.stdout
+
+
+def test_boards_lists_the_cortex_m4(narrows: Narrows) -> None:
+    assert "mps2-an386" in narrows("boards").stdout
+    assert json.loads(narrows("boards", "--json", "-").stdout)["mps2-an386"]["ram_bytes"] > 0
+
+
 def test_version(narrows: Narrows) -> None:
     import narrows as package
 

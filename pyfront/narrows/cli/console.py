@@ -65,7 +65,10 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
         table.add_column(heading.rstrip(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(*(str(value) for value in row))
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def count(value: int) -> str:
