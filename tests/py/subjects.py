@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.importers.tflite import import_tflite
@@ -63,11 +64,17 @@ def typical_inputs(qgraph: QGraph, rng: np.random.Generator, count: int = 3) -> 
 def check(
     model: bytes, rng: np.random.Generator, inputs: Sequence[Sequence[Array]] | None = None
 ) -> QGraph:
-    """Require every subject to give TFLite Micro's bytes, dtypes and shapes."""
-    qgraph = lower(import_tflite(model, "single"))
-    oracle = Oracle(model)
+    """Require every subject to give TFLite Micro's bytes, dtypes and shapes, and the model that
+    is exported again to give them in TFLite Micro."""
+    graph = import_tflite(model, "single")
+    qgraph = lower(graph)
+    oracle, exported = Oracle(model), Oracle(export_tflite(graph))
     cases = inputs or typical_inputs(qgraph, rng)
     expected = [oracle.run(case, len(qgraph.outputs)) for case in cases]
+    for case, wanted in zip(cases, expected, strict=True):
+        for got, want in zip(exported.run(case, len(wanted)), wanted, strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want, "exported")
     for name, infer in subjects(qgraph, rng):
         for number, (case, wanted) in enumerate(zip(cases, expected, strict=True)):
             inside = [
