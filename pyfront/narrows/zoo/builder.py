@@ -43,9 +43,9 @@ from narrows.quantize.float_model import FloatArray, activate, evaluate
 _Weighted: TypeAlias = Conv | DepthwiseConv | FullyConnected
 Shape: TypeAlias = tuple[int, int, int]
 NONE, RELU, RELU6 = Activation.NONE, Activation.RELU, Activation.RELU6
-# A single channel's spread over few values says little; so many values of the layer's mean
-# spread are mixed into it.
-_PRIOR_VALUES = 8.0
+# The spread of a channel over fewer values says nothing: layers on single pixels.
+_FEW_VALUES = 32
+_LEAST_STD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Spread:
 
 
 # Before an activation that cuts, and before none.
-CUT = Spread((-0.5, 1.5), (0.7, 2.0))
+CUT = Spread((-0.25, 2.25), (0.8, 2.6))
 LINEAR = Spread((-0.5, 0.5), (0.6, 1.4))
 
 
@@ -66,7 +66,7 @@ def pictures(shape: Shape, count: int, seed: int) -> Iterator[FloatArray]:
     tint of their own.
 
     Returns:
-        float32 [height, width, channels], -1 to 1.
+        float32 [height, width, channels]; each reaches -1 and 1.
     """
     height, width, channels = shape
     for number in range(count):
@@ -77,7 +77,8 @@ def pictures(shape: Shape, count: int, seed: int) -> Iterator[FloatArray]:
             noise = rng.uniform(-1, 1, (min(cells, height), min(cells, width), channels))
             image = image + _enlarged(noise, height, width) / np.log2(2 * cells)
             cells *= 2
-        yield np.clip(rng.uniform(0.5, 1.2) * image, -1, 1).astype(np.float32)
+        low, high = image.min(), image.max()
+        yield ((2 * image - low - high) / (high - low)).astype(np.float32)
 
 
 def _enlarged(x: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float64]:
@@ -88,6 +89,15 @@ def _enlarged(x: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArra
         weight = (position - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         x = x.take(low, axis) * (1 - weight) + x.take(high, axis) * weight
     return x
+
+
+def _smooth(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """Kernels [height, width, channels] that blur, of either sign: with noise alone, depthwise
+    convolutions would let every rounding error grow faster than the picture."""
+    rows, cols = (np.hanning(n + 2)[1:-1] for n in shape[:2])
+    signs = rng.choice([-1.0, 1.0], shape[2])
+    kernels: FloatArray = (rows[:, None, None] * cols[:, None] * signs).astype(np.float32)
+    return kernels
 
 
 class Builder:
@@ -285,15 +295,16 @@ class Builder:
         shape = self.tensors[operator.weights].shape
         fan_in = prod(shape) // shape[axis]
         drawn = rng.normal(0, (2 / fan_in) ** 0.5, shape).astype(np.float32)
+        if isinstance(operator, DepthwiseConv):
+            drawn += _smooth(shape, rng)
         self._set(operator.weights, drawn)
         raw = self._run(replace(operator, bias=None, activation=NONE))
 
         spread = spread or (LINEAR if operator.activation is NONE else CUT)
         rows = np.concatenate([values.reshape(-1, shape[axis]) for values in raw])
-        mean = rows.mean(axis=0, dtype=np.float64)
-        squares = np.square(rows - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
-        prior = squares.mean() / len(rows)
-        std = np.sqrt((squares + _PRIOR_VALUES * prior) / (len(rows) + _PRIOR_VALUES))
+        axes = 0 if len(rows) >= _FEW_VALUES else None  # each channel alone, or all at once
+        mean = np.broadcast_to(rows.mean(axis=axes, dtype=np.float64), rows.shape[1])
+        std = np.maximum(rows.std(axis=axes, dtype=np.float64), _LEAST_STD)
         factor = (rng.uniform(*spread.std, len(mean)) / std).astype(np.float32)
         bias = (rng.uniform(*spread.mean, len(mean)) - mean * factor).astype(np.float32)
         along = [1] * len(shape)
