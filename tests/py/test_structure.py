@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importers": {"errors", "files", "graph"},
     "exporters": {"errors", "graph"},
     "quantize": {"errors", "graph"},
+    "zoo": {"errors", "graph", "quantize"},
     "native": {"errors", "share", "graph"},
     "plan": {"errors", "graph", "native"},
     "pack": {"errors", "graph", "plan"},
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": BASE | {"graph", "exporters", "quantize"},
     "cli": BASE
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference"},
+    | {"reference", "zoo"},
     "__main__": {"cli"},
     "demo": BASE | {"cli", "compile", "graph", "models", "targets"},
 }
