@@ -11,7 +11,7 @@ from typing import Any
 from narrows.errors import PlanError
 from narrows.graph.graph import verify_graph
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
-from narrows.importers.tflite import import_tflite
+from narrows.importers import load
 from narrows.native import Model
 from narrows.pack import pack
 from narrows.plan.plan import Plan
@@ -53,7 +53,7 @@ def compile_model(
     options: CompileOptions | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile an int8 ``.tflite`` file. Each pass is followed by its check.
+    """Compile an int8 ``.tflite`` file or an ``.onnx`` file in QDQ form. Each pass is followed by its check.
 
     Raises:
         ModelError: the file cannot be read or has operators that are not supported.
@@ -63,7 +63,7 @@ def compile_model(
     step = progress or (lambda what, done: None)
 
     step("import", 0.0)
-    graph = import_tflite(path)
+    graph = load(path)
     verify_graph(graph)
 
     step("lower", 0.1)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model files of other frameworks -> Graph."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from narrows.graph.graph import Graph
+from narrows.importers.tflite import import_tflite
+
+
+def load(path: str | Path, *, requantize: bool = False) -> Graph:
+    """Import a ``.tflite`` or ``.onnx`` file; its content says which it is.
+
+    Args:
+        requantize: take an ONNX model in QDQ form as the float network that it stands for.
+
+    Raises:
+        ModelError: the file cannot be read, is damaged, or has operators that are not supported.
+    """
+    head = b""
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # the importer reports it
+        head = file.read(8)
+    # ONNX has no identifier; its files begin with the version, which is field 1.
+    named = Path(path).suffix.lower() == ".onnx"
+    if head[4:8] != b"TFL3" and (named or head[:1] == b"\x08"):
+        from narrows.importers.onnx import import_onnx  # takes a while to load
+
+        return import_onnx(path, requantize=requantize)
+    return import_tflite(path)

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ``.onnx`` file, checked and turned into plain records.
+
+The file is hostile: names, counts and types in it may be wrong. Protocol buffers are touched
+here only, under one guard that turns whatever goes wrong into a ModelError.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import google.protobuf.message
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.numpy_helper
+import onnx.reference
+
+from narrows.errors import ModelError
+from narrows.graph.graph import MAX_TENSOR_BYTES, Array
+
+MIN_OPSET = 13
+# What readers of damaged records raise; reference kernels add errors of their own.
+MALFORMED = (
+    struct.error,
+    ArithmeticError,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    AttributeError,
+    RuntimeError,
+    google.protobuf.message.Error,
+)
+# Elements of one folded constant, and of all of them.
+_MAX_FOLDED = 2**26
+_MAX_FOLDED_ALL = 2**28
+_ELEMENTWISE = frozenset(
+    (
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Min",
+        "Max",
+        "Mod",
+        "Equal",
+        "Less",
+        "Greater",
+        "LessOrEqual",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Where",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    )
+)
+_SHAPES = frozenset(("Expand", "ConstantOfShape"))
+_MOVES = frozenset(
+    (
+        "Identity",
+        "Cast",
+        "Gather",
+        "Unsqueeze",
+        "Squeeze",
+        "Concat",
+        "Slice",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Neg",
+        "Abs",
+        "Sqrt",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Exp",
+        "Not",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceMin",
+        "ReduceMax",
+        "ReduceMean",
+        "Split",
+    )
+)
+FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES
+
+
+@dataclass(frozen=True, eq=False)
+class NodeRecord:
+    """inputs, outputs: names; "" for one that is left out. proto: for constant folding."""
+
+    index: int
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    proto: Any
+
+
+@dataclass(frozen=True)
+class ValueRecord:
+    """dtype: NumPy's name. shape: None for a dimension that is not a number."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxRecord:
+    nodes: tuple[NodeRecord, ...]
+    constants: dict[str, Array]
+    inputs: tuple[ValueRecord, ...]
+    outputs: tuple[str, ...]
+    opset: int
+
+
+def read_onnx(model: str | Path | bytes, path: str) -> OnnxRecord:
+    """Read an ``.onnx`` file.
+
+    Args:
+        model: a path (weights in a file beside it are read too), or the bytes of a file.
+        path: its name in errors.
+
+    Raises:
+        ModelError: not an ONNX model, or truncated, or malformed; says where.
+    """
+    where = ["header"]
+    try:
+        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
+        return _record(proto, where)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (*MALFORMED, onnx.checker.ValidationError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: {where[0]}: not an ONNX model, or truncated or damaged ({detail})"
+        ) from error
+
+
+def _record(proto: Any, where: list[str]) -> OnnxRecord:
+    if not proto.graph.node:
+        raise ValueError("no nodes")
+    opsets = {o.domain: o.version for o in proto.opset_import}
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    if opset < MIN_OPSET:
+        raise ValueError(f"opset {opset}; export with opset {MIN_OPSET} or later")
+    if proto.functions:
+        where[0] = "functions"
+        proto = onnx.inliner.inline_local_functions(proto)
+    graph = proto.graph
+    constants = {}
+    for tensor in graph.initializer:
+        where[0] = f"initializer {_printable(tensor.name)}"
+        constants[tensor.name] = _array(tensor)
+    if graph.sparse_initializer:
+        raise ValueError("sparse initializers are not supported")
+    inputs = []
+    for value in graph.input:
+        where[0] = f"input {_printable(value.name)}"
+        if value.name not in constants:
+            inputs.append(_value(value))
+    nodes = []
+    for index, node in enumerate(graph.node):
+        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+        operator = _printable(f"{domain}{node.op_type}")
+        where[0] = f"node {index} {operator}"
+        attributes = {}
+        for attribute in node.attribute:
+            item = onnx.helper.get_attribute_value(attribute)
+            if isinstance(item, bytes):
+                item = item.decode("utf-8", "replace")
+            elif isinstance(item, onnx.TensorProto):
+                item = _array(item)
+            attributes[attribute.name] = item
+        record = NodeRecord(
+            index, operator, tuple(node.input), tuple(node.output), attributes, node
+        )
+        nodes.append(record)
+    outputs = tuple(value.name for value in graph.output)
+    if not inputs or not outputs:
+        raise ValueError("no inputs or no outputs")
+    return OnnxRecord(tuple(nodes), constants, tuple(inputs), outputs, opset)
+
+
+def _array(tensor: Any) -> Array:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise ValueError("its values stand in another file: import by path, not by bytes")
+    if any(n < 0 for n in tensor.dims) or prod(tensor.dims) > MAX_TENSOR_BYTES // 4:
+        raise ValueError(f"shape {list(tensor.dims)}")
+    values: Array = onnx.numpy_helper.to_array(tensor)
+    return values
+
+
+def _value(value: Any) -> ValueRecord:
+    if not value.type.HasField("tensor_type"):
+        raise ValueError("it is not a tensor")
+    kind = value.type.tensor_type
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+    shape = tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim
+    )
+    return ValueRecord(_printable(value.name), dtype, shape)
+
+
+def _printable(text: str) -> str:
+    """A name for people: one line, not endless."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+@dataclass
+class Folder:
+    """Computes nodes whose inputs are all constants, by ONNX's own reference kernels, within
+    bounds: a small hostile file must not make endless constants."""
+
+    opset: int
+    elements: int = field(default=0)
+
+    def fold(self, node: NodeRecord, inputs: Sequence[Array | None]) -> list[Array]:
+        """The node's outputs.
+
+        Raises:
+            ValueError: too large. Or whatever the kernels raise, see MALFORMED.
+        """
+        arrays = [a for a in inputs if a is not None]
+        most = _largest(node.operator, arrays)
+        self.elements += most
+        if most > _MAX_FOLDED or self.elements > _MAX_FOLDED_ALL:
+            raise ValueError(f"a constant of {most} elements")
+        names = [n for n in node.inputs if n]
+        function = onnx.helper.make_function(
+            "narrows",
+            "fold",
+            list(dict.fromkeys(names)),
+            list(node.outputs),
+            [node.proto],
+            [onnx.helper.make_opsetid("", self.opset)],
+        )
+        with np.errstate(all="ignore"):
+            results = onnx.reference.ReferenceEvaluator(function).run(
+                None, dict(zip(names, arrays, strict=True))
+            )
+        return [np.asarray(result) for result in results]
+
+
+def _largest(operator: str, arrays: Sequence[Array]) -> int:
+    if operator in _SHAPES:
+        sizes = [int(n) for n in arrays[-1].reshape(-1)]
+        return max(1, prod(max(n, 1) for n in sizes)) * max(1, arrays[0].size * (len(arrays) > 1))
+    if operator in ("QuantizeLinear", "DequantizeLinear"):
+        return arrays[0].size
+    if operator in _ELEMENTWISE:
+        return prod(np.broadcast_shapes(*(a.shape for a in arrays)))
+    if operator == "Gather":
+        return arrays[0].size * max(1, arrays[1].size)
+    return sum(a.size for a in arrays)
