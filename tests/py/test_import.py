@@ -250,6 +250,14 @@ def test_float_inside_the_network_is_refused() -> None:
     assert "float32, int8 is supported" in _reason(net, x, z, w)
 
 
+def test_what_feeds_nothing_is_not_looked_at() -> None:
+    net = Net(1)
+    x, unused = net.int8((1, 4)), net.int8((1, 4))
+    net.operator("ELU", [x], [unused])
+    graph = import_tflite(net.finish([x], [net.unary("RELU", x)]), "fine")
+    assert len(graph.operators) == 1
+
+
 def test_an_input_quantized_in_two_ways_is_refused() -> None:
     net = Net(1)
     x = net.tensor((1, 4, 4, 1), "float32")

@@ -50,29 +50,27 @@ WINDOWS = [
 ]
 
 
-def _fits(height: int, width: int, kernel: Any, dilation: Any, padding: int) -> bool:
+def _fits(window: Any, padding: int) -> bool:
+    height, width, kernel, _, dilation = window
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     return padding == SAME or (height >= extents[0] and width >= extents[1])
 
 
-@pytest.mark.parametrize("padding", [SAME, VALID])
-@pytest.mark.parametrize("window", WINDOWS, ids=str)
+WINDOWS_AND_PADDINGS = [pair for pair in product(WINDOWS, (SAME, VALID)) if _fits(*pair)]
+
+
+@pytest.mark.parametrize(("window", "padding"), WINDOWS_AND_PADDINGS, ids=str)
 def test_conv(window: Any, padding: int) -> None:
     height, width, kernel, stride, dilation = window
-    if not _fits(height, width, kernel, dilation, padding):
-        pytest.skip("the window does not fit")
     net = Net(_seed("conv", window, padding))
     x = net.int8((1, height, width, int(net.rng.integers(1, 7))))
     out = int(net.rng.integers(1, 8))
     _check(net, [x], net.conv(x, kernel, out, stride=stride, dilation=dilation, padding=padding))
 
 
-@pytest.mark.parametrize("padding", [SAME, VALID])
-@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize(("window", "padding"), WINDOWS_AND_PADDINGS, ids=str)
 def test_depthwise(window: Any, padding: int) -> None:
     height, width, kernel, stride, dilation = window
-    if not _fits(height, width, kernel, dilation, padding):
-        pytest.skip("the window does not fit")
     net = Net(_seed("depthwise", window, padding))
     x = net.int8((1, height, width, int(net.rng.integers(2, 9))))
     multiplier = int(net.rng.integers(1, 4))
@@ -543,6 +541,21 @@ def test_reshape(shapes: Any) -> None:
     _check(net, [x], net.unary("QUANTIZE", y))
 
 
+def test_reshape_to_a_computed_shape() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 3, 8))
+    shape, batch = net.tensor((4,), "int32"), net.tensor((), "int32")
+    net.operator("SHAPE", [x], [shape], "ShapeOptions", {"out_type": 2})
+    cut = [net.ints(values) for values in ((0,), (1,), (1,))]
+    options: dict[str, Any] = {"shrink_axis_mask": 1}
+    net.operator("STRIDED_SLICE", [shape, *cut], [batch], "StridedSliceOptions", options)
+    packed, flat = net.tensor((2,), "int32"), net.like(x, (1, 96))
+    options = {"values_count": 2, "axis": 0}
+    net.operator("PACK", [batch, net.ints(96)], [packed], "PackOptions", options)
+    net.operator("RESHAPE", [x, packed], [flat], "ReshapeOptions", {})
+    _check(net, [x], net.fully_connected(flat, 3))
+
+
 def test_reshape_before_a_convolution() -> None:
     net = Net(1)
     x = net.int8((1, 4, 3, 8))
@@ -655,3 +668,72 @@ def test_typical_inputs_hold_the_extremes() -> None:
     values = [case[0] for case in typical_inputs(qgraph, net.rng)]
     assert any((v == -128).all() for v in values)
     assert any((v == 127).all() for v in values)
+
+
+# --- Precision of the multipliers ------------------------------------------------------------
+
+
+def _next_to(rng: np.random.Generator, x: float) -> float:
+    """x as a float32, or a neighbour of it."""
+    near = np.float32(x)
+    return float(np.nextafter(near, np.float32(rng.choice([0.0, x, 2 * x]))))
+
+
+@pytest.mark.parametrize("name", ["LEAKY_RELU", "HARD_SWISH", "RELU", "QUANTIZE"])
+def test_tables_where_halves_are_rounded(name: str) -> None:
+    """Ratios of scales next to fractions of small integers show in which precision they were
+    computed."""
+    for seed in range(60):
+        net = Net(seed)
+        scale = float(np.float32(net.rng.uniform(0.01, 0.2)))
+        ratio = float(net.rng.choice([0.5, 0.25, 0.75, 1.5, 0.1, 0.3, 0.35, 2.5]))
+        alpha = _next_to(net.rng, float(net.rng.choice([0.5, 0.1, 0.3, 0.25])))
+        x = net.int8(ALL.shape, _next_to(net.rng, scale * ratio))
+        options = {"alpha": alpha} if name == "LEAKY_RELU" else None
+        _check_all(net, x, net.unary(name, x, scale, None, options))
+
+
+@pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])
+def test_sums_where_halves_are_rounded(name: str) -> None:
+    values = np.arange(-128, 128, dtype=np.int8)
+    case: list[Any] = [values.reshape(1, 256, 1, 1), values.reshape(1, 1, 256, 1)]
+    for seed in range(20):
+        net = Net(seed)
+        b = net.int8((1, 1, 256, 1))
+        ratio = float(net.rng.choice([0.5, 0.25, 0.75, 1.5, 0.1, 0.3, 0.35, 2.5]))
+        a = net.int8((1, 256, 1, 1), _next_to(net.rng, net.scales[b] * ratio))
+        scale = net.scales[a] * float(net.rng.choice([0.5, 1.0, 2.0, 4.0]))
+        if name == "MUL":
+            scale *= net.scales[b] * 50
+        y = net.binary(name, a, b, _next_to(net.rng, scale))
+        check(net.finish([a, b], [y]), net.rng, [case])
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("name", ["CONV_2D", "FULLY_CONNECTED"])
+def test_accumulators_where_halves_are_rounded(name: str, per_channel: bool) -> None:
+    """Large biases in steps around every half: the last bits of the multiplier decide."""
+    for seed in range(5):
+        net = Net(seed)
+        x = net.int8((1, 1, 1, 1), float(net.rng.uniform(1e-4, 3e-4)), 0)
+        scale = float(net.rng.uniform(0.5, 2))
+        weight = np.float32(net.rng.uniform(1e-3, 2e-3))
+        real = float(np.float32(net.scales[x])) * float(weight) / float(np.float32(scale))
+        halves = np.arange(0.5, 100) / real
+        biases = np.concatenate([halves * (1 + e * 1e-8) for e in range(-8, 9)]).astype(np.int64)
+        biases = biases[biases < 2**31]
+        count = len(biases)
+        scales = np.full(count if per_channel else 1, weight)
+        shape = (count, 1) if name == "FULLY_CONNECTED" else (count, 1, 1, 1)
+        w = net.tensor(shape, "int8", scale=scales, data=np.zeros(count))
+        b = net.tensor((count,), "int32", scale=net.scales[x] * scales, data=biases)
+        y = net.int8((1, count) if name == "FULLY_CONNECTED" else (1, 1, 1, count), scale, 0)
+        options: dict[str, Any] = {}
+        table = "FullyConnectedOptions"
+        if name == "CONV_2D":
+            table = "Conv2DOptions"
+            options = dict.fromkeys(
+                ("stride_h", "stride_w", "dilation_h_factor", "dilation_w_factor"), 1
+            )
+        net.operator(name, [x, w, b], [y], table, options, version=4)
+        check(net.finish([x], [y]), net.rng, [[np.zeros((1, 1, 1, 1), np.int8)]])

@@ -120,6 +120,19 @@ def _is_float(record: ModelRecord) -> bool:
     return "float32" in outputs and "int8" not in outputs
 
 
+def _needed(record: ModelRecord) -> tuple[OperatorRecord, ...]:
+    """Operators that an output depends on. The shape operand of a RESHAPE does not count: the
+    file gives every shape, so what computes one (SHAPE, PACK) need not be imported."""
+    wanted = set(record.outputs)
+    needed = []
+    for operator in reversed(record.operators):
+        if wanted.intersection(operator.outputs):
+            needed.append(operator)
+            count = 1 if operator.name in ("RESHAPE", "EXPAND_DIMS") else None
+            wanted.update(operator.inputs[:count])
+    return tuple(reversed(needed))
+
+
 class _Refused(Exception):
     """The operator cannot be imported; the message is the reason."""
 
@@ -146,7 +159,7 @@ class _Importer:
         for index in self.record.inputs:
             self._add_input(index)
         refused = []
-        for operator in self.record.operators:
+        for operator in _needed(self.record):
             reason = self._import(operator)
             if reason is not None:
                 first = operator.outputs[0] if operator.outputs else None
@@ -513,7 +526,7 @@ def _hard_swish_scale(node: _Node) -> None:
     a, out = _per_tensor(node.input(0)), _per_tensor(node.output())
     assert a is not None
     assert out is not None
-    if not np.float32(1 / 128) * a.scale / out.scale < np.float32(1):
+    if not float(a.scale) / 128 / float(out.scale) < 1 - 2.0**-31:
         raise _Refused("its output's scale is too small for its input's")
 
 

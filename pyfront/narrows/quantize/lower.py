@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graph -> QGraph: scales become multipliers, activations become ranges, functions tables.
 
-Every formula is TensorFlow Lite Micro's, in the precision that it uses: most multipliers are
-computed in double from float32 scales, a few from float32 products; the comments say which.
+Every formula is TensorFlow Lite Micro's, in the precision that it uses: multipliers are computed
+in double from float32 scales.
 """
 
 from __future__ import annotations
@@ -188,10 +188,7 @@ class _Lowering:
         x, w, y = self.of(operator.inputs[0]), self.parameters(weights), self.of(operator.output)
         data: Int8Array = weights.data
         channels = self.tensors[output].channels
-        if isinstance(operator, FullyConnected) and len(w.scales) == 1:
-            reals = [float(x.scale * w.scale) / float(y.scale)]  # the product in float32
-        else:
-            reals = [float(x.scale) * float(s) / float(y.scale) for s in w.scales]
+        reals = [float(x.scale) * float(s) / float(y.scale) for s in w.scales]
         pairs = np.array([quantize_multiplier(real) for real in reals], np.int64)
         if pairs[:, 1].max() > 30:
             raise ModelError(
@@ -312,13 +309,8 @@ def _elementwise_multipliers(
     """(multiplier, shift) of both operands and of the output."""
     if function is Elementwise.MUL:
         return (0, 0), (0, 0), quantize_multiplier(float(a) * float(b) / float(y))
-    if function is Elementwise.ADD:
-        twice = 2 * float(max(a, b))
-        reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
-    else:  # SUB computes in float32
-        twice32 = np.float32(2) * max(a, b)
-        out = twice32 / (np.float32(2**_LEFT_SHIFT) * y)
-        reals = (float(a / twice32), float(b / twice32), float(out))
+    twice = 2 * float(max(a, b))
+    reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
     first, second, third = (quantize_multiplier(real) for real in reals)
     return first, second, third
 

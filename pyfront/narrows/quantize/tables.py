@@ -2,7 +2,7 @@
 """Tables of 256 entries, filled by the very integer code that TensorFlow Lite Micro runs.
 
 Quantization parameters are (scale, zero point) of int8 tensors; scales are float32 and are
-combined in the precision that TFLite uses at that place.
+combined in double.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def unary_table(operator: Unary, source: Quantization, target: Quantization) -> 
             six = round_half_away(float(np.float32(6) / source.scale)) + source.zero_point
             return as_bytes(ALL_INT8, source.zero_point, min(six, 127))
         case UnaryFunction.LEAKY_RELU:
-            below = source.scale * np.float32(operator.alpha) / target.scale
-            above = source.scale / target.scale
+            above = float(source.scale) / float(target.scale)
+            below = float(source.scale) * operator.alpha / float(target.scale)
             y = np.where(
                 x >= 0,
-                requantize(x, *quantize_multiplier(float(above))),
-                requantize(x, *quantize_multiplier(float(below))),
+                requantize(x, *quantize_multiplier(above)),
+                requantize(x, *quantize_multiplier(below)),
             )
             return as_bytes(y + target.zero_point)
         case UnaryFunction.LOGISTIC:
@@ -89,9 +89,9 @@ def _saturating(
 
 def _hard_swish(x: Int64Array, source: Quantization, target: Quantization) -> Int64Array:
     """x * relu6(x + 3) / 6 in 16-bit fixed point."""
-    fine = source.scale * np.float32(1 / 128)
-    out_multiplier, out_exponent = _multiplier16(fine / target.scale)
-    ramp_multiplier, ramp_exponent = _multiplier16(fine / np.float32(3 / 32768))
+    fine = float(source.scale) / 128
+    out_multiplier, out_exponent = _multiplier16(fine / float(target.scale))
+    ramp_multiplier, ramp_exponent = _multiplier16(fine / (3 / 32768))
     x = x << 7
     scaled = _high_mul16(x, out_multiplier)
     ramp = x
@@ -107,8 +107,8 @@ def _hard_swish(x: Int64Array, source: Quantization, target: Quantization) -> In
     return _divide16(np.minimum(y, 2**15 - 1), -out_exponent)
 
 
-def _multiplier16(real: np.float32) -> tuple[int, int]:
-    multiplier, exponent = quantize_multiplier(float(real))
+def _multiplier16(real: float) -> tuple[int, int]:
+    multiplier, exponent = quantize_multiplier(real)
     return min((multiplier + 2**15) >> 16, 2**15 - 1), exponent
 
 
