@@ -38,7 +38,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "data"},
-    "zoo": {"errors", "graph", "quantize"},
     "models": BASE | {"graph", "exporters", "quantize"},
     "cli": BASE
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
