@@ -93,6 +93,7 @@ class Candidates:
         self.isa = isa
         self.tiling = tiling
         self._made: dict[tuple[Stage, bool], Candidate] = {}
+        self._best: dict[tuple[int, ...], Candidate] = {}
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
         """A stage, sized. accumulate: whether an average pool adds up row by row."""
@@ -103,12 +104,19 @@ class Candidates:
 
     def single(self, index: int) -> Candidate:
         """An operator alone, as it needs least."""
-        options = [self.make(Stage((index,)), accumulate) for accumulate in (True, False)]
-        return min(options, key=lambda c: steady_bytes(self.graph, c))
+        if (index,) not in self._best:
+            options = [self.make(Stage((index,)), accumulate) for accumulate in (True, False)]
+            self._best[(index,)] = min(options, key=lambda c: c.steady_bytes)
+        return self._best[(index,)]
 
     def fused(self, ops: tuple[int, ...]) -> Candidate:
         """The bottleneck of ``ops`` that computes nothing twice and needs least scratch; as
         ``tiling`` says, if that is set."""
+        if ops not in self._best:
+            self._best[ops] = self._fused(ops)
+        return self._best[ops]
+
+    def _fused(self, ops: tuple[int, ...]) -> Candidate:
         parts = bottleneck(self.graph, ops)
         mid = parts.depthwise.weights.shape[2]
         out = self.graph.tensors[parts.output]
@@ -138,15 +146,3 @@ def can_roll(parts: Bottleneck) -> bool:
     """Whether a bottleneck may keep expanded rows (runtime/SPEC.md, "Rolling")."""
     overlap = parts.depthwise.weights.shape[0] >= parts.depthwise.stride[0]
     return parts.expand is not None and overlap
-
-
-def steady_bytes(graph: QGraph, chosen: Candidate, without: int = -1) -> int:
-    """Bytes that a stage in the middle of a cascade keeps: its state, and the rows of its
-    inputs that one firing needs. without: a tensor that is not counted."""
-    total = chosen.stage.state.bytes
-    firings = chosen.firings
-    for i, tensor in enumerate(firings.inputs):
-        if tensor != without:
-            rows = max(h - n for n, h in zip(firings.lo[i], firings.hi[i], strict=True))
-            total += rows * graph.tensors[tensor].row_bytes
-    return total

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from narrows.errors import PlanError
 from narrows.graph.qgraph import (
     Axis,
@@ -63,6 +66,18 @@ class Firings:
         for firing, rows in enumerate(self.gives):
             births.extend([firing] * (rows - len(births)))
         return births
+
+    @cached_property
+    def birth_array(self) -> npt.NDArray[np.int64]:
+        return np.array(self.birth, np.int64)
+
+    @cached_property
+    def lo_array(self) -> tuple[npt.NDArray[np.int64], ...]:
+        return tuple(np.array(rows, np.int64) for rows in self.lo)
+
+    @cached_property
+    def hi_array(self) -> tuple[npt.NDArray[np.int64], ...]:
+        return tuple(np.array(rows, np.int64) for rows in self.hi)
 
     @cached_property
     def last_use(self) -> tuple[list[int], ...]:

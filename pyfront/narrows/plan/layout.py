@@ -20,17 +20,25 @@ class Candidate:
     """A stage that a plan may use, with what it needs.
 
     stage: its regions have sizes and no offsets yet.
+    steady_bytes: what it keeps in the middle of a cascade: its state, and the rows of its
+        inputs that one firing needs.
     """
 
     stage: Stage
     firings: Firings
+    steady_bytes: int
 
 
 def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:
     """Size a stage. accumulate: whether an average pool adds up row by row."""
     state, scratch = stage_bytes(graph, stage, isa, accumulate)
     stage = replace(stage, state=Region(0, state), scratch=Region(0, scratch))
-    return Candidate(stage, stage_firings(graph, stage, state > 0))
+    firings = stage_firings(graph, stage, state > 0)
+    windows = sum(
+        max(h - n for n, h in zip(lo, hi, strict=True)) * graph.tensors[tensor].row_bytes
+        for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
+    )
+    return Candidate(stage, firings, state + windows)
 
 
 @dataclass(frozen=True, eq=False)

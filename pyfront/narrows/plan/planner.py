@@ -100,7 +100,8 @@ def what_binds(graph: QGraph, found: Plan) -> str:
     capacities = {ring.tensor: ring.capacity for ring in found.rings}
     layout = lifetimes(graph, net, capacities, simulate(net, capacities), len(graph.inputs))
     stages = [
-        Candidate(stage, net.stages[i]) for i, stage in enumerate(found.stages, layout.inputs)
+        Candidate(stage, net.stages[number], 0)
+        for number, stage in enumerate(found.stages, layout.inputs)
     ]
     live = layout.live_bytes(stages)
     time = live.index(max(live))

@@ -13,14 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, fusions, steady_bytes
+from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.firing import Firings
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.schedule import Network, Schedule, network, simulate
+
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 PLACE_ROUNDS = 60
 """Effort of trial placements."""
@@ -53,44 +59,74 @@ class Cascade:
         return self.layout.placed_bytes(self.chosen, PLACE_ROUNDS)
 
 
+def needed_rows(net: Network) -> dict[int, int]:
+    """Rows that each ring needs at least: what one firing of a reader sees of it, from its
+    lowest row to the highest that must be there for any of the reader's inputs to be."""
+    rows = dict.fromkeys(net.heights, 1)
+    for stage in net.stages:
+        if stage.output >= 0:
+            given = max(b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False))
+            rows[stage.output] = max(rows[stage.output], given)
+    for number, reader in enumerate(net.stages):
+        demand = _demand(net, number) if len(set(reader.inputs)) > 1 else {}
+        for i, tensor in enumerate(reader.inputs):
+            highest = demand.get(tensor, reader.hi_array[i])
+            rows[tensor] = max(rows[tensor], int((highest - reader.lo_array[i]).max()))
+    return rows
+
+
+def _demand(net: Network, number: int) -> dict[int, Rows]:
+    """Per tensor, the rows that must have been produced before each firing of a stage."""
+    demand: dict[int, Rows] = {}
+
+    def ask(tensor: int, rows: Rows) -> None:
+        known = demand.get(tensor)
+        demand[tensor] = rows if known is None else np.maximum(known, rows)
+
+    for i, tensor in enumerate(net.stages[number].inputs):
+        ask(tensor, net.stages[number].hi_array[i])
+    for stage in reversed(net.stages[:number]):
+        rows = demand.get(stage.output)
+        if rows is not None and stage.inputs:
+            firing = stage.birth_array[np.maximum(rows, 1) - 1]
+            for i, tensor in enumerate(stage.inputs):
+                ask(tensor, np.where(rows > 0, stage.hi_array[i][firing], 0))
+    return demand
+
+
 def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int], Schedule]:
     """The shortest rings that do not stall: none can be shorter while the others stay.
 
     Grown from what single firings need, while full rings block; then what grew in vain is
-    taken back, long rows first.
+    taken back.
 
     whole: tensors held whole.
 
     Raises: PlanError: the network stalls with whole tensors even.
     """
-    least = {}
+    least = needed_rows(net)
     readers = net.readers
-    for stage in net.stages:
-        if stage.output < 0:
-            continue
-        tensor = stage.output
-        needs = [b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False)]
-        for number, i in readers[tensor]:
-            reader = net.stages[number]
-            needs += [h - n for n, h in zip(reader.lo[i], reader.hi[i], strict=True)]
-        height = net.heights[tensor]
-        kept = tensor in whole or tensor in net.held or not readers[tensor]
-        least[tensor] = height if kept else max(needs)
+    for tensor, height in net.heights.items():
+        if tensor in whole or tensor in net.held or not readers[tensor]:
+            least[tensor] = height
     capacities = dict(least)
     while (schedule := simulate(net, capacities)).stalled:
         grown = [t for t in schedule.blocked if capacities[t] < net.heights[t]]
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
         for tensor in grown:
-            capacities[tensor] += 1
-    grown = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
-    for tensor in grown if len(grown) > 1 else ():
-        while capacities[tensor] > least[tensor]:
-            shorter = simulate(net, {**capacities, tensor: capacities[tensor] - 1})
-            if shorter.stalled:
-                break
-            capacities[tensor] -= 1
-            schedule = shorter
+            capacities[tensor] += max(1, capacities[tensor] // 4)
+            capacities[tensor] = min(capacities[tensor], net.heights[tensor])
+    for tensor in [tensor for tensor in capacities if capacities[tensor] > least[tensor]]:
+        low, high = least[tensor], capacities[tensor]
+        while low < high:  # longer rings never stall where shorter ones do not
+            middle = (low + high) // 2
+            trial = simulate(net, {**capacities, tensor: middle})
+            if trial.stalled:
+                low = middle + 1
+            else:
+                high, schedule = middle, trial
+        capacities[tensor] = high
     return capacities, schedule
 
 
@@ -111,6 +147,7 @@ class Search:
         if candidates.tiling:  # inverted residuals only
             self.groups = [g for g in self.groups if bottleneck(graph, g).project]
         self.cuts = cut_points(graph)
+        self.kept = kept_bytes(graph, candidates)
 
     def best(self) -> list[Cascade]:
         """The cascades of which the largest is least.
@@ -143,11 +180,10 @@ class Search:
 
     def estimate(self, first: int, end: int) -> int:
         """A lower bound of a cascade's peak, roughly."""
-        chosen = self.partition(first, end)
-        start = self.graph.ops[first - 1].output if first else -1
-        steady = sum(steady_bytes(self.graph, c, start) for c in chosen)
-        edges = [self.graph.ops[end - 1].output] + ([start] if start >= 0 else [])
-        return max(steady, *(self.graph.tensors[t].bytes for t in edges))
+        steady = sum(c.steady_bytes for c in self.partition(first, end))
+        steady += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
+        edges = [self.graph.ops[index - 1].output for index in (first, end) if index]
+        return max(steady, *(self.graph.tensors[tensor].bytes for tensor in edges))
 
     def ways(self, first: int, end: int) -> list[Cascade]:
         """A cascade fused or not, streamed or not; the least peak first."""
@@ -232,6 +268,17 @@ def least_bytes(cascades: Sequence[Cascade]) -> Cascade:
     return best
 
 
+def kept_bytes(graph: QGraph, candidates: Candidates) -> dict[int, int]:
+    """Bytes of the tensors that must be whole although they are no cuts: those that are
+    multiplied by their own mean, for one."""
+    net = network(graph, [candidates.single(i).firings for i in range(len(graph.ops))], ())
+    return {
+        tensor: graph.tensors[tensor].bytes
+        for tensor, rows in needed_rows(net).items()
+        if rows == net.heights[tensor] > 1
+    }
+
+
 def cut_points(graph: QGraph) -> list[int]:
     """Operator counts after which exactly one tensor, the last written, is still needed."""
     last_reader = {t: i for i, op in enumerate(graph.ops) for t in op.inputs}
@@ -264,7 +311,7 @@ def partition(
 ) -> list[Candidate]:
     """The cheapest choice of disjoint groups, with all other operators alone.
 
-    Cost is what the stages keep all the time (steady_bytes), which adds up; so
+    Cost is what the stages keep all the time (Candidate.steady_bytes), which adds up; so
     a group is worth what it saves, and chains of groups that share operators are solved
     from left to right.
     """
@@ -284,8 +331,8 @@ def partition(
                 if taken & set(group):
                     continue
                 now_taken = frozenset((taken | set(group)) & wanted)
-                saved = sum(steady_bytes(graph, alone[i]) for i in group)
-                added = steady_bytes(graph, candidates.fused(group)) if group else 0
+                saved = sum(alone[i].steady_bytes for i in group)
+                added = candidates.fused(group).steady_bytes if group else 0
                 option = (cost - saved + added, (*picked, group) if group else picked)
                 if now_taken not in following or option < following[now_taken]:
                     following[now_taken] = option
