@@ -23,7 +23,7 @@ from narrows.quantize.verify import verify_qgraph
 Progress = Callable[[str, float], None]
 """Called with what begins, and how much of the whole is done, 0 to 1."""
 
-STATE_BYTES = 44
+STATE_BYTES = 48
 """sizeof(struct nrw_model) + sizeof(struct nrw_run) where pointers have 4 bytes."""
 ALIGNMENT_SLACK = 15
 """What memory of any address loses until the arena is 16-byte aligned."""
@@ -53,7 +53,8 @@ def compile_model(
     options: CompileOptions | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile an int8 ``.tflite`` file or an ``.onnx`` file in QDQ form. Each pass is followed by its check.
+    """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form. Each pass is followed
+    by its check.
 
     Raises:
         ModelError: the file cannot be read or has operators that are not supported.
