@@ -99,9 +99,7 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
     """
     row_buffer = max(info.row_bytes for info in model.inputs)
     beside = ALIGNMENT_SLACK + STATE_BYTES + model.progress_bytes + row_buffer
-    weights = sum(
-        int(op.weights.size) for op in qgraph.ops if isinstance(op, (QConv, QDepthwise))
-    )
+    weights = sum(int(op.weights.size) for op in qgraph.ops if isinstance(op, (QConv, QDepthwise)))
     return {
         "name": qgraph.name,
         "arena_bytes": planned.arena_bytes,
