@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reset, vectors, faults and the stack of an ARMv6-M, v7-M or v8-M chip. The stack lies at the
- * very start of RAM: growing out of it, it meets no variable but unmapped addresses, and that
- * is a fault.
+ * very start of RAM: growing out of it, it meets no variable but a guard, where there is an MPU,
+ * and then addresses without memory.
  */
 #include "port.h"
 
+#define NVIC_IPR ((volatile uint8_t *)0xE000E400)
+#define SHPR3 (*(volatile uint32_t *)0xE000ED20)
+#define SHCSR (*(volatile uint32_t *)0xE000ED24)
+#define MPU_TYPE (*(volatile uint32_t *)0xE000ED90)
+#define MPU_CTRL (*(volatile uint32_t *)0xE000ED94)
+#define MPU_RNR (*(volatile uint32_t *)0xE000ED98)
+#define MPU_RBAR (*(volatile uint32_t *)0xE000ED9C)
+#define MPU_RASR (*(volatile uint32_t *)0xE000EDA0)
 #define CFSR (*(volatile uint32_t *)0xE000ED28)
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
-enum { STACK_PAINT = 0x5AFE57AC, FPU_ACCESS = 0xF << 20 };
+/* A region of 2^(7 + 1) bytes, no access, no execution; the rest of memory as without an MPU. */
+enum { MPU_NO_ACCESS_256 = 1 << 28 | 7 << 1 | 1, MPU_ENABLE_OVER_DEFAULT = 5 };
+enum { STACK_PAINT = 0x5AFE57AC, FPU_ACCESS = 0xF << 20, FAULTS_BY_NAME = 7 << 16 };
+#define TIMER_PRIORITY 0xC0000000u /* SysTick's byte of SHPR3 */
+#define UART_PRIORITY 0xC0
 
 /* Defined by the linker script. */
-extern uint32_t stack_bottom[], stack_top[], data_start[], data_end[], bss_start[], bss_end[];
+extern uint32_t stack_guard[], stack_bottom[], stack_top[], data_start[], data_end[], bss_start[], bss_end[];
 extern const uint32_t data_image[];
 extern uint8_t arena_start[], arena_end[];
 
@@ -34,6 +46,23 @@ void reset(void)
     for (uint32_t *word = bss_start; word < bss_end; word++) {
         *word = 0;
     }
+#if __ARM_ARCH >= 7
+    /* An overflowing stack can't take the words that a fault saves. The core forgives that to a
+     * bus or memory fault, but locks up in a hard fault: so these stay what they are, and stand
+     * above the interrupts, which may overflow the stack too. */
+    SHCSR |= FAULTS_BY_NAME;
+    SHPR3 |= TIMER_PRIORITY;
+    NVIC_IPR[BOARD_UART_IRQ] = UART_PRIORITY;
+#endif
+#if __ARM_ARCH == 7
+    if (MPU_TYPE != 0) {
+        MPU_RNR = 0;
+        MPU_RBAR = (uint32_t)(uintptr_t)stack_guard;
+        MPU_RASR = MPU_NO_ACCESS_256;
+        MPU_CTRL = MPU_ENABLE_OVER_DEFAULT;
+        __asm__ volatile("dsb\n isb" ::: "memory");
+    }
+#endif
 #ifdef __ARM_FP
     CPACR |= FPU_ACCESS;      /* the compiler may keep values in FPU or vector registers */
     __asm__ volatile("dsb\n isb" ::: "memory");

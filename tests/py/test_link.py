@@ -473,7 +473,7 @@ def test_boards_are_read() -> None:
         ("irq = 0", "irq = true", "uart.irq"),
         ("irq = 0", "irq = 0\nparity = 1", "uart.parity: is not a key"),
         ('driver = "cmsdk"', 'driver = "../x"', "uart.driver: no driver"),
-        ("stack_bytes = 4096", "stack_bytes = 4097", "memory.stack_bytes"),
+        ("stack_bytes = 2048", "stack_bytes = 2047", "memory.stack_bytes"),
         ("base = 0x21000000", "base = 0x21000001", "memory.slot.base"),
         ("base = 0x20000000", "base = 0xfff00000", "memory.ram.bytes: reaches beyond"),
         ("[core]", "[cores]", "core: is missing"),

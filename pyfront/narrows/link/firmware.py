@@ -45,20 +45,16 @@ def build(board: Board, progress: Progress = no_progress) -> Path:
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
-    compiler = shutil.which(_COMPILER)
-    if compiler is None:
-        raise ToolError(f"{_COMPILER} is not installed: apt-get install {_PACKAGE}")
-    root = share_dir()
-    sources = _sources(root, board)
-    flags = _flags(root, board)
     try:
-        folder = cache_dir() / f"{board.name}-{_key(root, compiler, flags)}"
+        folder = cache_dir() / f"{board.name}-{_key(board)}"
         if not (folder / _IMAGE).is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as temporary:
                 whole = Path(temporary) / "whole"
                 whole.mkdir()
-                _build(root, compiler, flags, sources, whole, progress)
+                image = Path(temporary) / _IMAGE
+                compile_image(board, sources(board), Path(temporary), image, (), progress)
+                image.rename(whole / _IMAGE)
                 # Whoever else was faster has made the same.
                 with contextlib.suppress(OSError):
                     whole.rename(folder)
@@ -78,8 +74,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "narrows"
 
 
-def _sources(root: Path, board: Board) -> list[Path]:
-    firmware, runtime = root / "firmware", root / "runtime"
+def sources(board: Board) -> list[Path]:
+    """The C files of the board's firmware."""
+    root = share_dir()
+    app, link, libc, port = (root / "firmware" / part for part in ("app", "link", "libc", "port"))
     drivers = (
         f"startup_{board.core.startup}.c",
         f"uart_{board.uart.driver}.c",
@@ -87,17 +85,52 @@ def _sources(root: Path, board: Board) -> list[Path]:
         f"slot_{board.slot.driver}.c",
     )
     return [
-        *sorted((firmware / "app").glob("*.c")),
-        *sorted((firmware / "link").glob("*.c")),
-        *sorted((firmware / "libc").glob("*.c")),
-        *(firmware / "port" / name for name in drivers),
-        *sorted((runtime / "src").glob("*.c")),
-        *sorted((runtime / "kernels").glob("*_c.c")),
-        runtime / "kernels" / "scratch.c",
+        *(path for folder in (app, link, libc) for path in sorted(folder.glob("*.c"))),
+        *(port / name for name in drivers),
+        *sorted((root / "runtime" / "src").glob("*.c")),
+        *sorted((root / "runtime" / "kernels").glob("*_c.c")),
+        root / "runtime" / "kernels" / "scratch.c",
     ]
 
 
-def _flags(root: Path, board: Board) -> list[str]:
+def compile_image(
+    board: Board,
+    files: Sequence[Path],
+    folder: Path,
+    image: Path,
+    more_flags: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> None:
+    """Compile C files and link them for a board.
+
+    Args:
+        folder: where object files may stand.
+        image: the ELF file to write.
+
+    Raises: ToolError: no compiler, or it failed.
+    """
+    command = [_compiler(), *_flags(board), *more_flags]
+    objects = []
+    for index, file in enumerate(files):
+        progress("building the firmware", index / (len(files) + 1))
+        objects.append(str(folder / f"{file.stem}.o"))
+        _run([*command, "-c", str(file), "-o", objects[-1]])
+    script = folder / "board.ld"
+    template = share_dir() / "firmware" / "port" / "cortex_m.ld"
+    _run([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
+    _run([*command, *_LINK_FLAGS, f"-T{script}", *objects, "-lgcc", "-o", str(image)])
+    progress("building the firmware", 1.0)
+
+
+def _compiler() -> str:
+    compiler = shutil.which(_COMPILER)
+    if compiler is None:
+        raise ToolError(f"{_COMPILER} is not installed: apt-get install {_PACKAGE}")
+    return compiler
+
+
+def _flags(board: Board) -> list[str]:
+    root = share_dir()
     folders = [root / "firmware" / name for name in ("libc", "link", "port", "app")]
     folders += [root / "runtime" / name for name in ("include", "src", "kernels")]
     facts = {
@@ -123,37 +156,17 @@ def _flags(root: Path, board: Board) -> list[str]:
     ]
 
 
-def _key(root: Path, compiler: str, flags: Sequence[str]) -> str:
+def _key(board: Board) -> str:
     """Of everything that the image follows from."""
+    root, compiler = share_dir(), _compiler()
     version = _run([compiler, "--version"]).splitlines()[0]
-    digest = hashlib.sha256("\n".join((version, *flags, *_LINK_FLAGS)).encode())
+    digest = hashlib.sha256("\n".join((version, *_flags(board), *_LINK_FLAGS)).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".c", ".h", ".ld"):
                 digest.update(f"\n{path.relative_to(root)}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _build(
-    root: Path,
-    compiler: str,
-    flags: Sequence[str],
-    sources: Sequence[Path],
-    folder: Path,
-    progress: Progress,
-) -> None:
-    objects = []
-    for index, source in enumerate(sources):
-        progress("building the firmware", index / (len(sources) + 1))
-        objects.append(str(folder / f"{source.stem}.o"))
-        _run([compiler, *flags, "-c", str(source), "-o", objects[-1]])
-    script = folder / "board.ld"
-    template = root / "firmware" / "port" / "cortex_m.ld"
-    _run([compiler, *flags, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
-    image = str(folder / _IMAGE)
-    _run([compiler, *flags, *_LINK_FLAGS, f"-T{script}", *objects, "-lgcc", "-o", image])
-    progress("building the firmware", 1.0)
 
 
 def _run(command: Sequence[str]) -> str:

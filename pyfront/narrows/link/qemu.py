@@ -77,8 +77,8 @@ class Qemu:
                 target=self._run, args=(command, inherited), daemon=True
             )
             self._thread.start()
-            self._started.wait()
             stack.callback(self._end)
+            self._started.wait()
             self.url = f"socket://127.0.0.1:{self._wait_for_port()}"
             self._cleanup = stack.pop_all()
 
@@ -140,6 +140,7 @@ class Qemu:
         return " ".join(line.strip() for line in lines if line.strip())
 
     def _end(self) -> None:
+        self._started.wait()
         if self._process is not None:
             self._process.kill()
         self._thread.join()
