@@ -228,3 +228,25 @@ def test_too_large_for_the_format() -> None:
     graph = build.graph([build.lookup(build.input(70000, 1, 1))])
     with pytest.raises(PlanError, match="tensor t0: too large for the blob format"):
         pack(graph, plan(graph), {})
+
+
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "pool"])
+def test_kernels_that_the_runtime_does_not_take(kind: str) -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input(70, 2, 2)
+    if kind == "conv":
+        x = build.conv(x, 2, (65, 1))
+    elif kind == "depthwise":
+        x = build.depthwise(x, (65, 1))
+    else:
+        x = build.pool(x, True, (65, 1), (1, 1), same=False)
+    graph = build.graph([x])
+    with pytest.raises(PlanError, match=f"{kind}.*kernel has 65 rows; the runtime takes 64"):
+        pack(graph, plan(graph), {})
+
+
+def test_an_average_of_all_rows_may_be_tall() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    graph = build.graph([build.pool(build.input(70, 2, 2), True, (70, 2), (1, 1), same=False)])
+    for planned in (plan(graph), random_plan(graph, Random(0)), random_plan(graph, Random(1))):
+        Model(pack(graph, planned, None))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import QGraph, QMean, QPool
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QOp, QPool
 from narrows.pack.layout import (
     HEADER,
     MAGIC,
@@ -29,6 +29,7 @@ from narrows.pack.params import bottleneck_params, op_code, op_params
 from narrows.plan.firing import stage_firings
 from narrows.plan.fusion import bottleneck
 from narrows.plan.plan import Plan, Region, Stage
+from narrows.plan.sizes import MAX_KERNEL_ROWS
 
 EXPAND, PROJECT, ADD, ROLLING = 1, 2, 4, 8
 ACCUMULATE = 1
@@ -154,6 +155,7 @@ class _Packer:
         else:
             op = self.graph.ops[stage.ops[0]]
             code = op_code(op)
+            self.check_kernel(op, stage)
             if isinstance(op, QPool) and accumulates(self.graph, stage):
                 flags = ACCUMULATE
             params = op_params(self.graph, op, body)
@@ -161,6 +163,20 @@ class _Packer:
         inputs = tuple(self.number[tensor] for tensor in self.stage_inputs(stage))
         output = self.number[self.stage_output(stage)]
         return self.record(code, flags, inputs, output, stage, offset)
+
+    def check_kernel(self, op: QOp, stage: Stage) -> None:
+        if isinstance(op, QPool):
+            rows = 0 if stage.state.bytes else op.kernel[0]
+        elif isinstance(op, (QConv, QDepthwise)):
+            rows = op.weights.shape[1 if isinstance(op, QConv) else 0]
+        else:
+            return
+        if rows > MAX_KERNEL_ROWS:
+            name = self.graph.tensors[op.output].name
+            raise PlanError(
+                f"operator {op.kind} ({name}): its kernel has {rows} rows; the runtime takes "
+                f"{MAX_KERNEL_ROWS} at most"
+            )
 
     def record(
         self,

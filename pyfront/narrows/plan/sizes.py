@@ -8,6 +8,9 @@ from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool
 from narrows.plan.fusion import bottleneck
 from narrows.plan.plan import Stage
 
+MAX_KERNEL_ROWS = 64
+"""Rows of a kernel that the runtime takes at once."""
+
 
 def stage_bytes(
     graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
@@ -42,7 +45,7 @@ def can_accumulate(graph: QGraph, op: QPool) -> bool:
 
 def tall(op: QPool) -> bool:
     """Whether the kernel has more rows than the runtime takes at once."""
-    return op.kernel[0] > 64
+    return op.kernel[0] > MAX_KERNEL_ROWS
 
 
 def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
