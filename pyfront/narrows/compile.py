@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,7 @@ from narrows.plan.planner import PlanOptions, plan, what_binds
 from narrows.plan.verify import verify_plan
 from narrows.quantize.lower import lower
 from narrows.quantize.verify import verify_qgraph
-
-Progress = Callable[[str, float], None]
-"""Called with what begins, and how much of the whole is done, 0 to 1."""
+from narrows.result import Progress, no_progress
 
 STATE_BYTES = 48
 """sizeof(struct nrw_model) + sizeof(struct nrw_run) where pointers have 4 bytes."""
@@ -51,7 +49,7 @@ class Compiled:
 def compile_model(
     path: str | Path,
     options: CompileOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Compiled:
     """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form. Each pass is followed
     by its check.
@@ -61,21 +59,19 @@ def compile_model(
         PlanError: no plan keeps the budget.
     """
     options = options or CompileOptions()
-    step = progress or (lambda what, done: None)
-
-    step("import", 0.0)
+    progress("import", 0.0)
     graph = load(path)
     verify_graph(graph)
 
-    step("lower", 0.1)
+    progress("lower", 0.1)
     qgraph = lower(graph)
     verify_qgraph(qgraph)
 
-    step("plan", 0.2)
+    progress("plan", 0.2)
     planned = plan(qgraph, options.plan)
     verify_plan(qgraph, planned)
 
-    step("pack", 0.8)
+    progress("pack", 0.8)
     blob = pack(qgraph, planned, options.metadata)
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()
@@ -87,7 +83,7 @@ def compile_model(
             f"{qgraph.name} needs {report['ram_bytes']} bytes of RAM, {planned.arena_bytes} of "
             f"them arena, not {budget}; {what_binds(qgraph, planned)}"
         )
-    step("done", 1.0)
+    progress("done", 1.0)
     return Compiled(qgraph, planned, blob, report)
 
 

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"errors", "graph", "quantize"},
     "native": {"errors", "share", "graph"},
     "plan": {"errors", "graph", "native"},
-    "pack": {"errors", "graph", "plan"},
+    "pack": {"errors", "graph", "plan", "native"},
     "compile": {"errors", "graph", "importers", "quantize", "plan", "pack", "native", "result"},
     "blob": {"errors", "files", "native", "pack"},
     "data": {"errors", "files", "graph", "blob", "pack"},

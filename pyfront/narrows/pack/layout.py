@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 
 from narrows.errors import PlanError
 
@@ -14,27 +13,6 @@ HEADER = struct.Struct("<4sHHIIIHHHHHHQIIIIII")
 TENSOR = struct.Struct("<IHHHHHHHbB")
 STAGE = struct.Struct("<BBBBHH4HIIIII")
 NONE = 0xFFFF
-
-
-class Op(IntEnum):
-    """Stage kinds, enum nrw_op."""
-
-    INPUT = 0
-    OUTPUT = 1
-    CONV = 2
-    DEPTHWISE = 3
-    BOTTLENECK = 4
-    ELEMENTWISE = 5
-    AVG_POOL = 6
-    MAX_POOL = 7
-    MEAN = 8
-    SOFTMAX = 9
-    LOOKUP = 10
-    CONCAT = 11
-    RESIZE = 12
-    SLICE = 13
-    PAD = 14
-    RESHAPE = 15
 
 
 class Body:

@@ -12,6 +12,7 @@ import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QOp, QPool
+from narrows.native import Op
 from narrows.pack.layout import (
     HEADER,
     MAGIC,
@@ -21,7 +22,6 @@ from narrows.pack.layout import (
     STAGE,
     TENSOR,
     Body,
-    Op,
     fields,
 )
 from narrows.pack.metadata import describe_edges, producer

@@ -22,7 +22,8 @@ from narrows.graph.qgraph import (
     QSlice,
     QSoftmax,
 )
-from narrows.pack.layout import Body, Op, fields
+from narrows.native import Op
+from narrows.pack.layout import Body, fields
 from narrows.plan.fusion import Bottleneck
 
 
