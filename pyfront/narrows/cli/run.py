@@ -52,7 +52,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
     )
-    parser.add_argument("--top", type=int, metavar="N", help="print the N best classes (5)")
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="print the N best classes (5)"
+    )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
     parser.add_argument("--profile", action="store_true", help="cost of each stage")
     add_json(parser)
@@ -61,14 +63,14 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run once per target; print and write the figures. Returns 1 if targets disagree."""
-    if arguments.top is not None and arguments.top < 1:
+    if arguments.top < 1:
         raise UsageError(f"--top {arguments.top}: give 1 or more")
     blob = read_blob(arguments.blob)
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
     inputs = load_inputs(blob, arguments.input)
     tensors = [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
-    reports, outputs = [], None
+    reports: list[dict[str, Any]] = []
     tell = say(arguments)
     for index, spec in enumerate(specs):
         with progress_bar() as progress:
@@ -76,13 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
                 blob, spec, tensors, arguments.profile, part(progress, index, len(specs))
             )
         outputs = [decode(edge, v) for edge, v in zip(blob.outputs, result.outputs, strict=True)]
-        report = describe(blob, spec, result, outputs, labels, arguments.top or 5)
-        reports.append(report)
-        if index == 0:
+        report = describe(blob, spec, result, outputs, labels, arguments.top)
+        if not reports:
             for best in report["top"]:
                 tell(f"{best['score']:10.6g}  {best['label']}")
             if arguments.output is not None:
                 write_outputs(blob, Path(arguments.output), outputs)
+        reports.append(report)
         tell(_figures(report))
         if arguments.profile and arguments.json != "-":
             _print_profile(blob, result)
