@@ -279,27 +279,28 @@ class _Importer:
             return True
         if operator in ("Shape", "Size") and isinstance(values[0], View):
             shape = values[0].shape
-            known = np.array(prod(shape), np.int64)
+            numbers = np.array(prod(shape), np.int64)
             if operator == "Shape":
                 cut = slice(node.attribute("start", 0), node.attribute("end", None))
-                known = np.array(shape[cut], np.int64)
-            self.values[record.outputs[0]] = _Constant(known)
+                numbers = np.array(shape[cut], np.int64)
+            self.values[record.outputs[0]] = _Constant(numbers)
             return True
         constants = [v for v in values if isinstance(v, _Constant)]
-        if len(constants) != len(values) or operator not in FOLDABLE or not values:
+        known = operator in FOLDABLE or operator in ("QuantizeLinear", "DequantizeLinear")
+        if len(constants) != len(values) or not known or not values:
             return False
         arrays = [
             constant.data if name else None
             for name, constant in zip(record.inputs, constants, strict=True)
         ]
-        results = self.folder.fold(record, arrays)
-        made = [_Constant(result) for result in results]
-        if operator == "DequantizeLinear" and self.keep:
-            made = [_dequantized(node, constants, results[0])]
-        elif operator == "Transpose" and constants[0].quantization is not None:
-            made = [_transposed(node, constants[0], results[0])]
+        if operator in ("QuantizeLinear", "DequantizeLinear"):
+            made = [(_quantized if operator == "QuantizeLinear" else _dequantized)(node, constants)]
         elif operator == "Identity":
             made = [constants[0]]
+        else:
+            made = [_Constant(result) for result in self.folder.fold(record, arrays)]
+            if operator == "Transpose" and constants[0].quantization is not None:
+                made = [_transposed(node, constants[0], made[0].data)]
         for name, constant in zip(record.outputs, made, strict=True):
             if name:
                 self.values[name] = constant
@@ -448,7 +449,7 @@ class _Node:
 # --- Quantization ------------------------------------------------------------------------
 
 
-def _parameters(node: _Node, constants: Sequence[_Constant], kind: str) -> tuple[Array, Array]:
+def _parameters(constants: Sequence[_Constant], kind: str) -> tuple[Array, Array]:
     """(scales, zero points) of a QuantizeLinear or DequantizeLinear; uint8 is shifted by 128,
     which is the same int8."""
     scales = constants[0].data.astype(np.float32).reshape(-1)
@@ -462,22 +463,45 @@ def _parameters(node: _Node, constants: Sequence[_Constant], kind: str) -> tuple
     return scales, zero_points.astype(np.int32)
 
 
-def _dequantized(node: _Node, constants: Sequence[_Constant], data: Array) -> _Constant:
-    """Weights and biases of QDQ form."""
-    values = constants[0].data
-    name = node.record.inputs[0]
-    if values.dtype.name not in ("int8", "uint8", "int32"):
-        raise _Refused(f"{name} is {values.dtype}; int8, uint8 and int32 are TFLite's")
-    rest = [c for c, n in zip(constants[1:], node.record.inputs[1:], strict=True) if n]
-    scales, zero_points = _parameters(node, rest, values.dtype.name)
+def _along(node: _Node, constants: Sequence[_Constant], kind: str) -> tuple[Quantization, Any]:
+    """Quantization of a constant, and the shape in which its scales meet the values."""
+    values, name = constants[0].data, node.record.inputs[0]
+    given = zip(constants[1:], node.record.inputs[1:], strict=True)
+    scales, zero_points = _parameters([c for c, n in given if n], kind)
     axis = 0
     if len(scales) > 1:
-        axis = int(node.attribute("axis", 1)) % values.ndim
+        axis = int(node.attribute("axis", 1)) % max(values.ndim, 1)
     if len(scales) not in (1, values.shape[axis] if values.ndim else 1):
         raise _Refused(f"{len(scales)} scales of {name}: blocks are not TFLite's")
+    shape = [len(scales) if d == axis else 1 for d in range(values.ndim)]
+    return Quantization(scales, zero_points, axis), shape
+
+
+def _quantized(node: _Node, constants: Sequence[_Constant]) -> _Constant:
+    """Of a float constant, as training with quantization in mind leaves it."""
+    kind = constants[2].data.dtype.name if node.has(2) else "uint8"
+    if kind not in ("int8", "uint8"):
+        raise _Refused(f"it quantizes to {kind}; TFLite's weights are int8")
+    q, shape = _along(node, constants, kind)
+    shift = 128 if kind == "uint8" else 0
+    steps = np.rint(constants[0].data.astype(np.float32) / q.scales.reshape(shape))
+    steps = steps + (q.zero_points.reshape(shape) + shift)
+    low, high = -128 + shift, 127 + shift
+    return _Constant(np.clip(np.nan_to_num(steps), low, high).astype(kind))
+
+
+def _dequantized(node: _Node, constants: Sequence[_Constant]) -> _Constant:
+    """Weights and biases of QDQ form."""
+    values = constants[0].data
+    if values.dtype.name not in ("int8", "uint8", "int32"):
+        name = node.record.inputs[0]
+        raise _Refused(f"{name} is {values.dtype}; int8, uint8 and int32 are TFLite's")
+    q, shape = _along(node, constants, values.dtype.name)
     if values.dtype == np.uint8:
         values = (values.astype(np.int16) - 128).astype(np.int8)
-    return _Constant(data, values, Quantization(scales, zero_points, axis))
+    steps = values.astype(np.int64) - q.zero_points.reshape(shape)
+    data = (steps * q.scales.astype(np.float64).reshape(shape)).astype(np.float32)
+    return _Constant(data, values, q) if node.importer.keep else _Constant(data)
 
 
 def _transposed(node: _Node, constant: _Constant, data: Array) -> _Constant:
@@ -501,7 +525,7 @@ def _quantize_linear(node: _Node) -> None:
     if kind not in ("int8", "uint8"):
         raise _Refused(f"it quantizes to {kind}; TFLite's activations are int8")
     constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-    scales, zero_points = _parameters(node, constants, kind)
+    scales, zero_points = _parameters(constants, kind)
     if len(scales) != 1:
         raise _Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
     q = Quantization(scales, zero_points)
@@ -523,7 +547,7 @@ def _dequantize_linear(node: _Node) -> None:
     if node.importer.keep:
         kind = node.importer.integer.get(node.record.inputs[0], "int8")
         constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-        scales, zero_points = _parameters(node, constants, kind)
+        scales, zero_points = _parameters(constants, kind)
         q, tensor = Quantization(scales, zero_points), node.importer.tensors[x.tensor]
         if len(scales) != 1:
             raise _Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
@@ -1405,7 +1429,7 @@ _RULES: dict[str, _Rule] = {
     "Slice": _Rule(_slice, (3, 5)),
     "Split": _Rule(_split, (1, 2), outputs=None),
     "Pad": _Rule(_pad, (2, 4)),
-    "Resize": _Rule(_resize, (2, 4)),
+    "Resize": _Rule(_resize, (1, 4)),
     "Flatten": _LABELS,
     "Reshape": _LABELS,
     "Squeeze": _LABELS,

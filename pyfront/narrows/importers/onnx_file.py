@@ -59,8 +59,6 @@ _ELEMENTWISE = frozenset(
         "And",
         "Or",
         "Where",
-        "QuantizeLinear",
-        "DequantizeLinear",
     )
 )
 _SHAPES = frozenset(("Expand", "ConstantOfShape"))
@@ -249,7 +247,7 @@ class Folder:
         )
         with np.errstate(all="ignore"):
             results = onnx.reference.ReferenceEvaluator(function).run(
-                None, dict(zip(names, arrays, strict=True))
+                None, dict(zip(names, arrays, strict=True)), attributes={}
             )
         return [np.asarray(result) for result in results]
 
@@ -258,8 +256,6 @@ def _largest(operator: str, arrays: Sequence[Array]) -> int:
     if operator in _SHAPES:
         sizes = [int(n) for n in arrays[-1].reshape(-1)]
         return max(1, prod(max(n, 1) for n in sizes)) * max(1, arrays[0].size * (len(arrays) > 1))
-    if operator in ("QuantizeLinear", "DequantizeLinear"):
-        return arrays[0].size
     if operator in _ELEMENTWISE:
         return prod(np.broadcast_shapes(*(a.shape for a in arrays)))
     if operator == "Gather":
