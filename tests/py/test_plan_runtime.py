@@ -21,7 +21,7 @@ from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
 from narrows.plan.schedule import plan_network, simulate
 from narrows.quantize import reference
-from random_graphs import random_graph
+from random_graphs import GraphBuilder, random_graph
 
 MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
 OPTIONS = (
@@ -116,6 +116,15 @@ def test_a_run_can_begin_anew_in_the_middle(seed: int) -> None:
             run.push_row(inputs[run.wanted_input()][0])
     for found, wanted in zip(run.infer(inputs), reference.run(graph, inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_network_without_operators_hands_its_input_through(options: PlanOptions) -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    graph = build.graph([build.input(3, 2, 1)])
+    inputs = random_inputs(graph, 0)
+    outputs, _ = run_by_steps(Model(pack(graph, plan(graph, options), None)), inputs, Random(0))
+    np.testing.assert_array_equal(outputs[0], inputs[0])
 
 
 def test_a_plan_that_stalls_is_an_error() -> None:

@@ -45,7 +45,7 @@ def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
     """
     candidates = Candidates(graph, options.isa, options.tiling)
     search = Search(graph, candidates, options.fuse, options.streamed_outputs)
-    if options.materialize:
+    if options.materialize or not graph.ops:
         chosen = search.partition(0, len(graph.ops))
         tensors = [edge.tensor for edge in graph.inputs] + [c.firings.output for c in chosen]
         capacities = {tensor: graph.tensors[tensor].height for tensor in tensors}
