@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
+import models
 from blob_reader import Engine, read_blob
 from narrows.compile import compile_model
 from narrows.errors import BlobError
@@ -23,7 +23,6 @@ from narrows.plan.schedule import plan_network, simulate
 from narrows.quantize import reference
 from random_graphs import GraphBuilder, random_graph
 
-MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
 OPTIONS = (
     PlanOptions(),
     PlanOptions(materialize=True, fuse=False),
@@ -153,9 +152,7 @@ def test_a_plan_that_stalls_is_an_error() -> None:
     params=["mlperf_kws_int8", "mlperf_resnet_int8", "tinyengine_vww", "mobilenet_v2_1.0_224_ptq"]
 )
 def network(request: pytest.FixtureRequest) -> Path:
-    if not MODELS.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"no networks: {MODELS} is not there")
-    return MODELS / f"{request.param}.tflite"
+    return models.network(request.param)
 
 
 def test_networks_fire_as_predicted(network: Path) -> None:
@@ -183,9 +180,7 @@ ARENAS = {
 @pytest.mark.parametrize("name", ARENAS)
 def test_arenas_and_blobs_do_not_grow(name: str) -> None:
     """The best found so far, for every network; 3% more is a regression."""
-    if not MODELS.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"no networks: {MODELS} is not there")
-    compiled = compile_model(MODELS / f"{name}.tflite")
+    compiled = compile_model(models.network(name))
     report = compiled.report
     assert report["arena_bytes"] <= ARENAS[name] * 1.03
     assert report["mac_factor"] == 1.0
