@@ -13,14 +13,19 @@ import pytest
 from conftest import Narrows
 from narrows import zoo
 from narrows.errors import UsageError
+from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_internal
 from narrows.graph.graph import Activation, Graph
+from narrows.native import Model, Run
+from narrows.pack import pack
+from narrows.plan.planner import plan
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.quantize.reference import run
 from narrows.zoo.measure import largest_materialized, materialized, multiply_adds, parameters
 from narrows.zoo.networks import rounded
 from narrows.zoo.paper import compare, compare_maxima
+from oracle import Oracle
 
 FRESH = 77  # seed of pictures that nothing was fitted to
 
@@ -62,7 +67,7 @@ def test_every_layer_is_alive(name: str, options: dict[str, Any]) -> None:
         assert 0.04 < std < 20, tensor
         assert np.abs(values).max() < 100, tensor
         # Pictures differ, and so does what the network makes of them.
-        assert (values[0] - values[1]).std() > 0.05 * std, tensor
+        assert (values[0] - values[1]).std() > 0.1 * std, tensor
         match getattr(operator, "activation", Activation.NONE):
             case Activation.RELU:
                 assert 0.05 < (values == 0).mean() < 0.6, tensor
@@ -94,6 +99,28 @@ def test_int8_resembles_float(name: str, options: dict[str, Any]) -> None:
     for port, values, reference in zip(quantized.outputs, outputs, expected, strict=True):
         real = port.scale * (values.astype(np.float32) - port.zero_point)
         assert signal_to_noise(reference, real.reshape(reference.shape)) > 6, port.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ds_cnn", {}),
+        ("mobilenet_v2", {"width": 0.35, "size": 96}),
+        ("mobilenet_v3", {"size": 96}),
+        ("deeplab_v3", {"width": 0.35, "size": 129}),
+    ],
+)
+def test_the_runtime_computes_tflite_micros_bytes(name: str, options: dict[str, Any]) -> None:
+    quantized = zoo.quantized(name, **options)
+    qgraph = lower(quantized)
+    edge = qgraph.inputs[0]
+    (image,) = zoo.pictures(shape_of(quantized), 1, FRESH)
+    x = to_internal(edge, qgraph.tensors[edge.tensor], image)
+    outputs = Run(Model(pack(qgraph, plan(qgraph), {}), name)).infer([x])
+    expected = Oracle(export_tflite(quantized), 64 << 20).run([x[None]], len(outputs))
+    for values, reference in zip(outputs, expected, strict=True):
+        assert len(np.unique(reference)) > 5
+        assert np.array_equal(values.reshape(reference.shape), reference)
 
 
 def test_the_same_weights_every_time() -> None:

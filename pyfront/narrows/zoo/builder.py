@@ -41,10 +41,13 @@ from narrows.graph.qgraph import Axis, Elementwise
 from narrows.quantize.float_model import FloatArray, activate, evaluate
 
 _Weighted: TypeAlias = Conv | DepthwiseConv | FullyConnected
+_Float64Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, int, int]
 NONE, RELU, RELU6 = Activation.NONE, Activation.RELU, Activation.RELU6
-# The spread of a channel over fewer values says nothing: layers on single pixels.
+# The spread of one channel over fewer values says nothing: layers on a few pixels.
 _FEW_VALUES = 32
+# In such layers channels may differ this much more (variance) than one channel varies.
+_FIXED_SHARE = 8.0
 _LEAST_STD = 1e-6
 
 
@@ -81,7 +84,7 @@ def pictures(shape: Shape, count: int, seed: int) -> Iterator[FloatArray]:
         yield ((2 * image - low - high) / (high - low)).astype(np.float32)
 
 
-def _enlarged(x: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float64]:
+def _enlarged(x: _Float64Array, height: int, width: int) -> _Float64Array:
     for axis, size in enumerate((height, width)):
         position = np.linspace(0, x.shape[axis] - 1, size)
         low = position.astype(np.int64)
@@ -98,6 +101,25 @@ def _smooth(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     signs = rng.choice([-1.0, 1.0], shape[2])
     kernels: FloatArray = (rows[:, None, None] * cols[:, None] * signs).astype(np.float32)
     return kernels
+
+
+def _statistics(rows: FloatArray) -> tuple[_Float64Array, _Float64Array]:
+    """What to subtract from each channel and what to divide it by, [channels].
+
+    Over few values all channels are divided by the same, and they keep their differences, as
+    far as what the picture changes does not drown in them.
+
+    Args:
+        rows: [values, channels].
+    """
+    means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
+    if len(rows) >= _FEW_VALUES:
+        return means, np.maximum(np.sqrt(variances), _LEAST_STD)
+    within, between = float(variances.mean()), float(means.var())
+    kept = min(between, _FIXED_SHARE * within)
+    share = (kept / between) ** 0.5 if between > 0 else 0.0
+    std = max((within + kept) ** 0.5, _LEAST_STD)
+    return means - share * (means - means.mean()), np.full(len(means), std)
 
 
 class Builder:
@@ -302,9 +324,7 @@ class Builder:
 
         spread = spread or (LINEAR if operator.activation is NONE else CUT)
         rows = np.concatenate([values.reshape(-1, shape[axis]) for values in raw])
-        axes = 0 if len(rows) >= _FEW_VALUES else None  # each channel alone, or all at once
-        mean = np.broadcast_to(rows.mean(axis=axes, dtype=np.float64), rows.shape[1])
-        std = np.maximum(rows.std(axis=axes, dtype=np.float64), _LEAST_STD)
+        mean, std = _statistics(rows)
         factor = (rng.uniform(*spread.std, len(mean)) / std).astype(np.float32)
         bias = (rng.uniform(*spread.mean, len(mean)) - mean * factor).astype(np.float32)
         along = [1] * len(shape)
