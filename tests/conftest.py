@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import pytest
 
+from models import missing
 from narrows.compile import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
 
@@ -24,13 +25,6 @@ _SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover
 
 BuildC: TypeAlias = Callable[..., Path]
 Narrows: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def missing(what: str) -> None:
-    """Skip the test for want of something; where everything must be there, fail it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 def runtime_sources() -> list[Path]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, missing
-from models import INT8_NETWORKS, network
+from conftest import ROOT
+from models import INT8_NETWORKS, missing, network
 from narrows.blob import read_blob
 from narrows.compile import compile_model
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
