@@ -41,56 +41,16 @@ MALFORMED = (
 # Elements of one folded constant, and of all of them.
 _MAX_FOLDED = 2**26
 _MAX_FOLDED_ALL = 2**28
-_ELEMENTWISE = frozenset(
-    (
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Pow",
-        "Min",
-        "Max",
-        "Mod",
-        "Equal",
-        "Less",
-        "Greater",
-        "LessOrEqual",
-        "GreaterOrEqual",
-        "And",
-        "Or",
-        "Where",
-    )
-)
+_ELEMENTWISE = frozenset((
+    "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Equal", "Less", "Greater",
+    "LessOrEqual", "GreaterOrEqual", "And", "Or", "Where",
+))  # fmt: skip
 _SHAPES = frozenset(("Expand", "ConstantOfShape"))
-_MOVES = frozenset(
-    (
-        "Identity",
-        "Cast",
-        "Gather",
-        "Unsqueeze",
-        "Squeeze",
-        "Concat",
-        "Slice",
-        "Reshape",
-        "Flatten",
-        "Transpose",
-        "Neg",
-        "Abs",
-        "Sqrt",
-        "Reciprocal",
-        "Floor",
-        "Ceil",
-        "Round",
-        "Exp",
-        "Not",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceMin",
-        "ReduceMax",
-        "ReduceMean",
-        "Split",
-    )
-)
+_MOVES = frozenset((
+    "Identity", "Cast", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Reshape", "Flatten",
+    "Transpose", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Exp", "Not",
+    "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "Split",
+))  # fmt: skip
 FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES
 
 
