@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of README.md that come from elsewhere, and those that are run.
 
-``python tests/py/readme.py`` writes the table of operators anew; with ``--figures`` it also
+``python tests/py/readme.py`` writes the tables of operators anew; with ``--figures`` it also
 measures the networks in QEMU, which takes a minute.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 from models import INT8_NETWORKS, SHARED
 from narrows.compile import compile_model
 from narrows.graph.qgraph import QGraph
-from narrows.importers.tflite import supported_operators
+from narrows.importers import onnx, tflite
+from narrows.importers.tflite import SupportedOperator
 from narrows.models import DIGITS_INT8
 from narrows.native import Model
 from narrows.targets import open_target
@@ -27,12 +28,21 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 BOARD = "mps2-an386"
 
 
-def operator_table() -> str:
-    """The table of supported operators, from the importer's own checks."""
+def operator_table(operators: Sequence[SupportedOperator]) -> str:
+    """A table of supported operators, from an importer's own checks; those with the same
+    constraints share a row."""
+    rows: dict[str, list[str]] = {}
+    for operator in operators:
+        rows.setdefault(" ".join(operator.constraints), []).append(operator.name)
     lines = ["| operator | what it must be |", "|---|---|"]
-    for operator in supported_operators():
-        lines.append(f"| {operator.name} | {' '.join(operator.constraints)} |")
+    lines += [f"| {', '.join(names)} | {constraints} |" for constraints, names in rows.items()]
     return "\n".join(lines)
+
+
+def with_operators(text: str) -> str:
+    """text with both tables of operators anew."""
+    text = with_part(text, "operators", operator_table(tflite.supported_operators()))
+    return with_part(text, "onnx operators", operator_table(onnx.supported_operators()))
 
 
 def with_part(text: str, name: str, part: str) -> str:
@@ -118,7 +128,7 @@ def stated_arenas() -> dict[str, int]:
 
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
-    text = with_part(text, "operators", operator_table())
+    text = with_operators(text)
     if "--figures" in sys.argv:
         networks = [DIGITS_INT8, *(SHARED / "models" / f"{name}.tflite" for name in INT8_NETWORKS)]
         text = with_part(text, "figures", figure_table(networks))

@@ -18,7 +18,7 @@ from narrows.blob import read_blob
 from narrows.compile import compile_model
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Run
-from readme import README, blocks, operator_table, stated_arenas, with_part
+from readme import README, blocks, stated_arenas, with_operators
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,7 @@ def test_program(digits_blob: Path, tmp_path: Path) -> None:
 
 def test_table_of_operators_is_up_to_date() -> None:
     text = README.read_text(encoding="utf-8")
-    assert with_part(text, "operators", operator_table()) == text, (
-        "write it anew: python tests/py/readme.py"
-    )
+    assert with_operators(text) == text, "write it anew: python tests/py/readme.py"
 
 
 @pytest.mark.parametrize("name", [DIGITS_INT8.stem, *INT8_NETWORKS])

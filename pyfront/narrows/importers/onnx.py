@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
 from narrows.importers.onnx_file import read_onnx
@@ -46,14 +48,15 @@ def import_onnx(
     """
     path = (name or "model") if isinstance(model, bytes) else str(model)
     record = read_onnx(model, path)
-    importer = Importer(record, path, RULES, keep=not requantize)
-    graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).stem))
-    steps = [fuse_activations, fold_affine, fuse_hard_swish, drop_unused]
-    if any(t.quantization is not None and t.data is None for t in graph.tensors):
-        steps.append(integers)
-    for step in (*steps, fold_padding, drop_unused):
-        graph = step(graph)
-        verify_graph(graph)
+    with np.errstate(all="ignore"):  # what is not finite is refused later
+        importer = Importer(record, path, RULES, keep=not requantize)
+        graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).stem))
+        steps = [fuse_activations, fold_affine, fuse_hard_swish, drop_unused]
+        if any(t.quantization is not None and t.data is None for t in graph.tensors):
+            steps.append(integers)
+        for step in (*steps, fold_padding, drop_unused):
+            graph = step(graph)
+            verify_graph(graph)
     return graph
 
 

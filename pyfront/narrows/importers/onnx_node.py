@@ -67,7 +67,7 @@ Value: TypeAlias = Constant | View | None
 
 
 def real(node: Node) -> None:
-    """float32; in QDQ form, between DequantizeLinear and QuantizeLinear."""
+    # True of nearly all operators, so not a line of the table.
     for name in node.record.inputs:
         if name in node.importer.integer:
             raise Refused(f"{name} is an integer tensor; a DequantizeLinear is missing")

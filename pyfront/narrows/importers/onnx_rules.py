@@ -41,7 +41,7 @@ _MAX_FLATTENED_HEIGHT = 64
 
 
 def _quantize_linear(node: Node) -> None:
-    """Behind an activation: int8 or uint8 with one scale. See QDQ form."""
+    """Behind an activation: int8 or uint8 with one scale."""
     x = node.view(0)
     kind = "uint8"
     if node.has(2):
@@ -248,6 +248,8 @@ def _batch_normalization(node: Node) -> None:
         raise Refused(f"parameters for {channels} channels")
     scale = gamma / np.sqrt(variance + float(node.attribute("epsilon", 1e-5)))
     shift = beta - mean * scale
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        raise Refused("parameters that are NaN or infinite, or a variance below zero")
     y = node.new(x.storage)
     shape = (1, 1, channels) if channels > 1 else (1, 1, 1, 1)
     made = []
