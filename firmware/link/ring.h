@@ -14,7 +14,7 @@ struct nrw_ring {
     volatile uint32_t written; /* counts of all bytes so far, modulo 2^32 */
     volatile uint32_t read;
     volatile uint32_t overruns; /* bytes that found no room */
-    uint8_t bytes[NRW_RING_BYTES];
+    volatile uint8_t bytes[NRW_RING_BYTES];
 };
 
 static inline bool nrw_ring_is_empty(const struct nrw_ring *ring)

@@ -142,12 +142,9 @@ class Line:
     def wait_event(self, timeout: float) -> Frame | None:
         """What the device says without being asked; None if it is silent so long."""
         deadline = time.monotonic() + timeout
-        while not self.events:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self._receive(left)
-        return self.events.popleft()
+        while not self.events and (left := deadline - time.monotonic()) > 0:
+            self._listen(left)
+        return self.events.popleft() if self.events else None
 
     def _send(self, type_: Type, payload: bytes = b"", wait: bool = True) -> int | None:
         """Returns: the request's number; None if there is no room. wait: make room first."""
@@ -169,33 +166,31 @@ class Line:
 
     def _answer_to(self, number: int) -> Frame | None:
         """The answer to a request; None if it is certain that there will be none."""
-        timeout, asked = _FIRST_TIMEOUT, time.monotonic()
-        while True:
+        timeout, silence = _FIRST_TIMEOUT, 0.0
+        while number in self._in_flight or self._answers:
             answer = self._receive(timeout)
-            if answer is not None and answer.number == number:
-                return answer
-            if number not in self._in_flight:
-                return None
             if answer is None:
-                if time.monotonic() - asked >= self.patience:
+                # Time that this process itself has slept through does not count.
+                silence += timeout
+                if silence >= self.patience:
                     raise self._silent()
                 self._send(Type.PING)
                 timeout = min(2 * timeout, _LONGEST_TIMEOUT)
+            elif answer.number == number:
+                return answer
+        return None
 
     def _receive(self, timeout: float) -> Frame | None:
-        """The next answer to a request in flight; None after the timeout, or if there was an
-        event instead."""
+        """The next answer to a request in flight; None after the timeout."""
         deadline = time.monotonic() + timeout
-        while not self._answers:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            events = len(self.events)
-            for frame in self._decoder.feed(self._read(left)):
-                self._sort(frame)
-            if len(self.events) > events and not self._answers:
-                return None
-        return self._answers.popleft()
+        while not self._answers and (left := deadline - time.monotonic()) > 0:
+            self._listen(left)
+        return self._answers.popleft() if self._answers else None
+
+    def _listen(self, timeout: float) -> None:
+        """Take what the line has, or has within the timeout."""
+        for frame in self._decoder.feed(self._read(timeout)):
+            self._sort(frame)
 
     def _read(self, timeout: float) -> bytes:
         try:
