@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Observer(Protocol):
         ...
 
 
+AnyObserver = TypeVar("AnyObserver", bound=Observer)
 MakeObserver: TypeAlias = Callable[[Graph, int], Observer]
 """An observer for a tensor of a network; so the choice may differ from tensor to tensor."""
 
@@ -59,7 +60,18 @@ def calibrate(
     observer: MakeObserver = min_max,
     progress: Callable[[int], None] | None = None,
 ) -> Ranges:
-    """Run samples through a float network.
+    """Run samples through a float network. Arguments and errors: as observe."""
+    watching = observe(graph, samples, observer, progress)
+    return {tensor: watch.range() for tensor, watch in watching.items()}
+
+
+def observe(
+    graph: Graph,
+    samples: Iterable[Sample],
+    observer: Callable[[Graph, int], AnyObserver],
+    progress: Callable[[int], None] | None = None,
+) -> dict[int, AnyObserver]:
+    """What watched each input and every operator's output.
 
     Args:
         samples: read once, one at a time.
@@ -70,10 +82,10 @@ def calibrate(
         ModelError: the network is not float.
     """
     model = FloatModel(graph)
-    observers: dict[int, Observer] = {}
+    observers: dict[int, AnyObserver] = {}
     count = 0
 
-    def observe(tensor: int, values: FloatArray) -> None:
+    def watch(tensor: int, values: FloatArray) -> None:
         if not np.isfinite(values).all():
             raise InputError(
                 f"{graph.name}: calibration sample {count} gives NaN or infinite values in "
@@ -85,10 +97,10 @@ def calibrate(
 
     for sample in samples:
         with np.errstate(over="ignore", invalid="ignore"):
-            model.run(sample, observe)
+            model.run(sample, watch)
         count += 1
         if progress is not None:
             progress(count)
     if count == 0:
         raise InputError(f"{graph.name}: no calibration samples; quantization needs at least one")
-    return {tensor: watching.range() for tensor, watching in observers.items()}
+    return observers

@@ -92,7 +92,7 @@ class FloatModel:
             InputError: an array that does not fit its input.
         """
         values = dict(self._constants)
-        for index, array in self._inputs(sample).items():
+        for index, array in self.inputs(sample).items():
             values[index] = array
             if observe is not None:
                 observe(index, array)
@@ -110,7 +110,8 @@ class FloatModel:
         """Outputs of one sample after the other; holds one at a time."""
         return (self.run(sample) for sample in samples)
 
-    def _inputs(self, sample: Sample) -> dict[int, FloatArray]:
+    def inputs(self, sample: Sample) -> dict[int, FloatArray]:
+        """Arrays [height, width, channels] by tensor. Raises: InputError."""
         ports = self.graph.inputs
         if len(sample) != len(ports):
             raise InputError(f"{self.graph.name}: {len(sample)} arrays for {len(ports)} inputs")
@@ -219,26 +220,45 @@ def _weighted(
     size: tuple[int, int],
 ) -> FloatArray:
     """size: height and width of the output."""
-    if isinstance(operator, FullyConnected):
-        flat = x.reshape(-1, w.shape[1] * w.shape[2] * w.shape[3])
-        return _mapped(flat, w, size)
-    kernel = (w.shape[1], w.shape[2]) if isinstance(operator, Conv) else (w.shape[0], w.shape[1])
-    x = _covered(x, size, kernel, operator.stride, operator.dilation, operator.pad, 0)
-    step, reach = operator.stride, operator.dilation
     if isinstance(operator, DepthwiseConv):
+        kernel, step, reach = (w.shape[0], w.shape[1]), operator.stride, operator.dilation
+        x = _covered(x, size, kernel, step, reach, operator.pad, 0)
         return _depthwise(np.repeat(x, operator.depth_multiplier, axis=2), w, size, step, reach)
+    result: FloatArray = seen(operator, x, w.shape, size) @ w.reshape(w.shape[0], -1).T
+    return result.reshape(*size, -1)
+
+
+def seen(
+    operator: Conv | DepthwiseConv | FullyConnected,
+    x: FloatArray,
+    weights: tuple[int, ...],
+    size: tuple[int, int],
+) -> FloatArray:
+    """What an operator's weights are multiplied by.
+
+    Args:
+        weights: their shape. size: height and width of the output.
+
+    Returns:
+        [pixels, kernel_h * kernel_w * in]; of a depthwise convolution
+        [pixels, kernel_h * kernel_w, out].
+    """
+    if isinstance(operator, FullyConnected):
+        return x.reshape(-1, weights[1] * weights[2] * weights[3])
+    depthwise = isinstance(operator, DepthwiseConv)
+    kernel = (weights[0], weights[1]) if depthwise else (weights[1], weights[2])
+    step, reach = operator.stride, operator.dilation
+    x = _covered(x, size, kernel, step, reach, operator.pad, 0)
+    if isinstance(operator, DepthwiseConv):
+        x = np.repeat(x, operator.depth_multiplier, axis=2)
     taps = [
         _tap(x, size, (i * reach[0], j * reach[1]), step)
         for i in range(kernel[0])
         for j in range(kernel[1])
     ]
     columns = taps[0] if len(taps) == 1 else np.concatenate(taps, axis=2)
-    return _mapped(columns.reshape(size[0] * size[1], -1), w, size)
-
-
-def _mapped(rows: FloatArray, w: FloatArray, size: tuple[int, int]) -> FloatArray:
-    result: FloatArray = rows @ w.reshape(w.shape[0], -1).T
-    return result.reshape(*size, -1)
+    pixels = size[0] * size[1]
+    return columns.reshape(pixels, len(taps), -1) if depthwise else columns.reshape(pixels, -1)
 
 
 def _covered(
