@@ -13,6 +13,8 @@ one, if TFLite's rules hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +53,14 @@ def import_onnx(
     with np.errstate(all="ignore"):  # what is not finite is refused later
         importer = Importer(record, path, RULES, keep=not requantize)
         graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).stem))
-        steps = [fuse_activations, fold_affine, fuse_hard_swish, drop_unused]
+        steps: list[Callable[[Graph], Graph]] = [
+            fuse_activations,
+            fold_affine,
+            fuse_hard_swish,
+            drop_unused,
+        ]
         if any(t.quantization is not None and t.data is None for t in graph.tensors):
-            steps.append(integers)
+            steps.append(partial(integers, path=path))
         for step in (*steps, fold_padding, drop_unused):
             graph = step(graph)
             verify_graph(graph)

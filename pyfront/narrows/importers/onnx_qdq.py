@@ -39,12 +39,13 @@ _PRESCRIBED = {
 _SAME_SCALE = 1e-5
 
 
-def integers(graph: Graph) -> Graph:
+def integers(graph: Graph, path: str) -> Graph:
     """Turn a float graph whose tensors carry their quantization into a quantized one.
 
     Args:
         graph: float32 tensors; quantization on activations (one scale) and weights (one, or one
             per output channel); biases float32, or int32 with their quantization.
+        path: the model's name in errors.
 
     Returns:
         The network in int8. Biases that were float are rounded to steps of input times weights.
@@ -92,7 +93,7 @@ def integers(graph: Graph) -> Graph:
             problems.append(Unsupported("input", 0, port.name, reason))
     if problems:
         raise UnsupportedError(
-            f"{graph.name} (in QDQ form; requantize it to drop its quantization)",
+            f"{path} (in QDQ form; requantize it to drop its quantization)",
             tuple(dict.fromkeys(problems)),
         )
     activations = {i for op in operators for i in (*op.inputs, op.output)}
