@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,9 @@ import pytest
 from models import missing
 from narrows.compile import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
+
+# Tests that run in the background inherit an ignored Ctrl-C; what they start must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "runtime"

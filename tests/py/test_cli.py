@@ -424,13 +424,7 @@ def test_progress_on_a_terminal_and_ctrl_c(
     np.save(data, np.repeat(digits[0], 8000, axis=0))
     command = [sys.executable, "-m", "narrows", "check", str(digits_blob), "--data", str(data)]
     terminal, side = pty.openpty()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=side,
-        # Whoever starts the tests in the background lets them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=side)
     os.close(side)
     seen = b""
     try:
