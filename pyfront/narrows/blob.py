@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,17 @@ from narrows.pack.layout import HEADER
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """real value = (pixel - mean) * scale, pixel 0 to 255; one number, or one per channel."""
+    """How a picture becomes an input: resized, then real value = (pixel - mean) * scale.
+
+    mean, scale: one number, or one per channel in the order of the input; pixels are 0 to 255.
+    resize: "stretch" to the input's height and width, or "crop" the middle that has their shape.
+    order: of an input's three channels, "RGB" or "BGR".
+    """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    resize: Literal["stretch", "crop"] = "stretch"
+    order: Literal["RGB", "BGR"] = "RGB"
 
 
 class Header(NamedTuple):
@@ -97,7 +104,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         outputs=outputs,
         labels=_strings(name, metadata, "labels"),
         stage_names=_strings(name, metadata, "stages"),
-        preprocessing=_preprocessing(name, metadata.get("preprocessing")),
+        preprocessing=parse_preprocessing(name, metadata.get("preprocessing")),
         metadata=metadata,
     )
 
@@ -134,12 +141,16 @@ def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _preprocessing(name: str, value: Any) -> Preprocessing | None:
+def parse_preprocessing(name: str, value: Any) -> Preprocessing | None:
+    """From the metadata of a blob or a model. name: what errors call it. Raises: BlobError."""
     if value is None:
         return None
     try:
         mean = tuple(float(v) for v in np.ravel(value["mean"]))
         scale = tuple(float(v) for v in np.ravel(value["scale"]))
-    except (KeyError, TypeError, ValueError) as error:
+        resize, order = value.get("resize", "stretch"), value.get("order", "RGB")
+        if resize not in ("stretch", "crop") or order not in ("RGB", "BGR"):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BlobError(f"{name}: metadata: preprocessing is malformed; compile it anew") from error
-    return Preprocessing(mean, scale)
+    return Preprocessing(mean, scale, resize, order)

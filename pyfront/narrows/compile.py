@@ -12,6 +12,7 @@ from narrows.errors import PlanError
 from narrows.graph.graph import verify_graph
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
 from narrows.importers import load
+from narrows.importers.metadata import model_metadata
 from narrows.native import Model
 from narrows.pack import pack
 from narrows.plan.plan import Plan
@@ -72,7 +73,7 @@ def compile_model(
     verify_plan(qgraph, planned)
 
     progress("pack", 0.8)
-    blob = pack(qgraph, planned, options.metadata)
+    blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()
 

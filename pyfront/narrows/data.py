@@ -154,7 +154,8 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
 
     Args:
         path: an .npz file with ``x`` [n, ...] and ``y`` [n]; an .npy file with ``x``; or a
-            folder with a folder of pictures or .npy files per class.
+            folder with a folder of pictures or .npy files per class, or with such files
+            themselves, whose classes are unknown.
         classes: names of the classes; a folder that has one of these names belongs to it,
             otherwise folders are numbered in order of their names.
 
@@ -185,16 +186,17 @@ def _arrays(path: Path) -> Dataset:
 
 def _folder(path: Path, classes: Sequence[str]) -> Dataset:
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    if not folders:
+        return Dataset(_items(path), None)
     names = [folder.name for folder in folders]
     numbers = {name: i for i, name in enumerate(classes if set(names) <= set(classes) else names)}
-    items: list[Item] = []
-    labels = []
-    for folder in folders:
-        for entry in sorted(folder.iterdir()):
-            if entry.suffix.lower() in (*PICTURES, ".npy"):
-                items.append(entry)
-                labels.append(numbers[folder.name])
-    return Dataset(items, np.array(labels, np.int64))
+    items = [(entry, numbers[folder.name]) for folder in folders for entry in _items(folder)]
+    labels = np.array([number for _, number in items], np.int64)
+    return Dataset([entry for entry, _ in items], labels)
+
+
+def _items(folder: Path) -> list[Item]:
+    return [e for e in sorted(folder.iterdir()) if e.suffix.lower() in (*PICTURES, ".npy")]
 
 
 def _load(path: Path) -> Array | dict[str, Array]:
@@ -220,16 +222,31 @@ def _picture(edge: BlobEdge, preprocessing: Preprocessing | None, path: Path) ->
     try:
         with Image.open(path) as image:
             mode = image.convert("L" if channels == 1 else "RGB")
-            resized = mode.resize((width, height), Image.Resampling.BILINEAR)
+            box = _crop(mode.size, (width, height)) if _is(preprocessing, "crop") else None
+            resized = mode.resize((width, height), Image.Resampling.BILINEAR, box)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except Exception as error:  # a malformed picture makes Pillow raise anything
         raise InputError(f"{path}: not a picture that can be read: {_line(error)}") from error
     pixels = np.asarray(resized, np.uint8).reshape(height, width, channels)
+    if channels == 3 and _is(preprocessing, "BGR"):
+        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
     if edge.dtype == "uint8":
         return pixels
     mean, scale = _pixel_scaling(edge, preprocessing, channels, path)
     return ((pixels - mean) * scale).astype(np.float32)
+
+
+def _is(preprocessing: Preprocessing | None, what: str) -> bool:
+    return preprocessing is not None and what in (preprocessing.resize, preprocessing.order)
+
+
+def _crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The middle of a picture that has the target's shape: left, top, right, bottom."""
+    factor = min(size[0] / target[0], size[1] / target[1])
+    width, height = target[0] * factor, target[1] * factor
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
 
 
 def _pixel_scaling(

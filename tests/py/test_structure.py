@@ -38,8 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "data"},
-    "models": BASE | {"graph", "exporters", "quantize"},
+    "models": BASE | {"graph", "importers", "exporters", "quantize"},
+    "report": {"quantize"},
     "cli": BASE
+    | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
     | {"reference", "zoo"},
     "__main__": {"cli"},

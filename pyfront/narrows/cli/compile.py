@@ -7,7 +7,15 @@ import argparse
 from typing import Any
 
 from narrows.boards import Board, load_board
-from narrows.cli.console import add_json, count, parse_size, progress_bar, say, write_json
+from narrows.cli.console import (
+    add_json,
+    count,
+    parse_numbers,
+    parse_size,
+    progress_bar,
+    say,
+    write_json,
+)
 from narrows.compile import CompileOptions, compile_model
 from narrows.data import load_labels
 from narrows.errors import PlanError, UsageError
@@ -81,14 +89,7 @@ def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--pixel-mean and --pixel-scale belong together")
     if arguments.pixel_mean is not None:
         metadata["preprocessing"] = {
-            "mean": _numbers("--pixel-mean", arguments.pixel_mean),
-            "scale": _numbers("--pixel-scale", arguments.pixel_scale),
+            "mean": parse_numbers("--pixel-mean", arguments.pixel_mean),
+            "scale": parse_numbers("--pixel-scale", arguments.pixel_scale),
         }
     return metadata
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"{option} {text!r}: give numbers, as in 127.5 or 0.5,0.5,0.5") from error

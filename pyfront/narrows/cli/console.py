@@ -111,3 +111,11 @@ def parse_size(text: str) -> int:
     if not digits.isdecimal() or int(digits) == 0:
         raise UsageError(f"{text!r} is no size; give bytes, or KiB as in 64K")
     return int(digits) * unit
+
+
+def parse_numbers(option: str, text: str) -> list[float]:
+    """Numbers with commas between. Raises: UsageError."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: give numbers, as in 127.5 or 0.5,0.5,0.5") from error

@@ -8,7 +8,7 @@ cannot say becomes an operator of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tflite
@@ -74,11 +74,12 @@ _PER_CHANNEL_FULLY_CONNECTED = 12
 _MAX_CONCATENATION = 10  # TFLite Micro's limit
 
 
-def export_tflite(graph: Graph) -> bytes:
+def export_tflite(graph: Graph, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """Write a network as a ``.tflite`` file.
 
     Args:
         graph: quantized (int8 activations and weights, int32 biases) or float32.
+        metadata: entries of the file's metadata by name, which interpreters ignore.
 
     Returns:
         The bytes of the file. Of a quantized graph, TFLite Micro computes from them what
@@ -88,7 +89,7 @@ def export_tflite(graph: Graph) -> bytes:
         UnsupportedError: operators that no ``.tflite`` can express, all of them.
     """
     verify_graph(graph)
-    return _Exporter(graph).run()
+    return _Exporter(graph, metadata).run()
 
 
 class _Inexpressible(Exception):
@@ -98,9 +99,9 @@ class _Inexpressible(Exception):
 class _Exporter:
     """``numbers``: the file's tensor for each of the graph's."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, metadata: Mapping[str, bytes] | None) -> None:
         self.graph = graph
-        self.writer = ModelWriter(graph.name)
+        self.writer = ModelWriter(graph.name, metadata)
         self.numbers: dict[int, int] = {}
 
     def run(self) -> bytes:

@@ -7,7 +7,7 @@ as it stands: the writer knows the format, not the meaning of an operator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,11 @@ class ModelWriter:
         data = writer.finish(inputs=[x], outputs=[y])
     """
 
-    def __init__(self, description: str = "narrows") -> None:
+    def __init__(
+        self, description: str = "narrows", metadata: Mapping[str, bytes] | None = None
+    ) -> None:
         self._description = description
+        self._metadata = dict(metadata or {})
         self._tensors: list[_Tensor] = []
         self._operators: list[_Operator] = []
 
@@ -157,17 +160,21 @@ class ModelWriter:
             },
         )
         code_tables = [_operator_code(builder, name, version) for name, version in codes]
-        model = _table(
-            builder,
-            "Model",
-            {
-                "Version": 3,
-                "OperatorCodes": _offsets(builder, code_tables),
-                "Subgraphs": _offsets(builder, [graph]),
-                "Description": builder.CreateString(self._description),
-                "Buffers": _offsets(builder, buffers),
-            },
-        )
+        entries = []
+        for name, data in self._metadata.items():
+            buffers.append(_buffer(builder, data))
+            label = builder.CreateString(name)
+            entries.append(_table(builder, "Metadata", {"Name": label, "Buffer": len(buffers) - 1}))
+        fields = {
+            "Version": 3,
+            "OperatorCodes": _offsets(builder, code_tables),
+            "Subgraphs": _offsets(builder, [graph]),
+            "Description": builder.CreateString(self._description),
+            "Buffers": _offsets(builder, buffers),
+        }
+        if entries:
+            fields["Metadata"] = _offsets(builder, entries)
+        model = _table(builder, "Model", fields)
         builder.Finish(model, file_identifier=b"TFL3")
         return bytes(builder.Output())
 

@@ -101,6 +101,30 @@ def read_model(
         ) from error
 
 
+def read_metadata(data: bytes, path: str, name: str) -> bytes | None:
+    """An entry of the file's metadata; None if it has none of this name.
+
+    Raises:
+        ModelError: as read_model.
+    """
+    if data[4:8] != b"TFL3":
+        raise ModelError(f"{path}: not a .tflite file (no TFL3 identifier at byte 4)")
+    try:
+        model = tflite.Model.GetRootAsModel(data, 0)
+        for i in range(min(model.MetadataLength(), MAX_DIMENSION)):
+            entry = model.Metadata(i)
+            if entry.Name() == name.encode():
+                _in_range(entry.Buffer(), model.BuffersLength(), "buffer")
+                buffer = model.Buffers(entry.Buffer())
+                return bytes(buffer.DataAsNumpy()) if buffer.DataLength() else b""
+    except _MALFORMED as error:
+        detail = " ".join(str(error).split())[:100]
+        raise ModelError(
+            f"{path}: metadata: the file is truncated or damaged ({detail})"
+        ) from error
+    return None
+
+
 class _Reader:
     def __init__(self, data: bytes, options: dict[str, tuple[str, tuple[str, ...]]]) -> None:
         self._data = data

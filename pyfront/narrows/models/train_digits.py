@@ -6,8 +6,8 @@
 
 The network is a small MobileNetV2: inverted residuals with linear bottlenecks, ReLU6 and
 3 x 3 depthwise convolutions. Training sees the training part of ``split_digits`` alone, the
-validation part is printed on the way, activations are calibrated on the training part, and
-the held-out part is measured once, at the end.
+validation part is printed on the way, the package's own quantizer (``quantize_digits``) calibrates
+on the training part, and the held-out part is measured once, at the end.
 
 One thread, deterministic algorithms and a fixed seed: on one machine, with the versions of
 the requirements file, every run writes the same bytes. Another processor may add floats in
@@ -44,6 +44,7 @@ from narrows.models.digits import (
     prepare_digits,
     split_digits,
 )
+from narrows.models.quantize_digits import digits_int8
 
 SEED = 20180113
 EPOCHS = 180
@@ -59,8 +60,6 @@ CLASSES = 10
 
 Tensor: TypeAlias = Any  # torch.Tensor; torch is not installed where types are checked
 FloatArray: TypeAlias = npt.NDArray[np.float32]
-Quantization: TypeAlias = tuple[float, int]
-"""Scale and zero point."""
 
 
 @dataclass(frozen=True)
@@ -291,76 +290,24 @@ def as_pictures(images: UInt8Array) -> Tensor:
     return torch.from_numpy(enlarge_digits(images)).float().unsqueeze(1) / 255
 
 
-# --- Quantization and export -----------------------------------------------------------------
+# --- Export -----------------------------------------------------------------
 
 
-def calibrate(network: dict[str, FloatArray], images: Tensor) -> dict[str, Quantization]:
-    """Scale and zero point of every activation from its least and greatest value."""
-    found = run(network, images)
-    quantization = {
-        name: quantize_range(float(values.min()), float(values.max()))
-        for name, values in found.items()
-    }
-    # Fixed: the input by the pictures, probabilities by TFLite's specification.
-    return {**quantization, "input": (1 / 255, -128), "probabilities": (1 / 256, -128)}
-
-
-def quantize_range(low: float, high: float) -> Quantization:
-    """Asymmetric int8 whose range holds 0."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255
-    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
-
-
-def write_model(
-    network: dict[str, FloatArray], quantization: dict[str, Quantization] | None
-) -> bytes:
-    """Write the network as a ``.tflite``: float32, or int8 if there is a quantization.
-
-    int8 as TFLite specifies it: weights symmetric, of convolutions per output channel; biases
-    int32 at scale input * weights; activations asymmetric.
-    """
+def write_model(network: dict[str, FloatArray]) -> bytes:
+    """Write the network as a float32 ``.tflite``."""
     writer = ModelWriter("handwritten digits, 32 x 32 grey, white on black")
 
     def activation(name: str, shape: tuple[int, ...]) -> int:
-        if quantization is None:
-            return writer.tensor(shape, "float32", name=name)
-        scale, zero_point = quantization[name]
-        return writer.tensor(shape, "int8", scale=scale, zero_point=zero_point, name=name)
+        return writer.tensor(shape, "float32", name=name)
 
-    def constants(name: str, source: str, axis: int | None, weight: FloatArray) -> list[int]:
-        """Weights and bias; axis: of the output channels, None for one scale for all."""
-        bias = network[f"{name}/bias"]
-        names = [f"{name}/weight", f"{name}/bias"]
-        if quantization is None:
-            return [
-                writer.tensor(data.shape, "float32", data=data, name=label)
-                for data, label in zip((weight, bias), names, strict=True)
-            ]
-        others = tuple(a for a in range(weight.ndim) if a != axis) if axis is not None else None
-        scales = (np.abs(weight).max(axis=others, keepdims=True) / 127).astype(np.float32)
-        bias_scales = scales.ravel().astype(np.float64) * quantization[source][0]
+    def constants(name: str, weight: FloatArray) -> list[int]:
         return [
-            writer.tensor(
-                weight.shape,
-                "int8",
-                scale=scales.ravel(),
-                axis=axis or 0,
-                data=np.clip(np.rint(weight / scales), -127, 127),
-                name=names[0],
-            ),
-            writer.tensor(
-                bias.shape,
-                "int32",
-                scale=bias_scales,
-                data=np.rint(bias / bias_scales),
-                name=names[1],
-            ),
+            writer.tensor(data.shape, "float32", data=data, name=f"{name}/{part}")
+            for part, data in (("weight", weight), ("bias", network[f"{name}/bias"]))
         ]
 
     size = DIGITS_SIZE
     first = x = opened = activation("input", (1, size, size, 1))
-    source = "input"
     for layer in LAYERS:
         opened = x if layer.opens else opened
         size = math.ceil(size / layer.stride)
@@ -369,8 +316,8 @@ def write_model(
         weight = network[f"{layer.name}/weight"].transpose(
             (1, 2, 3, 0) if layer.depthwise else (0, 2, 3, 1)
         )
-        operands = [x, *constants(layer.name, source, 3 if layer.depthwise else 0, weight)]
-        x, source = activation(layer.name, shape), layer.name
+        operands = [x, *constants(layer.name, weight)]
+        x = activation(layer.name, shape)
         options: dict[str, int | float | bool | Sequence[int]] = {
             "padding": tflite.Padding.SAME,
             "stride_w": layer.stride,
@@ -393,12 +340,12 @@ def write_model(
         if layer.adds:
             summed = activation(f"{layer.name}/add", shape)
             writer.operator("ADD", [opened, x], [summed], "AddOptions", {}, version=2)
-            x, source = summed, f"{layer.name}/add"
+            x = summed
 
     mean = activation("mean", (1, LAYERS[-1].out_channels))
     axes = writer.tensor((2,), "int32", data=[1, 2], name="mean/axes")
     writer.operator("MEAN", [x, axes], [mean], "ReducerOptions", {"keep_dims": False}, version=2)
-    dense = constants("dense", "mean", None, network["dense/weight"])
+    dense = constants("dense", network["dense/weight"])
     logits = activation("logits", (1, CLASSES))
     writer.operator(
         "FULLY_CONNECTED", [mean, *dense], [logits], "FullyConnectedOptions", {}, version=4
@@ -439,8 +386,8 @@ def main() -> int:
         pictures[split.validation],
         classes[split.validation],
     )
-    quantization = calibrate(network, pictures[split.train])
-    float_model, int8_model = write_model(network, None), write_model(network, quantization)
+    float_model = write_model(network)
+    int8_model = digits_int8(float_model)
     (output / DIGITS_FLOAT.name).write_bytes(float_model)
     (output / DIGITS_INT8.name).write_bytes(int8_model)
     np.savez_compressed(

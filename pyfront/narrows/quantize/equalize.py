@@ -14,7 +14,7 @@ depthwise convolution a channel meets weights of its own scale: only activations
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -136,32 +136,52 @@ def equalize(graph: Graph, statistics: Mapping[int, ChannelStatistics]) -> Graph
         The same network, up to rounding, for all inputs whose activations under ReLU6 stay
         where calibration saw them.
     """
-    tensors = list(graph.tensors)
-    operators = list(graph.operators)
     # Channels have been divided by these.
     divided: dict[int, Float64Array] = {}
     for pair in pairs(graph):
-        first, second = operators[pair.first], operators[pair.second]
+        first, second = graph.operators[pair.first], graph.operators[pair.second]
         assert isinstance(first, WEIGHTED)
         assert isinstance(second, WEIGHTED)
         source = first.inputs[0]
         squares = statistics[source].mean_square / np.square(divided.get(source, 1.0))
         seen = statistics[pair.tensor]
-        magnitude = np.maximum(seen.magnitude, _expected(tensors, first, squares))
+        magnitude = np.maximum(seen.magnitude, _expected(graph.tensors, first, squares))
         factors = _factors(
-            magnitude, seen.magnitude, seen.mean_square, tensors, second, first.activation
+            magnitude, seen.magnitude, seen.mean_square, graph.tensors, second, first.activation
         )
-        if factors is None:
-            continue
-        divided[pair.tensor] = factors
-        operators[pair.first] = _rescaled_output(tensors, first, 1 / factors)
-        operators[pair.second] = _rescaled_input(tensors, second, factors)
-    equalized = replace(graph, tensors=tuple(tensors), operators=tuple(operators))
-    verify_float(equalized)
-    return equalized
+        if factors is not None:
+            divided[pair.tensor] = factors
+            graph = scale_channels(graph, pair, 1 / factors)
+    verify_float(graph)
+    return graph
 
 
-def _expected(tensors: list[Tensor], operator: _Weighted, squares: Float64Array) -> Float64Array:
+def scale_channels(graph: Graph, pair: Pair, factors: Float64Array) -> Graph:
+    """Multiply the channels between two operators by positive factors, and divide what the
+    second one's weights take. The same function unless an activation cuts elsewhere than at 0.
+
+    Args:
+        factors: [channels]
+    """
+    tensors, operators = list(graph.tensors), list(graph.operators)
+    first, second = operators[pair.first], operators[pair.second]
+    assert isinstance(first, WEIGHTED)
+    assert isinstance(second, WEIGHTED)
+    shape = (1, 1, -1) if isinstance(first, DepthwiseConv) else (-1, 1, 1, 1)
+    operators[pair.first] = replace(
+        first,
+        weights=_multiplied(tensors, first.weights, factors.reshape(shape)),
+        bias=None if first.bias is None else _multiplied(tensors, first.bias, factors),
+    )
+    operators[pair.second] = replace(
+        second, weights=_multiplied(tensors, second.weights, 1 / factors)
+    )
+    return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
+
+
+def _expected(
+    tensors: Sequence[Tensor], operator: _Weighted, squares: Float64Array
+) -> Float64Array:
     """What the weights say of each output channel's magnitude, before the activation: a channel
     that no calibration sample has woken may wake later."""
     w = tensors[operator.weights].data
@@ -181,7 +201,7 @@ def _factors(
     magnitude: Float64Array,
     seen: Float64Array,
     mean_square: Float64Array,
-    tensors: list[Tensor],
+    tensors: Sequence[Tensor],
     second: _Weighted,
     activation: Activation,
 ) -> Float64Array | None:
@@ -195,7 +215,10 @@ def _factors(
         return None
     relative = np.where(alive, magnitude, magnitude.max()) / magnitude.max()
     relative = np.maximum(relative, 1 / _MOST)
-    best, least = None, _ADVANTAGE * _noise(np.ones_like(seen), magnitude, mean_square, tensors, second)
+    best, least = (
+        None,
+        _ADVANTAGE * _noise(np.ones_like(seen), magnitude, mean_square, tensors, second),
+    )
     for exponent in _EXPONENTS:
         factors = relative**exponent
         if activation is Activation.RELU6:
@@ -211,7 +234,7 @@ def _noise(
     factors: Float64Array,
     magnitude: Float64Array,
     mean_square: Float64Array,
-    tensors: list[Tensor],
+    tensors: Sequence[Tensor],
     operator: _Weighted,
 ) -> float:
     """Noise that rounding of its input and of its weights gives the second operator's outputs,
@@ -231,25 +254,6 @@ def _noise(
     signal = power @ squares
     alive = signal > 0
     return float((noise[alive] / signal[alive]).mean()) if alive.any() else 0.0
-
-
-def _rescaled_output(
-    tensors: list[Tensor],
-    operator: _Weighted,
-    factors: Float64Array,
-) -> _Weighted:
-    shape = (1, 1, -1) if isinstance(operator, DepthwiseConv) else (-1, 1, 1, 1)
-    weights = _multiplied(tensors, operator.weights, factors.reshape(shape))
-    bias = None if operator.bias is None else _multiplied(tensors, operator.bias, factors)
-    return replace(operator, weights=weights, bias=bias)
-
-
-def _rescaled_input(
-    tensors: list[Tensor],
-    operator: _Weighted,
-    factors: Float64Array,
-) -> _Weighted:
-    return replace(operator, weights=_multiplied(tensors, operator.weights, factors))
 
 
 def _multiplied(tensors: list[Tensor], index: int, factors: Float64Array) -> int:

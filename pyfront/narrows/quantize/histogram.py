@@ -57,7 +57,7 @@ class Histogram:
         if needed <= self.reach:
             return
         # Far from float32's limits, so that every bin has a width.
-        reach = 2.0 ** max(np.ceil(np.log2(needed)), -100.0)
+        reach = 2.0 ** float(max(np.ceil(np.log2(needed)), -100.0))
         if self.reach > 0.0:
             for _ in range(round(np.log2(reach / self.reach))):
                 halves = self.counts.reshape(-1, 2).sum(axis=1)
@@ -74,8 +74,8 @@ class Histogram:
     @property
     def centers(self) -> Float64Array:
         """Real value in the middle of each bin."""
-        centers: Float64Array = (np.arange(BINS) + 0.5 - BINS / 2) * (2 * self.reach / BINS)
-        return centers
+        places = np.arange(BINS, dtype=np.float64) + (0.5 - BINS / 2)
+        return places * (2 * self.reach / BINS)
 
 
 def merged(a: Histogram, b: Histogram) -> Histogram:

@@ -54,7 +54,7 @@ def sample_limit(graph: Graph) -> int:
 def snap(values: FloatArray, q: Quantization) -> FloatArray:
     """Real values -> the nearest ones that int8 holds."""
     scale = np.float32(q.scale)
-    steps = np.rint(values / scale)
+    steps: FloatArray = np.rint(values / scale)
     np.clip(steps, -128 - q.zero_point, 127 - q.zero_point, out=steps)
     steps *= scale
     return steps

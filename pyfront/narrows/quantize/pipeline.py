@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way from a float network to the best int8 one: the list of passes.
 
-    prepare -> equalize -> observe -> choose ranges -> quantize -> refine
+prepare -> equalize -> observe -> choose ranges -> quantize -> refine
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -105,10 +105,11 @@ class _Layer:
         assert data is not None
         self.weights = self._matrix(data).astype(np.float64)
 
-    def _matrix(self, data: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def _matrix(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        matrix: npt.NDArray[Any] = data.reshape(self.shape[0], -1)
         if self.depthwise:
-            return data.reshape(-1, self.shape[2]).T
-        return data.reshape(self.shape[0], -1)
+            matrix = data.reshape(-1, self.shape[2]).T
+        return matrix
 
     def rows(self, x: FloatArray) -> FloatArray:
         """See float_model.seen."""

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What narrows writes into a ``.tflite`` beside the network: labels, preprocessing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from narrows.errors import ModelError
+from narrows.files import read_file
+from narrows.importers.tflite_file import read_metadata
+
+ENTRY = "narrows"
+"""Name of the entry in the file's metadata; its bytes are a JSON object in UTF-8."""
+_KNOWN = ("labels", "preprocessing")
+
+
+def encode_metadata(values: dict[str, Any]) -> dict[str, bytes]:
+    """For ``export_tflite``: the entry, or none for nothing."""
+    return {ENTRY: json.dumps(values, sort_keys=True).encode()} if values else {}
+
+
+def model_metadata(model: str | Path | bytes) -> dict[str, Any]:
+    """The keys of a blob's metadata that a model brings; {} for any other file.
+
+    Raises:
+        ModelError: a ``.tflite`` file whose metadata is damaged.
+    """
+    path = "model" if isinstance(model, bytes) else str(model)
+    data = model if isinstance(model, bytes) else read_file(model, "model")
+    if data[4:8] != b"TFL3":
+        return {}
+    entry = read_metadata(data, path, ENTRY)
+    if entry is None:
+        return {}
+    try:
+        values = json.loads(entry.decode())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: metadata {ENTRY} is not JSON; write the model anew") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path}: metadata {ENTRY} is not a JSON object; write the model anew")
+    return {key: values[key] for key in _KNOWN if key in values}
