@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build/tests
+# make test EXTRAS=test,torch also tests what PyTorch exports
+EXTRAS ?= test
 
 c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
@@ -41,7 +43,7 @@ $(stamp): pyproject.toml CMakeLists.txt $(c_sources) | $(BIN)/pip
 	touch $@
 
 $(test_stamp): $(stamp)
-	$(BIN)/pip install --quiet --editable '.[test]' cmake
+	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]' cmake
 	touch $@
 
 # Debian's python3 comes without venv: installed if it can be, else the error says how.
