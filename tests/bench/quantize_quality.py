@@ -40,7 +40,7 @@ from narrows.quantize.reference import run_all
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTOS = ("bird.bmp", "cat.bmp", "parrot.jpg", "sunflower.bmp")
 FLOAT, VENDOR = "mlperf_vww_96_float.tflite", "mlperf_vww_96_int8.tflite"
-CROPS = 24
+CROPS = 16
 STRESS_SEED = 1
 
 FloatArray = npt.NDArray[np.float32]
