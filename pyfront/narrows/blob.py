@@ -13,8 +13,9 @@ import numpy as np
 
 from narrows.errors import BlobError
 from narrows.files import read_file
+from narrows.graph.edges import HostEdge
 from narrows.native import Model, TensorInfo
-from narrows.pack import BlobEdge, unpack_edges, unpack_metadata
+from narrows.pack import unpack_edges, unpack_metadata
 from narrows.pack.layout import HEADER
 
 
@@ -70,8 +71,8 @@ class Blob:
     header: Header
     model: Model
     name: str
-    inputs: tuple[BlobEdge, ...]
-    outputs: tuple[BlobEdge, ...]
+    inputs: tuple[HostEdge, ...]
+    outputs: tuple[HostEdge, ...]
     labels: tuple[str, ...]
     stage_names: tuple[str, ...]
     preprocessing: Preprocessing | None
@@ -109,9 +110,9 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
     )
 
 
-def _plain_edge(index: int, info: TensorInfo) -> BlobEdge:
+def _plain_edge(index: int, info: TensorInfo) -> HostEdge:
     """A blob without metadata takes and gives its int8 tensors, in steps of 1."""
-    return BlobEdge(
+    return HostEdge(
         name=str(index),
         dtype="int8",
         shape=(1, *info.shape),
@@ -122,7 +123,7 @@ def _plain_edge(index: int, info: TensorInfo) -> BlobEdge:
     )
 
 
-def _check_edges(name: str, edges: Sequence[BlobEdge], infos: Sequence[TensorInfo]) -> None:
+def _check_edges(name: str, edges: Sequence[HostEdge], infos: Sequence[TensorInfo]) -> None:
     if [math.prod(edge.shape) for edge in edges] != [info.bytes for info in infos]:
         raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
     for edge in edges:

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,8 @@ from PIL import Image
 from narrows.blob import Preprocessing
 from narrows.errors import InputError
 from narrows.files import read_file
-from narrows.graph.qgraph import Int8Array
-from narrows.pack import BlobEdge
+from narrows.graph.edges import Array, HostEdge, conform
 
-Array: TypeAlias = npt.NDArray[Any]
 Item: TypeAlias = "Path | Array"
 
 PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".gif", ".webp", ".ppm", ".pgm")
@@ -34,84 +32,7 @@ PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".gif", ".webp", ".ppm", ".pgm")
 _CONVENTIONS = {1 / 255: (0.0, 1 / 255), 2 / 255: (127.5, 1 / 127.5), 1.0: (0.0, 1.0)}
 
 
-def quantize(values: Array, scale: float, zero_point: int, dtype: type[np.integer[Any]]) -> Array:
-    """TFLite's QUANTIZE: divide in float32, round halves away from zero, clamp."""
-    # The quotient is a float32; half is added in float64, where nothing is lost.
-    scaled = (values.astype(np.float32) / np.float32(scale)).astype(np.float64)
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + zero_point
-    info = np.iinfo(dtype)
-    result: Array = np.clip(rounded, info.min, info.max).astype(dtype)
-    return result
-
-
-def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.float32]:
-    """TFLite's DEQUANTIZE."""
-    result = np.float64(scale) * (values.astype(np.int32) - zero_point)
-    return np.asarray(result, np.float32)
-
-
-def conform(edge: BlobEdge, values: Array, name: str) -> Array:
-    """An array as a user has it -> what the model itself takes.
-
-    Args:
-        values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional).
-        name: what errors call it.
-
-    Returns: the edge's dtype and shape.
-
-    Raises: InputError: another shape or dtype.
-    """
-    if _core(values.shape) != _core(edge.shape):
-        raise InputError(
-            f"{name}: shape {values.shape}, but input {edge.name} is {edge.shape}; "
-            "give an array of that shape"
-        )
-    if np.issubdtype(values.dtype, np.floating):
-        if not np.isfinite(values).all():
-            raise InputError(f"{name}: has values that are not finite; give finite numbers")
-        if edge.dtype == "float32":
-            values = values.astype(np.float32, copy=False)
-        else:
-            dtype = np.int8 if edge.dtype == "int8" else np.uint8
-            values = quantize(values, edge.scale, edge.zero_point, dtype)
-    if values.dtype != np.dtype(edge.dtype):
-        raise InputError(
-            f"{name}: dtype {values.dtype}, but input {edge.name} takes {edge.dtype} or floats; "
-            f"convert it with astype"
-        )
-    return values.reshape(edge.shape)
-
-
-def encode(edge: BlobEdge, values: Array) -> Int8Array:
-    """What the model takes -> the int8 tensor behind that input, as many elements."""
-    if edge.dtype == "float32":
-        return quantize(values, edge.tensor_scale, edge.tensor_zero_point, np.int8)
-    if edge.table is not None:
-        return np.frombuffer(edge.table, np.int8)[values]
-    return values
-
-
-def decode(edge: BlobEdge, values: Int8Array) -> Array:
-    """The int8 tensor behind an output -> what the model itself would give.
-
-    Returns: the edge's dtype and shape.
-    """
-    values = values.reshape(edge.shape)
-    if edge.dtype == "float32":
-        return dequantize(values, edge.tensor_scale, edge.tensor_zero_point)
-    if edge.table is not None:
-        return np.frombuffer(edge.table, np.uint8)[values.view(np.uint8)]
-    return values
-
-
-def real(edge: BlobEdge, values: Array) -> npt.NDArray[np.float32]:
-    """Output values of the edge's own dtype as real numbers: scores for people."""
-    if edge.dtype == "float32":
-        return values.astype(np.float32, copy=False)
-    return dequantize(values, edge.scale, edge.zero_point)
-
-
-def load_input(edge: BlobEdge, preprocessing: Preprocessing | None, item: Item) -> Array:
+def load_input(edge: HostEdge, preprocessing: Preprocessing | None, item: Item) -> Array:
     """A picture, an .npy file or an array -> what the model takes.
 
     Returns: the edge's dtype and shape.
@@ -212,7 +133,7 @@ def _load(path: Path) -> Array | dict[str, Array]:
         raise InputError(f"{path}: not a readable .npy or .npz file: {_line(error)}") from error
 
 
-def _picture(edge: BlobEdge, preprocessing: Preprocessing | None, path: Path) -> Array:
+def _picture(edge: HostEdge, preprocessing: Preprocessing | None, path: Path) -> Array:
     """[height, width, channels]: uint8 pixels for uint8 edges, else real values."""
     if len(edge.shape) != 4 or edge.shape[3] not in (1, 3):
         raise InputError(
@@ -250,7 +171,7 @@ def _crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float,
 
 
 def _pixel_scaling(
-    edge: BlobEdge, preprocessing: Preprocessing | None, channels: int, path: Path
+    edge: HostEdge, preprocessing: Preprocessing | None, channels: int, path: Path
 ) -> tuple[Array, Array]:
     if preprocessing is not None:
         mean, scale = np.array(preprocessing.mean), np.array(preprocessing.scale)
@@ -265,12 +186,6 @@ def _pixel_scaling(
         f"{path}: cannot tell how pixels become values of input {edge.name} (steps of {step:g}); "
         "compile with --pixel-mean and --pixel-scale, or give an .npy file"
     )
-
-
-def _core(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without leading ones."""
-    first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
-    return tuple(shape[first:])
 
 
 def _line(error: BaseException) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from narrows.data import Array
 from narrows.errors import InputError, ModelError, ToolError
 from narrows.files import read_file
+from narrows.graph.edges import Array
 
 
 class Tflm:

@@ -11,22 +11,12 @@ import pytest
 from PIL import Image
 
 from narrows.blob import Preprocessing
-from narrows.data import (
-    conform,
-    decode,
-    dequantize,
-    encode,
-    load_dataset,
-    load_input,
-    load_labels,
-    quantize,
-    real,
-)
+from narrows.data import load_dataset, load_input, load_labels
 from narrows.errors import InputError, NarrowsError
 from narrows.files import write_file
-from narrows.pack import BlobEdge
+from narrows.graph.edges import HostEdge, conform, decode, dequantize, encode, quantize, real
 
-INT8 = BlobEdge("in", "int8", (1, 2, 2, 3), 1 / 255, -128, 1 / 255, -128)
+INT8 = HostEdge("in", "int8", (1, 2, 2, 3), 1 / 255, -128, 1 / 255, -128)
 UINT8 = replace(INT8, dtype="uint8", zero_point=0, table=bytes((i - 128) % 256 for i in range(256)))
 FLOAT = replace(INT8, dtype="float32", scale=0.0, zero_point=0)
 

@@ -16,11 +16,12 @@ import pytest
 from models import INT8_NETWORKS, PHOTOS, network, photo
 from narrows.blob import Blob, parse_blob
 from narrows.compile import CompileOptions, compile_model
-from narrows.data import decode, encode, load_input
+from narrows.data import load_input
 from narrows.errors import InputError
+from narrows.graph.edges import HostEdge, decode, encode
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.native import Run
-from narrows.pack import BlobEdge, pack
+from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling, random_plan
 from narrows.plan.plan import Plan
 from oracle import Oracle
@@ -57,7 +58,7 @@ def case(name: str) -> Case:
     return Case(path, compiled.qgraph, compiled.plan, blob, inputs, expected)
 
 
-def picture(edge: BlobEdge, path: Path) -> Array:
+def picture(edge: HostEdge, path: Path) -> Array:
     """By the package's own preparation; for an input that is no picture, grey values."""
     try:
         return load_input(edge, None, path)
@@ -67,7 +68,7 @@ def picture(edge: BlobEdge, path: Path) -> Array:
         return load_input(grey, None, path).reshape(edge.shape)
 
 
-def made_inputs(edge: BlobEdge) -> list[Array]:
+def made_inputs(edge: HostEdge) -> list[Array]:
     """Random values and the extremes, in the model's own type."""
     rng = np.random.default_rng(7)
     shape = (RANDOM_INPUTS, *edge.shape)

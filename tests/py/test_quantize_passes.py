@@ -13,9 +13,9 @@ import pytest
 
 from narrows import zoo
 from narrows.compile import compile_model
-from narrows.data import encode
 from narrows.errors import InputError, ModelError
 from narrows.exporters.export import export_tflite
+from narrows.graph.edges import encode
 from narrows.graph.graph import WEIGHTED, Activation, Graph
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import Elementwise

@@ -12,9 +12,10 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import add_json, count, part, progress_bar, say, write_json
-from narrows.data import Array, Dataset, decode, encode, load_dataset, load_input
+from narrows.data import Dataset, load_dataset, load_input
 from narrows.errors import InputError, UsageError
 from narrows.files import write_file
+from narrows.graph.edges import Array, decode, encode
 from narrows.reference import Tflm
 from narrows.result import Progress, Target
 from narrows.targets import HostTarget, open_target, runnable_targets

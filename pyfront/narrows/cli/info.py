@@ -9,7 +9,7 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import add_json, count, print_table, stage_label, write_json
-from narrows.pack import BlobEdge
+from narrows.graph.edges import HostEdge
 
 
 def add_parser(commands: Any) -> None:
@@ -63,7 +63,7 @@ def describe(blob: Blob) -> dict[str, Any]:
     }
 
 
-def _edges(edges: Sequence[BlobEdge]) -> list[dict[str, Any]]:
+def _edges(edges: Sequence[HostEdge]) -> list[dict[str, Any]]:
     return [
         {
             "name": edge.name,

@@ -23,11 +23,11 @@ from narrows.data import Dataset, load_dataset, load_input, load_labels
 from narrows.errors import InputError, ModelError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.files import write_file
+from narrows.graph.edges import HostEdge
 from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused
 from narrows.importers import load
 from narrows.importers.metadata import encode_metadata, model_metadata
-from narrows.pack import BlobEdge
 from narrows.quantize.float_model import Sample
 from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
 from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
@@ -125,7 +125,7 @@ class _Samples:
 
     def __init__(self, graph: Graph, preprocessing: Preprocessing | None, dataset: Dataset) -> None:
         port = graph.inputs[0]
-        self._edge = BlobEdge(port.name, "float32", port.shape, 0.0, 0, 0.0, 0)
+        self._edge = HostEdge(port.name, "float32", port.shape, 0.0, 0, 0.0, 0)
         self._preprocessing = preprocessing
         self._dataset = dataset
 

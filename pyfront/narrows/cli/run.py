@@ -23,9 +23,10 @@ from narrows.cli.console import (
     stage_label,
     write_json,
 )
-from narrows.data import Array, decode, encode, load_input, load_labels, real
+from narrows.data import load_input, load_labels
 from narrows.errors import InputError, NarrowsError, UsageError
 from narrows.files import write_file
+from narrows.graph.edges import Array, decode, encode, real
 from narrows.result import Progress, Result
 from narrows.targets import open_target, runnable_targets
 

@@ -1,88 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between the model's own inputs and outputs and the int8 tensors inside."""
+"""Between the model's own inputs and outputs and the int8 tensors inside: TFLite's formulas."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import InputError
-from narrows.graph.qgraph import Edge, Int8Array, QTensor
+from narrows.graph.qgraph import Edge, ExternalDtype, Int8Array, QTensor
 
 Array: TypeAlias = npt.NDArray[Any]
 
 
-def to_internal(edge: Edge, tensor: QTensor, array: Array) -> Int8Array:
-    """Convert an input of the network.
+@dataclass(frozen=True)
+class HostEdge:
+    """All that the host needs to convert an input or output, without the network.
 
-    Args:
-        array: the edge's shape, with or without the batch dimension, in the edge's dtype; or
-            real values (float16, float32, float64), which are quantized with the edge's scale
-            as TFLite's QUANTIZE does it: ``round(x / scale) + zero_point`` in float32, halves
-            away from zero, clamped.
-
-    Returns:
-        int8 [height, width, channels].
-
-    Raises:
-        InputError: another shape or dtype, or a NaN.
+    dtype, shape, scale, zero_point: as the outside sees it (graph.qgraph.Edge).
+    tensor_scale, tensor_zero_point: of the int8 tensor behind it.
+    table: 256 bytes for uint8, else None.
     """
-    if array.shape not in (edge.shape, edge.shape[1:]) or (
-        array.shape == edge.shape[1:] and edge.shape[0] != 1
-    ):
-        raise InputError(
-            f"input {edge.name}: shape {list(array.shape)} instead of {list(edge.shape)}"
-        )
-    values: Array = array
-    if array.dtype.kind == "f":
-        scale, zero_point = edge.scale, edge.zero_point
-        if edge.dtype == "float32":
-            scale, zero_point = tensor.scale, tensor.zero_point
-        low, high = (0, 255) if edge.dtype == "uint8" else (-128, 127)
-        quantized = _quantize(edge.name, array, scale, zero_point, low, high)
-        values = quantized.astype(np.uint8 if edge.dtype == "uint8" else np.int8)
-    elif array.dtype.name != edge.dtype:
-        wanted = "" if edge.dtype == "float32" else f"{edge.dtype} or "
-        raise InputError(f"input {edge.name}: {array.dtype} instead of {wanted}float32")
-    if edge.dtype == "uint8":
-        assert edge.table is not None
-        values = np.frombuffer(edge.table, np.int8)[values]
-    return values.reshape(tensor.height, tensor.width, tensor.channels)
+
+    name: str
+    dtype: ExternalDtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    tensor_scale: float
+    tensor_zero_point: int
+    table: bytes | None = None
+
+
+def host_edge(edge: Edge, tensor: QTensor) -> HostEdge:
+    """An edge with what it needs of its tensor."""
+    return HostEdge(
+        name=edge.name,
+        dtype=edge.dtype,
+        shape=edge.shape,
+        scale=edge.scale,
+        zero_point=edge.zero_point,
+        tensor_scale=tensor.scale,
+        tensor_zero_point=tensor.zero_point,
+        table=edge.table,
+    )
+
+
+def to_internal(edge: Edge, tensor: QTensor, array: Array) -> Int8Array:
+    """An input as a user has it (see conform) -> int8 [height, width, channels]."""
+    outside = host_edge(edge, tensor)
+    inside = encode(outside, conform(outside, array, "array"))
+    return inside.reshape(tensor.height, tensor.width, tensor.channels)
 
 
 def to_external(edge: Edge, tensor: QTensor, array: Int8Array) -> Array:
-    """Convert an output of the network to the model's own dtype and shape.
+    """int8 [height, width, channels] -> what the model itself would give."""
+    return decode(host_edge(edge, tensor), array)
+
+
+def quantize(values: Array, scale: float, zero_point: int, dtype: type[np.integer[Any]]) -> Array:
+    """TFLite's QUANTIZE: divide in float32, round halves away from zero, clamp."""
+    # The quotient is a float32; half is added in float64, where nothing is lost.
+    scaled = (values.astype(np.float32) / np.float32(scale)).astype(np.float64)
+    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + zero_point
+    info = np.iinfo(dtype)
+    result: Array = np.clip(rounded, info.min, info.max).astype(dtype)
+    return result
+
+
+def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+    """TFLite's DEQUANTIZE."""
+    result = np.float64(scale) * (values.astype(np.int32) - zero_point)
+    return np.asarray(result, np.float32)
+
+
+def conform(edge: HostEdge, values: Array, name: str) -> Array:
+    """An array as a user has it -> what the model itself takes.
 
     Args:
-        array: int8 [height, width, channels].
+        values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional).
+        name: what errors call it.
 
-    Returns:
-        int8, uint8 or float32 in the edge's shape.
+    Returns: the edge's dtype and shape.
 
-    Raises:
-        InputError: another shape or dtype.
+    Raises: InputError: another shape or dtype.
     """
-    if array.dtype != np.int8 or array.size != tensor.bytes:
-        raise InputError(f"output {edge.name}: {array.dtype} of shape {list(array.shape)}")
-    values: Array = array.reshape(edge.shape)
-    if edge.dtype == "uint8":
-        assert edge.table is not None
-        values = np.frombuffer(edge.table, np.uint8)[values.view(np.uint8)]
-    elif edge.dtype == "float32":
-        real = tensor.scale * (values.astype(np.float64) - tensor.zero_point)
-        values = real.astype(np.float32)
+    if core_shape(values.shape) != core_shape(edge.shape):
+        raise InputError(
+            f"{name}: shape {values.shape}, but input {edge.name} is {edge.shape}; "
+            "give an array of that shape"
+        )
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise InputError(f"{name}: has values that are not finite; give finite numbers")
+        if edge.dtype == "float32":
+            values = values.astype(np.float32, copy=False)
+        else:
+            dtype = np.int8 if edge.dtype == "int8" else np.uint8
+            values = quantize(values, edge.scale, edge.zero_point, dtype)
+    if values.dtype != np.dtype(edge.dtype):
+        raise InputError(
+            f"{name}: dtype {values.dtype}, but input {edge.name} takes {edge.dtype} or floats; "
+            f"convert it with astype"
+        )
+    return values.reshape(edge.shape)
+
+
+def encode(edge: HostEdge, values: Array) -> Int8Array:
+    """What the model takes -> the int8 tensor behind that input, as many elements."""
+    if edge.dtype == "float32":
+        return quantize(values, edge.tensor_scale, edge.tensor_zero_point, np.int8)
+    if edge.table is not None:
+        return np.frombuffer(edge.table, np.int8)[values]
     return values
 
 
-def _quantize(
-    name: str, x: Array, scale: float, zero_point: int, low: int, high: int
-) -> npt.NDArray[np.float64]:
-    if np.isnan(x).any():
-        raise InputError(f"input {name}: a value that is not a number")
-    with np.errstate(over="ignore"):
-        steps = (x.astype(np.float32) / np.float32(scale)).astype(np.float64)
-    rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
-    clipped: npt.NDArray[np.float64] = np.clip(rounded + zero_point, low, high)
-    return clipped
+def decode(edge: HostEdge, values: Int8Array) -> Array:
+    """The int8 tensor behind an output -> what the model itself would give.
+
+    Returns: the edge's dtype and shape.
+    """
+    values = values.reshape(edge.shape)
+    if edge.dtype == "float32":
+        return dequantize(values, edge.tensor_scale, edge.tensor_zero_point)
+    if edge.table is not None:
+        return np.frombuffer(edge.table, np.uint8)[values.view(np.uint8)]
+    return values
+
+
+def real(edge: HostEdge, values: Array) -> npt.NDArray[np.float32]:
+    """Output values of the edge's own dtype as real numbers: scores for people."""
+    if edge.dtype == "float32":
+        return values.astype(np.float32, copy=False)
+    return dequantize(values, edge.scale, edge.zero_point)
+
+
+def core_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without leading ones."""
+    first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
+    return tuple(shape[first:])

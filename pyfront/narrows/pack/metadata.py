@@ -5,32 +5,13 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import narrows
 from narrows.errors import BlobError
+from narrows.graph.edges import HostEdge, host_edge
 from narrows.graph.qgraph import Edge, ExternalDtype, QGraph
 from narrows.pack.layout import HEADER, MAGIC
-
-
-@dataclass(frozen=True)
-class BlobEdge:
-    """An input or output of a blob.
-
-    dtype, shape, scale, zero_point: as the outside sees it (graph.qgraph.Edge).
-    tensor_scale, tensor_zero_point: of the int8 tensor behind it.
-    table: 256 bytes for uint8, else None.
-    """
-
-    name: str
-    dtype: ExternalDtype
-    shape: tuple[int, ...]
-    scale: float
-    zero_point: int
-    tensor_scale: float
-    tensor_zero_point: int
-    table: bytes | None = None
 
 
 def producer() -> str:
@@ -42,18 +23,10 @@ def describe_edges(graph: QGraph, edges: tuple[Edge, ...]) -> list[dict[str, Any
     """Inputs or outputs as JSON values."""
     described = []
     for edge in edges:
-        tensor = graph.tensors[edge.tensor]
-        value = {
-            "name": edge.name,
-            "dtype": edge.dtype,
-            "shape": list(edge.shape),
-            "scale": edge.scale,
-            "zero_point": edge.zero_point,
-            "tensor_scale": tensor.scale,
-            "tensor_zero_point": tensor.zero_point,
-        }
-        if edge.table is not None:
-            value["table"] = base64.b64encode(edge.table).decode()
+        value = vars(host_edge(edge, graph.tensors[edge.tensor])).copy()
+        table = value.pop("table")
+        if table is not None:
+            value["table"] = base64.b64encode(table).decode()
         described.append(value)
     return described
 
@@ -82,7 +55,7 @@ def unpack_metadata(blob: bytes) -> dict[str, Any]:
     return value
 
 
-def unpack_edges(blob: bytes) -> tuple[tuple[BlobEdge, ...], tuple[BlobEdge, ...]]:
+def unpack_edges(blob: bytes) -> tuple[tuple[HostEdge, ...], tuple[HostEdge, ...]]:
     """Inputs and outputs of a blob, by which it runs without its model.
 
     Raises: BlobError: the metadata does not describe them.
@@ -97,14 +70,14 @@ def unpack_edges(blob: bytes) -> tuple[tuple[BlobEdge, ...], tuple[BlobEdge, ...
         raise BlobError(f"metadata does not describe inputs and outputs: {error!r}") from error
 
 
-def _edge(value: dict[str, Any]) -> BlobEdge:
+def _edge(value: dict[str, Any]) -> HostEdge:
     dtype: ExternalDtype = value["dtype"]
     if dtype not in ("int8", "uint8", "float32"):
         raise ValueError(f"dtype {dtype}")
     table = base64.b64decode(value["table"], validate=True) if "table" in value else None
     if (table is None) != (dtype != "uint8") or (table is not None and len(table) != 256):
         raise ValueError("a table of 256 bytes belongs to uint8")
-    return BlobEdge(
+    return HostEdge(
         name=str(value["name"]),
         dtype=dtype,
         shape=tuple(int(v) for v in value["shape"]),
