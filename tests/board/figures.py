@@ -20,7 +20,8 @@ import numpy as np
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
 from narrows.compile import compile_model
-from narrows.data import encode, load_input
+from narrows.data import load_input
+from narrows.graph.edges import encode
 from narrows.graph.qgraph import Int8Array
 from narrows.link import firmware, open_target
 from narrows.models import DIGITS_INT8
