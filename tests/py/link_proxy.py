@@ -40,10 +40,28 @@ def noise(seed: int, drop: float = 0.0, double: float = 0.0, change: float = 0.0
     return damage
 
 
+def each_frame(damage: Filter) -> Filter:
+    """Damage whole frames, in whatever chunks they come: QEMU writes single bytes."""
+    rest = bytearray()
+
+    def filter_(data: bytes) -> bytes:
+        *frames, left = (bytes(rest) + data).split(b"\0")
+        rest[:] = left
+        return b"".join(damage(frame + b"\0") if frame else b"\0" for frame in frames)
+
+    return filter_
+
+
 def doubled_frames(seed: int, share: float) -> Filter:
-    """Send a share of all chunks, mostly whole frames, twice."""
+    """Send a share of all frames twice."""
     random = Random(seed)
-    return lambda data: data * 2 if random.random() < share else data
+    return each_frame(lambda frame: frame * 2 if random.random() < share else frame)
+
+
+def lost_frames(seed: int, share: float) -> Filter:
+    """Keep a share of all frames back for ever."""
+    random = Random(seed)
+    return each_frame(lambda frame: b"" if random.random() < share else frame)
 
 
 class Proxy:

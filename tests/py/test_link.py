@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from conftest import missing
-from link_proxy import Proxy, doubled_frames, noise
+from link_proxy import Proxy, doubled_frames, lost_frames, noise
 from narrows.boards import load_board, load_boards, read_board
 from narrows.errors import BlobError, InputError, LinkError, NarrowsError, ToolError
 from narrows.link import firmware, open_target
@@ -127,16 +127,14 @@ def test_doubled_frames_do_nothing_twice(board: Qemu, digits_blob: Path) -> None
 
 @pytest.mark.parametrize("seed", range(2))
 def test_lost_requests_and_answers_of_every_kind(board: Qemu, digits_blob: Path, seed: int) -> None:
-    """Whole chunks vanish: begins, ends, starts, events."""
+    """Whole frames vanish: begins, ends, starts, events."""
     blob = digits_blob.read_bytes()
     model = Model(blob)
     inputs = picture(model)
-    chance = random.Random(seed)
-
-    def lossy(data: bytes) -> bytes:
-        return b"" if chance.random() < 0.04 else data
-
-    with Proxy(board.url, lossy, lossy) as proxy, client_of(proxy.url) as client:
+    with (
+        Proxy(board.url, lost_frames(seed, 0.04), lost_frames(seed + 100, 0.04)) as proxy,
+        client_of(proxy.url) as client,
+    ):
         client.upload(blob)
         assert same(client.infer(model, inputs), blob, inputs)
 
