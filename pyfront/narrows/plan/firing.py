@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,81 +31,89 @@ from narrows.graph.qgraph import (
 from narrows.plan.fusion import Bottleneck, bottleneck
 from narrows.plan.plan import Stage
 
-Rows = tuple[list[int], list[int]]
-"""lo and hi of one input, per firing."""
+Pixels: TypeAlias = npt.NDArray[np.int32]
+"""A number of pixels per firing."""
+
+Positions: TypeAlias = npt.NDArray[np.int64]
+"""Rows or columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class Firings:
-    """One stage, firing by firing.
+    """One stage, firing by firing. Pixels are numbered row by row.
 
     inputs: tensors of the graph that live in the arena (constants are always there).
     output: the tensor written; -1 for an OUTPUT stage.
-    lo, hi: per input, the rows needed by each firing.
-    gives: rows of the output that are there after each firing.
+    lo, hi: per input, the pixels [lo, hi) that each firing needs.
+    given: pixels of the output that are there after each firing.
     macs: multiply-accumulates of each firing; macs_once: of all, without repeats.
+    segments: per input, the most pixels of a row that are read side by side; 0 where whole
+        rows must lie side by side.
     """
 
     inputs: tuple[int, ...]
     output: int
-    lo: tuple[list[int], ...]
-    hi: tuple[list[int], ...]
-    gives: list[int]
-    macs: list[int]
+    lo: tuple[Pixels, ...]
+    hi: tuple[Pixels, ...]
+    given: Pixels
+    macs: npt.NDArray[np.int64]
     macs_once: int
+    segments: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
-        return len(self.gives)
+        return len(self.given)
 
-    @cached_property
-    def birth(self) -> list[int]:
-        """Per row of the output, the firing that writes it."""
-        births: list[int] = []
-        for firing, rows in enumerate(self.gives):
-            births.extend([firing] * (rows - len(births)))
-        return births
+    @property
+    def gives_most(self) -> int:
+        """Pixels that one firing gives at most."""
+        return int(np.diff(self.given, prepend=0).max(initial=0))
 
-    @cached_property
-    def birth_array(self) -> npt.NDArray[np.int64]:
-        return np.array(self.birth, np.int64)
+    def births(self, pixels: Positions) -> Positions:
+        """The firings that give these pixels of the output."""
+        return np.searchsorted(self.given, pixels, "right")
 
-    @cached_property
-    def lo_array(self) -> tuple[npt.NDArray[np.int64], ...]:
-        return tuple(np.array(rows, np.int64) for rows in self.lo)
-
-    @cached_property
-    def hi_array(self) -> tuple[npt.NDArray[np.int64], ...]:
-        return tuple(np.array(rows, np.int64) for rows in self.hi)
-
-    @cached_property
-    def last_use(self) -> tuple[list[int], ...]:
-        """Per input and row (of those below the last hi), the last firing that has lo <= row."""
-        uses = []
-        for lo, hi in zip(self.lo, self.hi, strict=True):
-            last: list[int] = []
-            for firing in range(self.count - 1):
-                last.extend([firing] * (lo[firing + 1] - len(last)))
-            last.extend([self.count - 1] * (hi[-1] - len(last)))
-            uses.append(last)
-        return tuple(uses)
+    def last_uses(self, which: int, pixels: Positions) -> Positions:
+        """Per pixel of an input, the last firing before it is dead."""
+        return np.searchsorted(self.lo[which], pixels, "right") - 1
 
 
-def clip(row: int, height: int) -> int:
-    return min(max(row, 0), height)
+def row_run(graph: QGraph, ops: tuple[int, ...], accumulates: bool = False) -> int:
+    """The run of a stage that fires by rows."""
+    op = graph.ops[ops[0]] if accumulates else graph.ops[ops[-1]]
+    return graph.tensors[op.inputs[0] if accumulates else op.output].width
+
+
+def least_run(graph: QGraph, op: QOp, accumulates: bool) -> int:
+    """1 for an operator of pixels, else the width."""
+    source = graph.tensors[op.inputs[0]]
+    if accumulates:
+        whole = isinstance(op, QMean) and op.over_width
+        if isinstance(op, QPool):
+            covered = op.pad[1] == 0 and op.kernel[1] >= source.width
+            whole = covered and graph.tensors[op.output].width == 1
+        return 1 if whole else source.width
+    if isinstance(op, (QPad, QResize, QReshape, QMean)) or (
+        isinstance(op, QConcat) and op.axis == Axis.WIDTH
+    ):
+        return graph.tensors[op.output].width
+    return 1
 
 
 def input_firings(graph: QGraph, tensor: int) -> Firings:
     """INPUT: one row per firing."""
-    height = graph.tensors[tensor].height
-    return Firings((), tensor, (), (), list(range(1, height + 1)), [0] * height, 0)
+    info = graph.tensors[tensor]
+    given = _pixels(np.arange(1, info.height + 1) * info.width)
+    return Firings((), tensor, (), (), given, np.zeros(info.height, np.int64), 0)
 
 
 def output_firings(graph: QGraph, tensor: int) -> Firings:
     """OUTPUT: one row per firing."""
-    height = graph.tensors[tensor].height
-    lo, hi = list(range(height)), list(range(1, height + 1))
-    return Firings((tensor,), -1, (lo,), (hi,), [0] * height, [0] * height, 0)
+    info = graph.tensors[tensor]
+    rows = np.arange(info.height)
+    lo, hi = _pixels(rows * info.width), _pixels((rows + 1) * info.width)
+    zero = np.zeros(info.height, np.int64)
+    return Firings((tensor,), -1, (lo,), (hi,), _pixels(zero), zero, 0, (0,))
 
 
 def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firings:
@@ -116,147 +123,244 @@ def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firin
     """
     if len(stage.ops) > 1:
         parts = bottleneck(graph, stage.ops)
-        rows = _rolling_rows if stage.rolling else _tiled_rows
-        return rows(graph, stage, parts)
+        return (_rolling if stage.rolling else _tiled)(graph, stage, parts)
     op = graph.ops[stage.ops[0]]
-    height = graph.tensors[op.output].height
-    arena_inputs = tuple(i for i in op.inputs if graph.tensors[i].data is None)
+    out = graph.tensors[op.output]
     if (isinstance(op, QMean) and op.over_height) or (isinstance(op, QPool) and accumulate):
-        rows_in = graph.tensors[op.inputs[0]].height
-        lo, hi = list(range(rows_in)), list(range(1, rows_in + 1))
-        gives = [0] * (rows_in - 1) + [1]
-        return Firings(arena_inputs, op.output, (lo,), (hi,), gives, [0] * rows_in, 0)
+        source = graph.tensors[op.inputs[0]]
+        count = source.height * source.width // stage.run
+        lo = _pixels(np.arange(count) * stage.run)
+        given = np.zeros(count, np.int32)
+        given[-1] = out.width
+        zero = np.zeros(count, np.int64)
+        inputs = op.inputs[:1]
+        return Firings(
+            inputs, op.output, (lo,), (_pixels(lo + stage.run),), given, zero, 0, (stage.run,)
+        )
     if stage.row_tile != 1:
         raise PlanError(f"operator {stage.ops[0]} ({op.kind}): row_tile must be 1")
-    needs = [rows for i, rows in enumerate(_needs(graph, op)) if op.inputs[i] in arena_inputs]
-    macs = _row_macs(graph, op)
+    arena_inputs = [n for n, i in enumerate(op.inputs) if graph.tensors[i].data is None]
+    y, x = _positions(out.height, out.width, stage.run)
+    needs = [_needs(graph, op, which, y, x, stage.run) for which in arena_inputs]
+    macs = np.full(len(y), stage.run * pixel_macs(op), np.int64)
     return Firings(
-        arena_inputs,
+        tuple(op.inputs[which] for which in arena_inputs),
         op.output,
-        tuple(lo for lo, _ in needs),
-        tuple(hi for _, hi in needs),
-        list(range(1, height + 1)),
-        [macs] * height,
-        macs * height,
+        tuple(_pixels(lo) for lo, _, _ in needs),
+        tuple(_pixels(hi) for _, hi, _ in needs),
+        _pixels(y * out.width + x + stage.run),
+        macs,
+        int(macs.sum()),
+        tuple(segment for _, _, segment in needs),
     )
 
 
-def window_rows(window: Window, height_in: int, rows: range) -> Rows:
-    """lo and hi of a window for each output row."""
-    tops = [row * window.stride - window.pad for row in rows]
-    lo = [clip(top, height_in) for top in tops]
-    return lo, [clip(top + window.extent, height_in) for top in tops]
+def pixel_macs(op: QOp) -> int:
+    """Multiply-accumulates of one output pixel of an operator."""
+    return int(op.weights.size) if isinstance(op, (QConv, QDepthwise)) else 0
 
 
-def _row_macs(graph: QGraph, op: QOp) -> int:
-    if isinstance(op, QConv):
-        return graph.tensors[op.output].width * int(op.weights.size)
-    if isinstance(op, QDepthwise):
-        return graph.tensors[op.output].width * int(op.weights.size)
-    return 0
+def _pixels(values: npt.NDArray[np.integer]) -> Pixels:
+    return values.astype(np.int32)
 
 
-def _needs(graph: QGraph, op: QOp) -> Iterator[Rows]:
-    """lo and hi of each input of an ordinary operator, per output row."""
-    out = graph.tensors[op.output]
-    rows = range(out.height)
-    before = 0
-    for tensor in op.inputs:
-        source = graph.tensors[tensor]
-        match op:
-            case QConv() | QDepthwise():
-                kernel_h = op.weights.shape[1 if isinstance(op, QConv) else 0]
-                extent = (kernel_h - 1) * op.dilation[0] + 1
-                window = Window(op.stride[0], op.pad[0], extent)
-            case QPool():
-                window = Window(op.stride[0], op.pad[0], op.kernel[0])
-            case QElementwise():
-                window = Window(0 if source.height == 1 else 1, 0, 1)
-            case QConcat() if op.axis == Axis.HEIGHT:
-                window = Window(1, before, 1)
-                before += source.height
-            case QSlice():
-                window = Window(op.stride[0], -op.begin[0], 1)
-            case QPad():
-                window = Window(1, op.before[0], 1)
-            case QMean() | QSoftmax() | QLookup() | QConcat():
-                window = Window(1, 0, 1)
-            case QResize():
-                low = [int(v) for v in op.rows[:, 0]]
-                high = [int(v) + 1 + bool(f) for v, f in op.rows]
-                yield low, high
-                continue
-            case QReshape():
-                ends = [row * out.row_bytes for row in range(out.height + 1)]
-                yield (
-                    [end // source.row_bytes for end in ends[:-1]],
-                    [-(-end // source.row_bytes) for end in ends[1:]],
-                )
-                continue
-        yield window_rows(window, source.height, rows)
+def _positions(height: int, width: int, run: int) -> tuple[Positions, Positions]:
+    """Row and first column of each firing."""
+    x = np.arange(0, width, run, dtype=np.int64)
+    return np.repeat(np.arange(height, dtype=np.int64), len(x)), np.tile(x, height)
 
 
-def _tiled_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
+def _start(window: Window, first: Positions, size: int) -> Positions:
+    return np.clip(first * window.stride - window.pad, 0, size)
+
+
+def _end(window: Window, end: Positions, size: int) -> Positions:
+    return np.clip((end - 1) * window.stride - window.pad + window.extent, 0, size)
+
+
+def _windows(graph: QGraph, op: QOp, which: int) -> tuple[Window, Window] | None:
+    """The windows of rows and columns of an input; None for an operator of rows."""
+    source = graph.tensors[op.inputs[which]]
+    match op:
+        case QConv() | QDepthwise():
+            first = 1 if isinstance(op, QConv) else 0
+            extents = [
+                (k - 1) * d + 1
+                for k, d in zip(op.weights.shape[first : first + 2], op.dilation, strict=True)
+            ]
+            return (
+                Window(op.stride[0], op.pad[0], extents[0]),
+                Window(op.stride[1], op.pad[1], extents[1]),
+            )
+        case QPool():
+            return (
+                Window(op.stride[0], op.pad[0], op.kernel[0]),
+                Window(op.stride[1], op.pad[1], op.kernel[1]),
+            )
+        case QElementwise():
+            return Window(int(source.height > 1), 0, 1), Window(int(source.width > 1), 0, 1)
+        case QSlice():
+            return (
+                Window(op.stride[0], -op.begin[0], 1),
+                Window(op.stride[1], -op.begin[1], 1),
+            )
+        case QConcat() if op.axis == Axis.HEIGHT:
+            before = sum(graph.tensors[i].height for i in op.inputs[:which])
+            return Window(1, before, 1), Window(1, 0, 1)
+        case QConcat() if op.axis == Axis.CHANNELS:
+            return Window(1, 0, 1), Window(1, 0, 1)
+        case QSoftmax() | QLookup():
+            return Window(1, 0, 1), Window(1, 0, 1)
+    return None
+
+
+def _needs(
+    graph: QGraph, op: QOp, which: int, y: Positions, x: Positions, run: int
+) -> tuple[Positions, Positions, int]:
+    """lo and hi of each firing, and the segment."""
+    source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
+    windows = _windows(graph, op, which)
+    if windows is not None:
+        lo, hi = _window_needs(windows, source.height, source.width, y, y + 1, x, x + run)
+        across = windows[1]
+        return lo, hi, min(source.width, (run - 1) * across.stride + across.extent)
+    match op:
+        case QPad():
+            window = Window(1, op.before[0], 1)
+            top, bottom = _start(window, y, source.height), _end(window, y + 1, source.height)
+        case QResize():
+            top = op.rows[y, 0].astype(np.int64)
+            bottom = top + 1 + (op.rows[y, 1] != 0)
+        case QReshape():
+            top = y * out.row_bytes // source.row_bytes
+            bottom = -(-(y + 1) * out.row_bytes // source.row_bytes)
+        case _:
+            top, bottom = y, y + 1
+    return top * source.width, np.maximum(top, bottom) * source.width, 0
+
+
+def _window_needs(
+    windows: tuple[Window, Window],
+    height: int,
+    width: int,
+    y0: Positions,
+    y1: Positions,
+    x0: Positions,
+    x1: Positions,
+) -> tuple[Positions, Positions]:
+    """What firings need that give rows [y0, y1), columns [x0, x1)."""
+    down, across = windows
+    top, bottom = _start(down, y0, height), _end(down, y1, height)
+    hi = np.where(bottom > top, (bottom - 1) * width + _end(across, x1, width), top * width)
+    lo = np.minimum(top * width + _start(across, x0, width), _start(down, y1, height) * width)
+    return np.minimum(lo, hi), hi
+
+
+def _filter_macs(parts: Bottleneck) -> int:
+    """Depthwise and projection of one output pixel."""
+    return pixel_macs(parts.depthwise) + (pixel_macs(parts.project) if parts.project else 0)
+
+
+def _depthwise_windows(parts: Bottleneck) -> tuple[Window, Window]:
+    op = parts.depthwise
+    return (
+        Window(op.stride[0], op.pad[0], op.weights.shape[0]),
+        Window(op.stride[1], op.pad[1], op.weights.shape[1]),
+    )
+
+
+def held_columns(graph: QGraph, stage: Stage) -> int:
+    """``columns`` of a bottleneck: the most of an input row that it has expanded at a time."""
+    parts = bottleneck(graph, stage.ops)
+    across = _depthwise_windows(parts)[1]
+    extent = max(across.extent, across.stride) if stage.rolling else across.extent
+    width = graph.tensors[parts.input].width
+    return min(width, (stage.col_tile - 1) * across.stride + extent)
+
+
+def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Tiled bottleneck: the halo of each tile is expanded anew."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
-    op = parts.depthwise
-    kernel_h, kernel_w, mid = op.weights.shape
-    down = Window(op.stride[0], op.pad[0], kernel_h)
-    across = Window(op.stride[1], op.pad[1], kernel_w)
-    lo, hi = window_rows(down, source.height, range(out.height))
-    left, right = window_rows(across, source.width, range(out.width))
-    firsts = range(0, out.height, stage.row_tile)
-    ends = [min(first + stage.row_tile, out.height) for first in firsts]
-    tiles = range(0, out.width, stage.col_tile)
-    columns = sum(right[min(x + stage.col_tile, out.width) - 1] - left[x] for x in tiles)
-    columns_once = len({x for a, b in zip(left, right, strict=True) for x in range(a, b)})
-    rows_once = len({y for a, b in zip(lo, hi, strict=True) for y in range(a, b)})
-    expansion = mid * source.channels if parts.expand else 0
-    per_row = _filter_macs(graph, parts)
-    needs_lo = [lo[first] for first in firsts]
-    needs_hi = [hi[end - 1] for end in ends]
-    macs = [
-        (b - a) * columns * expansion + (end - first) * per_row
-        for a, b, first, end in zip(needs_lo, needs_hi, firsts, ends, strict=True)
-    ]
-    once = rows_once * columns_once * expansion + out.height * per_row
+    windows = down, across = _depthwise_windows(parts)
+    if stage.row_tile != 1 and stage.run != out.width:
+        raise PlanError(f"operators {stage.ops}: tiles of several rows are as wide as the output")
+    y0, x0 = _positions(-(-out.height // stage.row_tile), out.width, stage.run)
+    y0 = y0 * stage.row_tile
+    y1 = np.minimum(y0 + stage.row_tile, out.height)
+    x1 = x0 + stage.run
+    lo, hi = _window_needs(windows, source.height, source.width, y0, y1, x0, x1)
     if parts.add:
-        needs_lo = [min(a, first) for a, first in zip(needs_lo, firsts, strict=True)]
-    return Firings((parts.input,), parts.output, (needs_lo,), (needs_hi,), ends, macs, once)
+        lo = np.minimum(lo, y0 * source.width + x0)
+    expansion = pixel_macs(parts.expand) if parts.expand else 0
+    starts = np.arange(0, stage.run, stage.col_tile)
+    tiles = x0[: out.width // stage.run, None] + starts[None, :]
+    ends = np.minimum(
+        tiles + stage.col_tile, tiles[:, :1] + stage.run
+    )
+    columns = (_end(across, ends, source.width) - _start(across, tiles, source.width)).sum(axis=1)
+    rows = _end(down, y1, source.height) - _start(down, y0, source.height)
+    macs = rows * np.tile(columns, len(y0) // len(columns)) * expansion
+    macs += (y1 - y0) * stage.run * _filter_macs(parts)
+    seen = _seen(down, out.height, source.height) * _seen(across, out.width, source.width)
+    once = seen * expansion + out.height * out.width * _filter_macs(parts)
+    return Firings(
+        (parts.input,),
+        parts.output,
+        (_pixels(lo),),
+        (_pixels(hi),),
+        _pixels((y1 - 1) * out.width + x1),
+        macs,
+        once,
+        (held_columns(graph, stage),),
+    )
 
 
-def _rolling_rows(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
+def _seen(window: Window, outputs: int, size: int) -> int:
+    """Input positions along an axis that any window touches."""
+    at = np.arange(outputs, dtype=np.int64)
+    change = np.zeros(size + 1, np.int64)
+    np.add.at(change, _start(window, at, size), 1)
+    np.add.at(change, _end(window, at + 1, size), -1)
+    return int((np.cumsum(change)[:size] > 0).sum())
+
+
+def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Rolling bottleneck: every row is expanded once; the first rows are only absorbed."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
-    op = parts.depthwise
-    kernel_h, _, mid = op.weights.shape
-    stride, pad, height = op.stride[0], op.pad[0], source.height
-    kept = kernel_h - stride
+    down, across = _depthwise_windows(parts)
+    kept, width, height = down.extent - down.stride, source.width, source.height
     if kept < 0 or parts.expand is None or stage.row_tile != 1:
         raise PlanError(f"operators {stage.ops}: rolling needs an expansion and kernel >= stride")
-    absorbed = min(height, max(0, kept - pad))
-    rows = range(out.height)
-    hi = [clip(y * stride - pad + kernel_h, height) for y in rows]
-    lo = [
-        min(h, max(absorbed, clip(y * stride - pad + kept, height)))
-        for y, h in zip(rows, hi, strict=True)
-    ]
-    absorbing = list(range(absorbed))
+    absorbed = min(height, max(0, kept - down.pad))
+
+    def reached(x: Positions) -> Positions:
+        """Input columns that the windows of output columns below x reach."""
+        return np.where(x == 0, 0, _end(across, x, width))
+
+    a, ax = _positions(absorbed, out.width, stage.run)
+    y, x = _positions(out.height, out.width, stage.run)
+    bottom = _end(down, y + 1, height)
+    top = np.clip(y * down.stride - down.pad + kept, 0, height)
+    top = np.minimum(bottom, np.maximum(absorbed, top))
+    fresh = bottom > top
+    first, last = reached(x), reached(x + stage.run)
+    lo = np.where(fresh, top * width + first, top * width)
+    hi = np.where(fresh, (bottom - 1) * width + last, top * width)
+    absorbing = a * width + reached(ax)
     if parts.add:
-        lo = [min(a, y) for y, a in zip(rows, lo, strict=True)]
-        absorbing = [0] * absorbed
-    hi = list(range(1, absorbed + 1)) + hi
-    right = clip((out.width - 1) * op.stride[1] - op.pad[1] + op.weights.shape[1], source.width)
-    row_macs = right * mid * source.channels
-    expanded = [0, *hi]
-    macs = [max(0, b - a) * row_macs for a, b in zip(expanded, hi, strict=False)]
-    per_row = _filter_macs(graph, parts)
-    macs = macs[:absorbed] + [m + per_row for m in macs[absorbed:]]
-    gives = [0] * absorbed + list(range(1, out.height + 1))
-    return Firings((parts.input,), parts.output, (absorbing + lo,), (hi,), gives, macs, sum(macs))
-
-
-def _filter_macs(graph: QGraph, parts: Bottleneck) -> int:
-    """Depthwise and projection of one output row."""
-    macs = _row_macs(graph, parts.depthwise)
-    return macs + (_row_macs(graph, parts.project) if parts.project else 0)
+        lo = np.minimum(lo, y * width + x)
+        absorbing = np.zeros_like(absorbing)
+    expansion = pixel_macs(parts.expand)
+    macs = (bottom - top) * (last - first) * expansion + stage.run * _filter_macs(parts)
+    absorb_macs = (reached(ax + stage.run) - reached(ax)) * expansion
+    macs = np.concatenate([absorb_macs, macs])
+    return Firings(
+        (parts.input,),
+        parts.output,
+        (_pixels(np.concatenate([absorbing, lo])),),
+        (_pixels(np.concatenate([a * width + reached(ax + stage.run), hi])),),
+        _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.run])),
+        macs,
+        int(macs.sum()),
+        (held_columns(graph, stage),),
+    )

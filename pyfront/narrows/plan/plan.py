@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ring:
-    """``capacity`` rows of a tensor at ``offset`` (bytes, 16-byte aligned) of the arena;
-    row r stands at ``offset + (r % capacity) * row_bytes``."""
+    """``capacity`` pixels of a tensor at ``offset`` (16-byte aligned) of the arena; pixel p, in
+    the order of rows, stands at ``offset + (p % capacity) * channels``."""
 
     tensor: int
     capacity: int
@@ -31,16 +31,18 @@ class Stage:
     ops: indices into ``QGraph.ops``. One index is that operator; several are a bottleneck:
         an optional 1x1 convolution (expansion), a depthwise convolution, an optional 1x1
         convolution (projection) and an optional ADD of the stage's input, in this order.
+    run: columns per firing: of the output, or of the input where rows are added up.
     rolling: (bottleneck) keeps ``kernel_h - stride_h`` expanded rows and computes nothing
         twice; otherwise the expansion is computed anew for every tile, by channel slices.
     slice: (tiled bottleneck) channels expanded, filtered and projected at a time.
-    row_tile: output rows per firing; 1 for everything but a tiled bottleneck.
+    row_tile: (tiled bottleneck) output rows per firing; 1 for everything else.
     col_tile: (bottleneck) output columns computed at a time.
     state: bytes that live from the stage's first firing to its last.
     scratch: bytes used during one firing.
     """
 
     ops: tuple[int, ...]
+    run: int
     rolling: bool = False
     slice: int = 0
     row_tile: int = 1
@@ -51,7 +53,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """arena_bytes: rings, state and scratch, exact.
+    """Offsets have the number of the arena's region in bits 28 and 29.
+
+    arena_bytes: rings, state and scratch in each of the four regions, exact.
     macs: multiply-accumulates of one inference, repeats included; macs_once: without.
     max_step_macs: the most that one firing computes.
     streamed_outputs: indices of outputs handed out by rows instead of held whole.
@@ -59,13 +63,18 @@ class Plan:
 
     stages: tuple[Stage, ...]
     rings: tuple[Ring, ...]
-    arena_bytes: int
+    arena_bytes: tuple[int, int, int, int]
     macs: int
     macs_once: int
     max_step_macs: int
     streamed_outputs: tuple[int, ...] = ()
     input_passes: int = 1
     isa: int = 0
+
+    @property
+    def arena_total(self) -> int:
+        """Bytes of all regions."""
+        return sum(self.arena_bytes)
 
     @property
     def mac_factor(self) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which the engine fires, and from it when every row lives and dies.
+"""The order in which the engine fires, and from it when every pixel lives and dies.
 
 The rule is runtime/SPEC.md's "Firing": of all stages that can fire, the one with the
 smallest number does. Capacities alone decide what streams and what waits.
@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from narrows.graph.qgraph import QGraph
-from narrows.plan.firing import Firings, input_firings, output_firings, stage_firings
+from narrows.native import load
+from narrows.plan.firing import Firings, Pixels, input_firings, output_firings, stage_firings
 from narrows.plan.plan import Plan
 
 
@@ -19,22 +24,118 @@ from narrows.plan.plan import Plan
 class Network:
     """The stages of a plan as the engine numbers them: inputs, planned stages, outputs.
 
-    heights: rows of every tensor that lives in the arena.
+    pixels: of every tensor that lives in the arena.
+    widths: of the same.
     held: tensors that stay to the end (outputs that are not streamed).
     """
 
     stages: tuple[Firings, ...]
-    heights: Mapping[int, int]
+    pixels: Mapping[int, int]
+    widths: Mapping[int, int]
     held: frozenset[int]
 
-    @property
+    @cached_property
     def readers(self) -> dict[int, list[tuple[int, int]]]:
         """Per tensor, its readers: (stage, which of the stage's inputs)."""
-        readers: dict[int, list[tuple[int, int]]] = {tensor: [] for tensor in self.heights}
+        readers: dict[int, list[tuple[int, int]]] = {tensor: [] for tensor in self.pixels}
         for number, stage in enumerate(self.stages):
             for i, tensor in enumerate(stage.inputs):
                 readers[tensor].append((number, i))
         return readers
+
+    @cached_property
+    def units(self) -> dict[int, int]:
+        """Per tensor, what its capacity must be a multiple of unless it is whole: what a
+        firing gives, and rows where a reader wants whole ones."""
+        units = {}
+        for stage in self.stages:
+            if stage.output >= 0:
+                units[stage.output] = min(stage.gives_most, self.widths[stage.output])
+        for stage in self.stages:
+            for tensor, segment in zip(stage.inputs, stage.segments, strict=True):
+                if segment == 0:
+                    units[tensor] = self.widths[tensor]
+        return units
+
+    @cached_property
+    def _native(self) -> tuple[Any, Any, Any, list[Any]]:
+        """(stages, tensors, times) for the C code, and what keeps their arrays alive."""
+        ffi, _ = load()
+        numbers = {tensor: i for i, tensor in enumerate(self.pixels)}
+        stages = ffi.new("struct plan_stage[]", len(self.stages))
+        tensors = ffi.new("struct plan_tensor[]", max(1, len(numbers)))
+        alive: list[Any] = [numbers]
+
+        def array(values: Pixels) -> Any:
+            alive.append(values := np.ascontiguousarray(values, np.int32))
+            return ffi.cast("int32_t *", values.ctypes.data)
+
+        times = np.zeros(sum(stage.count for stage in self.stages), np.int32)
+        at = 0
+        for number, stage in enumerate(self.stages):
+            record = stages[number]
+            record.firings = stage.count
+            record.output = numbers[stage.output] if stage.output >= 0 else -1
+            record.input_count = len(stage.inputs)
+            record.given = array(stage.given)
+            record.times = array(times[at : at + stage.count])
+            at += stage.count
+            for i, tensor in enumerate(stage.inputs):
+                record.inputs[i] = numbers[tensor]
+                record.lo[i], record.hi[i] = array(stage.lo[i]), array(stage.hi[i])
+            if stage.output >= 0:
+                tensors[numbers[stage.output]].producer = number
+        for tensor, i in numbers.items():
+            readers = sorted({number for number, _ in self.readers[tensor]})
+            tensors[i].pixels = self.pixels[tensor]
+            tensors[i].reader_count = len(readers)
+            tensors[i].readers = array(np.array(readers, np.int32))
+        return stages, tensors, times, alive
+
+    def simulate(self, capacities: Mapping[int, int]) -> Schedule:
+        """Fire all stages as the engine does.
+
+        capacities: pixels of every tensor's ring.
+        """
+        ffi, lib = load()
+        stages, tensors, times, _ = self._native
+        for i, tensor in enumerate(self.pixels):
+            tensors[i].capacity = capacities[tensor]
+        order = np.zeros(len(times), np.int32)
+        awake = np.zeros(len(self.stages), np.uint8)
+        count = lib.plan_schedule(
+            stages, len(self.stages), tensors, len(self.pixels),
+            ffi.cast("int32_t *", order.ctypes.data), ffi.cast("uint8_t *", awake.ctypes.data),
+        )  # fmt: skip
+        if count == len(times):
+            bounds = np.cumsum([stage.count for stage in self.stages])[:-1]
+            return Schedule(order, tuple(np.split(times.copy(), bounds)))
+        fired = [stages[number].fired for number in range(len(self.stages))]
+        produced = {tensor: tensors[i].produced for i, tensor in enumerate(self.pixels)}
+        blocked = tuple(
+            stage.output
+            for stage, f in zip(self.stages, fired, strict=True)
+            if f < stage.count
+            and all(produced[t] >= hi[f] for t, hi in zip(stage.inputs, stage.hi, strict=True))
+        )
+        return Schedule(order[:count], (), blocked)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """order: the stage of every firing.
+    times: per stage, when each of its firings happens (index into order); empty if stalled.
+    blocked: (if stalled) tensors whose full ring kept a stage with all its input from firing.
+    """
+
+    order: Pixels
+    times: tuple[Pixels, ...]
+    blocked: tuple[int, ...] = ()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether no stage could fire although some had not finished."""
+        return not self.times
 
 
 def network(graph: QGraph, planned: Sequence[Firings], streamed: Sequence[int]) -> Network:
@@ -45,107 +146,19 @@ def network(graph: QGraph, planned: Sequence[Firings], streamed: Sequence[int]) 
         *planned,
         *(output_firings(graph, tensor) for tensor in tensors),
     )
-    heights = {s.output: graph.tensors[s.output].height for s in stages if s.output >= 0}
     held = frozenset(edge.tensor for edge in graph.outputs) - tensors.keys()
-    return Network(stages, heights, held)
+    return network_of(graph, stages, held)
+
+
+def network_of(graph: QGraph, stages: tuple[Firings, ...], held: frozenset[int]) -> Network:
+    """A network of these stages; of ``held`` only what they write."""
+    written = [stage.output for stage in stages if stage.output >= 0]
+    pixels = {t: graph.tensors[t].height * graph.tensors[t].width for t in written}
+    widths = {t: graph.tensors[t].width for t in written}
+    return Network(stages, pixels, widths, held & pixels.keys())
 
 
 def plan_network(graph: QGraph, plan: Plan) -> Network:
     """The network of a finished plan."""
     planned = [stage_firings(graph, stage, stage.state.bytes > 0) for stage in plan.stages]
     return network(graph, planned, plan.streamed_outputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """order: the stage of every firing.
-    times: per stage, when each of its firings happens (index into order).
-    stalled: no stage could fire although some had not finished.
-    blocked: (if stalled) tensors whose full ring kept a stage with all its input from firing.
-    """
-
-    order: list[int]
-    times: list[list[int]]
-    stalled: bool
-    blocked: tuple[int, ...] = ()
-
-
-def simulate(net: Network, capacities: Mapping[int, int]) -> Schedule:
-    """Fire all stages as the engine does.
-
-    capacities: rows of every tensor's ring.
-    """
-    stages = net.stages
-    readers = net.readers
-    produced = dict.fromkeys(net.heights, 0)
-    dead = {
-        tensor: min((stages[s].lo[i][0] for s, i in uses), default=0)
-        for tensor, uses in readers.items()
-    }
-    fired = [0] * len(stages)
-    times: list[list[int]] = [[] for _ in stages]
-    order: list[int] = []
-    producer = {stage.output: number for number, stage in enumerate(stages) if stage.output >= 0}
-    reader_stages = {tensor: sorted({s for s, _ in uses}) for tensor, uses in readers.items()}
-    # What a firing may wake: itself, readers of what it gave, producers of what it freed.
-    inputs = [
-        tuple((tensor, stage.lo[i], stage.hi[i]) for i, tensor in enumerate(stage.inputs))
-        for stage in stages
-    ]
-
-    def can_fire(number: int) -> bool:
-        stage = stages[number]
-        firing = fired[number]
-        if firing == len(stage.gives):
-            return False
-        for tensor, _, hi in inputs[number]:
-            if produced[tensor] < hi[firing]:
-                return False
-        out = stage.output
-        return out < 0 or stage.gives[firing] - dead[out] <= capacities[out]
-
-    ready = 0
-    for number in range(len(stages)):
-        if can_fire(number):
-            ready |= 1 << number
-    while ready:
-        number = (ready & -ready).bit_length() - 1
-        stage = stages[number]
-        firing = fired[number]
-        fired[number] = firing + 1
-        times[number].append(len(order))
-        order.append(number)
-        touched = [number]
-        out = stage.output
-        if out >= 0 and stage.gives[firing] != produced[out]:
-            produced[out] = stage.gives[firing]
-            touched += reader_stages[out]
-        finished = firing + 1 == len(stage.gives)
-        for tensor, lo, _ in inputs[number]:
-            if not finished and lo[firing + 1] == lo[firing]:
-                continue
-            uses = readers[tensor]
-            if len(uses) == 1:
-                now_dead = net.heights[tensor] if finished else lo[firing + 1]
-            else:
-                now_dead = net.heights[tensor]
-                for s, i in uses:
-                    rows = stages[s].lo[i]
-                    if fired[s] < len(rows) and rows[fired[s]] < now_dead:
-                        now_dead = rows[fired[s]]
-            if now_dead != dead[tensor]:
-                dead[tensor] = now_dead
-                touched.append(producer[tensor])
-        for candidate in touched:
-            if can_fire(candidate):
-                ready |= 1 << candidate
-            else:
-                ready &= ~(1 << candidate)
-    stalled = any(fired[n] < len(stage.gives) for n, stage in enumerate(stages))
-    blocked = tuple(
-        stage.output
-        for n, stage in enumerate(stages)
-        if fired[n] < len(stage.gives)
-        and all(produced[tensor] >= hi[fired[n]] for tensor, _, hi in inputs[n])
-    )
-    return Schedule(order, times, stalled, blocked)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from narrows import native
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool, QSlice
 from narrows.plan.fusion import bottleneck
 from narrows.plan.plan import Stage
 
@@ -13,12 +15,25 @@ MAX_KERNEL_ROWS = 64
 
 
 def stage_bytes(
-    graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
+    graph: QGraph,
+    stage: Stage,
+    isa: int = 0,
+    accumulate: bool = True,
+    torn: Collection[int] = (),
 ) -> tuple[int, int]:
     """(state, scratch) bytes of a stage; its own regions are not looked at.
 
     accumulate: whether an average pool over all rows adds up row by row.
+    torn: which of the stage's inputs have torn rings.
     """
+    state, scratch = _own_bytes(graph, stage, isa, accumulate)
+    for which in torn:
+        pixels, channels = _segment(graph, stage, state > 0, which)
+        scratch += native.torn_row_bytes(pixels, channels)
+    return state, scratch
+
+
+def _own_bytes(graph: QGraph, stage: Stage, isa: int, accumulate: bool) -> tuple[int, int]:
     if len(stage.ops) > 1:
         return _bottleneck_bytes(graph, stage, isa)
     op = graph.ops[stage.ops[0]]
@@ -36,6 +51,27 @@ def stage_bytes(
     return 0, 0
 
 
+def _segment(graph: QGraph, stage: Stage, accumulates: bool, which: int) -> tuple[int, int]:
+    """Pixels that a stage reads side by side, and their channels."""
+    op = graph.ops[stage.ops[0]]
+    source = graph.tensors[op.inputs[which]]
+    if len(stage.ops) > 1:
+        shape = _shape(graph, stage)
+        return native.bottleneck_columns(**shape), source.channels
+    if accumulates:
+        return stage.run, source.channels
+    stride, extent = 1, 1
+    if isinstance(op, QConv):
+        stride, extent = op.stride[1], (op.weights.shape[2] - 1) * op.dilation[1] + 1
+    elif isinstance(op, QDepthwise):
+        stride, extent = op.stride[1], (op.weights.shape[1] - 1) * op.dilation[1] + 1
+    elif isinstance(op, QPool):
+        stride, extent = op.stride[1], op.kernel[1]
+    elif isinstance(op, QSlice):
+        stride = op.stride[1]
+    return min(source.width, (stage.run - 1) * stride + extent), source.channels
+
+
 def can_accumulate(graph: QGraph, op: QPool) -> bool:
     """Whether op is an average whose only output row covers all input rows."""
     source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
@@ -49,10 +85,17 @@ def tall(op: QPool) -> bool:
 
 
 def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
+    shape = _shape(graph, stage)
+    state = native.bottleneck_state_bytes(isa, **shape) if stage.rolling else 0
+    return state, native.bottleneck_scratch_bytes(isa, **shape)
+
+
+def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
+    """``struct nrw_bottleneck_shape``."""
     parts = bottleneck(graph, stage.ops)
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
     kernel_h, kernel_w, mid = parts.depthwise.weights.shape
-    shape = {
+    return {
         "in_height": source.height,
         "in_width": source.width,
         "in_channels": source.channels,
@@ -64,6 +107,7 @@ def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
         "stride_h": parts.depthwise.stride[0],
         "stride_w": parts.depthwise.stride[1],
         "slice": stage.slice,
+        "run": stage.run,
         "row_tile": stage.row_tile,
         "col_tile": stage.col_tile,
         "has_expand": int(parts.expand is not None),
@@ -71,5 +115,3 @@ def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
         "has_add": int(parts.add is not None),
         "rolling": int(stage.rolling),
     }
-    state = native.bottleneck_state_bytes(isa, **shape) if stage.rolling else 0
-    return state, native.bottleneck_scratch_bytes(isa, **shape)
