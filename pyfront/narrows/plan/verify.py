@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """An independent proof that a plan is right.
 
-Replays the plan firing by firing over a map of the arena, byte by byte, written from
-runtime/SPEC.md alone: it shares no code with the planner's simulator, so that a mistake
-there does not repeat here.
+Replays the plan firing by firing over a map of the arena that says of each byte whether it
+lives, written from runtime/SPEC.md alone: it shares no code with the planner's simulator, so
+that a mistake there does not repeat here. Nothing is ever written on a byte that lives, so
+whatever a firing needs is still there.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy.typing as npt
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import (
+    Axis,
     QConcat,
     QConv,
     QDepthwise,
@@ -30,10 +33,14 @@ from narrows.graph.qgraph import (
     QResize,
     QSlice,
 )
-from narrows.plan.plan import Plan, Region, Ring, Stage
+from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.sizes import stage_bytes
 
-Range = tuple[int, int]
+Numbers = npt.NDArray[np.int64]
+
+MAX_FIRINGS = 65535
+REGION_SHIFT = 28
+REGION_BYTES = (1 << REGION_SHIFT) - 16
 
 
 def verify_plan(graph: QGraph, plan: Plan) -> None:
@@ -44,15 +51,17 @@ def verify_plan(graph: QGraph, plan: Plan) -> None:
     _check_stages(graph, plan)
     actors = _actors(graph, plan)
     _check_rings(graph, plan, actors)
+    _check_torn(graph, plan, actors)
     _check_arena(graph, plan)
-    replay = _Replay(graph, plan, actors)
-    replay.run()
-    if (replay.macs, replay.max_step_macs) != (plan.macs, plan.max_step_macs):
+    _Replay(graph, plan, actors).run()
+    macs = sum(sum(actor.macs) for actor in actors)
+    most = max(max(actor.macs) for actor in actors)
+    if (macs, most) != (plan.macs, plan.max_step_macs):
         raise PlanError(
             f"the plan says {plan.macs} macs, at most {plan.max_step_macs} a step; "
-            f"it is {replay.macs} and {replay.max_step_macs}"
+            f"it is {macs} and {most}"
         )
-    once = sum(_macs_once(graph, stage) for stage in plan.stages)
+    once = sum(_macs_once(graph, a.stage, sum(a.macs)) for a in actors if a.stage)
     if once != plan.macs_once:
         raise PlanError(f"the plan says {plan.macs_once} macs without repeats; it is {once}")
 
@@ -64,34 +73,47 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass
 class _Actor:
-    """A stage as the engine sees it."""
+    """A stage as the engine sees it, firing by firing.
+
+    lo, hi: per input, the pixels that each firing needs.
+    given: pixels of the output that are there after each firing.
+    """
 
     name: str
     inputs: tuple[int, ...]
     output: int | None
-    firings: int
+    lo: list[list[int]]
+    hi: list[list[int]]
+    given: list[int]
+    macs: list[int]
     stage: Stage | None = None
+    run: int = 0
     fired: int = field(default=0)
+
+    @property
+    def finished(self) -> bool:
+        return self.fired == len(self.given)
 
 
 def _actors(graph: QGraph, plan: Plan) -> list[_Actor]:
     actors = []
     for edge in graph.inputs:
-        height = graph.tensors[edge.tensor].height
-        actors.append(_Actor(f"input {edge.name}", (), edge.tensor, height))
+        info = graph.tensors[edge.tensor]
+        given = [(row + 1) * info.width for row in range(info.height)]
+        name, none = f"input {edge.name}", [0] * info.height
+        actors.append(_Actor(name, (), edge.tensor, [], [], given, none, run=info.width))
     for number, stage in enumerate(plan.stages):
-        first, last = graph.ops[stage.ops[0]], graph.ops[stage.ops[-1]]
-        inputs = first.inputs if len(stage.ops) == 1 else first.inputs[:1]
-        name = f"stage {number} ({first.kind} {graph.tensors[last.output].name})"
-        actors.append(_Actor(name, inputs, last.output, _firings(graph, stage), stage))
-    streamed: list[int] = []
+        actors.append(_stage_actor(graph, number, stage))
     for i in plan.streamed_outputs:
         _require(0 <= i < len(graph.outputs), f"there is no output {i} to stream")
-        if graph.outputs[i].tensor not in streamed:
-            streamed.append(graph.outputs[i].tensor)
-    for tensor in streamed:
-        name = f"output {graph.tensors[tensor].name}"
-        actors.append(_Actor(name, (tensor,), None, graph.tensors[tensor].height))
+    for tensor in dict.fromkeys(graph.outputs[i].tensor for i in plan.streamed_outputs):
+        info = graph.tensors[tensor]
+        lo = [row * info.width for row in range(info.height)]
+        hi = [at + info.width for at in lo]
+        name, none = f"output {info.name}", [0] * info.height
+        actors.append(_Actor(name, (tensor,), None, [lo], [hi], none, none))
+    for actor in actors:
+        _require(len(actor.given) <= MAX_FIRINGS, f"{actor.name} fires {len(actor.given)} times")
     return actors
 
 
@@ -115,10 +137,35 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
         if len(stage.ops) > 1:
             _check_bottleneck(graph, stage, number)
         else:
-            _require(stage.row_tile == 1, f"stage {number}: row_tile of a single operator")
+            tiles = (stage.row_tile, stage.rolling)
+            _require(tiles == (1, False), f"stage {number}: a single operator has no tiles")
+        _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
     for edge in graph.outputs:
         _require(edge.tensor in written, f"output {edge.name} is hidden inside a stage")
+
+
+def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
+    op = graph.ops[stage.ops[0]]
+    source = graph.tensors[op.inputs[0]]
+    width = graph.tensors[graph.ops[stage.ops[-1]].output].width
+    whole = _fires_rows(graph, stage) or stage.row_tile > 1
+    if _accumulates(graph, stage):
+        if isinstance(op, QPool):
+            covers = op.kernel[0] - op.pad[0] >= source.height
+            _require(
+                op.function == "average" and covers and graph.tensors[op.output].height == 1,
+                f"stage {number} cannot add up rows",
+            )
+            whole = width > 1 or op.pad[1] > 0 or op.kernel[1] < source.width
+        else:
+            whole = isinstance(op, QMean) and not op.over_width
+        width = source.width
+    _require(
+        1 <= stage.run <= width and width % stage.run == 0,
+        f"stage {number}: its run is {stage.run} columns of {width}",
+    )
+    _require(not whole or stage.run == width, f"stage {number} must fire by rows")
 
 
 def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
@@ -152,10 +199,10 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
             out.channels,
         )
         adds = isinstance(add, QElementwise) and add.function == 0
-        pad, kernel_h = depthwise.pad[0], depthwise.weights.shape[0]
+        inside = all(p < k for p, k in zip(depthwise.pad, depthwise.weights.shape, strict=False))
         wired = set(add.inputs) == {ops[0].inputs[0], ops[-2].output}
         _require(
-            adds and wired and same and depthwise.stride == (1, 1) and pad < kernel_h,
+            adds and wired and same and depthwise.stride == (1, 1) and inside,
             f"stage {number}: the ADD is not a residual",
         )
     inner = {op.output for op in ops[:-1]}
@@ -165,7 +212,7 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
     out = graph.tensors[ops[-1].output]
     _require(
         1 <= stage.slice <= depthwise.weights.shape[2]
-        and 1 <= stage.col_tile <= out.width
+        and 1 <= stage.col_tile <= stage.run
         and 1 <= stage.row_tile <= out.height,
         f"stage {number}: slice or tile out of range",
     )
@@ -180,29 +227,58 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
 
 
 def _check_rings(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
-    tensors = sorted(actor.output for actor in actors if actor.output is not None)
+    producers = {actor.output: actor for actor in actors if actor.output is not None}
     found = sorted(ring.tensor for ring in plan.rings)
-    _require(tensors == found, f"rings are for tensors {found}, not {tensors}")
-    streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
-    whole = {edge.tensor for edge in graph.outputs} - streamed
+    _require(sorted(producers) == found, f"rings are for tensors {found}, not {sorted(producers)}")
     for ring in plan.rings:
-        tensor = graph.tensors[ring.tensor]
+        tensor, producer = graph.tensors[ring.tensor], producers[ring.tensor]
+        pixels = tensor.height * tensor.width
         _require(
-            1 <= ring.capacity <= tensor.height,
-            f"the ring of {tensor.name} has {ring.capacity} rows of {tensor.height}",
+            1 <= ring.capacity <= pixels,
+            f"the ring of {tensor.name} has {ring.capacity} pixels of {pixels}",
         )
-        if ring.tensor in whole:
-            _require(ring.capacity == tensor.height, f"output {tensor.name} is not whole")
+        if ring.capacity < pixels:
+            _require(ring.tensor not in _held(graph, plan), f"output {tensor.name} is not whole")
+            adds_up = producer.stage is not None and _accumulates(graph, producer.stage)
+            _require(
+                not adds_up and ring.capacity % producer.run == 0,
+                f"the ring of {tensor.name} has {ring.capacity} pixels; it cannot hold what "
+                f"{producer.name} gives side by side",
+            )
+
+
+def _held(graph: QGraph, plan: Plan) -> set[int]:
+    """Tensors that stand in the arena at the end."""
+    streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
+    return {edge.tensor for edge in graph.outputs} - streamed
+
+
+def _torn(graph: QGraph, plan: Plan) -> set[int]:
+    """Tensors whose rows need not lie side by side."""
+    return {ring.tensor for ring in plan.rings if ring.capacity % graph.tensors[ring.tensor].width}
+
+
+def _check_torn(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
+    torn = _torn(graph, plan)
+    for actor in actors:
+        if actor.stage is None or _fires_rows(graph, actor.stage):
+            for tensor in torn.intersection(actor.inputs):
+                name = graph.tensors[tensor].name
+                _require(False, f"{actor.name} reads whole rows of {name}, whose ring tears them")
 
 
 def _check_arena(graph: QGraph, plan: Plan) -> None:
-    ends = [0]
-    regions = [(f"ring {r.tensor}", Region(r.offset, _ring_bytes(graph, r))) for r in plan.rings]
+    torn = _torn(graph, plan)
+    regions = [
+        (f"ring {r.tensor}", Region(r.offset, r.capacity * graph.tensors[r.tensor].channels))
+        for r in plan.rings
+    ]
     for number, stage in enumerate(plan.stages):
-        op = graph.ops[stage.ops[0]]
-        pools = isinstance(op, QPool) and len(stage.ops) == 1
-        accumulate = not pools or stage.state.bytes > 0
-        expected = stage_bytes(graph, stage, plan.isa, accumulate)
+        inputs = graph.ops[stage.ops[0]].inputs
+        places = frozenset(i for i, tensor in enumerate(inputs) if tensor in torn)
+        if len(stage.ops) > 1:
+            places &= {0}
+        expected = stage_bytes(graph, stage, plan.isa, _accumulates(graph, stage), places)
         actual = (stage.state.bytes, stage.scratch.bytes)
         _require(
             actual == expected,
@@ -212,128 +288,156 @@ def _check_arena(graph: QGraph, plan: Plan) -> None:
             (f"state of stage {number}", stage.state),
             (f"scratch of stage {number}", stage.scratch),
         ]
+    ends = [0, 0, 0, 0]
     for name, region in regions:
-        _require(region.offset >= 0 and region.offset % 16 == 0, f"{name} is not 16-aligned")
-        if region.bytes:
-            ends.append(region.offset + region.bytes)
-        else:
-            _require(region.offset == 0, f"{name} is empty, its offset is not 0")
-    exact = -(-max(ends) // 16) * 16
+        which, offset = region.offset >> REGION_SHIFT, region.offset % (1 << REGION_SHIFT)
+        _require(0 <= which < len(ends) and offset % 16 == 0, f"the offset of {name} is bad")
+        _require(region.bytes > 0 or region.offset == 0, f"{name} is empty, its offset is not 0")
+        _require(offset + region.bytes <= REGION_BYTES, f"{name} ends behind its region")
+        ends[which] = max(ends[which], offset + region.bytes)
+    exact = tuple(-(-end // 16) * 16 for end in ends)
     _require(plan.arena_bytes == exact, f"arena_bytes is {plan.arena_bytes}, exact is {exact}")
 
 
-def _ring_bytes(graph: QGraph, ring: Ring) -> int:
-    tensor = graph.tensors[ring.tensor]
-    return ring.capacity * tensor.width * tensor.channels
-
-
 class _Replay:
-    """The engine over a map of who owns each byte."""
+    """The engine over a map of the bytes that live."""
 
     def __init__(self, graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
         self.graph = graph
         self.actors = actors
         self.rings = {ring.tensor: ring for ring in plan.rings}
-        self.owner: npt.NDArray[np.int64] = np.full(plan.arena_bytes, -1, np.int64)
+        self.alive: npt.NDArray[np.bool_] = np.zeros(sum(plan.arena_bytes), np.bool_)
+        self.bases = [sum(plan.arena_bytes[:i]) for i in range(len(plan.arena_bytes))]
         self.produced = dict.fromkeys(self.rings, 0)
-        for i, tensor in enumerate(graph.tensors):
-            if tensor.data is not None:
-                self.produced[i] = tensor.height
-        streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
-        self.held = [e.tensor for e in graph.outputs if e.tensor not in streamed]
-        self.readers: dict[int, list[_Actor]] = {tensor: [] for tensor in self.rings}
-        for actor in actors:
+        for i, info in enumerate(graph.tensors):
+            if info.data is not None:
+                self.produced[i] = info.height * info.width
+        self.dead = dict.fromkeys(self.rings, 0)
+        self.whole = {
+            tensor
+            for tensor, ring in self.rings.items()
+            if ring.capacity == graph.tensors[tensor].height * graph.tensors[tensor].width
+        }
+        self.held = _held(graph, plan)
+        self.readers: dict[int, list[int]] = {tensor: [] for tensor in self.rings}
+        for number, actor in enumerate(actors):
             for index in set(actor.inputs) & self.rings.keys():
-                self.readers[index].append(actor)
-        # One number for each row of each tensor, each state and each scratch.
-        self.row_id: dict[int, int] = {}
-        count = 0
-        for index in self.rings:
-            self.row_id[index] = count
-            count += graph.tensors[index].height
-        self.first_region_id = count
-        self.macs = 0
-        self.max_step_macs = 0
+                self.readers[index].append(number)
+        for tensor in self.rings:
+            self.dead[tensor] = self.least_needed(tensor)
+        self.wakes = [self.woken_by(number) for number in range(len(actors))]
+
+    def woken_by(self, number: int) -> list[int]:
+        """Who may be able to fire after a stage has: itself, its readers, its sources."""
+        actor = self.actors[number]
+        sources = {
+            i for i, other in enumerate(self.actors) if other.output in (actor.inputs or (-1,))
+        }
+        readers = [] if actor.output is None else self.readers[actor.output]
+        return sorted({number, *readers, *sources})
 
     def run(self) -> None:
-        while True:
-            for number, actor in enumerate(self.actors):
-                if self.can_fire(actor):
-                    self.fire(actor, number)
-                    break
-            else:
-                break
-        waiting = [actor.name for actor in self.actors if actor.fired < actor.firings]
+        """Fire the smallest that can; only those in the heap may be able to."""
+        heap = list(range(len(self.actors)))
+        heapify(heap)
+        queued = set(heap)
+        while heap:
+            number = heappop(heap)
+            queued.discard(number)
+            if self.can_fire(self.actors[number]):
+                self.fire(self.actors[number])
+                for other in self.wakes[number]:
+                    if other not in queued:
+                        queued.add(other)
+                        heappush(heap, other)
+        waiting = [actor.name for actor in self.actors if not actor.finished]
         _require(not waiting, f"it stalls; waiting for ever: {', '.join(waiting)}")
-        for tensor in self.held:
-            height = self.graph.tensors[tensor].height
-            self.check_rows(tensor, (0, height), "the end of the inference")
 
-    def dead(self, tensor: int) -> int:
-        readers = self.readers[tensor]
-        if not readers:
+    def least_needed(self, tensor: int) -> int:
+        """Pixels below which no reader needs any more."""
+        if not self.readers[tensor]:
             return 0
-        height = self.graph.tensors[tensor].height
-        rows = [height]
-        for reader in readers:
-            if reader.fired < reader.firings:
-                for i, other in enumerate(reader.inputs):
+        info = self.graph.tensors[tensor]
+        least = info.height * info.width
+        for number in self.readers[tensor]:
+            actor = self.actors[number]
+            if not actor.finished:
+                for other, lo in zip(actor.inputs, actor.lo, strict=True):
                     if other == tensor:
-                        rows.append(_need(self.graph, reader, reader.fired, i)[0])
-        return min(rows)
+                        least = min(least, lo[actor.fired])
+        return least
 
     def can_fire(self, actor: _Actor) -> bool:
-        if actor.fired == actor.firings:
+        if actor.finished:
             return False
-        for i, tensor in enumerate(actor.inputs):
-            if self.produced[tensor] < _need(self.graph, actor, actor.fired, i)[1]:
-                return False
-        if actor.output is None:
-            return True
-        rows = _give(self.graph, actor, actor.fired)[1]
-        return rows - self.dead(actor.output) <= self.rings[actor.output].capacity
-
-    def fire(self, actor: _Actor, number: int) -> None:
         firing = actor.fired
-        place = f"firing {firing} of {actor.name}"
-        stage = actor.stage or Stage(())
-        state_id = self.first_region_id + 2 * number
-        state = slice(stage.state.offset, stage.state.offset + stage.state.bytes)
-        scratch = slice(stage.scratch.offset, stage.scratch.offset + stage.scratch.bytes)
-        if firing > 0:
-            _require(bool((self.owner[state] == state_id).all()), f"{place}: its state is lost")
-        self.owner[scratch] = state_id + 1
-        self.owner[state] = state_id
-        given = (0, 0)
-        if actor.output is not None:
-            given = _give(self.graph, actor, firing)
-            for row in range(*given):
-                self.owner[self.row(actor.output, row)] = self.row_id[actor.output] + row
-            self.produced[actor.output] = max(self.produced[actor.output], given[1])
-        # What one firing touches must be apart: all of it is still there after the painting.
-        _require(bool((self.owner[state] == state_id).all()), f"{place}: its state is lost")
-        whole = bool((self.owner[scratch] == state_id + 1).all())
-        _require(whole, f"{place}: its scratch overlaps its state or output")
-        for i, tensor in enumerate(actor.inputs):
-            if tensor in self.rings:
-                self.check_rows(tensor, _need(self.graph, actor, firing, i), place)
-        macs = _macs(self.graph, actor, firing) if actor.stage else 0
-        self.macs += macs
-        self.max_step_macs = max(self.max_step_macs, macs)
+        for tensor, hi in zip(actor.inputs, actor.hi, strict=True):
+            if self.produced[tensor] < hi[firing]:
+                return False
+        if actor.output is None or actor.output in self.whole:
+            return True
+        held = actor.given[firing] - self.dead[actor.output]
+        return held <= self.rings[actor.output].capacity
+
+    def fire(self, actor: _Actor) -> None:
+        place, stage = f"firing {actor.fired} of {actor.name}", actor.stage
+        if stage and stage.state.bytes and actor.fired == 0:
+            self.write(self.place(stage.state.offset, stage.state.bytes), f"the state of {place}")
+        output, given = actor.output, actor.given[actor.fired]
+        if output is not None:
+            for piece in self.pieces(output, self.produced[output], given):
+                self.write(piece, f"what {place} gives")
+        if stage and stage.scratch.bytes:
+            scratch = self.place(stage.scratch.offset, stage.scratch.bytes)
+            self.require_free(scratch, f"the scratch of {place}")
         actor.fired += 1
+        if output is not None:
+            first, self.produced[output] = self.produced[output], given
+            self.die(output, first, self.dead[output])
+        for tensor in set(actor.inputs) & self.rings.keys():
+            before, now = self.dead[tensor], self.least_needed(tensor)
+            _require(now >= before, f"{place} needs pixels again that were dead")
+            self.dead[tensor] = now
+            self.die(tensor, before, now)
+        if stage and stage.state.bytes and actor.finished:
+            self.alive[self.place(stage.state.offset, stage.state.bytes)] = False
 
-    def row(self, tensor: int, row: int) -> slice:
-        ring = self.rings[tensor]
-        info = self.graph.tensors[tensor]
-        row_bytes = info.width * info.channels
-        start = ring.offset + row % ring.capacity * row_bytes
-        return slice(start, start + row_bytes)
+    def die(self, tensor: int, first: int, end: int) -> None:
+        """Pixels [first, end) are dead, as far as they have been given."""
+        if tensor not in self.held:
+            for piece in self.pieces(tensor, first, min(end, self.produced[tensor])):
+                self.alive[piece] = False
 
-    def check_rows(self, tensor: int, rows: Range, place: str) -> None:
-        for row in range(*rows):
-            if not (self.owner[self.row(tensor, row)] == self.row_id[tensor] + row).all():
-                name = self.graph.tensors[tensor].name
-                raise PlanError(f"invalid plan: {place}: row {row} of {name} is overwritten")
+    def place(self, offset: int, size: int) -> slice:
+        start = self.bases[offset >> REGION_SHIFT] + offset % (1 << REGION_SHIFT)
+        return slice(start, start + size)
+
+    def pieces(self, tensor: int, first: int, end: int) -> Iterator[slice]:
+        """Where pixels [first, end) stand, in pieces that lie side by side."""
+        ring, channels = self.rings[tensor], self.graph.tensors[tensor].channels
+        while first < end:
+            at = first % ring.capacity
+            count = min(end - first, ring.capacity - at)
+            yield self.place(ring.offset + at * channels, count * channels)
+            first += count
+
+    def write(self, piece: slice, what: str) -> None:
+        self.require_free(piece, what)
+        self.alive[piece] = True
+
+    def require_free(self, piece: slice, what: str) -> None:
+        if self.alive[piece].any():
+            byte = piece.start + int(self.alive[piece].argmax())
+            raise PlanError(f"invalid plan: {self.whose(byte)} is overwritten by {what}")
+
+    def whose(self, byte: int) -> str:
+        """Who lives on a byte."""
+        for tensor in self.rings:
+            first = 0 if tensor in self.held else self.dead[tensor]
+            for piece in self.pieces(tensor, first, self.produced[tensor]):
+                if piece.start <= byte < piece.stop:
+                    return self.graph.tensors[tensor].name
+        return "a state, or what the same firing gives,"
 
 
 def _accumulates(graph: QGraph, stage: Stage) -> bool:
@@ -345,180 +449,206 @@ def _accumulates(graph: QGraph, stage: Stage) -> bool:
     )
 
 
+def _fires_rows(graph: QGraph, stage: Stage) -> bool:
+    """Whether it is an operator of rows."""
+    op = graph.ops[stage.ops[0]]
+    if isinstance(op, QConcat):
+        return op.axis == Axis.WIDTH
+    return isinstance(op, (QPad, QReshape, QResize)) or (
+        isinstance(op, QMean) and not op.over_height
+    )
+
+
 def _depthwise(graph: QGraph, stage: Stage) -> QDepthwise:
     return next(op for i in stage.ops if isinstance(op := graph.ops[i], QDepthwise))
 
 
 def _has_add(graph: QGraph, stage: Stage) -> bool:
-    return isinstance(graph.ops[stage.ops[-1]], QElementwise)
+    return len(stage.ops) > 1 and isinstance(graph.ops[stage.ops[-1]], QElementwise)
 
 
-def _absorbed(graph: QGraph, stage: Stage) -> int:
-    """A of a rolling bottleneck."""
-    op = _depthwise(graph, stage)
-    height = graph.tensors[graph.ops[stage.ops[0]].inputs[0]].height
-    kernel_h: int = op.weights.shape[0]
-    return min(height, max(0, kernel_h - op.stride[0] - op.pad[0]))
+@dataclass(frozen=True)
+class _Windows:
+    """Input positions [start(a), end(b)) that output positions [a, b) need along an axis."""
+
+    stride: int
+    pad: int
+    extent: int
+    size: int
+
+    def start(self, first: Numbers) -> Numbers:
+        return np.clip(first * self.stride - self.pad, 0, self.size)
+
+    def end(self, end: Numbers) -> Numbers:
+        return np.clip((end - 1) * self.stride - self.pad + self.extent, 0, self.size)
 
 
-def _firings(graph: QGraph, stage: Stage) -> int:
-    height = graph.tensors[graph.ops[stage.ops[-1]].output].height
-    if _accumulates(graph, stage):
-        return graph.tensors[graph.ops[stage.ops[0]].inputs[0]].height
-    if stage.rolling:
-        return _absorbed(graph, stage) + height
-    return -(-height // stage.row_tile)
-
-
-def _give(graph: QGraph, actor: _Actor, firing: int) -> Range:
-    """[a, b): the rows that a firing gives."""
-    stage = actor.stage
-    if stage is None:
-        return firing, firing + 1
-    height = graph.tensors[graph.ops[stage.ops[-1]].output].height
-    if _accumulates(graph, stage):
-        return (0, 1) if firing == actor.firings - 1 else (0, 0)
-    if stage.rolling:
-        row = firing - _absorbed(graph, stage)
-        return (row, row + 1) if row >= 0 else (0, 0)
-    return firing * stage.row_tile, min((firing + 1) * stage.row_tile, height)
-
-
-def _need(graph: QGraph, actor: _Actor, firing: int, which: int) -> Range:
-    """[lo, hi): the rows of an input that a firing needs."""
-    stage = actor.stage
-    if stage is None or _accumulates(graph, stage):
-        return firing, firing + 1
-    if stage.rolling:
-        return _rolling_need(graph, stage, firing)
-    first, end = _give(graph, actor, firing)
-    if len(stage.ops) > 1:
-        op: QOp = _depthwise(graph, stage)
-        height = graph.tensors[graph.ops[stage.ops[0]].inputs[0]].height
-    else:
-        op = graph.ops[stage.ops[0]]
-        height = graph.tensors[op.inputs[which]].height
-    lo = _window(graph, op, which, first, height)[0]
-    hi = _window(graph, op, which, end - 1, height)[1]
-    if len(stage.ops) > 1 and _has_add(graph, stage):
-        lo = min(lo, first)
-    return lo, hi
-
-
-def _rolling_need(graph: QGraph, stage: Stage, firing: int) -> Range:
-    op = _depthwise(graph, stage)
-    height = graph.tensors[graph.ops[stage.ops[0]].inputs[0]].height
-    kernel, stride, pad = op.weights.shape[0], op.stride[0], op.pad[0]
-    absorbed = _absorbed(graph, stage)
-    add = _has_add(graph, stage)
-    if firing < absorbed:
-        return (0 if add else firing), firing + 1
-    y = firing - absorbed
-    hi = min(max(y * stride - pad + kernel, 0), height)
-    kept = min(max(y * stride - pad + kernel - stride, 0), height)
-    lo = min(hi, max(absorbed, kept))
-    return (min(lo, y) if add else lo), hi
-
-
-def _window(graph: QGraph, op: QOp, which: int, y: int, height: int) -> Range:
-    """The rows of input ``which`` that output row y needs."""
-    stride, pad, extent = 1, 0, 1
-    if isinstance(op, QConv):
-        stride, pad = op.stride[0], op.pad[0]
-        extent = (op.weights.shape[1] - 1) * op.dilation[0] + 1
-    elif isinstance(op, QDepthwise):
-        stride, pad = op.stride[0], op.pad[0]
-        extent = (op.weights.shape[0] - 1) * op.dilation[0] + 1
+def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
+    """Of rows and columns, for input ``which`` of an operator of pixels."""
+    source = graph.tensors[op.inputs[which]]
+    strides, pads, extents = (1, 1), (0, 0), (1, 1)
+    if isinstance(op, (QConv, QDepthwise)):
+        kernel = op.weights.shape[1:3] if isinstance(op, QConv) else op.weights.shape[:2]
+        strides, pads = op.stride, op.pad
+        extents = tuple((k - 1) * d + 1 for k, d in zip(kernel, op.dilation, strict=True))
     elif isinstance(op, QPool):
-        stride, pad, extent = op.stride[0], op.pad[0], op.kernel[0]
-    elif isinstance(op, QElementwise) and height == 1:
-        stride = 0
-    elif isinstance(op, QConcat) and op.axis == 0:
-        pad = sum(graph.tensors[t].height for t in op.inputs[:which])
+        strides, pads, extents = op.stride, op.pad, op.kernel
+    elif isinstance(op, QElementwise):
+        strides = (int(source.height > 1), int(source.width > 1))
+    elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
+        pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
     elif isinstance(op, QSlice):
-        stride, pad = op.stride[0], -op.begin[0]
-    elif isinstance(op, QPad):
-        pad = op.before[0]
-    elif isinstance(op, QResize):
-        low, fraction = (int(v) for v in op.rows[y])
+        strides, pads = op.stride[:2], (-op.begin[0], -op.begin[1])
+    rows = _Windows(strides[0], pads[0], extents[0], source.height)
+    return rows, _Windows(strides[1], pads[1], extents[1], source.width)
+
+
+def _whole_rows(graph: QGraph, op: QOp, which: int, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Rows [t, b) of an input that output rows y of an operator of rows need."""
+    source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
+    if isinstance(op, QResize):
+        low, fraction = op.rows.astype(np.int64)[y].T
         return low, low + (fraction != 0) + 1
-    elif isinstance(op, QReshape):
-        source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-        in_bytes, out_bytes = source.width * source.channels, out.width * out.channels
-        return y * out_bytes // in_bytes, ((y + 1) * out_bytes + in_bytes - 1) // in_bytes
-    top = y * stride - pad
-    return min(max(top, 0), height), min(max(top + extent, 0), height)
+    if isinstance(op, QReshape):
+        into, outof = out.width * out.channels, source.width * source.channels
+        return y * into // outof, -(-(y + 1) * into // outof)
+    pad = op.before[0] if isinstance(op, QPad) else 0
+    rows = _Windows(1, pad, 1, source.height)
+    return rows.start(y), rows.end(y + 1)
 
 
-def _row_macs(graph: QGraph, op: QOp) -> int:
-    """Multiply-accumulates of one output row."""
-    out = graph.tensors[op.output]
-    if isinstance(op, QConv):
-        return out.width * out.channels * math.prod(op.weights.shape[1:])
-    if isinstance(op, QDepthwise):
-        return out.width * out.channels * math.prod(op.weights.shape[:2])
-    return 0
+def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
+    first, last = graph.ops[stage.ops[0]], graph.ops[stage.ops[-1]]
+    inputs = first.inputs if len(stage.ops) == 1 else first.inputs[:1]
+    source, out = graph.tensors[inputs[0]], graph.tensors[last.output]
+    runs = (source if _accumulates(graph, stage) else out).width // stage.run
+    rows = -(-(source if _accumulates(graph, stage) else out).height // stage.row_tile)
+    name = f"stage {number} ({first.kind} {out.name})"
+    _require(runs * rows <= MAX_FIRINGS, f"{name} fires {runs * rows} times")
+    firings = np.arange(runs * rows)
+    y0, x0 = firings // runs * stage.row_tile, firings % runs * stage.run
+    y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.run
+    given = (y1 - 1) * out.width + x1
+    if _accumulates(graph, stage):
+        lo = firings * stage.run
+        needs = [(lo, lo + stage.run)]
+        given = np.where(firings == len(firings) - 1, out.height * out.width, 0)
+        macs = np.zeros(len(firings), np.int64)
+    elif stage.rolling:
+        lo, hi, macs = _rolling(graph, stage, y0, x0)
+        needs = [(lo, hi)]
+        given = np.concatenate([np.zeros(len(lo) - len(given), np.int64), given])
+    else:
+        needs = [_ordinary_need(graph, stage, i, y0, y1, x0, x1) for i in range(len(inputs))]
+        macs = (y1 - y0) * stage.run * _filter_macs(graph, stage)
+        macs += _expanded(graph, stage, y0, y1, x0) * _expand_macs(graph, stage)
+    return _Actor(
+        name,
+        inputs,
+        last.output,
+        [lo.tolist() for lo, _ in needs],
+        [hi.tolist() for _, hi in needs],
+        given.tolist(),
+        macs.tolist(),
+        stage,
+        stage.run,
+    )
 
 
-def _pixel_macs(op: QOp) -> int:
-    """Multiply-accumulates of one pixel of a 1x1 convolution."""
-    return int(op.weights.size) if isinstance(op, QConv) else 0
+def _ordinary_need(
+    graph: QGraph,
+    stage: Stage,
+    which: int,
+    y0: Numbers,
+    y1: Numbers,
+    x0: Numbers,
+    x1: Numbers,
+) -> tuple[Numbers, Numbers]:
+    """[lo, hi) of each firing."""
+    op = graph.ops[stage.ops[0]] if len(stage.ops) == 1 else _depthwise(graph, stage)
+    width = graph.tensors[op.inputs[which]].width
+    if _fires_rows(graph, stage):
+        top, bottom = _whole_rows(graph, op, which, y0)
+        return top * width, np.maximum(top, bottom) * width
+    rows, columns = _windows(graph, op, which)
+    top, bottom = rows.start(y0), rows.end(y1)
+    hi = np.where(bottom > top, (bottom - 1) * width + columns.end(x1), top * width)
+    lo = np.minimum(top * width + columns.start(x0), rows.start(y1) * width)
+    if _has_add(graph, stage):
+        lo = np.minimum(lo, y0 * width + x0)
+    return np.minimum(lo, hi), hi
 
 
-def _macs(graph: QGraph, actor: _Actor, firing: int) -> int:
-    stage = actor.stage
-    assert stage is not None
-    first, end = _give(graph, actor, firing)
+def _rolling(
+    graph: QGraph, stage: Stage, y: Numbers, x: Numbers
+) -> tuple[Numbers, Numbers, Numbers]:
+    """lo, hi and multiply-accumulates of each firing, those that absorb first."""
+    rows, columns = _windows(graph, _depthwise(graph, stage), 0)
+    width, kept = columns.size, rows.extent - rows.stride
+    absorbed = min(rows.size, max(0, kept - rows.pad))
+    runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.run
+
+    def reach(columns_out: Numbers) -> Numbers:
+        return np.where(columns_out == 0, 0, columns.end(columns_out))
+
+    bottom = rows.end(y + 1)
+    kept_to = np.clip(y * rows.stride - rows.pad + kept, 0, rows.size)
+    top = np.minimum(bottom, np.maximum(absorbed, kept_to))
+    arrives = bottom > top
+    lo = np.where(arrives, top * width + reach(x), top * width)
+    hi = np.where(arrives, (bottom - 1) * width + reach(x + stage.run), top * width)
+    early = np.arange(absorbed * runs)
+    row, column = early // runs, early % runs * stage.run
+    early_lo = row * width + reach(column)
+    if _has_add(graph, stage):
+        lo, early_lo = np.minimum(lo, y * width + x), early_lo * 0
+    early_hi = row * width + reach(column + stage.run)
+    expanded = np.concatenate([np.ones(len(early), np.int64), bottom - top])
+    at = np.concatenate([column, x])
+    expanded *= reach(at + stage.run) - reach(at)
+    macs = expanded * _expand_macs(graph, stage)
+    macs[len(early) :] += stage.run * _filter_macs(graph, stage)
+    return np.concatenate([early_lo, lo]), np.concatenate([early_hi, hi]), macs
+
+
+def _expand_macs(graph: QGraph, stage: Stage) -> int:
+    """Multiply-accumulates of one expanded pixel; 0 without an expansion."""
+    op = graph.ops[stage.ops[0]]
+    return int(op.weights.size) if len(stage.ops) > 1 and isinstance(op, QConv) else 0
+
+
+def _filter_macs(graph: QGraph, stage: Stage) -> int:
+    """Multiply-accumulates of one output pixel behind the expansion."""
     ops = [graph.ops[i] for i in stage.ops]
-    if len(ops) == 1:
-        return (end - first) * _row_macs(graph, ops[0])
-    inner = [op for op in ops if op is not ops[0] or isinstance(op, QDepthwise)]
-    macs = (end - first) * sum(_row_macs(graph, op) for op in inner)
-    if not isinstance(ops[0], QConv):
-        return macs
-    source, depthwise = graph.tensors[ops[0].inputs[0]], _depthwise(graph, stage)
-    if stage.rolling:
-        before = _rolling_need(graph, stage, firing - 1)[1] if firing else 0
-        rows = max(0, _rolling_need(graph, stage, firing)[1] - before)
-        return macs + rows * _reached_columns(graph, stage) * _pixel_macs(ops[0])
-    columns = 0
-    for x in range(0, _out_width(graph, stage), stage.col_tile):
-        last = min(x + stage.col_tile, _out_width(graph, stage)) - 1
-        left = x * depthwise.stride[1] - depthwise.pad[1]
-        right = last * depthwise.stride[1] - depthwise.pad[1] + depthwise.weights.shape[1]
-        columns += min(max(right, 0), source.width) - min(max(left, 0), source.width)
-    lo = _window(graph, depthwise, 0, first, source.height)[0]
-    hi = _window(graph, depthwise, 0, end - 1, source.height)[1]
-    return macs + (hi - lo) * columns * _pixel_macs(ops[0])
+    macs = sum(int(op.weights.size) for op in ops if isinstance(op, (QConv, QDepthwise)))
+    return macs - _expand_macs(graph, stage)
 
 
-def _out_width(graph: QGraph, stage: Stage) -> int:
-    return graph.tensors[graph.ops[stage.ops[-1]].output].width
+def _expanded(graph: QGraph, stage: Stage, y0: Numbers, y1: Numbers, x0: Numbers) -> Numbers:
+    """Pixels that each firing of a tiled bottleneck expands."""
+    if not _expand_macs(graph, stage):
+        return np.zeros_like(y0)
+    rows, columns = _windows(graph, _depthwise(graph, stage), 0)
+    across = np.zeros_like(x0)
+    for x in range(0, stage.run, stage.col_tile):
+        end = min(x + stage.col_tile, stage.run)
+        across += columns.end(x0 + end) - columns.start(x0 + x)
+    return (rows.end(y1) - rows.start(y0)) * across
 
 
-def _reached_columns(graph: QGraph, stage: Stage) -> int:
-    """Columns of the input that a rolling bottleneck expands."""
-    op = _depthwise(graph, stage)
-    end: int = (_out_width(graph, stage) - 1) * op.stride[1] - op.pad[1] + op.weights.shape[1]
-    return min(graph.tensors[op.inputs[0]].width, max(0, end))
-
-
-def _macs_once(graph: QGraph, stage: Stage) -> int:
+def _macs_once(graph: QGraph, stage: Stage, macs: int) -> int:
     """Multiply-accumulates of a stage if each element that it needs were computed once."""
-    ops = [graph.ops[i] for i in stage.ops]
-    height = graph.tensors[ops[-1].output].height
-    expands = len(ops) > 1 and isinstance(ops[0], QConv)
-    macs = height * sum(_row_macs(graph, op) for op in (ops[1:] if expands else ops))
-    if not expands:
+    if stage.rolling or not _expand_macs(graph, stage):
         return macs
-    source, depthwise = graph.tensors[ops[0].inputs[0]], _depthwise(graph, stage)
-    if stage.rolling:
-        last = _rolling_need(graph, stage, _firings(graph, stage) - 1)[1]
-        return macs + last * _reached_columns(graph, stage) * _pixel_macs(ops[0])
-    rows: npt.NDArray[np.bool_] = np.zeros(source.height, np.bool_)
-    columns: npt.NDArray[np.bool_] = np.zeros(source.width, np.bool_)
-    for seen, axis, size in ((rows, 0, height), (columns, 1, _out_width(graph, stage))):
-        for at in range(size):
-            top = at * depthwise.stride[axis] - depthwise.pad[axis]
-            seen[max(top, 0) : max(top + depthwise.weights.shape[axis], 0)] = True
-    return macs + int(rows.sum()) * int(columns.sum()) * _pixel_macs(ops[0])
+    out = graph.tensors[graph.ops[stage.ops[-1]].output]
+    seen = []
+    for size, axis in zip(
+        (out.height, out.width), _windows(graph, _depthwise(graph, stage), 0), strict=True
+    ):
+        at = np.arange(size)
+        covered = np.zeros(axis.size, np.bool_)
+        for start, end in zip(axis.start(at), axis.end(at + 1), strict=True):
+            covered[start:end] = True
+        seen.append(int(covered.sum()))
+    filtered = out.height * out.width * _filter_macs(graph, stage)
+    return filtered + seen[0] * seen[1] * _expand_macs(graph, stage)
