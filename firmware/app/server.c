@@ -172,7 +172,7 @@ static int on_status(struct request *request)
     put32(request, memory.stack_bytes);
     put32(request, port_stack_high_water());
     put32(request, memory.static_bytes);
-    put32(request, server.model.arena_bytes);
+    put32(request, (uint32_t)nrw_arena_bytes(&server.model));
     put32(request, memory_bytes());
     put32(request, server.bad_frames);
     put32(request, server.ring.overruns);
@@ -189,7 +189,7 @@ static int on_reset(struct request *request)
 static int on_model(struct request *request)
 {
     /* Checksums are the last words of the header (runtime/SPEC.md). */
-    enum { HEADER_BYTES = 64 };
+    enum { HEADER_BYTES = 80 };
     const bool good = server.model_status == NRW_OK;
     const uint8_t *header = port_slot();
 
@@ -197,7 +197,7 @@ static int on_model(struct request *request)
     put32(request, server.model.blob_bytes);
     put32(request, good ? nrw_load32(header + HEADER_BYTES - 8) : 0);
     put32(request, good ? nrw_load32(header + HEADER_BYTES - 4) : 0);
-    put32(request, server.model.arena_bytes);
+    put32(request, (uint32_t)nrw_arena_bytes(&server.model));
     put32(request, (uint32_t)nrw_memory_bytes(&server.model));
     put16(request, server.model.stage_count);
     put16(request, server.model.input_count);
@@ -307,8 +307,12 @@ static int on_start(struct request *request)
 /* Rows of the input that have been pushed: the number of the next one. */
 static uint32_t rows_pushed(int input)
 {
+    struct nrw_tensor_info info;
+
     /* Input number i is stage i (runtime/SPEC.md). */
-    return (uint32_t)nrw_tensor_rows(&server.run, nrw_stage_output(&server.model, input));
+    (void)nrw_input_info(&server.model, input, &info);
+    return (uint32_t)nrw_tensor_pixels(&server.run, nrw_stage_output(&server.model, input)) /
+           info.width;
 }
 
 static void put_state(struct request *request)

@@ -19,8 +19,8 @@
  *     const int8_t *scores = nrw_output(&run, 0);
  *
  * Tensors are NHWC with batch 1, elements int8. A *row* is width * channels
- * bytes. Every tensor lives in a ring of `capacity` rows; row r of it stands at
- * offset + (r % capacity) * row_bytes of the arena.
+ * bytes. Every tensor lives in a ring of `capacity` pixels; pixel number
+ * p = y * width + x stands at offset + (p % capacity) * channels of the arena.
  */
 #ifndef NARROWS_H
 #define NARROWS_H
@@ -79,11 +79,14 @@ enum nrw_op {
 /* Rows that a window may span (kernel_h of whatever does not accumulate). */
 #define NRW_MAX_KERNEL_H 64
 
+/* Blocks of memory that an arena may consist of. */
+#define NRW_REGIONS 4
+
 /* An opened model. Fields are for reading; the blob must outlive it. */
 struct nrw_model {
     const uint8_t *blob;      /* 16-byte aligned */
     uint32_t blob_bytes;
-    uint32_t arena_bytes;     /* rings, stage state and scratch, exact */
+    uint32_t arena_bytes[NRW_REGIONS]; /* rings, stage state and scratch, exact */
     uint32_t error_at;        /* after a failed open: byte offset in the blob */
     uint16_t tensor_count;
     uint16_t stage_count;
@@ -96,7 +99,7 @@ struct nrw_model {
 /* A running inference. Fields are private. */
 struct nrw_run {
     const struct nrw_model *model;
-    uint8_t *arena;
+    uint8_t *regions[NRW_REGIONS];
     void *progress;           /* counters of each stage, behind the arena */
     uint16_t last_stage;
     uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
@@ -109,7 +112,8 @@ struct nrw_tensor_info {
     uint16_t height;          /* rows */
     uint16_t width;           /* pixels */
     uint16_t channels;
-    uint16_t capacity;        /* rows held in the arena */
+    uint16_t reserved;
+    uint32_t capacity;        /* pixels held in the arena */
     uint32_t row_bytes;       /* width * channels */
     int32_t zero_point;
 };
@@ -124,15 +128,28 @@ int nrw_open(struct nrw_model *model, const void *blob, size_t size);
 /* CRC-32 over every byte of the body. O(blob). Call at upload and at boot. */
 int nrw_verify(const struct nrw_model *model);
 
-/* Bytes of memory that nrw_start wants: arena_bytes plus nrw_progress_bytes. */
+/* Bytes of memory that nrw_start wants: nrw_arena_bytes plus nrw_progress_bytes. */
 size_t nrw_memory_bytes(const struct nrw_model *model);
 
-/* Bytes of counters, 8 per stage, behind the arena in the same block. */
+/* Bytes of all regions of the arena together. */
+size_t nrw_arena_bytes(const struct nrw_model *model);
+
+/* Bytes of counters, 12 per stage. */
 size_t nrw_progress_bytes(const struct nrw_model *model);
 
-/* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more; the
- * arena is its start. May be called again at any time to begin anew. */
+/* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more: the regions
+ * of the arena, one behind the other, and the counters. May be called again at any time to
+ * begin anew. */
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size);
+
+/* The same with memory in several places: region i stands in blocks[i], and the counters
+ * behind region 0. Each is 16-byte aligned; those that the model does not use may be absent. */
+struct nrw_block {
+    void *data;
+    size_t bytes;
+};
+int nrw_start_regions(struct nrw_run *run, const struct nrw_model *model,
+                      const struct nrw_block *blocks, int count);
 
 /* Fire one stage: the one nearest the input that can. Returns NRW_OK, NRW_NEED_ROW,
  * NRW_HAVE_ROW, NRW_DONE or an error. After NEED_ROW and HAVE_ROW the same answer
@@ -172,10 +189,10 @@ int nrw_stage_op(const struct nrw_model *model, int stage);
 int nrw_stage_output(const struct nrw_model *model, int stage);
 int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info);
 
-/* Rows of a tensor produced so far, and the address of row r while it is in the ring (from
- * when it is alive to when something else is placed over it). */
-int nrw_tensor_rows(const struct nrw_run *run, int tensor);
-const int8_t *nrw_tensor_row(const struct nrw_run *run, int tensor, int row);
+/* Pixels of a tensor produced so far, and the address of pixel number p while it is in the ring
+ * (NULL before and after; something else may be placed over it once it is dead). */
+int nrw_tensor_pixels(const struct nrw_run *run, int tensor);
+const int8_t *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p);
 
 /* --- What the planner asks ------------------------------------------------------------- */
 
@@ -195,13 +212,18 @@ struct nrw_bottleneck_shape {
     uint16_t mid_channels;                 /* channels of the depthwise */
     uint16_t out_width, out_channels;
     uint16_t kernel_h, kernel_w, stride_h, stride_w;
-    uint16_t slice, row_tile, col_tile;
+    uint16_t run, slice, row_tile, col_tile;
     uint8_t has_expand, has_project, has_add, rolling;
 };
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
-/* Bytes that live from the first to the last firing (rows kept by a rolling stage). */
+/* Bytes that live from the first to the last firing (what a rolling stage keeps). */
 uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
-/* The same for an accumulating mean or average pool: sums of one output row. */
+/* Input columns that it goes through at a time. */
+uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);
+/* Scratch, beside the operator's own, for an input whose rows the ring's end may tear: the most
+ * pixels of a row that are read at a time. */
+uint32_t nrw_torn_row_bytes(uint32_t pixels, uint32_t channels);
+/* State of an accumulating mean or average pool: sums of one output row. */
 uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
 
 /* cffi: end */

@@ -10,8 +10,10 @@
 #include "crc32.h"
 #include "firing.h"
 #include "sizes.h"
+#include "stage.h"
 
-#define MAX_BYTES 0x7FFFFFF0u /* of blob and arena: offsets fit an int32_t */
+#define MAX_BYTES 0x7FFFFFF0u        /* of the blob: offsets fit an int32_t */
+#define MAX_REGION_BYTES 0x0FFFFFF0u /* of a region of the arena, and below it of a ring */
 
 /* A check of a field of the blob; its place becomes error_at. */
 #define REQUIRE(condition, field)                                                      \
@@ -33,6 +35,13 @@
 static bool fits(uint32_t offset, uint64_t bytes, uint32_t limit, uint32_t alignment)
 {
     return offset % alignment == 0 && offset <= limit && bytes <= limit - offset;
+}
+
+/* The same in the region of the arena that the offset names. */
+static bool in_arena(const struct nrw_model *model, uint32_t offset, uint64_t bytes)
+{
+    return offset >> 28 < NRW_REGIONS &&
+           fits(offset & 0x0FFFFFFFu, bytes, model->arena_bytes[offset >> 28], 16);
 }
 
 /* The place of parameters, tables and weights: behind the lists. */
@@ -58,12 +67,6 @@ static bool all_zero(const void *bytes, uint32_t count)
 static bool same_shape(const struct nrw_tensor *a, const struct nrw_tensor *b)
 {
     return a->height == b->height && a->width == b->width && a->channels == b->channels;
-}
-
-/* Along an axis: 0 height, 1 width, 2 channels. */
-static uint32_t extent(const struct nrw_tensor *tensor, uint32_t axis)
-{
-    return axis == 0 ? tensor->height : axis == 1 ? tensor->width : tensor->channels;
 }
 
 static bool good_shift(int32_t shift)
@@ -100,14 +103,18 @@ static int check_header(struct nrw_model *model, size_t size)
         return NRW_ERR_ISA;
     }
     REQUIRE(header->blob_bytes % 16 == 0 && header->blob_bytes <= MAX_BYTES, header->blob_bytes);
-    REQUIRE(header->arena_bytes % 16 == 0 && header->arena_bytes <= MAX_BYTES,
-            header->arena_bytes);
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        REQUIRE(header->arena_bytes[i] % 16 == 0 && header->arena_bytes[i] <= MAX_REGION_BYTES,
+                header->arena_bytes[i]);
+        model->arena_bytes[i] = header->arena_bytes[i];
+    }
     REQUIRE(header->tensor_count > 0, header->tensor_count);
     REQUIRE(header->stage_count > 0 && header->stage_count < NRW_NONE, header->stage_count);
     REQUIRE(header->output_count > 0, header->output_count);
     REQUIRE(header->input_count > 0 && header->input_count <= header->stage_count,
             header->input_count);
     REQUIRE(header->input_passes == 1, header->input_passes);
+    REQUIRE(header->reserved == 0, header->reserved);
 
     const uint32_t lists = header->tensor_count * (uint32_t)sizeof(struct nrw_tensor) +
                            header->stage_count * (uint32_t)sizeof(struct nrw_stage) +
@@ -115,7 +122,6 @@ static int check_header(struct nrw_model *model, size_t size)
     REQUIRE(lists <= header->blob_bytes - sizeof *header, header->blob_bytes);
 
     model->blob_bytes = header->blob_bytes;
-    model->arena_bytes = header->arena_bytes;
     model->tensor_count = header->tensor_count;
     model->stage_count = header->stage_count;
     model->reader_count = header->reader_count;
@@ -141,17 +147,21 @@ static int check_tensors(struct nrw_model *model)
         REQUIRE(tensor->height > 0, tensor->height);
         REQUIRE(tensor->width > 0, tensor->width);
         REQUIRE(tensor->channels > 0, tensor->channels);
-        REQUIRE(tensor->capacity > 0 && tensor->capacity <= tensor->height, tensor->capacity);
-        const uint64_t bytes = (uint64_t)tensor->capacity * nrw_row_bytes(tensor);
+        REQUIRE(tensor->reserved == 0, tensor->reserved);
+        REQUIRE(nrw_pixels(tensor) < 1u << 28, tensor->height);
+        REQUIRE(tensor->capacity > 0 && tensor->capacity <= nrw_pixels(tensor),
+                tensor->capacity);
+        const uint64_t bytes = (uint64_t)tensor->capacity * tensor->channels;
+        REQUIRE(bytes < 1u << 28, tensor->capacity);
         if (nrw_is_constant(tensor)) {
-            REQUIRE(tensor->capacity == tensor->height, tensor->capacity);
+            REQUIRE(nrw_is_whole(tensor), tensor->capacity);
             REQUIRE(tensor->producer == NRW_NONE, tensor->producer);
             REQUIRE(in_body(model, tensor->offset, bytes, 16), tensor->offset);
         } else {
             REQUIRE(tensor->producer < model->stage_count &&
                         stages[tensor->producer].output == i,
                     tensor->producer);
-            REQUIRE(fits(tensor->offset, bytes, model->arena_bytes, 16), tensor->offset);
+            REQUIRE(in_arena(model, tensor->offset, bytes), tensor->offset);
         }
         REQUIRE(tensor->first_reader == readers, tensor->first_reader);
         REQUIRE(tensor->reader_count <= model->reader_count - readers, tensor->reader_count);
@@ -269,14 +279,17 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
             params->mid_channels);
     REQUIRE(params->slice > 0 && params->slice <= mid && (!rolling || params->slice == mid),
             params->slice);
-    REQUIRE(params->col_tile > 0 && params->col_tile <= out->width, params->col_tile);
+    REQUIRE(params->col_tile > 0 && params->col_tile <= stage->run, params->col_tile);
     REQUIRE(expand || params->expanded_zero_point == in->zero_point,
             params->expanded_zero_point);
     REQUIRE(project || params->filtered_zero_point == out->zero_point,
             params->filtered_zero_point);
     REQUIRE(add || params->projected_zero_point == out->zero_point,
             params->projected_zero_point);
-    REQUIRE(all_zero(params->reserved, sizeof params->reserved), params->reserved);
+    REQUIRE(params->reserved == 0, params->reserved);
+    REQUIRE(params->row_tile > 0 && params->row_tile <= (rolling ? 1 : out->height),
+            params->row_tile);
+    REQUIRE(params->row_tile == 1 || stage->run == out->width, stage->run);
 
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
@@ -292,8 +305,9 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
     REQUIRE(project && same_shape(in, out), stage->flags);
     REQUIRE(geometry->stride_h == 1, geometry->stride_h);
     REQUIRE(geometry->stride_w == 1, geometry->stride_w);
-    /* so that a window's last row is not above the residual's */
+    /* so that a window's last pixel is not before the residual's */
     REQUIRE(geometry->pad_top < geometry->kernel_h, geometry->pad_top);
+    REQUIRE(geometry->pad_left < geometry->kernel_w, geometry->pad_left);
     REQUIRE(params->add.function == NRW_ADD, params->add.function);
     return check_arithmetic(model, &params->add);
 }
@@ -344,6 +358,9 @@ static int check_pool(struct nrw_model *model, const struct nrw_stage *stage)
     REQUIRE(!accumulates || (out->height == 1 &&
                              geometry->kernel_h - geometry->pad_top >= in->height),
             geometry->kernel_h);
+    REQUIRE(!accumulates || stage->run == in->width ||
+                (out->width == 1 && geometry->pad_left == 0 && geometry->kernel_w >= in->width),
+            stage->run);
     return NRW_OK;
 }
 
@@ -362,6 +379,7 @@ static int check_mean(struct nrw_model *model, const struct nrw_stage *stage)
                 out->width == (params->over_width ? 1 : in->width) &&
                 out->channels == in->channels,
             stage->output);
+    REQUIRE(!params->over_height || params->over_width || stage->run == in->width, stage->run);
     return NRW_OK;
 }
 
@@ -435,8 +453,9 @@ static int check_slice(struct nrw_model *model, const struct nrw_stage *stage)
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     for (uint32_t i = 0; i < 3; i++) {
         REQUIRE(params->stride[i] > 0, params->stride[i]);
-        REQUIRE(params->begin[i] < extent(in, i) &&
-                    (extent(out, i) - 1) * params->stride[i] < extent(in, i) - params->begin[i],
+        REQUIRE(params->begin[i] < nrw_extent(in, i) &&
+                    (nrw_extent(out, i) - 1) * (int64_t)params->stride[i] <
+                        nrw_extent(in, i) - params->begin[i],
                 params->begin[i]);
     }
     return NRW_OK;
@@ -448,7 +467,7 @@ static int check_pad(struct nrw_model *model, const struct nrw_stage *stage)
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     for (uint32_t i = 0; i < 3; i++) {
-        REQUIRE(params->before[i] + extent(in, i) <= extent(out, i), params->before[i]);
+        REQUIRE(params->before[i] + nrw_extent(in, i) <= nrw_extent(out, i), params->before[i]);
     }
     REQUIRE(params->reserved == 0, params->reserved);
     return NRW_OK;
@@ -521,7 +540,8 @@ struct nrw_bottleneck_shape nrw_bottleneck_shape_of(const struct nrw_model *mode
     shape.stride_h = geometry->stride_h;
     shape.stride_w = geometry->stride_w;
     shape.slice = params->slice;
-    shape.row_tile = stage->row_tile;
+    shape.run = stage->run;
+    shape.row_tile = params->row_tile;
     shape.col_tile = params->col_tile;
     shape.has_expand = (stage->flags & NRW_EXPAND) != 0;
     shape.has_project = (stage->flags & NRW_PROJECT) != 0;
@@ -535,7 +555,7 @@ static int check_regions(struct nrw_model *model, const struct nrw_stage *stage)
 {
     const uint32_t isa = nrw_header_of(model)->isa;
     uint32_t state = 0;
-    uint32_t scratch = 0;
+    uint64_t scratch = 0;
 
     if (nrw_accumulates(model, stage)) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
@@ -554,14 +574,56 @@ static int check_regions(struct nrw_model *model, const struct nrw_stage *stage)
                                                nrw_input_of(model, stage, 0)->channels,
                                                channels);
     }
+    for (uint32_t i = 0; i < stage->input_count; i++) {
+        scratch += nrw_torn_bytes(model, stage, i);
+    }
     REQUIRE(stage->state_bytes == state, stage->state_bytes);
-    REQUIRE(fits(stage->state_offset, state, model->arena_bytes, 16) &&
+    REQUIRE(in_arena(model, stage->state_offset, state) &&
                 (state > 0 || stage->state_offset == 0),
             stage->state_offset);
     REQUIRE(stage->scratch_bytes == scratch, stage->scratch_bytes);
-    REQUIRE(fits(stage->scratch_offset, scratch, model->arena_bytes, 16) &&
+    REQUIRE(in_arena(model, stage->scratch_offset, scratch) &&
                 (scratch > 0 || stage->scratch_offset == 0),
             stage->scratch_offset);
+    return NRW_OK;
+}
+
+/* Operators that need whole rows of their inputs, and give one. */
+static bool works_by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
+{
+    switch (stage->op) {
+    case NRW_OP_INPUT:
+    case NRW_OP_OUTPUT:
+    case NRW_OP_RESIZE:
+    case NRW_OP_PAD:
+    case NRW_OP_RESHAPE:
+        return true;
+    case NRW_OP_CONCAT:
+        return ((const struct nrw_concat_params *)nrw_at(model, stage->params))->axis == 1;
+    case NRW_OP_MEAN:
+        return !nrw_accumulates(model, stage);
+    default:
+        return false;
+    }
+}
+
+static int check_run(struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const uint32_t width = nrw_frame(model, stage)->width;
+    const bool by_rows = works_by_rows(model, stage);
+
+    REQUIRE(stage->run > 0 && width % stage->run == 0 && (!by_rows || stage->run == width),
+            stage->run);
+    for (uint32_t i = 0; by_rows && i < stage->input_count; i++) {
+        REQUIRE(!nrw_is_torn(nrw_input_of(model, stage, i)), stage->inputs[i]);
+    }
+    if (stage->op != NRW_OP_OUTPUT) {
+        /* What one firing gives stands side by side. */
+        const struct nrw_tensor *out = nrw_output_of(model, stage);
+        REQUIRE(nrw_is_whole(out) ||
+                    (!nrw_accumulates(model, stage) && out->capacity % stage->run == 0),
+                out->capacity);
+    }
     return NRW_OK;
 }
 
@@ -587,20 +649,16 @@ static int check_stage(struct nrw_model *model, uint32_t index)
                     stage->inputs[i]);
         }
     }
-    uint32_t row_tile = 1;
     if (stage->op == NRW_OP_OUTPUT) {
         REQUIRE(stage->output == NRW_NONE, stage->output);
     } else {
         REQUIRE(stage->output < model->tensor_count && tensors[stage->output].producer == index,
                 stage->output);
-        if (stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ROLLING) == 0) {
-            row_tile = tensors[stage->output].height;
-        }
     }
-    REQUIRE(stage->row_tile > 0 && stage->row_tile <= row_tile, stage->row_tile);
     REQUIRE(rule->params_bytes == 0 ? stage->params == 0
                                     : in_body(model, stage->params, rule->params_bytes, 4),
             stage->params);
+    TRY(check_run(model, stage));
     if (rule->check != NULL) {
         TRY(rule->check(model, stage));
     }
@@ -669,43 +727,95 @@ static int check_outputs(struct nrw_model *model)
     for (uint32_t i = 0; i < model->output_count; i++) {
         REQUIRE(outputs[i] < model->tensor_count, outputs[i]);
         const struct nrw_tensor *tensor = nrw_tensors(model) + outputs[i];
-        REQUIRE(tensor->capacity == tensor->height || is_streamed(model, tensor), outputs[i]);
+        REQUIRE(nrw_is_whole(tensor) || is_streamed(model, tensor), outputs[i]);
     }
     return NRW_OK;
 }
 
 /* --- Work ---------------------------------------------------------------------------------- */
 
-/* Multiply-accumulates of one output row, and of one row of an expansion. Weights stand in
- * the blob, so their number is < 2^31; all products are < 2^63. */
-static void row_macs(const struct nrw_model *model, const struct nrw_stage *stage,
-                     uint64_t *filtered, uint64_t *expanded)
+/* Multiply-accumulates of an output pixel, and of an expanded one. Weights stand in the blob,
+ * so both are < 2^31. */
+struct work {
+    uint64_t filtered, expanded;
+};
+
+static struct work work_of(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    *filtered = 0;
-    *expanded = 0;
+    struct work work = {0, 0};
+
     if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
-        const struct nrw_tensor *out = nrw_output_of(model, stage);
-        const uint64_t depth =
+        const uint32_t depth =
             stage->op == NRW_OP_CONV ? nrw_input_of(model, stage, 0)->channels : 1;
-        *filtered = taps_of(nrw_at(model, stage->params)) * out->channels * depth * out->width;
+        work.filtered = taps_of(nrw_at(model, stage->params)) *
+                        nrw_output_of(model, stage)->channels * depth;
     } else if (stage->op == NRW_OP_BOTTLENECK) {
         const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
         const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-        const int32_t pad = params->depthwise.geometry.pad_left;
-        const uint64_t taps = taps_of(&params->depthwise.geometry) +
-                              (shape.has_project ? shape.out_channels : 0);
-        *filtered = taps * shape.mid_channels * shape.out_width;
-        const int32_t tile = shape.rolling ? shape.out_width : shape.col_tile;
-        uint64_t columns = 0;
-        for (int32_t x = 0; shape.has_expand && x < shape.out_width; x += tile) {
-            const int32_t left = shape.rolling ? 0 : x * shape.stride_w - pad;
-            const int32_t last = (x + tile < shape.out_width ? x + tile : shape.out_width) - 1;
-            columns += (uint32_t)(nrw_clip(last * shape.stride_w - pad + shape.kernel_w,
-                                           shape.in_width) -
-                                  nrw_clip(left, shape.in_width));
-        }
-        *expanded = columns * ((uint32_t)shape.mid_channels * shape.in_channels);
+        work.filtered = (taps_of(&params->depthwise.geometry) +
+                         (shape.has_project ? shape.out_channels : 0)) *
+                        shape.mid_channels;
+        work.expanded = shape.has_expand ? (uint32_t)shape.mid_channels * shape.in_channels : 0;
     }
+    return work;
+}
+
+/* BOTTLENECK: columns that a firing expands, those where its tiles overlap more than once. */
+static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw_stage *stage,
+                                 const struct nrw_firing *firing)
+{
+    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
+    const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 1);
+    const int32_t width = nrw_input_of(model, stage, 0)->width;
+    uint64_t columns = 0;
+
+    if (nrw_is_rolling(stage)) {
+        return (uint32_t)(nrw_reached(&axis, firing->x1, width) -
+                          nrw_reached(&axis, firing->x0, width));
+    }
+    for (int32_t x = firing->x0; x < firing->x1; x += params->col_tile) {
+        const int32_t end = nrw_lesser(x + params->col_tile, firing->x1);
+        columns += (uint32_t)(nrw_window_end(&axis, end, width) -
+                              nrw_window_start(&axis, x, width));
+    }
+    return columns;
+}
+
+/* Adds up a stage's firings. They are alike from row to row but for the rows that they expand,
+ * and within a row but for the columns: so the most of both is the most of a firing. */
+static int check_stage_work(struct nrw_model *model, const struct nrw_stage *stage,
+                            uint64_t *macs, uint64_t *max_step_macs)
+{
+    const struct work work = work_of(model, stage);
+    const uint32_t runs = nrw_frame(model, stage)->width / stage->run;
+    const uint32_t count = nrw_firings(model, stage);
+    uint64_t columns = 0;
+    uint64_t most_columns = 0;
+
+    REQUIRE(count <= UINT16_MAX, stage->op);
+    for (uint32_t f = 0; work.expanded > 0 && f < runs; f++) {
+        const struct nrw_firing firing = nrw_firing_of(model, stage, f);
+        const uint64_t some = expanded_columns(model, stage, &firing);
+        columns += some;
+        most_columns = some > most_columns ? some : most_columns;
+    }
+    /* columns < 2^32 */
+    REQUIRE(most_columns * work.expanded <= UINT32_MAX, stage->op);
+    for (uint32_t f = 0; work.filtered > 0 && f < count; f += runs) {
+        const struct nrw_firing firing = nrw_firing_of(model, stage, f);
+        const uint32_t given = firing.y0 < 0 ? 0 : (uint32_t)(firing.y1 - firing.y0) * stage->run;
+        const uint64_t filtered = given * work.filtered;
+        uint64_t expanded = 0;
+        if (work.expanded > 0) {
+            const struct nrw_range rows = nrw_expands(model, stage, &firing);
+            expanded = (uint32_t)(rows.hi - rows.lo) * work.expanded;
+        }
+        const uint64_t step = filtered + expanded * most_columns;
+        REQUIRE(step <= UINT32_MAX, stage->op);
+        *max_step_macs = step > *max_step_macs ? step : *max_step_macs;
+        *macs += filtered * runs + expanded * columns;
+    }
+    return NRW_OK;
 }
 
 /* The header promises how much work there is; nothing does more. */
@@ -718,27 +828,8 @@ static int check_work(struct nrw_model *model)
 
     for (uint32_t s = 0; s < model->stage_count; s++) {
         const struct nrw_stage *stage = nrw_stages(model) + s;
-        const uint32_t count = nrw_firings(model, stage);
-        uint64_t filtered;
-        uint64_t expanded;
-        uint32_t given = 0;
-
-        REQUIRE(count <= UINT16_MAX, stage->op);
-        firings += count;
-        row_macs(model, stage, &filtered, &expanded);
-        REQUIRE(filtered <= UINT32_MAX && expanded <= UINT32_MAX, stage->op);
-        for (uint32_t f = 0; filtered + expanded > 0 && f < count; f++) {
-            const uint32_t gives = nrw_gives(model, stage, f);
-            uint64_t step = (gives - given) * filtered;
-            if (expanded > 0) {
-                const struct nrw_rows rows = nrw_expands(model, stage, f);
-                step += (uint32_t)(rows.hi - rows.lo) * expanded;
-            }
-            given = gives;
-            macs += step;
-            max_step_macs = step > max_step_macs ? step : max_step_macs;
-        }
-        REQUIRE(max_step_macs <= UINT32_MAX, stage->op);
+        TRY(check_stage_work(model, stage, &macs, &max_step_macs));
+        firings += nrw_firings(model, stage);
     }
     REQUIRE(header->macs == macs, header->macs);
     REQUIRE(header->max_step_macs == max_step_macs, header->max_step_macs);

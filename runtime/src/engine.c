@@ -2,8 +2,8 @@
 /*
  * The engine: fires the stage nearest the input that can (SPEC.md, Firing).
  *
- * A stage that could not fire sleeps until something that it waits for has changed: rows of
- * an input have come, or rows of its output have died. So the search for the next stage looks
+ * A stage that could not fire sleeps until something that it waits for has changed: pixels
+ * of an input have come, or pixels of its output have died. So the search for the next stage looks
  * closely only at the few that the last firing woke.
  */
 #include <string.h>
@@ -15,12 +15,12 @@ enum { ASLEEP = 0, AWAKE = 1, FINISHED = 2 };
 /* One per stage, behind the arena. */
 struct progress {
     uint16_t fired;
-    uint16_t produced; /* rows of the stage's output */
-    uint16_t dead;     /* of these, rows that no reader needs any more; kept if the ring is
-                          shorter than the tensor */
     uint16_t state;
+    uint32_t produced; /* pixels of the stage's output */
+    uint32_t dead;     /* of these, pixels that no reader needs any more; kept if the ring is
+                          shorter than the tensor */
 };
-typedef char check_progress[sizeof(struct progress) == 8 ? 1 : -1];
+typedef char check_progress[sizeof(struct progress) == 12 ? 1 : -1];
 
 static nrw_stage_fn *const compute[NRW_OP_COUNT] = {
     [NRW_OP_CONV] = nrw_stage_conv,
@@ -56,53 +56,108 @@ static bool is_started(const struct nrw_run *run)
 
 /* --- Firing ---------------------------------------------------------------------------- */
 
-static int32_t rows_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
+static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
 {
-    return nrw_is_constant(tensor) ? tensor->height
+    return nrw_is_constant(tensor) ? nrw_pixels(tensor)
                                    : progress_of(run)[tensor->producer].produced;
 }
 
-static bool can_fire(const struct nrw_run *run, uint32_t index)
+/* firing: the stage's next one. */
+static bool can_fire(const struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
-    const struct progress *progress = progress_of(run) + index;
 
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
-        if (out->capacity < out->height &&
-            (int32_t)nrw_gives(model, stage, progress->fired) - progress->dead > out->capacity) {
+        /* What is dead may not even be there: signed. */
+        if (!nrw_is_whole(out) &&
+            (int32_t)(nrw_gives(model, stage, firing) - progress_of(run)[index].dead) >
+                (int32_t)out->capacity) {
             return false;
         }
     }
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        if (rows_produced(run, nrw_input_of(model, stage, i)) <
-            nrw_needs(model, stage, i, progress->fired).hi) {
+        if (pixels_produced(run, nrw_input_of(model, stage, i)) <
+            (uint32_t)nrw_needs(model, stage, i, firing).hi) {
             return false;
         }
     }
     return true;
 }
 
-/* Rows of a tensor that no reader needs in its next firing or later. */
-static int32_t rows_dead(const struct nrw_run *run, const struct nrw_tensor *tensor)
+/* Pixels of a tensor that no reader needs in its next firing or later. */
+static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *tensor)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_tensor *tensors = nrw_tensors(model);
     const uint16_t *readers = nrw_readers(model) + tensor->first_reader;
-    int32_t dead = tensor->reader_count > 0 ? tensor->height : 0;
+    int32_t dead = tensor->reader_count > 0 ? (int32_t)nrw_pixels(tensor) : 0;
 
     for (uint32_t k = 0; k < tensor->reader_count; k++) {
         const struct nrw_stage *reader = nrw_stages(model) + readers[k];
         const struct progress *progress = progress_of(run) + readers[k];
-        for (uint32_t i = 0; progress->state != FINISHED && i < reader->input_count; i++) {
+        if (progress->state == FINISHED) {
+            continue;
+        }
+        const struct nrw_firing firing = nrw_firing_of(model, reader, progress->fired);
+        for (uint32_t i = 0; i < reader->input_count; i++) {
             if (tensors + reader->inputs[i] == tensor) {
-                const int32_t lo = nrw_needs(model, reader, i, progress->fired).lo;
-                dead = lo < dead ? lo : dead;
+                dead = nrw_lesser(dead, nrw_needs(model, reader, i, &firing).lo);
             }
         }
     }
-    return dead;
+    return (uint32_t)dead;
+}
+
+/* --- Poison ------------------------------------------------------------------------------ */
+
+/* A debugging build overwrites at once what is dead or not yet there, so that a plan or a stage
+ * that reads it gives wrong answers every time, not only when something else stands there. */
+#ifdef NARROWS_POISON
+enum { POISON = 1 };
+#else
+enum { POISON = 0 };
+#endif
+
+/* An output that stands in the arena at the end: no OUTPUT stage reads it. */
+static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tensor)
+{
+    const uint16_t *readers = nrw_readers(model) + tensor->first_reader;
+    bool held = false;
+
+    for (uint32_t i = 0; i < model->output_count; i++) {
+        held = held || nrw_tensors(model) + nrw_outputs(model)[i] == tensor;
+    }
+    for (uint32_t k = 0; k < tensor->reader_count; k++) {
+        held = held && nrw_stages(model)[readers[k]].op != NRW_OP_OUTPUT;
+    }
+    return held;
+}
+
+static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
+{
+    if (POISON && bytes > 0) {
+        memset(nrw_arena(run, offset), 0x5A, bytes);
+    }
+}
+
+/* Pixels that have been given and are dead. */
+static uint32_t pixels_gone(const struct progress *progress)
+{
+    return progress->produced < progress->dead ? progress->produced : progress->dead;
+}
+
+/* Those that have gone since there were `before` of them. */
+static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tensor,
+                        uint32_t before)
+{
+    if (POISON && !is_held(run->model, tensor)) {
+        const uint32_t gone = pixels_gone(progress_of(run) + tensor->producer);
+        for (uint32_t p = before; p < gone; p++) {
+            memset(nrw_out(run, tensor, 0, (int32_t)p), 0x5A, tensor->channels);
+        }
+    }
 }
 
 static void wake(const struct nrw_run *run, uint32_t index)
@@ -115,7 +170,7 @@ static void wake(const struct nrw_run *run, uint32_t index)
 }
 
 /* A stage has fired: count it, and wake those that may have waited for that. */
-static void complete(struct nrw_run *run, uint32_t index)
+static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
@@ -124,30 +179,63 @@ static void complete(struct nrw_run *run, uint32_t index)
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        const uint32_t produced = nrw_gives(model, stage, progress->fired);
+        const uint32_t produced = nrw_gives(model, stage, firing);
+        const uint32_t gone = pixels_gone(progress);
         for (uint32_t k = 0; produced != progress->produced && k < out->reader_count; k++) {
             wake(run, readers[k]);
         }
-        progress->produced = (uint16_t)produced;
+        progress->produced = produced;
+        poison_gone(run, out, gone);
     }
     progress->fired++;
-    if (progress->fired == nrw_firings(model, stage)) {
+    if (nrw_is_last(model, stage, firing)) {
         progress->state = FINISHED;
+        poison(run, stage->state_offset, stage->state_bytes);
     }
     run->last_stage = (uint16_t)index;
     run->next = (uint16_t)index;
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        if (in->capacity == in->height) {
+        if (nrw_is_constant(in) || (nrw_is_whole(in) && !POISON)) {
             continue;
         }
-        const uint16_t dead = (uint16_t)rows_dead(run, in);
-        if (dead != progress_of(run)[in->producer].dead) {
-            progress_of(run)[in->producer].dead = dead;
+        struct progress *producer = progress_of(run) + in->producer;
+        const uint32_t dead = pixels_dead(run, in);
+        if (dead != producer->dead) {
+            const uint32_t gone = pixels_gone(producer);
+            producer->dead = dead;
+            poison_gone(run, in, gone);
             wake(run, in->producer);
             run->next = in->producer < run->next ? in->producer : run->next;
         }
     }
+}
+
+/* The stage's next firing. */
+static struct nrw_firing next_firing(const struct nrw_run *run, uint32_t index)
+{
+    return nrw_firing_of(run->model, nrw_stages(run->model) + index,
+                         progress_of(run)[index].fired);
+}
+
+static int start(struct nrw_run *run)
+{
+    const struct nrw_model *model = run->model;
+
+    run->last_stage = NRW_NONE;
+    run->waiting = NRW_NONE;
+    memset(run->progress, 0, nrw_progress_bytes(model));
+    for (uint32_t s = 0; s < model->stage_count; s++) {
+        struct progress *progress = progress_of(run) + s;
+        progress->state = AWAKE;
+        if (nrw_stages(model)[s].op != NRW_OP_OUTPUT) {
+            progress->dead = pixels_dead(run, nrw_output_of(model, nrw_stages(model) + s));
+        }
+    }
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        poison(run, i << 28, model->arena_bytes[i]);
+    }
+    return NRW_OK;
 }
 
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
@@ -159,21 +247,35 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
     if (size < nrw_memory_bytes(model) || (uintptr_t)memory % 16 != 0) {
         return NRW_ERR_MEMORY;
     }
-    run->model = model;
-    run->arena = memory;
-    run->progress = run->arena + model->arena_bytes;
-    run->last_stage = NRW_NONE;
-    run->waiting = NRW_NONE;
-    memset(run->progress, 0, nrw_progress_bytes(model));
-    for (uint32_t s = 0; s < model->stage_count; s++) {
-        struct progress *progress = progress_of(run) + s;
-        progress->state = AWAKE;
-        if (nrw_stages(model)[s].op != NRW_OP_OUTPUT) {
-            progress->dead =
-                (uint16_t)rows_dead(run, nrw_output_of(model, nrw_stages(model) + s));
-        }
+    uint8_t *at = memory;
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        run->regions[i] = at;
+        at += model->arena_bytes[i];
     }
-    return NRW_OK;
+    run->progress = at;
+    run->model = model;
+    return start(run);
+}
+
+int nrw_start_regions(struct nrw_run *run, const struct nrw_model *model,
+                      const struct nrw_block *blocks, int count)
+{
+    if (run == NULL || blocks == NULL || count < 1 || count > NRW_REGIONS || !is_open(model)) {
+        return NRW_ERR_ARGUMENT;
+    }
+    *run = (struct nrw_run){0};
+    for (int i = 0; i < NRW_REGIONS; i++) {
+        const struct nrw_block block = i < count ? blocks[i] : (struct nrw_block){NULL, 0};
+        const size_t bytes = model->arena_bytes[i] + (i == 0 ? nrw_progress_bytes(model) : 0);
+        if (bytes > 0 && (block.data == NULL || block.bytes < bytes ||
+                          (uintptr_t)block.data % 16 != 0)) {
+            return NRW_ERR_MEMORY;
+        }
+        run->regions[i] = block.data;
+    }
+    run->progress = run->regions[0] + model->arena_bytes[0];
+    run->model = model;
+    return start(run);
 }
 
 int nrw_step(struct nrw_run *run)
@@ -184,12 +286,14 @@ int nrw_step(struct nrw_run *run)
     const struct nrw_stage *stages = nrw_stages(run->model);
     struct progress *progress = progress_of(run);
     const uint32_t count = run->model->stage_count;
+    struct nrw_firing firing;
 
     if (run->waiting == NRW_NONE) {
         uint32_t s = run->next;
         for (; s < count; s++) {
             if (progress[s].state == AWAKE) {
-                if (can_fire(run, s)) {
+                firing = next_firing(run, s);
+                if (can_fire(run, s, &firing)) {
                     break;
                 }
                 progress[s].state = ASLEEP;
@@ -203,8 +307,10 @@ int nrw_step(struct nrw_run *run)
             return s == 0 ? NRW_DONE : NRW_ERR_STALLED;
         }
         if (compute[stages[s].op] != NULL) {
-            compute[stages[s].op](run, &stages[s], progress[s].fired);
-            complete(run, s);
+            poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
+            compute[stages[s].op](run, &stages[s], &firing);
+            poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
+            complete(run, s, &firing);
             return NRW_OK;
         }
         run->waiting = (uint16_t)s;
@@ -227,8 +333,8 @@ int8_t *nrw_row_slot(const struct nrw_run *run)
     if (input < 0) {
         return NULL;
     }
-    return nrw_out_row(run, nrw_output_of(run->model, nrw_stages(run->model) + input),
-                       progress_of(run)[input].fired);
+    return nrw_out(run, nrw_output_of(run->model, nrw_stages(run->model) + input),
+                   progress_of(run)[input].fired, 0);
 }
 
 int nrw_push_row(struct nrw_run *run, const int8_t *row)
@@ -242,12 +348,13 @@ int nrw_push_row(struct nrw_run *run, const int8_t *row)
         return NRW_ERR_ARGUMENT;
     }
     const uint32_t input = run->waiting;
+    const struct nrw_firing firing = next_firing(run, input);
     if (row != slot) {
         memmove(slot, row,
                 nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
     }
     run->waiting = NRW_NONE;
-    complete(run, input);
+    complete(run, input, &firing);
     return NRW_OK;
 }
 
@@ -262,7 +369,9 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     const uint32_t stage = run->waiting;
     const uint32_t tensor = nrw_stages(run->model)[stage].inputs[0];
     const int32_t number = progress_of(run)[stage].fired;
-    *row = nrw_row(run, nrw_tensors(run->model) + tensor, number);
+    const struct nrw_firing firing = next_firing(run, stage);
+    *row = nrw_pixel_at(run, nrw_tensors(run->model) + tensor,
+                        (uint32_t)(number * nrw_tensors(run->model)[tensor].width));
     if (output != NULL) {
         *output = 0;
         while (nrw_outputs(run->model)[*output] != tensor) {
@@ -273,7 +382,7 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
         *index = number;
     }
     run->waiting = NRW_NONE;
-    complete(run, stage);
+    complete(run, stage, &firing);
     return NRW_OK;
 }
 
@@ -283,16 +392,10 @@ const int8_t *nrw_output(const struct nrw_run *run, int i)
         return NULL;
     }
     const struct nrw_tensor *tensor = nrw_tensors(run->model) + nrw_outputs(run->model)[i];
-    if (tensor->capacity < tensor->height || rows_produced(run, tensor) < tensor->height) {
+    if (!is_held(run->model, tensor) || pixels_produced(run, tensor) < nrw_pixels(tensor)) {
         return NULL;
     }
-    for (uint32_t k = 0; k < tensor->reader_count; k++) {
-        const uint32_t reader = nrw_readers(run->model)[tensor->first_reader + k];
-        if (nrw_stages(run->model)[reader].op == NRW_OP_OUTPUT) {
-            return NULL;
-        }
-    }
-    return nrw_row(run, tensor, 0);
+    return nrw_pixel_at(run, tensor, 0);
 }
 
 int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void *user)
@@ -340,7 +443,17 @@ size_t nrw_progress_bytes(const struct nrw_model *model)
 
 size_t nrw_memory_bytes(const struct nrw_model *model)
 {
-    return is_open(model) ? model->arena_bytes + nrw_progress_bytes(model) : 0;
+    return nrw_arena_bytes(model) + nrw_progress_bytes(model);
+}
+
+size_t nrw_arena_bytes(const struct nrw_model *model)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; is_open(model) && i < NRW_REGIONS; i++) {
+        bytes += model->arena_bytes[i];
+    }
+    return bytes;
 }
 
 int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info)
@@ -352,6 +465,7 @@ int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor
     info->height = record->height;
     info->width = record->width;
     info->channels = record->channels;
+    info->reserved = 0;
     info->capacity = record->capacity;
     info->row_bytes = nrw_row_bytes(record);
     info->zero_point = record->zero_point;
@@ -396,21 +510,21 @@ int nrw_stage_output(const struct nrw_model *model, int stage)
     return nrw_stages(model)[stage].output;
 }
 
-int nrw_tensor_rows(const struct nrw_run *run, int tensor)
+int nrw_tensor_pixels(const struct nrw_run *run, int tensor)
 {
     if (!is_started(run) || tensor < 0 || tensor >= run->model->tensor_count) {
         return NRW_ERR_ARGUMENT;
     }
-    return rows_produced(run, nrw_tensors(run->model) + tensor);
+    return (int)pixels_produced(run, nrw_tensors(run->model) + tensor);
 }
 
-const int8_t *nrw_tensor_row(const struct nrw_run *run, int tensor, int row)
+const int8_t *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p)
 {
-    const int rows = nrw_tensor_rows(run, tensor);
+    const int produced = nrw_tensor_pixels(run, tensor);
 
-    if (rows < 0 || row < 0 || row >= rows ||
-        row < rows - nrw_tensors(run->model)[tensor].capacity) {
+    if (p < 0 || p >= produced ||
+        (uint32_t)(produced - p) > nrw_tensors(run->model)[tensor].capacity) {
         return NULL;
     }
-    return nrw_row(run, nrw_tensors(run->model) + tensor, row);
+    return nrw_pixel_at(run, nrw_tensors(run->model) + tensor, (uint32_t)p);
 }

@@ -3,44 +3,15 @@
 
 #include "../kernels/resize.h"
 
-/* Output row y needs input rows [y * stride - pad, y * stride - pad + extent). */
-struct window {
-    int32_t stride, pad, extent;
-};
-
-static struct nrw_rows window_rows(struct window window, int32_t first, int32_t last,
-                                   int32_t height)
+static const struct nrw_bottleneck_params *bottleneck_params(const struct nrw_model *model,
+                                                             const struct nrw_stage *stage)
 {
-    struct nrw_rows rows;
-
-    rows.lo = nrw_clip(first * window.stride - window.pad, height);
-    rows.hi = nrw_clip(last * window.stride - window.pad + window.extent, height);
-    return rows;
-}
-
-static int32_t lesser(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
-bool nrw_accumulates(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    if (stage->op == NRW_OP_MEAN) {
-        const struct nrw_mean_params *mean = nrw_at(model, stage->params);
-        return mean->over_height != 0;
-    }
-    return stage->op == NRW_OP_AVG_POOL && (stage->flags & NRW_ACCUMULATES) != 0;
-}
-
-static bool is_rolling(const struct nrw_stage *stage)
-{
-    return stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ROLLING) != 0;
+    return nrw_at(model, stage->params);
 }
 
 int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
+    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
 
     return nrw_clip(geometry->kernel_h - geometry->stride_h - geometry->pad_top,
                     nrw_input_of(model, stage, 0)->height);
@@ -48,139 +19,254 @@ int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stag
 
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    if (stage->op == NRW_OP_OUTPUT || nrw_accumulates(model, stage)) {
-        return nrw_input_of(model, stage, 0)->height;
+    const struct nrw_tensor *frame = nrw_frame(model, stage);
+    uint32_t rows = frame->height;
+
+    if (nrw_is_rolling(stage)) {
+        rows += (uint32_t)nrw_absorbed(model, stage);
+    } else if (stage->op == NRW_OP_BOTTLENECK) {
+        const uint32_t row_tile = bottleneck_params(model, stage)->row_tile;
+        rows = (rows + row_tile - 1) / row_tile;
     }
-    const uint32_t height = nrw_output_of(model, stage)->height;
-    if (is_rolling(stage)) {
-        return height + (uint32_t)nrw_absorbed(model, stage);
+    return rows * (frame->width / stage->run);
+}
+
+struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                                uint32_t number)
+{
+    const struct nrw_tensor *frame = nrw_frame(model, stage);
+    struct nrw_firing firing = {(int32_t)number, 0, 0, 0};
+
+    if (stage->run < frame->width) {
+        const uint32_t pixel = number * stage->run;
+        firing.y0 = (int32_t)(pixel / frame->width);
+        firing.x0 = (int32_t)(pixel % frame->width);
     }
-    return stage->row_tile == 1 ? height : (height + stage->row_tile - 1) / stage->row_tile;
+    if (nrw_is_rolling(stage)) {
+        firing.y0 -= nrw_absorbed(model, stage);
+    }
+    firing.y1 = firing.y0 + 1;
+    firing.x1 = firing.x0 + stage->run;
+    if (stage->op == NRW_OP_BOTTLENECK) {
+        const int32_t row_tile = bottleneck_params(model, stage)->row_tile;
+        if (row_tile > 1) {
+            firing.y0 *= row_tile;
+            firing.y1 = nrw_lesser(firing.y0 + row_tile, frame->height);
+        }
+    }
+    return firing;
+}
+
+bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
+                 const struct nrw_firing *firing)
+{
+    const struct nrw_tensor *frame = nrw_frame(model, stage);
+
+    return firing->y1 == frame->height && firing->x1 == frame->width;
 }
 
 uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   uint32_t firing)
+                   const struct nrw_firing *firing)
 {
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
     if (nrw_accumulates(model, stage)) {
-        return firing + 1u == nrw_input_of(model, stage, 0)->height;
+        return nrw_is_last(model, stage, firing) ? nrw_pixels(out) : 0;
     }
-    if (is_rolling(stage)) {
-        const uint32_t absorbed = (uint32_t)nrw_absorbed(model, stage);
-        return firing < absorbed ? 0 : firing + 1 - absorbed;
-    }
-    const uint32_t height = nrw_output_of(model, stage)->height;
-    const uint32_t end = (firing + 1) * stage->row_tile;
-    return end < height ? end : height;
+    return firing->y1 <= 0 ? 0 : (uint32_t)((firing->y1 - 1) * out->width + firing->x1);
 }
 
-struct nrw_rows nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t firing)
-{
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
-    const struct window window = {geometry->stride_h, geometry->pad_top, geometry->kernel_h};
-    const int32_t height = nrw_input_of(model, stage, 0)->height;
-    const int32_t number = (int32_t)firing;
-    struct nrw_rows rows;
-
-    if (!is_rolling(stage)) {
-        return window_rows(window, number * stage->row_tile,
-                           (int32_t)nrw_gives(model, stage, firing) - 1, height);
-    }
-    const int32_t absorbed = nrw_absorbed(model, stage);
-    if (number < absorbed) {
-        rows.lo = number;
-        rows.hi = number + 1;
-        return rows;
-    }
-    rows = window_rows(window, number - absorbed, number - absorbed, height);
-    /* All but the last stride_h rows of the window are kept from earlier firings. */
-    rows.lo = nrw_clip((number - absorbed) * window.stride - window.pad + window.extent -
-                           window.stride, rows.hi);
-    if (rows.lo < absorbed) {
-        rows.lo = lesser(absorbed, rows.hi);
-    }
-    return rows;
-}
-
-static struct nrw_rows bottleneck_needs(const struct nrw_model *model,
-                                        const struct nrw_stage *stage, uint32_t firing)
-{
-    struct nrw_rows rows = nrw_expands(model, stage, firing);
-
-    if (stage->flags & NRW_ADD_INPUT) {
-        /* The residual reads the input rows of the numbers that the output rows have. */
-        int32_t row = (int32_t)firing * stage->row_tile;
-        if (is_rolling(stage)) {
-            row = nrw_clip(row - nrw_absorbed(model, stage), row);
-        }
-        rows.lo = lesser(rows.lo, row);
-    }
-    return rows;
-}
-
-static struct nrw_rows reshape_needs(const struct nrw_model *model,
-                                     const struct nrw_stage *stage, uint32_t row)
-{
-    const uint32_t in_bytes = nrw_row_bytes(nrw_input_of(model, stage, 0));
-    const uint32_t out_bytes = nrw_row_bytes(nrw_output_of(model, stage));
-    struct nrw_rows rows;
-
-    rows.lo = (int32_t)(row * out_bytes / in_bytes);
-    rows.hi = (int32_t)(((row + 1) * out_bytes - 1) / in_bytes + 1);
-    return rows;
-}
-
-struct nrw_rows nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
-                          uint32_t input, uint32_t firing)
+struct nrw_axis nrw_axis_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                            uint32_t input, uint32_t axis)
 {
     const struct nrw_tensor *in = nrw_input_of(model, stage, input);
     const void *params = nrw_at(model, stage->params);
-    struct window window = {1, 0, 1};
+    const struct nrw_axis all = {0, 0, nrw_extent(in, axis)};
+    struct nrw_axis window = {1, 0, 1};
 
     switch (stage->op) {
+    case NRW_OP_BOTTLENECK:
+        params = &((const struct nrw_bottleneck_params *)params)->depthwise;
+        /* fall through */
     case NRW_OP_CONV:
     case NRW_OP_DEPTHWISE:
     case NRW_OP_AVG_POOL:
     case NRW_OP_MAX_POOL:
         if (!nrw_accumulates(model, stage)) {
             const struct nrw_geometry *geometry = params;
-            window.stride = geometry->stride_h;
-            window.pad = geometry->pad_top;
-            window.extent = (geometry->kernel_h - 1) * geometry->dilation_h + 1;
+            if (axis == 0) {
+                window.stride = geometry->stride_h;
+                window.pad = geometry->pad_top;
+                window.extent = (geometry->kernel_h - 1) * geometry->dilation_h + 1;
+            } else {
+                window.stride = geometry->stride_w;
+                window.pad = geometry->pad_left;
+                window.extent = (geometry->kernel_w - 1) * geometry->dilation_w + 1;
+            }
         }
-        break;
-    case NRW_OP_BOTTLENECK:
-        return bottleneck_needs(model, stage, firing);
+        return window;
     case NRW_OP_ELEMENTWISE:
-        window.stride = in->height != 1;
-        break;
+        window.stride = nrw_extent(in, axis) != 1;
+        return window;
     case NRW_OP_CONCAT:
-        if (((const struct nrw_concat_params *)params)->axis == 0) {
+        if (((const struct nrw_concat_params *)params)->axis == axis) {
+            if (axis == 1) {
+                return all;
+            }
             for (uint32_t i = 0; i < input; i++) {
                 window.pad += nrw_input_of(model, stage, i)->height;
             }
         }
-        break;
-    case NRW_OP_RESIZE: {
-        const struct nrw_resize_params *resize = params;
-        const struct nrw_sample *sample = nrw_at(model, resize->rows);
-        struct nrw_rows rows;
-        rows.lo = sample[firing].low;
-        rows.hi = rows.lo + 1 + (sample[firing].fraction != 0);
-        return rows;
-    }
+        return window;
     case NRW_OP_SLICE:
-        window.stride = ((const struct nrw_slice_params *)params)->stride[0];
-        window.pad = -(int32_t)((const struct nrw_slice_params *)params)->begin[0];
-        break;
+        window.stride = ((const struct nrw_slice_params *)params)->stride[axis];
+        window.pad = -(int32_t)((const struct nrw_slice_params *)params)->begin[axis];
+        return window;
     case NRW_OP_PAD:
         window.pad = ((const struct nrw_pad_params *)params)->before[0];
-        break;
+        return axis == 1 ? all : window;
+    case NRW_OP_MEAN:
+        return axis == 1 && !nrw_accumulates(model, stage) ? all : window;
+    case NRW_OP_RESIZE:
     case NRW_OP_RESHAPE:
-        return reshape_needs(model, stage, firing);
+        return all;
     default:
-        break;
+        return window;
     }
-    return window_rows(window, (int32_t)firing, (int32_t)firing, in->height);
+}
+
+static struct nrw_range rows_resized(const struct nrw_model *model,
+                                     const struct nrw_stage *stage, uint32_t row)
+{
+    const struct nrw_resize_params *params = nrw_at(model, stage->params);
+    const struct nrw_sample *sample = nrw_at(model, params->rows);
+    struct nrw_range rows;
+
+    rows.lo = sample[row].low;
+    rows.hi = rows.lo + 1 + (sample[row].fraction != 0);
+    return rows;
+}
+
+static struct nrw_range rows_reshaped(const struct nrw_model *model,
+                                      const struct nrw_stage *stage, uint32_t row)
+{
+    const uint32_t in_bytes = nrw_row_bytes(nrw_input_of(model, stage, 0));
+    const uint32_t out_bytes = nrw_row_bytes(nrw_output_of(model, stage));
+    struct nrw_range rows;
+
+    rows.lo = (int32_t)(row * out_bytes / in_bytes);
+    rows.hi = (int32_t)(((row + 1) * out_bytes - 1) / in_bytes + 1);
+    return rows;
+}
+
+struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
+                             uint32_t input, const struct nrw_firing *firing)
+{
+    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 1);
+    const int32_t width = nrw_input_of(model, stage, input)->width;
+    struct nrw_range columns;
+
+    columns.lo = nrw_window_start(&axis, firing->x0, width);
+    columns.hi = nrw_window_end(&axis, firing->x1, width);
+    return columns;
+}
+
+struct nrw_range nrw_rows(const struct nrw_model *model, const struct nrw_stage *stage,
+                          uint32_t input, const struct nrw_firing *firing)
+{
+    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 0);
+    const int32_t height = nrw_input_of(model, stage, input)->height;
+    struct nrw_range rows;
+
+    rows.lo = nrw_window_start(&axis, firing->y0, height);
+    rows.hi = nrw_window_end(&axis, firing->y1, height);
+    return rows;
+}
+
+struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
+                             const struct nrw_firing *firing)
+{
+    struct nrw_range rows = nrw_rows(model, stage, 0, firing);
+
+    if (nrw_is_rolling(stage)) {
+        const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 0);
+        const int32_t absorbed = nrw_absorbed(model, stage);
+        if (firing->y0 < 0) {
+            rows.lo = firing->y0 + absorbed;
+            rows.hi = rows.lo + 1;
+            return rows;
+        }
+        /* All but the last stride rows of the window are kept from earlier firings. */
+        rows.lo = nrw_clip((firing->y0 - 1) * axis.stride - axis.pad + axis.extent, rows.hi);
+        if (rows.lo < absorbed) {
+            rows.lo = nrw_lesser(absorbed, rows.hi);
+        }
+    }
+    return rows;
+}
+
+static struct nrw_range rolling_needs(const struct nrw_model *model,
+                                      const struct nrw_stage *stage,
+                                      const struct nrw_firing *firing)
+{
+    const struct nrw_range rows = nrw_expands(model, stage, firing);
+    const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 1);
+    const int32_t width = nrw_input_of(model, stage, 0)->width;
+    struct nrw_range pixels;
+
+    pixels.lo = rows.lo * width;
+    pixels.hi = pixels.lo;
+    if (rows.hi > rows.lo) {
+        pixels.lo += nrw_reached(&axis, firing->x0, width);
+        pixels.hi = (rows.hi - 1) * width + nrw_reached(&axis, firing->x1, width);
+    }
+    return pixels;
+}
+
+static struct nrw_range window_needs(const struct nrw_model *model,
+                                     const struct nrw_stage *stage, uint32_t input,
+                                     const struct nrw_firing *firing)
+{
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 0);
+    const int32_t top = nrw_window_start(&axis, firing->y0, in->height);
+    const int32_t bottom = nrw_window_end(&axis, firing->y1, in->height);
+    struct nrw_range pixels;
+
+    pixels.lo = top * in->width;
+    pixels.hi = pixels.lo;
+    if (bottom > top) {
+        const struct nrw_range columns = nrw_columns(model, stage, input, firing);
+        /* Of the rows that later windows share with this one, every pixel stays. */
+        const int32_t later = nrw_window_start(&axis, firing->y1, in->height) * in->width;
+        pixels.hi = (bottom - 1) * in->width + columns.hi;
+        pixels.lo = nrw_lesser(nrw_lesser(pixels.lo + columns.lo, later), pixels.hi);
+    }
+    return pixels;
+}
+
+struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
+                           uint32_t input, const struct nrw_firing *firing)
+{
+    struct nrw_range pixels;
+
+    if (stage->op == NRW_OP_RESIZE || stage->op == NRW_OP_RESHAPE) {
+        const uint32_t row = (uint32_t)firing->y0;
+        const int32_t width = nrw_input_of(model, stage, input)->width;
+        const struct nrw_range rows = stage->op == NRW_OP_RESIZE
+                                          ? rows_resized(model, stage, row)
+                                          : rows_reshaped(model, stage, row);
+        pixels.lo = rows.lo * width;
+        pixels.hi = rows.hi * width;
+        return pixels;
+    }
+    pixels = nrw_is_rolling(stage) ? rolling_needs(model, stage, firing)
+                                   : window_needs(model, stage, input, firing);
+    if (stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ADD_INPUT) != 0) {
+        /* The residual reads the input's pixels of the numbers that the output's have. */
+        const int32_t width = nrw_input_of(model, stage, 0)->width;
+        const int32_t first = firing->y0 < 0 ? 0 : firing->y0 * width + firing->x0;
+        pixels.lo = nrw_lesser(pixels.lo, first);
+    }
+    return pixels;
 }

@@ -7,35 +7,107 @@
 
 #include "format.h"
 
-/* Rows [lo, hi) of a tensor. */
-struct nrw_rows {
+/* [lo, hi): pixels of a tensor, rows, or columns. */
+struct nrw_range {
     int32_t lo, hi;
 };
 
-static inline int32_t nrw_clip(int32_t row, int32_t height)
+/* Rows [y0, y1) and columns [x0, x1) of the stage's frame. The rows that a rolling BOTTLENECK
+ * absorbs come before row 0. */
+struct nrw_firing {
+    int32_t y0, y1, x0, x1;
+};
+
+/* Along an axis, position i needs [i * stride - pad, i * stride - pad + extent) of the input. */
+struct nrw_axis {
+    int32_t stride, pad, extent;
+};
+
+static inline int32_t nrw_clip(int32_t position, int32_t size)
 {
-    return row < 0 ? 0 : row < height ? row : height;
+    return position < 0 ? 0 : position < size ? position : size;
+}
+
+static inline int32_t nrw_lesser(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Where the windows of positions from `first` on start, and those of positions below `end` end. */
+static inline int32_t nrw_window_start(const struct nrw_axis *axis, int32_t first, int32_t size)
+{
+    return nrw_clip(first * axis->stride - axis->pad, size);
+}
+
+static inline int32_t nrw_window_end(const struct nrw_axis *axis, int32_t end, int32_t size)
+{
+    return nrw_clip((end - 1) * axis->stride - axis->pad + axis->extent, size);
+}
+
+/* Columns that the windows of columns below x reach: what a rolling BOTTLENECK has expanded. */
+static inline int32_t nrw_reached(const struct nrw_axis *axis, int32_t x, int32_t size)
+{
+    return x == 0 ? 0 : nrw_window_end(axis, x, size);
+}
+
+/* Whether the stage adds its input up, and gives the whole output at the end. */
+static inline bool nrw_accumulates(const struct nrw_model *model, const struct nrw_stage *stage)
+{
+    if (stage->op == NRW_OP_MEAN) {
+        const struct nrw_mean_params *mean = nrw_at(model, stage->params);
+        return mean->over_height != 0;
+    }
+    return stage->op == NRW_OP_AVG_POOL && (stage->flags & NRW_ACCUMULATES) != 0;
+}
+
+static inline bool nrw_is_rolling(const struct nrw_stage *stage)
+{
+    return stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ROLLING) != 0;
+}
+
+/* The tensor that the firings go through from left to right, row after row: the output, or
+ * the input where there is none or it comes at the end. */
+static inline const struct nrw_tensor *nrw_frame(const struct nrw_model *model,
+                                                 const struct nrw_stage *stage)
+{
+    return stage->op == NRW_OP_OUTPUT || nrw_accumulates(model, stage)
+               ? nrw_input_of(model, stage, 0)
+               : nrw_output_of(model, stage);
 }
 
 /* How often the stage fires. */
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage);
 
-/* Rows of input `input` that a firing needs. */
-struct nrw_rows nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
-                          uint32_t input, uint32_t firing);
+struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                                uint32_t number);
 
-/* Rows of the output that are there after a firing. */
+bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
+                 const struct nrw_firing *firing);
+
+/* The window of an input along an axis, 0 rows, 1 columns; not the rows of RESIZE and RESHAPE. */
+struct nrw_axis nrw_axis_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                            uint32_t input, uint32_t axis);
+
+/* Columns of an input that a firing needs, and rows. */
+struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
+                             uint32_t input, const struct nrw_firing *firing);
+struct nrw_range nrw_rows(const struct nrw_model *model, const struct nrw_stage *stage,
+                          uint32_t input, const struct nrw_firing *firing);
+
+/* Pixels of an input that a firing needs. */
+struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
+                           uint32_t input, const struct nrw_firing *firing);
+
+/* Pixels of the output that are there after a firing. */
 uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   uint32_t firing);
+                   const struct nrw_firing *firing);
 
-/* Whether the stage adds its input up row by row. */
-bool nrw_accumulates(const struct nrw_model *model, const struct nrw_stage *stage);
+/* BOTTLENECK: input rows that a firing goes through, all of its windows' or, if it is rolling,
+ * those that are new. */
+struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
+                             const struct nrw_firing *firing);
 
-/* BOTTLENECK with an expansion: input rows that a firing expands. */
-struct nrw_rows nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t firing);
-
-/* Rolling BOTTLENECK: the first firings, which give nothing. */
+/* Rolling BOTTLENECK: the rows that it absorbs before it gives one. */
 int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stage);
 
 #endif

@@ -16,29 +16,31 @@
 #endif
 
 #define NRW_MAGIC 0x4257524Eu /* N R W B */
-#define NRW_MAJOR 1
+#define NRW_MAJOR 2
 #define NRW_NONE 0xFFFFu
 
 struct nrw_header {
     uint32_t magic;
     uint16_t major, minor;
-    uint32_t blob_bytes, isa, arena_bytes;
+    uint32_t blob_bytes, isa, arena_bytes[NRW_REGIONS];
     uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
+    uint32_t max_step_macs;
     uint64_t macs;
-    uint32_t max_step_macs, firings, metadata_offset, metadata_bytes, body_crc, header_crc;
+    uint32_t firings, metadata_offset, metadata_bytes, reserved, body_crc, header_crc;
 };
 
 struct nrw_tensor {
-    uint32_t offset;
-    uint16_t capacity, height, width, channels, producer, first_reader, reader_count;
+    uint32_t offset, capacity;
+    uint16_t height, width, channels, producer, first_reader, reader_count;
     int8_t zero_point;
     uint8_t flags;
+    uint16_t reserved;
 };
 #define NRW_CONSTANT 1u
 
 struct nrw_stage {
     uint8_t op, flags, input_count, reserved;
-    uint16_t output, row_tile, inputs[4];
+    uint16_t output, run, inputs[4];
     uint32_t params, state_offset, state_bytes, scratch_offset, scratch_bytes;
 };
 #define NRW_ACCUMULATES 1u /* AVG_POOL */
@@ -79,7 +81,8 @@ struct nrw_elementwise_params {
 struct nrw_bottleneck_params {
     uint16_t mid_channels, slice, col_tile;
     int8_t expanded_zero_point, filtered_zero_point, projected_zero_point;
-    uint8_t reserved[3];
+    uint8_t reserved;
+    uint16_t row_tile;
     struct nrw_filter_params depthwise;
     struct nrw_pointwise_params expand, project;
     struct nrw_elementwise_params add;
@@ -115,8 +118,8 @@ struct nrw_pad_params {
     uint8_t reserved;
 };
 
-typedef char nrw_check_header[sizeof(struct nrw_header) == 64 ? 1 : -1];
-typedef char nrw_check_tensor[sizeof(struct nrw_tensor) == 20 ? 1 : -1];
+typedef char nrw_check_header[sizeof(struct nrw_header) == 80 ? 1 : -1];
+typedef char nrw_check_tensor[sizeof(struct nrw_tensor) == 24 ? 1 : -1];
 typedef char nrw_check_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
 typedef char nrw_check_geometry[sizeof(struct nrw_geometry) == 16 ? 1 : -1];
 typedef char nrw_check_filter[sizeof(struct nrw_filter_params) == 24 ? 1 : -1];
@@ -174,6 +177,28 @@ static inline const struct nrw_tensor *nrw_output_of(const struct nrw_model *mod
 static inline uint32_t nrw_row_bytes(const struct nrw_tensor *tensor)
 {
     return (uint32_t)tensor->width * tensor->channels;
+}
+
+static inline uint32_t nrw_pixels(const struct nrw_tensor *tensor)
+{
+    return (uint32_t)tensor->height * tensor->width;
+}
+
+/* Along an axis: 0 height, 1 width, 2 channels. */
+static inline int32_t nrw_extent(const struct nrw_tensor *tensor, uint32_t axis)
+{
+    return axis == 0 ? tensor->height : axis == 1 ? tensor->width : tensor->channels;
+}
+
+static inline bool nrw_is_whole(const struct nrw_tensor *tensor)
+{
+    return tensor->capacity == nrw_pixels(tensor);
+}
+
+/* Whether the ring's end may lie between pixels of one row. */
+static inline bool nrw_is_torn(const struct nrw_tensor *tensor)
+{
+    return !nrw_is_whole(tensor) && tensor->capacity % tensor->width != 0;
 }
 
 static inline bool nrw_is_constant(const struct nrw_tensor *tensor)

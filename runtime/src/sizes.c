@@ -21,6 +21,11 @@ static uint32_t most(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+uint32_t nrw_torn_row_bytes(uint32_t pixels, uint32_t channels)
+{
+    return bytes32((uint64_t)pixels * channels);
+}
+
 uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape)
 {
     /* A rolling stage goes through every column, those between windows too. */
@@ -41,9 +46,7 @@ void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout, uint32_t isa,
     uint32_t kernels = nrw_depthwise_scratch_bytes(isa, shape->kernel_h, shape->kernel_w,
                                                    shape->slice);
 
-    layout->expanded = 0;
-    layout->filtered = 0;
-    layout->sums = 0;
+    *layout = (struct nrw_bottleneck_layout){0};
     if (shape->has_expand) {
         layout->expanded = bytes32(least(shape->in_height, rows) * columns * shape->slice);
         kernels = most(kernels, nrw_conv_scratch_bytes(isa, 1, 1, shape->in_channels,
@@ -59,6 +62,10 @@ void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout, uint32_t isa,
         }
     }
     layout->kernels = kernels;
+    if (shape->rolling && shape->kernel_h >= shape->stride_h) {
+        layout->kept = bytes32((uint64_t)(shape->kernel_h - shape->stride_h) *
+                               shape->in_width * shape->mid_channels);
+    }
 }
 
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
@@ -66,17 +73,17 @@ uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_
     struct nrw_bottleneck_layout layout;
 
     nrw_bottleneck_layout(&layout, isa, shape);
-    return bytes32((uint64_t)layout.expanded + layout.filtered + layout.sums + layout.kernels);
+    return bytes32((nrw_bottleneck_resumes(shape) ? 0 : (uint64_t)layout.expanded) +
+                   layout.filtered + layout.sums + layout.kernels);
 }
 
 uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
 {
-    (void)isa;
-    if (!shape->rolling || shape->kernel_h < shape->stride_h) {
-        return 0;
-    }
-    return bytes32((uint64_t)(shape->kernel_h - shape->stride_h) * shape->in_width *
-                   shape->mid_channels);
+    struct nrw_bottleneck_layout layout;
+
+    nrw_bottleneck_layout(&layout, isa, shape);
+    return bytes32((nrw_bottleneck_resumes(shape) ? (uint64_t)layout.expanded : 0) +
+                   layout.kept);
 }
 
 uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels)

@@ -4,18 +4,23 @@
 
 #include "narrows.h"
 
-/* The parts of a bottleneck's scratch, in this order; bytes, multiples of 16. */
+/* The parts of a bottleneck's scratch, in this order, and of its state; bytes, multiples of
+ * 16. `expanded` is in the scratch, but in the state if it outlives a firing. */
 struct nrw_bottleneck_layout {
     uint32_t expanded; /* tiled: [rows][columns][slice]; rolling: [new rows][columns][mid] */
     uint32_t filtered; /* [col_tile][slice], with a projection */
     uint32_t sums;     /* i32 [row_tile][col_tile][out], tiled with a projection */
     uint32_t kernels;  /* what the kernels ask for */
+    uint32_t kept;     /* state: [kernel_h - stride_h][in_width][mid], rolling */
 };
 
 void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout, uint32_t isa,
                            const struct nrw_bottleneck_shape *shape);
 
-/* Columns of the expanded part. */
-uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);
+/* Whether `expanded` is state. */
+static inline int nrw_bottleneck_resumes(const struct nrw_bottleneck_shape *shape)
+{
+    return shape->rolling && shape->run < shape->out_width;
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Stages: from the records of a blob to calls of kernels. A stage function computes one
- * firing; the engine has seen to it that its rows are there. Everything it reads has been
+ * firing; the engine has seen to it that its pixels are there. Everything it reads has been
  * checked by nrw_open.
  */
 #ifndef NARROWS_STAGE_H
@@ -11,7 +11,7 @@
 #include "firing.h"
 
 typedef void nrw_stage_fn(const struct nrw_run *run, const struct nrw_stage *stage,
-                          uint32_t firing);
+                          const struct nrw_firing *firing);
 
 nrw_stage_fn nrw_stage_conv;
 nrw_stage_fn nrw_stage_depthwise;
@@ -32,23 +32,59 @@ nrw_stage_fn nrw_stage_reshape;
 void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
                            const struct nrw_elementwise_params *params);
 
-/* Row of a tensor, in its ring or in the blob. */
-static inline const int8_t *nrw_row(const struct nrw_run *run, const struct nrw_tensor *tensor,
-                                    int32_t row)
+/* Bytes of an arena offset, whose highest bits name the region. */
+static inline uint8_t *nrw_arena(const struct nrw_run *run, uint32_t offset)
 {
-    const void *base = nrw_is_constant(tensor) ? run->model->blob : run->arena;
-    const uint32_t slot =
-        tensor->capacity == tensor->height ? (uint32_t)row : (uint32_t)row % tensor->capacity;
-
-    return (const int8_t *)base + tensor->offset + slot * nrw_row_bytes(tensor);
+    return run->regions[offset >> 28] + (offset & 0x0FFFFFFFu);
 }
 
-/* Row of the stage's output, to be written. */
-static inline int8_t *nrw_out_row(const struct nrw_run *run, const struct nrw_tensor *tensor,
-                                  uint32_t row)
+/* Where a pixel stands in its ring. */
+static inline uint32_t nrw_slot(const struct nrw_tensor *tensor, uint32_t pixel)
 {
-    return (int8_t *)run->arena + tensor->offset +
-           (row % tensor->capacity) * nrw_row_bytes(tensor);
+    return pixel < tensor->capacity ? pixel : pixel % tensor->capacity;
+}
+
+/* Pixel of a tensor, in its ring or in the blob. */
+static inline const int8_t *nrw_pixel_at(const struct nrw_run *run,
+                                         const struct nrw_tensor *tensor, uint32_t pixel)
+{
+    const uint8_t *base = nrw_is_constant(tensor) ? run->model->blob + tensor->offset
+                                                  : nrw_arena(run, tensor->offset);
+
+    return (const int8_t *)base + nrw_slot(tensor, pixel) * tensor->channels;
+}
+
+/* Pixel (y, x) of the stage's output, to be written; those of a firing's row stand behind it. */
+static inline int8_t *nrw_out(const struct nrw_run *run, const struct nrw_tensor *tensor,
+                              int32_t y, int32_t x)
+{
+    return (int8_t *)nrw_arena(run, tensor->offset) +
+           nrw_slot(tensor, (uint32_t)(y * tensor->width + x)) * tensor->channels;
+}
+
+/* Scratch for torn rows of an input, the last part of the stage's: 0 bytes if none can be. */
+uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
+                        uint32_t input);
+
+/* `bytes` of an input's ring from `start` on, beyond its end, copied side by side. */
+const int8_t *nrw_mend(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t input,
+                       const int8_t *start, uint32_t bytes);
+
+/* Pixels [left, right) of a row of the stage's input, side by side. A firing has no more than
+ * one of each input that is torn, so the next one may be in the place of the last. */
+static inline const int8_t *nrw_segment(const struct nrw_run *run, const struct nrw_stage *stage,
+                                        uint32_t input, int32_t row, int32_t left, int32_t right)
+{
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, input);
+    const uint32_t slot = nrw_slot(in, (uint32_t)(row * in->width + left));
+    const uint8_t *base = nrw_is_constant(in) ? run->model->blob + in->offset
+                                              : nrw_arena(run, in->offset);
+    const int8_t *start = (const int8_t *)base + slot * in->channels;
+
+    if (slot + (uint32_t)(right - left) <= in->capacity) {
+        return start;
+    }
+    return nrw_mend(run, stage, input, start, (uint32_t)(right - left) * in->channels);
 }
 
 #endif

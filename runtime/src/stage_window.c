@@ -6,20 +6,24 @@
 
 #include "stage.h"
 
-/* The window over whole rows of the input, with the rows that output row y needs.
- * rows: room for kernel_h pointers. */
-static struct nrw_window gather(const struct nrw_run *run, const struct nrw_tensor *in,
-                                const struct nrw_geometry *geometry, uint32_t y,
-                                const int8_t **rows)
+/* The window over the pixels of the input that the firing needs. rows: room for kernel_h
+ * pointers. */
+static struct nrw_window gather(const struct nrw_run *run, const struct nrw_stage *stage,
+                                const struct nrw_geometry *geometry,
+                                const struct nrw_firing *firing, const int8_t **rows)
 {
-    int32_t row = (int32_t)y * geometry->stride_h - geometry->pad_top;
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_range columns = nrw_columns(run->model, stage, 0, firing);
+    int32_t row = firing->y0 * geometry->stride_h - geometry->pad_top;
     struct nrw_window window;
 
     for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
-        rows[i] = row >= 0 && row < in->height ? nrw_row(run, in, row) : NULL;
+        rows[i] = row >= 0 && row < in->height
+                      ? nrw_segment(run, stage, 0, row, columns.lo, columns.hi)
+                      : NULL;
     }
     window.rows = rows;
-    window.origin = 0;
+    window.origin = columns.lo;
     window.in_width = in->width;
     window.pixel_stride = in->channels;
     window.kernel_h = geometry->kernel_h;
@@ -32,17 +36,18 @@ static struct nrw_window gather(const struct nrw_run *run, const struct nrw_tens
 
 static void *scratch_of(const struct nrw_run *run, const struct nrw_stage *stage)
 {
-    return stage->scratch_bytes > 0 ? run->arena + stage->scratch_offset : NULL;
+    return stage->scratch_bytes > 0 ? nrw_arena(run, stage->scratch_offset) : NULL;
 }
 
-void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
+                    const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_filter_params *params = nrw_at(model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window = gather(run, in, &params->geometry, y, rows);
+    const struct nrw_window window = gather(run, stage, &params->geometry, firing, rows);
     struct nrw_conv_op conv;
 
     conv.weights = nrw_at(model, params->weights);
@@ -53,18 +58,20 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage, ui
     conv.out_zero_point = out->zero_point;
     conv.act_min = params->geometry.act_min;
     conv.act_max = params->geometry.act_max;
-    nrw_conv(&conv, &window, 0, out->width, nrw_out_row(run, out, y), out->channels,
+    nrw_conv(&conv, &window, firing->x0, firing->x1,
+             nrw_out(run, out, firing->y0, firing->x0), out->channels,
              scratch_of(run, stage));
 }
 
-void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stage,
+                         const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_filter_params *params = nrw_at(model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window = gather(run, in, &params->geometry, y, rows);
+    const struct nrw_window window = gather(run, stage, &params->geometry, firing, rows);
     struct nrw_depthwise_op depthwise;
 
     depthwise.weights = nrw_at(model, params->weights);
@@ -76,45 +83,59 @@ void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stag
     depthwise.out_zero_point = out->zero_point;
     depthwise.act_min = params->geometry.act_min;
     depthwise.act_max = params->geometry.act_max;
-    nrw_depthwise(&depthwise, &window, 0, out->width, nrw_out_row(run, out, y), out->channels,
+    nrw_depthwise(&depthwise, &window, firing->x0, firing->x1,
+                  nrw_out(run, out, firing->y0, firing->x0), out->channels,
                   scratch_of(run, stage));
 }
 
-void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t y)
+void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage,
+                        const struct nrw_firing *firing)
 {
     const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window =
-        gather(run, nrw_input_of(run->model, stage, 0), geometry, y, rows);
+    const struct nrw_window window = gather(run, stage, geometry, firing, rows);
 
-    nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, 0, out->width,
-                 nrw_out_row(run, out, y), out->channels);
+    nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, firing->x0,
+                 firing->x1, nrw_out(run, out, firing->y0, firing->x0), out->channels);
 }
 
-/* One row of the input into the sums; after the last one, the output. window: of one row. */
-static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t row,
-                       const struct nrw_average_op *average, const struct nrw_window *window)
+/* A run of the input into the sums; after the last one, the output. columns: the window's. */
+static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
+                       const struct nrw_firing *firing, const struct nrw_average_op *average,
+                       const struct nrw_geometry *columns)
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    int32_t *sums = (void *)(run->arena + stage->state_offset);
+    int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
+    const int8_t *rows[1];
+    struct nrw_geometry row = *columns;
 
-    if (row == 0) {
+    row.kernel_h = 1;
+    row.stride_h = 1;
+    row.pad_top = 0;
+    const struct nrw_window whole = gather(run, stage, &row, firing, rows);
+    struct nrw_window window = whole;
+    if (stage->run < in->width) {
+        /* Part of a row that one window covers altogether. */
+        window.origin = 0;
+        window.in_width = stage->run;
+        window.kernel_w = stage->run;
+    }
+    if (firing->y0 == 0 && firing->x0 == 0) {
         memset(sums, 0, stage->state_bytes);
     }
-    nrw_sum(out->channels, window, 0, out->width, sums);
-    if (row + 1u == in->height) {
-        nrw_average_finish(average, window, in->height, 0, out->width, sums,
-                           nrw_out_row(run, out, 0), out->channels);
+    nrw_sum(out->channels, &window, 0, out->width, sums);
+    if (nrw_is_last(run->model, stage, firing)) {
+        nrw_average_finish(average, &whole, in->height, 0, out->width, sums,
+                           nrw_out(run, out, 0, 0), out->channels);
     }
 }
 
 void nrw_stage_avg_pool(const struct nrw_run *run, const struct nrw_stage *stage,
-                        uint32_t firing)
+                        const struct nrw_firing *firing)
 {
     const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
-    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_average_op average = {0};
@@ -123,23 +144,18 @@ void nrw_stage_avg_pool(const struct nrw_run *run, const struct nrw_stage *stage
     average.act_min = geometry->act_min;
     average.act_max = geometry->act_max;
     if (stage->flags & NRW_ACCUMULATES) {
-        struct nrw_geometry row = *geometry;
-        row.kernel_h = 1;
-        row.stride_h = 1;
-        row.pad_top = 0;
-        const struct nrw_window window = gather(run, in, &row, firing, rows);
-        accumulate(run, stage, firing, &average, &window);
+        accumulate(run, stage, firing, &average, geometry);
     } else {
-        const struct nrw_window window = gather(run, in, geometry, firing, rows);
-        nrw_average(&average, &window, 0, out->width, nrw_out_row(run, out, firing),
-                    out->channels);
+        const struct nrw_window window = gather(run, stage, geometry, firing, rows);
+        nrw_average(&average, &window, firing->x0, firing->x1,
+                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
     }
 }
 
-void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t firing)
+void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage,
+                    const struct nrw_firing *firing)
 {
     const struct nrw_mean_params *params = nrw_at(run->model, stage->params);
-    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     /* The mean over the width is a window as wide as the row. */
     struct nrw_geometry row = {.kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1,
@@ -148,7 +164,7 @@ void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage, ui
     struct nrw_average_op average;
 
     if (params->over_width) {
-        row.kernel_w = in->width;
+        row.kernel_w = nrw_input_of(run->model, stage, 0)->width;
     }
     average.channels = out->channels;
     average.requantize = 1;
@@ -156,11 +172,11 @@ void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage, ui
     average.out_zero_point = out->zero_point;
     average.act_min = INT8_MIN;
     average.act_max = INT8_MAX;
-    const struct nrw_window window = gather(run, in, &row, firing, rows);
     if (params->over_height) {
-        accumulate(run, stage, firing, &average, &window);
+        accumulate(run, stage, firing, &average, &row);
     } else {
-        nrw_average(&average, &window, 0, out->width, nrw_out_row(run, out, firing),
-                    out->channels);
+        const struct nrw_window window = gather(run, stage, &row, firing, rows);
+        nrw_average(&average, &window, firing->x0, firing->x1,
+                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
     }
 }

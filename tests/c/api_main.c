@@ -21,6 +21,8 @@ enum {
     OUT_ZERO = -7,
     SHIFT = -6,
     ARENA = 96,
+    HEADER = 80,
+    TENSOR = 24,
     BLOB_ROOM = 512
 };
 static const int32_t multiplier = 1518500250;
@@ -28,9 +30,13 @@ static const int32_t multiplier = 1518500250;
 /* How the blob differs from the ordinary one. */
 struct options {
     int streamed;     /* the output goes through an OUTPUT stage and a ring of one row */
-    int capacity;     /* of the input's ring, in rows */
+    int capacity;     /* of the input's ring, in pixels */
+    int run;          /* columns per firing of the convolution */
+    uint32_t output;  /* arena offset of its ring */
 };
-static const struct options ordinary = {0, 3};
+static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32};
+/* By pixels, and the output in the third region of the arena. */
+static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000};
 
 static struct {
     uint8_t bytes[BLOB_ROOM];
@@ -75,15 +81,15 @@ static uint32_t crc32(const uint8_t *data, size_t size)
 
 static void seal(void)
 {
-    put_at(56, crc32(laid.bytes + 64, laid.used - 64));
-    put_at(60, crc32(laid.bytes, 60));
+    put_at(72, crc32(laid.bytes + HEADER, laid.used - HEADER));
+    put_at(76, crc32(laid.bytes, 76));
 }
 
 static void put_tensor(uint32_t offset, int capacity, uint32_t channels, uint32_t producer,
                        uint32_t first_reader, uint32_t reader_count, int32_t zero_point)
 {
     put(4, offset);
-    put(2, (uint32_t)capacity);
+    put(4, (uint32_t)capacity);
     put(2, HEIGHT);
     put(2, WIDTH);
     put(2, channels);
@@ -92,16 +98,17 @@ static void put_tensor(uint32_t offset, int capacity, uint32_t channels, uint32_
     put(2, reader_count);
     put(1, (uint32_t)zero_point);
     put(1, 0);
+    put(2, 0);
 }
 
-static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, uint32_t params)
+static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32_t params)
 {
     put(1, (uint32_t)op);
     put(1, 0);
     put(1, in != 0xFFFF);
     put(1, 0);
     put(2, out);
-    put(2, 1);
+    put(2, (uint32_t)run);
     put(2, in);
     for (int i = 0; i < 3; i++) {
         put(2, 0xFFFF);
@@ -116,36 +123,39 @@ static void lay_blob(struct options options)
 {
     const uint32_t stages = options.streamed ? 3 : 2;
     const uint32_t readers = options.streamed ? 2 : 1;
-    const uint32_t lists = 64 + 2 * 20 + stages * 36;
+    const uint32_t lists = HEADER + 2 * TENSOR + stages * 36;
     const uint32_t params = (lists + 2 * readers + 2 + 3) / 4 * 4;
-    const uint32_t row_macs = WIDTH * OUT * TAPS;
+    const uint32_t run = (uint32_t)options.run;
+    const uint32_t run_macs = run * OUT * TAPS;
 
     laid.used = 0;
     put(4, 0x4257524E);
-    put(2, 1);
+    put(2, 2);
     put(2, 0);
     put(4, 0); /* blob_bytes, below */
     put(4, 0);
-    put(4, ARENA);
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        put(4, i == 0 || i == options.output >> 28 ? ARENA : 0);
+    }
     put(2, 2);
     put(2, stages);
     put(2, readers);
     put(2, 1);
     put(2, 1);
     put(2, 1);
-    put(4, HEIGHT * row_macs);
+    put(4, run_macs);
+    put(4, HEIGHT * WIDTH * OUT * TAPS);
     put(4, 0);
-    put(4, row_macs);
-    put(4, stages * HEIGHT);
-    for (int i = 0; i < 4; i++) {
+    put(4, (stages - 1) * HEIGHT + HEIGHT * WIDTH / run);
+    for (int i = 0; i < 5; i++) {
         put(4, 0);
     }
     put_tensor(0, options.capacity, IN, 0, 0, 1, IN_ZERO);
-    put_tensor(32, options.streamed ? 1 : HEIGHT, OUT, 1, 1, readers - 1, OUT_ZERO);
-    put_stage(NRW_OP_INPUT, 0xFFFF, 0, 0);
-    put_stage(NRW_OP_CONV, 0, 1, params);
+    put_tensor(options.output, options.streamed ? WIDTH : HEIGHT * WIDTH, OUT, 1, 1, readers - 1, OUT_ZERO);
+    put_stage(NRW_OP_INPUT, 0xFFFF, 0, WIDTH, 0);
+    put_stage(NRW_OP_CONV, 0, 1, options.run, params);
     if (options.streamed) {
-        put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, 0);
+        put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, WIDTH, 0);
     }
     for (uint32_t i = 0; i < readers; i++) {
         put(2, i + 1);
@@ -230,9 +240,9 @@ static int8_t *start(struct nrw_run *run, struct nrw_model *model, struct option
 
     EXPECT_EQUAL(nrw_open(model, blob, laid.used), NRW_OK);
     EXPECT_EQUAL(nrw_verify(model), NRW_OK);
-    EXPECT_EQUAL(model->arena_bytes, ARENA);
+    EXPECT_EQUAL(model->arena_bytes[0], ARENA);
     size = nrw_memory_bytes(model);
-    EXPECT_EQUAL(size, ARENA + nrw_progress_bytes(model));
+    EXPECT_EQUAL(size, nrw_arena_bytes(model) + nrw_progress_bytes(model));
     memory = test_memory(size, 16);
     EXPECT_EQUAL(nrw_start(run, model, memory, size), NRW_OK);
     return memory;
@@ -259,37 +269,85 @@ static int advance(struct nrw_run *run, int *pushed)
         }
         EXPECT_EQUAL(nrw_push_row(run, row), NRW_OK);
         ++*pushed;
-        EXPECT_EQUAL(nrw_tensor_rows(run, 0), *pushed);
+        EXPECT_EQUAL(nrw_tensor_pixels(run, 0), *pushed * WIDTH);
     }
     return status;
 }
 
-static void use_step_by_step(void)
+static void use_steps(struct options options)
 {
+    const int firings = HEIGHT * WIDTH / options.run;
     struct nrw_model model;
     struct nrw_run run;
     int pushed = 0;
     int fired = 0;
     int status;
 
-    test_case("step by step");
-    (void)start(&run, &model, ordinary);
+    test_case("step by step, %d pixels at a time", options.run);
+    (void)start(&run, &model, options);
     EXPECT_EQUAL(nrw_last_stage(&run), -1);
     while ((status = advance(&run, &pushed)) != NRW_DONE) {
         EXPECT(status == NRW_OK || status == NRW_NEED_ROW);
-        EXPECT(nrw_output(&run, 0) == NULL || fired == HEIGHT - 1);
+        EXPECT(nrw_output(&run, 0) == NULL || fired == firings - 1);
         if (status == NRW_OK) {
             EXPECT_EQUAL(nrw_last_stage(&run), 1);
-            EXPECT_EQUAL(nrw_tensor_rows(&run, 1), fired + 1);
-            EXPECT(nrw_tensor_row(&run, 1, fired + 1) == NULL);
-            EXPECT(memcmp(nrw_tensor_row(&run, 1, fired), expected[fired], OUT_ROW) == 0);
+            const int first = fired * options.run;
+
             fired++;
+            EXPECT_EQUAL(nrw_tensor_pixels(&run, 1), fired * options.run);
+            EXPECT(nrw_tensor_pixel(&run, 1, fired * options.run) == NULL);
+            EXPECT(memcmp(nrw_tensor_pixel(&run, 1, first), expected[first / WIDTH][first % WIDTH],
+                          (size_t)options.run * OUT) == 0);
         }
     }
     EXPECT_EQUAL(pushed, HEIGHT);
-    EXPECT_EQUAL(fired, HEIGHT);
+    EXPECT_EQUAL(fired, firings);
     EXPECT_EQUAL(nrw_step(&run), NRW_DONE);
     check_output(&run);
+    test_release();
+}
+
+static void use_step_by_step(void)
+{
+    use_steps(ordinary);
+    use_steps(apart);
+}
+
+/* Every region in memory of its own, with nothing behind it. */
+static void use_regions(void)
+{
+    struct nrw_block blocks[NRW_REGIONS + 1] = {{NULL, 0}};
+    struct nrw_model model;
+    struct nrw_run run;
+    int pushed = 0;
+
+    test_case("regions");
+    (void)start(&run, &model, apart);
+    EXPECT_EQUAL(nrw_arena_bytes(&model), 2 * ARENA);
+    blocks[0].bytes = ARENA + nrw_progress_bytes(&model);
+    blocks[2].bytes = ARENA;
+    for (int i = 0; i < NRW_REGIONS; i += 2) {
+        blocks[i].data = test_memory(blocks[i].bytes, 16);
+    }
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_OK);
+    while (advance(&run, &pushed) != NRW_DONE) {
+    }
+    check_output(&run);
+    EXPECT(nrw_output(&run, 0) == blocks[2].data);
+
+    test_case("regions that will not do");
+    EXPECT_EQUAL(nrw_start_regions(NULL, &model, blocks, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_regions(&run, NULL, blocks, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, NULL, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 0), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, NRW_REGIONS + 1), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 2), NRW_ERR_MEMORY);
+    blocks[0].bytes--;
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_ERR_MEMORY);
+    blocks[0].bytes++;
+    blocks[2].data = (uint8_t *)blocks[2].data + 8;
+    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STATE);
     test_release();
 }
 
@@ -347,7 +405,7 @@ static int take_row(void *user, int output, int index, const int8_t *row, uint32
 
 static void use_the_loop(void)
 {
-    static const struct options streamed = {1, 3};
+    static const struct options streamed = {1, 3 * WIDTH, WIDTH, 32};
     struct rows rows = {0, 0, -1};
     struct nrw_model model;
     struct nrw_run run;
@@ -397,9 +455,9 @@ static void use_information(void)
     EXPECT_EQUAL(model.output_count, 1);
     EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
     EXPECT(info.height == HEIGHT && info.width == WIDTH && info.channels == IN);
-    EXPECT(info.capacity == 3 && info.row_bytes == IN_ROW && info.zero_point == IN_ZERO);
+    EXPECT(info.capacity == 3 * WIDTH && info.row_bytes == IN_ROW && info.zero_point == IN_ZERO);
     EXPECT_EQUAL(nrw_output_info(&model, 0, &info), NRW_OK);
-    EXPECT(info.channels == OUT && info.capacity == HEIGHT && info.zero_point == OUT_ZERO);
+    EXPECT(info.channels == OUT && info.capacity == HEIGHT * WIDTH && info.zero_point == OUT_ZERO);
     EXPECT_EQUAL(nrw_stage_op(&model, 1), NRW_OP_CONV);
     EXPECT_EQUAL(nrw_stage_output(&model, 1), 1);
     EXPECT(nrw_isa_classes() & 1u);
@@ -437,6 +495,7 @@ static void misuse_open(void)
 
 static void misuse_blob(void)
 {
+    enum { INPUT_AT = HEADER, STAGES_AT = HEADER + 2 * TENSOR };
     static const struct {
         size_t at;
         uint8_t value;
@@ -444,13 +503,20 @@ static void misuse_blob(void)
         int status;
     } changes[] = {
         {0, 'X', 1, NRW_ERR_MAGIC},
-        {4, 2, 1, NRW_ERR_VERSION},
+        {4, 1, 1, NRW_ERR_VERSION},
         {12, 31, 1, NRW_ERR_ISA},
         {16, 0, 0, NRW_ERR_CRC},
         {16, 32, 1, NRW_ERR_STRUCTURE},      /* arena_bytes: less than the rings take */
-        {32, 1, 1, NRW_ERR_STRUCTURE},       /* macs: not what the stages compute */
-        {64 + 10, 0, 1, NRW_ERR_STRUCTURE},  /* a tensor of 0 channels */
-        {64 + 40, 99, 1, NRW_ERR_STRUCTURE}, /* no such operator */
+        {48, 1, 1, NRW_ERR_STRUCTURE},       /* macs: not what the stages compute */
+        {68, 1, 1, NRW_ERR_STRUCTURE},       /* reserved */
+        {INPUT_AT + 3, 0x10, 1, NRW_ERR_STRUCTURE}, /* a region of 0 bytes */
+        {INPUT_AT + 3, 0x40, 1, NRW_ERR_STRUCTURE}, /* no region at all */
+        {INPUT_AT + 4, 8, 1, NRW_ERR_STRUCTURE},    /* a capacity of no whole firings */
+        {INPUT_AT + 12, 0, 1, NRW_ERR_STRUCTURE},   /* a tensor of 0 channels */
+        {STAGES_AT, 99, 1, NRW_ERR_STRUCTURE},      /* no such operator */
+        {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels */
+        {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* runs of 2 in a width of 3 */
+        {STAGES_AT + 36 + 6, 1, 1, NRW_ERR_STRUCTURE}, /* macs of a run: less than claimed */
     };
     struct nrw_model model;
     uint8_t *blob;
@@ -480,7 +546,7 @@ static void misuse_blob(void)
 
 static void misuse_run(void)
 {
-    static const struct options too_short = {0, 1};
+    static const struct options too_short = {0, WIDTH, WIDTH, 32};
     struct nrw_run run = {0};
     struct nrw_tensor_info info;
     struct nrw_model model;
@@ -519,9 +585,9 @@ static void misuse_run(void)
     EXPECT_EQUAL(nrw_tensor_info(&model, 0, NULL), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_stage_op(&model, 2), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_stage_output(&model, 2), -1);
-    EXPECT(nrw_tensor_rows(&run, 2) < 0);
-    EXPECT(nrw_tensor_row(&run, 0, -1) == NULL);
-    EXPECT(nrw_tensor_row(&run, 0, HEIGHT) == NULL);
+    EXPECT(nrw_tensor_pixels(&run, 2) < 0);
+    EXPECT(nrw_tensor_pixel(&run, 0, -1) == NULL);
+    EXPECT(nrw_tensor_pixel(&run, 0, HEIGHT * WIDTH) == NULL);
 
     test_case("memory that will not do");
     EXPECT_EQUAL(nrw_start(NULL, &model, memory, size), NRW_ERR_ARGUMENT);
@@ -550,6 +616,7 @@ int main(void)
         void (*run)(void);
     } tests[] = {
         {"use step by step", use_step_by_step},
+        {"use regions", use_regions},
         {"use again and again", use_again_and_again},
         {"use the loop", use_the_loop},
         {"use information", use_information},

@@ -36,7 +36,7 @@ static void flip_header(const uint8_t *blob, size_t size)
         const uint8_t mask = (uint8_t)(1u << bit % 8);
         copy[bit / 8] ^= mask;
         REQUIRE(nrw_open(&model, copy, size) < 0);
-        if (bit < 56 * 8) {
+        if (bit < 72 * 8) {
             hostile_seal(copy, size);
             hostile_run(copy, size, 1u << 24, 1u << 30);
         }

@@ -68,8 +68,8 @@ void store_u32(uint8_t *at, uint32_t value)
 void hostile_seal(uint8_t *blob, size_t size)
 {
     if (size >= HEADER_BYTES) {
-        store_u32(blob + 56, nrw_crc32(blob + HEADER_BYTES, (uint32_t)size - HEADER_BYTES));
-        store_u32(blob + 60, nrw_crc32(blob, 60));
+        store_u32(blob + 72, nrw_crc32(blob + HEADER_BYTES, (uint32_t)size - HEADER_BYTES));
+        store_u32(blob + 76, nrw_crc32(blob, 76));
     }
 }
 
@@ -120,10 +120,10 @@ static void look_at_everything(const struct nrw_run *run)
     }
     for (int t = 0; t < run->model->tensor_count; t++) {
         REQUIRE(nrw_tensor_info(run->model, t, &info) == NRW_OK);
-        for (int r = 0; r < nrw_tensor_rows(run, t); r++) {
-            const int8_t *row = nrw_tensor_row(run, t, r);
-            if (row != NULL) {
-                touch(row, info.row_bytes);
+        for (int p = 0; p < nrw_tensor_pixels(run, t); p++) {
+            const int8_t *pixel = nrw_tensor_pixel(run, t, p);
+            if (pixel != NULL) {
+                touch(pixel, info.channels);
             }
         }
     }
@@ -139,11 +139,11 @@ int hostile_run(const uint8_t *blob, size_t size, uint32_t max_arena, uint64_t m
         status = nrw_verify(&model);
     }
     const uint64_t macs =
-        status == NRW_OK ? load_u32(copy + 32) | (uint64_t)load_u32(copy + 36) << 32 : 0;
-    if (status == NRW_OK && model.arena_bytes <= max_arena && macs <= max_macs) {
+        status == NRW_OK ? load_u32(copy + 48) | (uint64_t)load_u32(copy + 52) << 32 : 0;
+    if (status == NRW_OK && nrw_arena_bytes(&model) <= max_arena && macs <= max_macs) {
         const size_t bytes = nrw_memory_bytes(&model);
         /* A stage fires at most as often as the header says; each row is asked for once. */
-        uint32_t fires_left = load_u32(copy + 44);
+        uint32_t fires_left = load_u32(copy + 56);
         uint8_t *memory = allocate(bytes);
         memset(memory, 0xA5, bytes);
         REQUIRE(nrw_start(&run, &model, memory, bytes) == NRW_OK);

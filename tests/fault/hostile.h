@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 enum {
-    HEADER_BYTES = 64,
-    TENSOR_BYTES = 20,
+    HEADER_BYTES = 80,
+    TENSOR_BYTES = 24,
     STAGE_BYTES = 36
 };
 

@@ -23,15 +23,15 @@ static uint32_t random_below(uint32_t n)
 static size_t random_place(const uint8_t *blob, size_t size)
 {
     const size_t tensors = HEADER_BYTES;
-    const size_t stages = tensors + TENSOR_BYTES * load_u16(blob + 20);
-    const size_t lists = stages + STAGE_BYTES * load_u16(blob + 22);
-    const size_t params = lists + 2 * (load_u16(blob + 24) + load_u16(blob + 26));
+    const size_t stages = tensors + TENSOR_BYTES * load_u16(blob + 32);
+    const size_t lists = stages + STAGE_BYTES * load_u16(blob + 34);
+    const size_t params = lists + 2 * (load_u16(blob + 36) + load_u16(blob + 38));
     const uint32_t dice = random_below(16);
     if (params >= size) {
         return random_below((uint32_t)size);
     }
     if (dice == 0) {
-        return 12 + random_below(44);
+        return 12 + random_below(60);
     }
     if (dice < 5) {
         return tensors + random_below((uint32_t)(stages - tensors));
@@ -44,7 +44,7 @@ static size_t random_place(const uint8_t *blob, size_t size)
     }
     if (dice < 15) {
         /* The parameters of some stage. */
-        const uint8_t *stage = blob + stages + STAGE_BYTES * random_below(load_u16(blob + 22));
+        const uint8_t *stage = blob + stages + STAGE_BYTES * random_below(load_u16(blob + 34));
         const uint32_t at = load_u32(stage + 16) + random_below(80);
         return at < size ? at : size - 1;
     }
@@ -115,7 +115,7 @@ int main(int argc, char **argv)
     for (int i = 3; i < argc; i++) {
         size_t size;
         uint8_t *blob = hostile_read(argv[i], &size);
-        const uint64_t macs = load_u32(blob + 32);
+        const uint64_t macs = load_u32(blob + 48);
         state = (uint64_t)strtoul(argv[2], NULL, 10) * 1000003u + (uint64_t)(unsigned)i;
         REQUIRE(hostile_run(blob, size, UINT32_MAX, UINT64_MAX) == NRW_DONE);
         for (uint32_t round = 0; round < rounds; round++) {

@@ -83,7 +83,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """height, width, channels; capacity: rows in the arena; row_bytes: width * channels."""
+    """height, width, channels; capacity: pixels in the arena; row_bytes: width * channels."""
 
     height: int
     width: int
@@ -177,7 +177,7 @@ class Model:
         self._address = ffi.cast("const void *", self._bytes.ctypes.data)
         self.pointer = ffi.new("struct nrw_model *")
         self._check(lib.nrw_open(self.pointer, self._address, len(blob)))
-        self.arena_bytes = int(self.pointer.arena_bytes)
+        self.arena_bytes = int(lib.nrw_arena_bytes(self.pointer))
         self.progress_bytes = int(lib.nrw_progress_bytes(self.pointer))
         self.memory_bytes = int(lib.nrw_memory_bytes(self.pointer))
         self.state_bytes = int(lib.host_sizeof_model() + lib.host_sizeof_run())
@@ -291,16 +291,16 @@ class Run:
         """The stage that fired last; -1 before the first."""
         return int(self._lib.nrw_last_stage(self._run))
 
-    def tensor_rows(self, tensor: int) -> int:
-        """Rows of a tensor produced so far."""
-        return int(self._lib.nrw_tensor_rows(self._run, tensor))
+    def tensor_pixels(self, tensor: int) -> int:
+        """Pixels of a tensor produced so far."""
+        return int(self._lib.nrw_tensor_pixels(self._run, tensor))
 
-    def tensor_row(self, tensor: int, row: int) -> Int8Array | None:
-        """int8 [width, channels] while the row is alive, else None."""
-        pointer = self._lib.nrw_tensor_row(self._run, tensor, row)
+    def tensor_pixel(self, tensor: int, number: int) -> Int8Array | None:
+        """int8 [channels] while the pixel y * width + x is in the ring, else None."""
+        pointer = self._lib.nrw_tensor_pixel(self._run, tensor, number)
         if pointer == self._ffi.NULL:
             return None
-        return self._array(pointer, self.model.tensors[tensor].shape[1:])
+        return self._array(pointer, self.model.tensors[tensor].shape[2:])
 
     def infer(self, inputs: Sequence[Int8Array], measure: bool = False) -> list[Int8Array]:
         """One whole inference, all of it in C.
@@ -384,6 +384,17 @@ def bottleneck_state_bytes(isa: int, **shape: int) -> int:
     """Bytes that a rolling bottleneck keeps. shape: ``struct nrw_bottleneck_shape``."""
     ffi, lib = _load()
     return int(lib.nrw_bottleneck_state_bytes(isa, _shape(ffi, shape)))
+
+
+def bottleneck_columns(**shape: int) -> int:
+    """Input columns that a bottleneck goes through at a time."""
+    ffi, lib = _load()
+    return int(lib.nrw_bottleneck_columns(_shape(ffi, shape)))
+
+
+def torn_row_bytes(pixels: int, channels: int) -> int:
+    """Scratch for an input whose rows the ring's end may tear."""
+    return int(_load()[1].nrw_torn_row_bytes(pixels, channels))
 
 
 def accumulate_state_bytes(out_width: int, channels: int) -> int:

@@ -25,7 +25,7 @@ static int push_next(struct nrw_run *run, const int8_t *const *inputs)
         return status;
     }
     return nrw_push_row(run,
-                        inputs[input] + (size_t)nrw_tensor_rows(run, tensor) * info.row_bytes);
+                        inputs[input] + (size_t)nrw_tensor_pixels(run, tensor) * info.channels);
 }
 
 static int take_next(struct nrw_run *run, int8_t *const *outputs)

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows that the end of their ring tears (SPEC.md, Torn rows).
+ */
+#include <string.h>
+
+#include "blob.h"
+#include "stage.h"
+
+uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
+                        uint32_t input)
+{
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    uint32_t segment;
+
+    if (!nrw_is_torn(in)) {
+        return 0;
+    }
+    if (stage->op == NRW_OP_BOTTLENECK) {
+        const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
+        segment = nrw_bottleneck_columns(&shape);
+    } else {
+        const struct nrw_axis axis = nrw_axis_of(model, stage, input, 1);
+        segment = (uint32_t)nrw_lesser((stage->run - 1) * axis.stride + axis.extent, in->width);
+    }
+    return nrw_torn_row_bytes(segment, in->channels);
+}
+
+const int8_t *nrw_mend(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t input,
+                       const int8_t *start, uint32_t bytes)
+{
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, input);
+    const int8_t *ring = (const int8_t *)nrw_arena(run, in->offset);
+    const uint32_t before = (uint32_t)(ring + in->capacity * in->channels - start);
+    uint8_t *row = nrw_arena(run, stage->scratch_offset) + stage->scratch_bytes;
+
+    for (uint32_t i = input; i < stage->input_count; i++) {
+        row -= nrw_torn_bytes(run->model, stage, i);
+    }
+    memcpy(row, start, before);
+    memcpy(row + before, ring, bytes - before);
+    return (const int8_t *)row;
+}
