@@ -40,8 +40,16 @@ class Tensor:
     constant: bool
 
     @property
-    def row_bytes(self) -> int:
-        return self.width * self.channels
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def whole(self) -> bool:
+        return self.capacity == self.pixels
+
+    @property
+    def torn(self) -> bool:
+        return self.capacity % self.width != 0
 
 
 @dataclass
@@ -70,7 +78,7 @@ class Stage:
     flags: int
     inputs: list[int]
     output: int
-    row_tile: int
+    run: int
     params: int
     state: tuple[int, int]
     scratch: tuple[int, int]
@@ -80,6 +88,7 @@ class Stage:
 @dataclass
 class Blob:
     header: dict[str, int]
+    arena_bytes: tuple[int, ...]
     tensors: list[Tensor]
     stages: list[Stage]
     outputs: list[int]
@@ -88,9 +97,10 @@ class Blob:
 
 HEADER = (
     ("magic", "I"), ("major", "H"), ("minor", "H"), ("blob_bytes", "I"), ("isa", "I"),
-    ("arena_bytes", "I"), ("tensor_count", "H"), ("stage_count", "H"), ("reader_count", "H"),
-    ("output_count", "H"), ("input_count", "H"), ("input_passes", "H"), ("macs", "Q"),
-    ("max_step_macs", "I"), ("firings", "I"), ("metadata_offset", "I"), ("metadata_bytes", "I"),
+    ("arena_0", "I"), ("arena_1", "I"), ("arena_2", "I"), ("arena_3", "I"),
+    ("tensor_count", "H"), ("stage_count", "H"), ("reader_count", "H"), ("output_count", "H"),
+    ("input_count", "H"), ("input_passes", "H"), ("max_step_macs", "I"), ("macs", "Q"),
+    ("firings", "I"), ("metadata_offset", "I"), ("metadata_bytes", "I"), ("reserved", "I"),
     ("body_crc", "I"), ("header_crc", "I"),
 )  # fmt: skip
 
@@ -119,13 +129,15 @@ class _Reader:
         values = self.unpack("".join(code for _, code in HEADER), 0)
         h: dict[str, int] = {name: v for (name, _), v in zip(HEADER, values, strict=True)}
         require(h["magic"] == 0x4257524E, "magic")
-        require(h["major"] == 1, "major version")
+        require(h["major"] == 2, "major version")
         require(h["blob_bytes"] == len(self.data) and len(self.data) % 16 == 0, "blob_bytes")
-        require(h["header_crc"] == zlib.crc32(self.data[:60]), "header CRC")
-        require(h["body_crc"] == zlib.crc32(self.data[64:]), "body CRC")
-        require(h["arena_bytes"] % 16 == 0, "arena_bytes")
+        require(h["header_crc"] == zlib.crc32(self.data[:76]), "header CRC")
+        require(h["body_crc"] == zlib.crc32(self.data[80:]), "body CRC")
+        require(h["reserved"] == 0, "reserved")
         self.header = h
-        stages_at = 64 + 20 * h["tensor_count"]
+        self.arena_bytes = tuple(h[f"arena_{i}"] for i in range(4))
+        require(all(n % 16 == 0 and n < 1 << 28 for n in self.arena_bytes), "arena_bytes")
+        stages_at = 80 + 24 * h["tensor_count"]
         readers_at = stages_at + 36 * h["stage_count"]
         outputs_at = readers_at + 2 * h["reader_count"]
         self.records_end = outputs_at + 2 * h["output_count"]
@@ -137,6 +149,7 @@ class _Reader:
             require((stage.op == INPUT) == (number < h["input_count"]), "INPUT stages")
             if stage.op != OUTPUT:
                 require(self.tensors[stage.output].producer == number, "producer")
+            self.check_runs(stage)
         for number, tensor in enumerate(self.tensors):
             reads = [s for s, stage in enumerate(stages) if number in stage.inputs]
             require(tensor.readers == reads, f"readers of tensor {number}")
@@ -144,42 +157,79 @@ class _Reader:
         if h["metadata_bytes"]:
             start = h["metadata_offset"]
             metadata = json.loads(self.data[start : start + h["metadata_bytes"]].decode())
-        return Blob(h, self.tensors, stages, outputs, metadata)
+        return Blob(h, self.arena_bytes, self.tensors, stages, outputs, metadata)
 
     def read_tensors(self, readers: list[int]) -> list[Tensor]:
         tensors = []
         next_reader = 0
         for i in range(self.header["tensor_count"]):
-            (offset, capacity, height, width, channels, producer, first, count, zero, flags) = (
-                self.unpack("IHHHHHHHbB", 64 + 20 * i)
-            )
+            (
+                offset, capacity, height, width, channels, producer, first, count, zero, flags,
+                reserved,
+            ) = self.unpack("IIHHHHHHbBH", 80 + 24 * i)  # fmt: skip
             require(first == next_reader, "readers follow each other")
             next_reader += count
             tensor = Tensor(
                 offset, capacity, height, width, channels, producer,
                 readers[first:next_reader], zero, bool(flags & 1),
             )  # fmt: skip
-            require(flags <= 1 and 1 <= capacity <= height, f"tensor {i}")
+            require(flags <= 1 and reserved == 0, f"tensor {i}")
+            require(1 <= capacity <= tensor.pixels < 1 << 28, f"capacity of tensor {i}")
+            require(tensor.whole or not tensor.constant, f"capacity of tensor {i}")
             require((producer == NONE) == tensor.constant, f"producer of tensor {i}")
-            end = offset + capacity * tensor.row_bytes
-            room = len(self.data) if tensor.constant else self.header["arena_bytes"]
-            require(offset % 16 == 0 and end <= room, f"place of tensor {i}")
+            size = capacity * channels
+            require(size < 1 << 28, f"size of tensor {i}")
+            if tensor.constant:
+                require(offset % 16 == 0 and offset + size <= len(self.data), "constant")
+            else:
+                self.check_place(offset, size)
             tensors.append(tensor)
         require(next_reader == len(readers), "all readers used")
         return tensors
 
+    def check_place(self, offset: int, size: int) -> None:
+        """An arena offset with its byte count."""
+        region, byte = offset >> 28, offset % (1 << 28)
+        require(region < 4 and offset % 16 == 0, f"arena offset {offset:#x}")
+        require(byte + size <= self.arena_bytes[region], f"{size} bytes at {offset:#x}")
+
+    def check_runs(self, stage: Stage) -> None:
+        """The rules of "Runs" and of torn inputs."""
+        sources = [self.tensors[i] for i in stage.inputs]
+        out = sources[0] if stage.op == OUTPUT else self.tensors[stage.output]
+        adds_up = accumulates(stage)
+        width = sources[0].width if adds_up else out.width
+        require(1 <= stage.run <= width and width % stage.run == 0, "run")
+        if not by_pixels(stage):
+            require(stage.run == width, "run of an operator of rows")
+            require(not any(source.torn for source in sources), "torn input of whole rows")
+        if stage.op == BOTTLENECK:
+            rolling = bool(stage.flags & 8)
+            row_tile, col_tile = stage.fields["row_tile"], stage.fields["col_tile"]
+            require(1 <= row_tile <= (1 if rolling else out.height), "row_tile")
+            require(1 <= col_tile <= stage.run, "col_tile")
+            require(row_tile == 1 or stage.run == width, "run of a tile of rows")
+        elif adds_up and stage.op == MEAN:
+            require(stage.run == width or stage.fields["over"][1] == 1, "run of a mean")
+        elif adds_up:
+            window = stage.fields["window"]
+            covers = out.width == 1 and window.pad[1] == 0 and window.kernel[1] >= width
+            require(stage.run == width or covers, "run of an average")
+        if stage.op != OUTPUT and not adds_up:
+            require(out.whole or out.capacity % stage.run == 0, "what a firing gives is torn")
+
     def read_stage(self, at: int) -> Stage:
-        op, flags, count, reserved, output, row_tile, *rest = self.unpack("BBBBHH4HIIIII", at)
+        op, flags, count, reserved, output, run, *rest = self.unpack("BBBBHH4HIIIII", at)
         inputs, (params, *regions) = rest[:4], rest[4:]
         require(reserved == 0 and count <= 4, "stage record")
         require(all(i == NONE for i in inputs[count:]), "unused inputs")
         require(all(i < len(self.tensors) for i in inputs[:count]), "inputs")
         for offset, size in (regions[:2], regions[2:]):
-            require(offset % 16 == 0 and offset + size <= self.header["arena_bytes"], "region")
+            self.check_place(offset, size)
             require(size > 0 or offset == 0, "offset of nothing")
         require(params % 4 == 0, "params")
         stage = Stage(
-            op, flags, inputs[:count], output, row_tile, params,
+            op, flags, inputs[:count], output, run, params,
             (regions[0], regions[1]), (regions[2], regions[3]), {},
         )  # fmt: skip
         stage.fields = self.read_params(stage)
@@ -263,8 +313,8 @@ class _Reader:
         }  # fmt: skip
 
     def bottleneck(self, stage: Stage, at: int) -> dict[str, Any]:
-        mid, slice_, col_tile, expanded, filtered, projected, *zeros = self.unpack("HHHbbbBBB", at)
-        require(not any(zeros), "reserved")
+        mid, slice_, col_tile, *zero_points, zero, row_tile = self.unpack("HHHbbbBH", at)
+        require(zero == 0, "reserved")
         source, out = self.tensors[stage.inputs[0]], self.tensors[stage.output]
         window = self.window(at + 12)
         require(window.dilation == (1, 1) and window.depth_multiplier == 1, "depthwise")
@@ -274,7 +324,8 @@ class _Reader:
             "mid": mid,
             "slice": slice_,
             "col_tile": col_tile,
-            "zero_points": (expanded, filtered, projected),
+            "row_tile": row_tile,
+            "zero_points": tuple(zero_points),
             "window": window,
         }
         parts = (("expand", 36, 1, mid, source.channels), ("project", 48, 2, out.channels, mid))
@@ -295,6 +346,41 @@ class _Reader:
 # --- Firing ------------------------------------------------------------------------------
 
 
+def accumulates(stage: Stage) -> bool:
+    if stage.op == MEAN:
+        return bool(stage.fields["over"][0])
+    return stage.op == AVG_POOL and bool(stage.flags & 1)
+
+
+def by_pixels(stage: Stage) -> bool:
+    """Whether it is an operator of pixels."""
+    if stage.op == CONCAT:
+        return bool(stage.fields["axis"] != 1)
+    if stage.op == MEAN:
+        return accumulates(stage)
+    return stage.op not in (INPUT, OUTPUT, RESIZE, PAD, RESHAPE)
+
+
+def clip(value: int, size: int) -> int:
+    return min(max(value, 0), size)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """(stride, pad, extent) of a window along an axis of an input."""
+
+    size: int
+    stride: int = 1
+    pad: int = 0
+    extent: int = 1
+
+    def start(self, first: int) -> int:
+        return clip(first * self.stride - self.pad, self.size)
+
+    def end(self, end: int) -> int:
+        return clip((end - 1) * self.stride - self.pad + self.extent, self.size)
+
+
 class Engine:
     """The rule of "Firing", on a blob's own records."""
 
@@ -311,22 +397,20 @@ class Engine:
         def produced(tensor: int) -> int:
             t = blob.tensors[tensor]
             if t.constant:
-                return t.height
+                return t.pixels
             done = fired[t.producer]
-            return self.gives(blob.stages[t.producer], done - 1)[1] if done else 0
+            return self.given(blob.stages[t.producer], done - 1) if done else 0
 
         def dead(tensor: int) -> int:
             t = blob.tensors[tensor]
-            rows = [t.height] if t.readers else [0]
+            least = t.pixels if t.readers else 0
             for reader in t.readers:
                 if fired[reader] < self.firings[reader]:
                     stage = blob.stages[reader]
-                    rows += [
-                        self.needs(stage, i, fired[reader])[0]
-                        for i, other in enumerate(stage.inputs)
-                        if other == tensor
-                    ]
-            return min(rows)
+                    for i, other in enumerate(stage.inputs):
+                        if other == tensor:
+                            least = min(least, self.needs(stage, i, fired[reader])[0])
+            return least
 
         def can_fire(number: int) -> bool:
             stage = blob.stages[number]
@@ -336,95 +420,148 @@ class Engine:
             for i, tensor in enumerate(stage.inputs):
                 if produced(tensor) < self.needs(stage, i, firing)[1]:
                     return False
-            if stage.op == OUTPUT:
+            if stage.op == OUTPUT or blob.tensors[stage.output].whole:
                 return True
-            rows = self.gives(stage, firing)[1] - dead(stage.output)
-            return rows <= blob.tensors[stage.output].capacity
+            pixels = self.given(stage, firing) - dead(stage.output)
+            return pixels <= blob.tensors[stage.output].capacity
 
-        while True:
-            ready = next((n for n in range(len(blob.stages)) if can_fire(n)), None)
-            if ready is None:
-                return order
-            fired[ready] += 1
-            order.append(ready)
+        # A firing changes what its own stage, its readers and its sources can do, no other's.
+        maybe = set(range(len(blob.stages)))
+        while maybe:
+            number = min(maybe)
+            if not can_fire(number):
+                maybe.remove(number)
+                continue
+            stage = blob.stages[number]
+            fired[number] += 1
+            order.append(number)
+            maybe.update(blob.tensors[i].producer for i in stage.inputs)
+            maybe.discard(NONE)
+            if stage.op != OUTPUT:
+                maybe.update(blob.tensors[stage.output].readers)
+        return order
 
-    def accumulates(self, stage: Stage) -> bool:
-        if stage.op == MEAN:
-            return bool(stage.fields["over"][0])
-        return stage.op == AVG_POOL and bool(stage.flags & 1)
+    def source(self, stage: Stage, which: int = 0) -> Tensor:
+        return self.blob.tensors[stage.inputs[which]]
+
+    def rolls(self, stage: Stage) -> bool:
+        return stage.op == BOTTLENECK and bool(stage.flags & 8)
 
     def absorbed(self, stage: Stage) -> int:
+        """A, in rows."""
         window = stage.fields["window"]
         kept = window.kernel[0] - window.stride[0]
-        return min(self.height_in(stage), max(0, kept - window.pad[0]))
+        return min(self.source(stage).height, max(0, kept - window.pad[0]))
 
-    def height_in(self, stage: Stage, which: int = 0) -> int:
-        return self.blob.tensors[stage.inputs[which]].height
+    def runs(self, stage: Stage) -> int:
+        """R."""
+        if stage.op == OUTPUT or accumulates(stage):
+            return self.source(stage).width // stage.run
+        return self.blob.tensors[stage.output].width // stage.run
 
     def count(self, stage: Stage) -> int:
-        if stage.op == OUTPUT or self.accumulates(stage):
-            return self.height_in(stage)
+        if stage.op == OUTPUT or accumulates(stage):
+            return self.source(stage).height * self.runs(stage)
         height = self.blob.tensors[stage.output].height
-        if stage.op == BOTTLENECK and stage.flags & 8:
-            return self.absorbed(stage) + height
-        return -(-height // stage.row_tile)
+        if self.rolls(stage):
+            return (self.absorbed(stage) + height) * self.runs(stage)
+        return -(-height // stage.fields.get("row_tile", 1)) * self.runs(stage)
 
-    def gives(self, stage: Stage, firing: int) -> tuple[int, int]:
-        """Rows [a, b) of the output; b counts all rows so far."""
-        if stage.op == OUTPUT:
-            return 0, 0
-        if self.accumulates(stage):
-            return 0, int(firing == self.height_in(stage) - 1)
-        if stage.op == BOTTLENECK and stage.flags & 8:
-            row = firing - self.absorbed(stage)
-            return max(row, 0), max(row + 1, 0)
+    def gives(self, stage: Stage, firing: int) -> tuple[int, int, int, int]:
+        """y0, y1, x0, x1 of an ordinary stage."""
+        tile = stage.fields.get("row_tile", 1)
+        row, column = divmod(firing, self.runs(stage))
         height = self.blob.tensors[stage.output].height
-        return firing * stage.row_tile, min((firing + 1) * stage.row_tile, height)
+        first = column * stage.run
+        return row * tile, min((row + 1) * tile, height), first, first + stage.run
+
+    def given(self, stage: Stage, firing: int) -> int:
+        """Pixels of the output that are there when a firing ends."""
+        if stage.op == OUTPUT:
+            return 0
+        out = self.blob.tensors[stage.output]
+        if accumulates(stage):
+            return out.pixels if firing == self.count(stage) - 1 else 0
+        if self.rolls(stage):
+            firing -= self.absorbed(stage) * self.runs(stage)
+            if firing < 0:
+                return 0
+        _, y1, _, x1 = self.gives(stage, firing)
+        return (y1 - 1) * out.width + x1
 
     def needs(self, stage: Stage, which: int, firing: int) -> tuple[int, int]:
-        """Rows [lo, hi) of an input."""
-        if stage.op == OUTPUT or self.accumulates(stage):
-            return firing, firing + 1
-        height = self.height_in(stage, which)
-        add = stage.op == BOTTLENECK and bool(stage.flags & 4)
-        if stage.op == BOTTLENECK and stage.flags & 8:
-            window = stage.fields["window"]
-            absorbed = self.absorbed(stage)
-            if firing < absorbed:
-                return (0 if add else firing), firing + 1
-            y = firing - absorbed
-            top = y * window.stride[0] - window.pad[0]
-            hi = min(max(top + window.kernel[0], 0), height)
-            kept = window.kernel[0] - window.stride[0]
-            lo = min(hi, max(absorbed, min(max(top + kept, 0), height)))
-            return (min(lo, y) if add else lo), hi
-        first, end = self.gives(stage, firing)
-        lo = self.rows(stage, which, first)[0]
-        return (min(lo, first) if add else lo), self.rows(stage, which, end - 1)[1]
+        """Pixels [lo, hi) of an input."""
+        source = self.source(stage, which)
+        if stage.op == OUTPUT or accumulates(stage):
+            return firing * stage.run, (firing + 1) * stage.run
+        if self.rolls(stage):
+            return self.rolling_needs(stage, firing)
+        y0, y1, x0, x1 = self.gives(stage, firing)
+        if not by_pixels(stage):
+            top, bottom = self.whole_rows(stage, which, y0)
+            return top * source.width, max(top, bottom) * source.width
+        rows, columns = self.windows(stage, which)
+        top, bottom = rows.start(y0), rows.end(y1)
+        hi = top * source.width
+        if bottom > top:
+            hi = (bottom - 1) * source.width + columns.end(x1)
+        lo = min(top * source.width + columns.start(x0), rows.start(y1) * source.width, hi)
+        if stage.op == BOTTLENECK and stage.flags & 4:
+            lo = min(lo, y0 * source.width + x0)
+        return lo, hi
 
-    def rows(self, stage: Stage, which: int, y: int) -> tuple[int, int]:
-        """The rows of an input that output row y needs."""
-        fields = stage.fields
-        height = self.height_in(stage, which)
-        stride, pad, extent = 1, 0, 1
+    def rolling_needs(self, stage: Stage, firing: int) -> tuple[int, int]:
+        rows, columns = self.windows(stage, 0)
+        width, absorbed, runs = columns.size, self.absorbed(stage), self.runs(stage)
+        add = bool(stage.flags & 4)
+        column = firing % runs * stage.run
+        first = columns.end(column) if column else 0
+        end = columns.end(column + stage.run)
+        row = firing // runs
+        if row < absorbed:
+            return 0 if add else row * width + first, row * width + end
+        y = row - absorbed
+        bottom = rows.end(y + 1)
+        seen = clip(y * rows.stride - rows.pad + rows.extent - rows.stride, rows.size)
+        top = min(bottom, max(absorbed, seen))
+        lo = hi = top * width
+        if bottom > top:
+            lo, hi = top * width + first, (bottom - 1) * width + end
+        return (min(lo, y * width + column) if add else lo), hi
+
+    def windows(self, stage: Stage, which: int) -> tuple[Axis, Axis]:
+        """Of rows and columns, of an operator of pixels."""
+        fields, source = stage.fields, self.source(stage, which)
+        sizes = (source.height, source.width)
         if "window" in fields:
-            window = fields["window"]
-            stride, pad = window.stride[0], window.pad[0]
-            extent = (window.kernel[0] - 1) * window.dilation[0] + 1
-        elif stage.op == ELEMENTWISE:
-            stride = int(height > 1)
-        elif stage.op == CONCAT and fields["axis"] == 0:
-            pad = sum(self.height_in(stage, i) for i in range(which))
-        elif stage.op == SLICE:
-            stride, pad = fields["stride"][0], -fields["begin"][0]
-        elif stage.op == PAD:
-            pad = fields["before"][0]
-        elif stage.op == RESIZE:
-            low, fraction = (int(v) for v in fields["rows"][y])
+            w = fields["window"]
+            extents = [(k - 1) * d + 1 for k, d in zip(w.kernel, w.dilation, strict=True)]
+            rows, columns = (Axis(*v) for v in zip(sizes, w.stride, w.pad, extents, strict=True))
+            return rows, columns
+        if stage.op == ELEMENTWISE:
+            return Axis(sizes[0], int(sizes[0] > 1)), Axis(sizes[1], int(sizes[1] > 1))
+        if stage.op == SLICE:
+            rows, columns = (
+                Axis(size, stride, -begin)
+                for size, stride, begin in zip(
+                    sizes, fields["stride"][:2], fields["begin"][:2], strict=True
+                )
+            )
+            return rows, columns
+        before = 0
+        if stage.op == CONCAT and fields["axis"] == 0:
+            before = sum(self.source(stage, i).height for i in range(which))
+        return Axis(sizes[0], 1, before), Axis(sizes[1])
+
+    def whole_rows(self, stage: Stage, which: int, y: int) -> tuple[int, int]:
+        """The rows of an input that output row y of an operator of rows needs."""
+        source = self.source(stage, which)
+        if stage.op == RESIZE:
+            low, fraction = (int(v) for v in stage.fields["rows"][y])
             return low, low + (fraction != 0) + 1
-        elif stage.op == RESHAPE:
-            in_bytes = self.blob.tensors[stage.inputs[0]].row_bytes
-            out_bytes = self.blob.tensors[stage.output].row_bytes
-            return y * out_bytes // in_bytes, -(-(y + 1) * out_bytes // in_bytes)
-        top = y * stride - pad
-        return min(max(top, 0), height), min(max(top + extent, 0), height)
+        if stage.op == RESHAPE:
+            out = self.blob.tensors[stage.output]
+            row_in, row_out = source.width * source.channels, out.width * out.channels
+            return y * row_out // row_in, -(-(y + 1) * row_out // row_in)
+        rows = Axis(source.height, 1, stage.fields["before"][0] if stage.op == PAD else 0)
+        return rows.start(y), rows.end(y + 1)

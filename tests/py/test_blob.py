@@ -17,13 +17,13 @@ from narrows.errors import BlobError, NarrowsError
 
 def with_metadata(blob: bytes, text: bytes) -> bytes:
     """The same blob with other metadata."""
-    (offset,) = struct.unpack_from("<I", blob, 48)
+    (offset,) = struct.unpack_from("<I", blob, 60)
     data = bytearray(blob[:offset] + text)
     data += bytes(-len(data) % 16)
     struct.pack_into("<I", data, 8, len(data))
-    struct.pack_into("<II", data, 48, offset if text else 0, len(text))
-    struct.pack_into("<I", data, 56, zlib.crc32(data[64:]))
-    struct.pack_into("<I", data, 60, zlib.crc32(data[:60]))
+    struct.pack_into("<II", data, 60, offset if text else 0, len(text))
+    struct.pack_into("<I", data, 72, zlib.crc32(data[80:]))
+    struct.pack_into("<I", data, 76, zlib.crc32(data[:76]))
     return bytes(data)
 
 

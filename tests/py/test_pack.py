@@ -69,7 +69,7 @@ def check_elementwise(op: QElementwise, found: dict[str, object], swap: bool = F
 
 
 def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None:
-    assert found.row_tile == planned.row_tile
+    assert found.run == planned.run
     assert found.state == (planned.state.offset, planned.state.bytes)
     assert found.scratch == (planned.scratch.offset, planned.scratch.bytes)
     ops = [graph.ops[i] for i in planned.ops]
@@ -80,7 +80,8 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
         at = names.index("depthwise")
         flags = (at > 0) + 2 * ("conv" in names[at:]) + 4 * ("elementwise" in names)
         assert found.flags == flags + 8 * planned.rolling
-        assert (fields["slice"], fields["col_tile"]) == (planned.slice, planned.col_tile)
+        tile = (planned.slice, planned.row_tile, planned.col_tile)
+        assert (fields["slice"], fields["row_tile"], fields["col_tile"]) == tile
         check_window(ops[at], fields["window"])
         check_filter(graph, ops[at], fields["window"].filter)
         if at:
@@ -124,7 +125,7 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
 def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     blob = read_blob(data)
     header = blob.header
-    assert header["arena_bytes"] == planned.arena_bytes
+    assert blob.arena_bytes == planned.arena_bytes
     assert (header["macs"], header["max_step_macs"]) == (planned.macs, planned.max_step_macs)
     assert (header["minor"], header["isa"], header["input_passes"]) == (0, planned.isa, 1)
     inputs = [edge.tensor for edge in graph.inputs]
