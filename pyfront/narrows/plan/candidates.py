@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph
+from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph, QTensor
+from narrows.plan.firing import least_run, row_run
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, candidate
-from narrows.plan.plan import Stage
+from narrows.plan.plan import Region, Stage
+from narrows.plan.sizes import stage_bytes
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,26 @@ def _adds(graph: QGraph, group: tuple[int, ...], residual: int) -> bool:
 
 
 class Candidates:
-    """Sized stages, made once each."""
+    """Sized stages, made once each.
 
-    def __init__(self, graph: QGraph, isa: int = 0, tiling: Tiling | None = None) -> None:
+    recompute: whether stages may compute elements twice.
+    tiling: the one way in which inverted residuals are cut, if that is prescribed.
+    """
+
+    def __init__(
+        self,
+        graph: QGraph,
+        isa: int = 0,
+        recompute: bool = False,
+        tiling: Tiling | None = None,
+    ) -> None:
         self.graph = graph
         self.isa = isa
+        self.recompute = recompute
         self.tiling = tiling
         self._made: dict[tuple[Stage, bool], Candidate] = {}
-        self._best: dict[tuple[int, ...], Candidate] = {}
+        self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
+        self._best: dict[tuple[tuple[int, ...], float], Candidate] = {}
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
         """A stage, sized. accumulate: whether an average pool adds up row by row."""
@@ -102,21 +116,31 @@ class Candidates:
             self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
         return self._made[key]
 
-    def single(self, index: int) -> Candidate:
-        """An operator alone, as it needs least."""
-        if (index,) not in self._best:
-            options = [self.make(Stage((index,)), accumulate) for accumulate in (True, False)]
-            self._best[(index,)] = min(options, key=lambda c: c.steady_bytes)
-        return self._best[(index,)]
+    def best(self, ops: tuple[int, ...], price: float) -> Candidate:
+        """The option that is cheapest where a byte costs ``price`` instructions."""
+        key = (ops, price)
+        if key not in self._best:
+            self._best[key] = min(self.options(ops), key=lambda c: worth(c, price))
+        return self._best[key]
 
-    def fused(self, ops: tuple[int, ...]) -> Candidate:
-        """The bottleneck of ``ops`` that computes nothing twice and needs least scratch; as
-        ``tiling`` says, if that is set."""
-        if ops not in self._best:
-            self._best[ops] = self._fused(ops)
-        return self._best[ops]
+    def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:
+        """Every way to run one operator, or several as a bottleneck, that no other way beats in
+        each respect."""
+        if ops not in self._options:
+            ways = self._single(ops) if len(ops) == 1 else self._fused(ops)
+            self._options[ops] = undominated(ways)
+        return self._options[ops]
 
-    def _fused(self, ops: tuple[int, ...]) -> Candidate:
+    def _single(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
+        op = self.graph.ops[ops[0]]
+        for accumulate in (True, False):
+            adds_up = stage_bytes(self.graph, Stage(ops, 1), self.isa, accumulate)[0] > 0
+            width = row_run(self.graph, ops, adds_up)
+            rows = self.graph.tensors[op.inputs[0] if adds_up else op.output].height
+            for run in runs(width, least_run(self.graph, op, adds_up), rows):
+                yield self.make(Stage(ops, run), accumulate)
+
+    def _fused(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
         parts = bottleneck(self.graph, ops)
         mid = parts.depthwise.weights.shape[2]
         out = self.graph.tensors[parts.output]
@@ -124,22 +148,90 @@ class Candidates:
             slice_ = min(self.tiling.slice or mid, mid)
             rows = min(self.tiling.row_tile or 1, out.height)
             columns = min(self.tiling.col_tile or out.width, out.width)
-            return self.make(Stage(ops, False, slice_, rows, columns))
-        options = self.widths(Stage(ops, can_roll(parts), mid))
-        return min(options, key=lambda c: (c.stage.scratch.bytes, -c.stage.col_tile))
+            yield self.make(Stage(ops, out.width, False, slice_, rows, columns))
+            return
+        if can_roll(parts):
+            for run in runs(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
+                tiles = tile_widths(out.width) if run == out.width else (run,)
+                for tile in tiles:
+                    yield self.make(Stage(ops, run, True, mid, 1, tile))
+        for stage in self._tiled(ops, mid, out):
+            made = self.make(stage)
+            if self.recompute or int(made.firings.macs.sum()) == made.firings.macs_once:
+                yield made
 
-    def widths(self, stage: Stage) -> list[Candidate]:
-        """A bottleneck with every tile width that computes nothing twice, narrow ones first.
+    def _tiled(self, ops: tuple[int, ...], mid: int, out: QTensor) -> Iterator[Stage]:
+        for slice_ in sorted({mid, max(SLICE, mid // 4), SLICE}):
+            if slice_ > mid:
+                continue
+            for run in runs(out.width, 1, out.height):
+                yield Stage(ops, run, False, slice_, 1, run)
+            for rows in ROW_TILES:
+                for parts in COLUMN_TILES:
+                    if rows <= out.height and (rows > 1 or parts > 1):
+                        tile = -(-out.width // parts)
+                        yield Stage(ops, out.width, False, slice_, rows, tile)
 
-        A tile that starts anew repeats columns of an expansion, unless the stage rolls or
-        windows do not overlap.
-        """
-        parts = bottleneck(self.graph, stage.ops)
-        width = self.graph.tensors[parts.output].width
-        apart = parts.depthwise.weights.shape[1] <= parts.depthwise.stride[1]
-        free = stage.rolling or parts.expand is None or apart
-        tiles = {-(-width // count) for count in range(1, width + 1)} if free else {width}
-        return [self.make(replace(stage, col_tile=tile)) for tile in sorted(tiles)]
+    def widths(self, c: Candidate) -> list[Candidate]:
+        """A bottleneck with every tile width that computes as much, narrow ones first."""
+        stage = c.stage
+        made = [
+            self.make(replace(stage, col_tile=tile, state=Region(), scratch=Region()))
+            for tile in tile_widths(stage.run)
+        ]
+        macs = int(c.firings.macs.sum())
+        same = [m for m in made if int(m.firings.macs.sum()) == macs]
+        return [m for m in same if m.stage.state.bytes == stage.state.bytes]
+
+
+SLICE = 16
+"""Channels of the narrowest slices that are worth a try: narrower ones save little."""
+
+ROW_TILES = (1, 2, 4, 7)
+"""Heights of tiles that are worth a try: each halo row is shared by so many output rows."""
+
+COLUMN_TILES = (1, 2, 4, 8)
+"""Into how many tiles a row is cut that is given as a whole."""
+
+SCRATCH_SHARE = 0.3
+"""What a byte of scratch is worth, relative to one that lives on; chosen so that the fronts of
+the MobileNetV2 family are lowest."""
+
+MAX_FIRINGS = 65535
+"""Firings of a stage that the runtime counts."""
+
+
+def runs(width: int, least: int, rows: int) -> list[int]:
+    """Divisors of the width from ``least`` on of which a row's firings can be counted."""
+    return [
+        run
+        for run in range(least, width + 1)
+        if width % run == 0 and width // run * rows <= MAX_FIRINGS
+    ]
+
+
+def tile_widths(width: int) -> list[int]:
+    """Widths that cut a row into equal parts, but for the last."""
+    return sorted({-(-width // count) for count in range(1, width + 1)})
+
+
+def worth(c: Candidate, price: float) -> tuple[float, float]:
+    """What a stage costs where a byte costs ``price`` instructions. Scratch counts for less
+    than what lives on: only one stage's at a time stands in the arena."""
+    size = c.steady_bytes + SCRATCH_SHARE * c.stage.scratch.bytes
+    return c.cost + price * size, size
+
+
+def undominated(ways: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Those for which no other has neither more bytes nor more cost."""
+    found: list[Candidate] = []
+    for c in sorted(ways, key=lambda c: worth(c, 0.0)):
+        sizes = (c.steady_bytes, c.stage.scratch.bytes)
+        if not any(
+            f.steady_bytes <= sizes[0] and f.stage.scratch.bytes <= sizes[1] for f in found
+        ):
+            found.append(c)
+    return tuple(found)
 
 
 def can_roll(parts: Bottleneck) -> bool:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from narrows import native
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.firing import Firings, stage_firings
-from narrows.plan.place import Interval, Item, Slot, live_bytes, place
+from narrows.plan.cost import instructions
+from narrows.plan.firing import Firings, Positions, stage_firings
+from narrows.plan.place import Item, Slot, live_bytes, place
 from narrows.plan.plan import Plan, Region, Ring, Stage
-from narrows.plan.schedule import Network, Schedule, network, simulate
+from narrows.plan.schedule import Network, Schedule, network
 from narrows.plan.sizes import stage_bytes
 
 
@@ -19,14 +23,16 @@ from narrows.plan.sizes import stage_bytes
 class Candidate:
     """A stage that a plan may use, with what it needs.
 
-    stage: its regions have sizes and no offsets yet.
-    steady_bytes: what it keeps in the middle of a cascade: its state, and the rows of its
-        inputs that one firing needs.
+    stage: its regions have sizes, torn rows apart, and no offsets yet.
+    steady_bytes: what it keeps in the middle of a cascade: its state, the pixels of its
+        inputs that one firing needs, and those that it gives.
+    cost: predicted instructions of an inference.
     """
 
     stage: Stage
     firings: Firings
     steady_bytes: int
+    cost: float
 
 
 def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:
@@ -35,10 +41,13 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
     stage = replace(stage, state=Region(0, state), scratch=Region(0, scratch))
     firings = stage_firings(graph, stage, state > 0)
     windows = sum(
-        max(h - n for n, h in zip(lo, hi, strict=True)) * graph.tensors[tensor].row_bytes
+        int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
-    return Candidate(stage, firings, state + windows)
+    given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
+    return Candidate(
+        stage, firings, state + windows + given, instructions(graph, stage, firings)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +58,8 @@ class Layout:
     inputs: how many INPUT stages come before the planned ones.
     """
 
+    graph: QGraph
+    net: Network
     schedule: Schedule
     capacities: Mapping[int, int]
     rings: Mapping[int, Item]
@@ -60,15 +71,27 @@ class Layout:
         items = {("ring", tensor): item for tensor, item in self.rings.items()}
         for number, c in enumerate(chosen):
             times = self.schedule.times[number + self.inputs]
-            lives = {"state": ((times[0], times[-1]),), "scratch": _runs(times)}
-            sizes = {"state": c.stage.state.bytes, "scratch": c.stage.scratch.bytes}
-            for kind, size in sizes.items():
-                if size:
-                    slot = Slot(0, size, lives[kind])
-                    items[kind, number] = Item(f"{kind} of stage {number}", size, (slot,))
+            scratch = self.scratch_bytes(c)
+            if c.stage.state.bytes:
+                slot = Slot(0, c.stage.state.bytes, times[:1], times[-1:])
+                items["state", number] = Item(f"state of stage {number}", slot.size, (slot,))
+            if scratch:
+                breaks = np.flatnonzero(np.diff(times) > 1)
+                first, last = times[np.append(0, breaks + 1)], times[np.append(breaks, -1)]
+                slot = Slot(0, scratch, first, last)
+                items["scratch", number] = Item(f"scratch of stage {number}", scratch, (slot,))
         return items
 
-    def live_bytes(self, chosen: Sequence[Candidate]) -> list[int]:
+    def scratch_bytes(self, c: Candidate) -> int:
+        """Scratch of a stage, with the rows that are torn in these rings."""
+        scratch = c.stage.scratch.bytes
+        for tensor, segment in zip(c.firings.inputs, c.firings.segments, strict=True):
+            if is_torn(self.net, tensor, self.capacities[tensor]):
+                channels = self.graph.tensors[tensor].channels
+                scratch += native.torn_row_bytes(segment, channels)
+        return scratch
+
+    def live_bytes(self, chosen: Sequence[Candidate]) -> Positions:
         """Bytes in use during each firing."""
         return live_bytes(list(self.items(chosen).values()), len(self.schedule.order))
 
@@ -77,56 +100,47 @@ class Layout:
         return place(list(self.items(chosen).values()), len(self.schedule.order), rounds)[1]
 
 
+def is_torn(net: Network, tensor: int, capacity: int) -> bool:
+    """Whether pixels of a row may stand apart."""
+    return capacity != net.pixels[tensor] and capacity % net.widths[tensor] != 0
+
+
 def lifetimes(
     graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int
 ) -> Layout:
-    """What a schedule means for the rings."""
-    readers = net.readers
+    """What a schedule means for the rings. A ring that holds much of its tensor and is not
+    torn has a slot per row, so that a tensor whose rows die can lie over one whose rows are
+    born; any other is one slot."""
     rings = {}
     for number, stage in enumerate(net.stages):
         if stage.output < 0:
             continue
         tensor, capacity = graph.tensors[stage.output], capacities[stage.output]
-        deaths = _deaths(net, schedule, stage.output, readers[stage.output])
-        births = [schedule.times[number][firing] for firing in stage.birth]
-        lives = [(b, max(b, d)) for b, d in zip(births, deaths, strict=True)]
-        slots = _ring_slots(lives, capacity, tensor.row_bytes)
-        rings[stage.output] = Item(tensor.name, capacity * tensor.row_bytes, slots)
-    return Layout(schedule, capacities, rings, inputs)
+        by_row = 2 * capacity > net.pixels[stage.output] and capacity % tensor.width == 0
+        unit = tensor.width if by_row else net.pixels[stage.output]
+        first = np.arange(0, net.pixels[stage.output], unit)
+        birth = schedule.times[number][stage.births(first)].astype(np.int64)
+        death = np.maximum(birth, _deaths(net, schedule, stage.output, first + unit - 1))
+        count = capacity // tensor.width if by_row else 1
+        size = capacity * tensor.channels // count
+        slots = tuple(
+            Slot(slot * size, size, birth[slot::count], death[slot::count])
+            for slot in range(count)
+        )
+        rings[stage.output] = Item(tensor.name, capacity * tensor.channels, slots)
+    return Layout(graph, net, schedule, capacities, rings, inputs)
 
 
-def _deaths(
-    net: Network, schedule: Schedule, tensor: int, uses: Iterable[tuple[int, int]]
-) -> list[int]:
-    """Per row, the last firing that may read it."""
-    height = net.heights[tensor]
+def _deaths(net: Network, schedule: Schedule, tensor: int, pixels: Positions) -> Positions:
+    """Per pixel, the last firing that may read it."""
     if tensor in net.held:
-        return [len(schedule.order) - 1] * height
-    deaths = [0] * height
-    for number, i in uses:
+        return np.full(len(pixels), len(schedule.order) - 1, np.int64)
+    deaths = np.zeros(len(pixels), np.int64)
+    for number, which in net.readers[tensor]:
+        uses = net.stages[number].last_uses(which, pixels)
         times = schedule.times[number]
-        for row, firing in enumerate(net.stages[number].last_use[i]):
-            deaths[row] = max(deaths[row], times[firing])
+        deaths = np.maximum(deaths, np.where(uses < 0, 0, times[uses]))
     return deaths
-
-
-def _ring_slots(lives: list[Interval], capacity: int, row_bytes: int) -> tuple[Slot, ...]:
-    if 2 * capacity <= len(lives):
-        first, last = min(b for b, _ in lives), max(d for _, d in lives)
-        return (Slot(0, capacity * row_bytes, ((first, last),)),)
-    return tuple(
-        Slot(slot * row_bytes, row_bytes, tuple(lives[slot::capacity])) for slot in range(capacity)
-    )
-
-
-def _runs(times: list[int]) -> tuple[Interval, ...]:
-    runs: list[Interval] = []
-    for time in times:
-        if runs and runs[-1][1] == time - 1:
-            runs[-1] = (runs[-1][0], time)
-        else:
-            runs.append((time, time))
-    return tuple(runs)
 
 
 def simulated(
@@ -138,13 +152,13 @@ def simulated(
     """Run chosen stages, in execution order.
 
     Args:
-        capacities: rows of every tensor that lives in the arena.
+        capacities: pixels of every tensor that lives in the arena.
         streamed: indices of the outputs that are handed out by rows.
 
     Raises: PlanError: the capacities stall.
     """
     net = network(graph, [c.firings for c in chosen], streamed)
-    schedule = simulate(net, capacities)
+    schedule = net.simulate(capacities)
     if schedule.stalled:
         names = ", ".join(graph.tensors[t].name for t in schedule.blocked)
         raise PlanError(f"the capacities stall: no room in the ring of {names}")
@@ -166,18 +180,18 @@ def lay_out(
         replace(
             c.stage,
             state=Region(offset.get(("state", number), 0), c.stage.state.bytes),
-            scratch=Region(offset.get(("scratch", number), 0), c.stage.scratch.bytes),
+            scratch=Region(offset.get(("scratch", number), 0), layout.scratch_bytes(c)),
         )
         for number, c in enumerate(chosen)
     )
-    macs = [m for c in chosen for m in c.firings.macs]
+    macs = np.concatenate([np.zeros(1, np.int64), *(c.firings.macs for c in chosen)])
     return Plan(
         stages=stages,
         rings=tuple(Ring(t, layout.capacities[t], offset["ring", t]) for t in sorted(layout.rings)),
-        arena_bytes=arena_bytes,
-        macs=sum(macs),
+        arena_bytes=(arena_bytes, 0, 0, 0),
+        macs=int(macs.sum()),
         macs_once=sum(c.firings.macs_once for c in chosen),
-        max_step_macs=max(macs, default=0),
+        max_step_macs=int(macs.max()),
         streamed_outputs=streamed,
         isa=isa,
     )

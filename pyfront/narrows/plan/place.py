@@ -13,9 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 ALIGNMENT = 16
 
 Interval = tuple[int, int]
+
+Times = npt.NDArray[np.integer]
 
 
 def round_up(size: int) -> int:
@@ -24,20 +29,22 @@ def round_up(size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """Bytes [offset, offset + size) of an item, in use during the firings of ``live``
-    (first and last, both included)."""
+    """Bytes [offset, offset + size) of an item, in use during the firings ``first[i]`` to
+    ``last[i]``, both included."""
 
     offset: int
     size: int
-    live: tuple[Interval, ...]
+    first: Times
+    last: Times
 
     @cached_property
     def mask(self) -> int:
         """One bit per firing."""
-        mask = 0
-        for first, last in self.live:
-            mask |= ((1 << (last - first + 1)) - 1) << first
-        return mask
+        change = np.zeros(int(self.last.max()) + 2, np.int32)
+        np.add.at(change, self.first, 1)
+        np.add.at(change, self.last + 1, -1)
+        live = np.cumsum(change)[:-1] > 0
+        return int.from_bytes(np.packbits(live, bitorder="little").tobytes(), "little")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +64,17 @@ class Item:
 
     @cached_property
     def first(self) -> int:
-        return min(first for slot in self.slots for first, _ in slot.live)
+        return min(int(slot.first.min()) for slot in self.slots)
 
 
-def live_bytes(items: Sequence[Item], firings: int) -> list[int]:
+def live_bytes(items: Sequence[Item], firings: int) -> npt.NDArray[np.int64]:
     """Bytes in use during each firing: no placement can need less than the largest."""
-    change = [0] * (firings + 1)
+    change = np.zeros(firings + 1, np.int64)
     for item in items:
         for slot in item.slots:
-            for first, last in slot.live:
-                change[first] += slot.size
-                change[last + 1] -= slot.size
-    total = 0
-    live = []
-    for value in change[:-1]:
-        total += value
-        live.append(total)
-    return live
+            np.add.at(change, slot.first, slot.size)
+            np.add.at(change, slot.last + 1, -slot.size)
+    return np.cumsum(change[:-1])
 
 
 def forbidden(a: Item, b: Item) -> list[Interval]:
@@ -121,7 +122,7 @@ def place(items: Sequence[Item], firings: int, rounds: int = 400) -> tuple[list[
             if between:
                 conflicts[i][j] = between
                 conflicts[j][i] = [(-high, -low) for low, high in reversed(between)]
-    bound = round_up(max(live_bytes(items, firings), default=0))
+    bound = round_up(int(live_bytes(items, firings).max(initial=0)))
 
     def fit(order: Sequence[int]) -> tuple[list[int], int]:
         offsets = [-1] * count

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""plan: the memory plan of a network that needs least RAM and computes nothing twice."""
+"""plan: the cheapest memory plan within a budget, or the least that computes nothing twice;
+plan_front: all that none beats in both RAM and cost."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from narrows.errors import PlanError
@@ -10,17 +13,23 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling
 from narrows.plan.layout import Candidate, Layout, lay_out, lifetimes, simulated
 from narrows.plan.plan import Plan
-from narrows.plan.schedule import plan_network, simulate
-from narrows.plan.search import Search
+from narrows.plan.schedule import plan_network
+from narrows.plan.search import Cascade, Search
 from narrows.plan.verify import verify_plan
+
+OVERHEAD = 1.05
+"""Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
+
+STEP = 0.97
+"""Budgets of neighbouring points of the front."""
 
 
 @dataclass(frozen=True)
 class PlanOptions:
     """What a plan may look like.
 
-    ram: bytes that there are. The planner refuses a larger arena; compile_model counts what
-        stands beside the arena too. None: no limit.
+    ram: bytes that the arena may have: the cheapest plan within is taken, and it may compute
+        elements twice. None: the least arena of the plans that compute nothing twice.
     fuse: whether operators may fuse into bottlenecks.
     materialize: hold every tensor whole.
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
@@ -43,70 +52,159 @@ def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
 
     Raises: PlanError: a budget that the least plan found does not keep.
     """
-    candidates = Candidates(graph, options.isa, options.tiling)
-    search = Search(graph, candidates, options.fuse, options.streamed_outputs)
+    planner = _Planner(graph, options)
     if options.materialize or not graph.ops:
-        chosen = search.partition(0, len(graph.ops))
-        tensors = [edge.tensor for edge in graph.inputs] + [c.firings.output for c in chosen]
-        capacities = {tensor: graph.tensors[tensor].height for tensor in tensors}
+        found = planner.materialized()
+    elif options.ram is None:
+        found = planner.least()
     else:
-        cascades = search.best()
+        found = planner.within(options.ram)
+    verify_plan(graph, found)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A plan of the front. instructions: predicted, of one inference."""
+
+    plan: Plan
+    instructions: float
+
+
+def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[Point]:
+    """The plans of which no other has neither more RAM nor more cost, the largest first;
+    neighbours are apart by some percent. ``options.ram`` is not looked at."""
+    planner = _Planner(graph, options, recompute=True)
+    last = None
+    limit = math.inf
+    while (cascades := planner.search.cheapest(limit)) is not None:
+        point = Point(planner.finish(cascades), sum(c.cost for c in cascades))
+        limit = STEP * min(point.plan.arena_total, max(c.placed for c in cascades))
+        if planner.affordable(point):
+            if last is not None and (point.plan.arena_total < last.plan.arena_total):
+                yield last
+            last = point
+    if last is not None:
+        yield last
+
+
+class _Planner:
+    def __init__(self, graph: QGraph, options: PlanOptions, recompute: bool | None = None) -> None:
+        self.graph = graph
+        self.options = options
+        if recompute is None:
+            recompute = options.ram is not None
+        self.candidates = Candidates(graph, options.isa, recompute, options.tiling)
+        self.search = Search(graph, self.candidates, options.fuse, options.streamed_outputs)
+        alone = [self.candidates.best((i,), 0.0) for i in range(len(graph.ops))]
+        self.layers_cost = sum(c.cost for c in alone)
+
+    def affordable(self, point: Point) -> bool:
+        """Whether a plan's cost is that of its arithmetic, and little more."""
+        return point.instructions <= OVERHEAD * self.layers_cost * point.plan.mac_factor
+
+    def materialized(self) -> Plan:
+        """Every tensor whole."""
+        chosen = self.search.partition(0, len(self.graph.ops), 0.0)
+        tensors = [edge.tensor for edge in self.graph.inputs] + [c.firings.output for c in chosen]
+        whole = {t: self.graph.tensors[t].height * self.graph.tensors[t].width for t in tensors}
+        return self.placed(chosen, whole)
+
+    def least(self) -> Plan:
+        """The least arena whose plan is affordable."""
+        cascades = self.search.cheapest(math.inf)
+        assert cascades is not None
+        budget = OVERHEAD * self.layers_cost
+        low, high = 0, max(c.placed for c in cascades)
+        while low < high - 16:
+            limit = (low + high) // 2
+            found = self.search.cheapest(limit)
+            if found is None or sum(c.cost for c in found) > budget:
+                low = limit
+            else:
+                cascades, high = found, max(c.placed for c in found)
+        return self.finish(cascades)
+
+    def within(self, limit: int) -> Plan:
+        """The cheapest plan of at most ``limit`` bytes."""
+        tight = limit
+        while True:
+            cascades = self.search.cheapest(tight)
+            if cascades is None:
+                raise self.refusal(limit)
+            found = self.finish(cascades)
+            if found.arena_total <= limit:
+                return found
+            # What its cascades need one by one is a little less than what they need together.
+            tight = min(tight, max(c.placed for c in cascades)) - 16
+
+    def refusal(self, limit: int) -> PlanError:
+        """Says what the least is, and what binds."""
+        low, high, cascades = limit, limit, None
+        while cascades is None:
+            high = 2 * high + 16
+            cascades = self.search.cheapest(high)
+        while low < high - 16:
+            middle = (low + high) // 2
+            found = self.search.cheapest(middle)
+            if found is None:
+                low = middle
+            else:
+                cascades, high = found, max(c.placed for c in found)
+        least = self.finish(cascades)
+        return PlanError(
+            f"no plan of {self.graph.name} within {limit} bytes: the least arena found has "
+            f"{least.arena_total}; {what_binds(self.graph, least)}"
+        )
+
+    def finish(self, cascades: Sequence[Cascade]) -> Plan:
+        """One plan from cascades, with tiles as wide as fit into the same arena: long runs are
+        fast."""
         chosen = [c for cascade in cascades for c in cascade.chosen]
         capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
-    layout = simulated(graph, chosen, capacities, options.streamed_outputs)
-    found = lay_out(layout, chosen, options.streamed_outputs, options.isa)
-    if options.ram is not None and found.arena_bytes > options.ram:
-        raise PlanError(
-            f"no plan of {graph.name} within {options.ram} bytes: the least arena found has "
-            f"{found.arena_bytes}; {what_binds(graph, found)}"
-        )
-    wide = widened(graph, candidates, layout, chosen, found)
-    verify_plan(graph, wide)
-    return wide
-
-
-def widened(
-    graph: QGraph,
-    candidates: Candidates,
-    layout: Layout,
-    chosen: list[Candidate],
-    found: Plan,
-) -> Plan:
-    """The same plan with column tiles as wide as fit into the same arena: long runs are fast."""
-    live = layout.live_bytes(chosen)
-    for eighths in (8, 6, 4, 2, 1):
-        wider = []
-        for number, c in enumerate(chosen, len(graph.inputs)):
-            if len(c.stage.ops) == 1 or candidates.tiling:
-                wider.append(c)
-                continue
-            most = max(live[time] for time in layout.schedule.times[number])
-            spare = (found.arena_bytes - most) * eighths // 8
-            fitting = [
-                option
-                for option in candidates.widths(c.stage)
-                if option.stage.scratch.bytes <= c.stage.scratch.bytes + spare
+        streamed = self.options.streamed_outputs
+        layout = simulated(self.graph, chosen, capacities, streamed)
+        found = lay_out(layout, chosen, streamed, self.options.isa)
+        if self.options.tiling:
+            return found
+        live = layout.live_bytes(chosen)
+        for eighths in (8, 4, 1):
+            wider = [
+                self.widened(c, layout, found.arena_total - int(live[times].max()), eighths)
+                for c, times in zip(chosen, layout.schedule.times[layout.inputs :], strict=False)
             ]
-            wider.append(max(fitting, key=lambda option: option.stage.col_tile))
-        trial = lay_out(layout, wider, found.streamed_outputs, found.isa)
-        if trial.arena_bytes <= found.arena_bytes:
-            return trial
-    return found
+            trial = lay_out(layout, wider, streamed, self.options.isa)
+            if trial.arena_total <= found.arena_total:
+                return trial
+        return found
+
+    def widened(self, c: Candidate, layout: Layout, spare: int, eighths: int) -> Candidate:
+        """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
+        if len(c.stage.ops) == 1:
+            return c
+        most = layout.scratch_bytes(c) + spare * eighths // 8
+        fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
+        return max([c, *fitting], key=lambda option: option.stage.col_tile)
+
+    def placed(self, chosen: Sequence[Candidate], capacities: dict[int, int]) -> Plan:
+        """A plan with these stages and capacities."""
+        streamed = self.options.streamed_outputs
+        layout = simulated(self.graph, chosen, capacities, streamed)
+        return lay_out(layout, chosen, streamed, self.options.isa)
 
 
 def what_binds(graph: QGraph, found: Plan) -> str:
     """What stands in the arena when it is fullest, for a message."""
     net = plan_network(graph, found)
     capacities = {ring.tensor: ring.capacity for ring in found.rings}
-    layout = lifetimes(graph, net, capacities, simulate(net, capacities), len(graph.inputs))
+    layout = lifetimes(graph, net, capacities, net.simulate(capacities), len(graph.inputs))
     stages = [
-        Candidate(stage, net.stages[number], 0)
+        Candidate(stage, net.stages[number], 0, 0.0)
         for number, stage in enumerate(found.stages, layout.inputs)
     ]
     live = layout.live_bytes(stages)
-    time = live.index(max(live))
-    number = layout.schedule.order[time]
-    busy = net.stages[number]
+    time = int(live.argmax())
+    busy = net.stages[layout.schedule.order[time]]
     where = graph.tensors[busy.output if busy.output >= 0 else busy.inputs[0]].name
     held = {
         item.name: size

@@ -4,34 +4,59 @@
 A *cut* is a tensor that everything behind it needs and that nothing else crosses. If it
 is held whole, all that comes before it has finished before anything behind it begins,
 since the engine fires what is nearest the input. So a network is a chain of *cascades*
-between cuts that do not see each other, and the arena is as large as the largest cascade:
-a shortest path, where a path is as long as its longest edge.
+between cuts that do not see each other: the arena is as large as the largest cascade, and
+the cost is their sum. For a budget of bytes the cheapest plan is a shortest path over those
+forms of cascades that fit.
+
+A cascade's forms come from a price: where a byte of RAM costs so many instructions, what each
+stage should be (alone or fused, its runs, slices and tiles) is a sum of independent choices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.firing import Firings
+from narrows.plan.candidates import Candidates, fusions, worth
+from narrows.plan.firing import Firings, Pixels
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, Layout, lifetimes
-from narrows.plan.schedule import Network, Schedule, network, simulate
-
-Rows: TypeAlias = npt.NDArray[np.int64]
+from narrows.plan.place import round_up
+from narrows.plan.schedule import Network, Schedule, network, network_of
 
 PLACE_ROUNDS = 60
 """Effort of trial placements."""
 
+PRICES = (0.0, *(10.0 * 1.5**n for n in range(31)))
+"""Instructions that a byte is worth: at each price a cascade has one cheapest form."""
+
+GUESS = 0.9
+"""What share of its estimate a cascade may turn out to need."""
+
+Edge = tuple[int, int]
+"""The operators [first, end) of a cascade."""
+
 Groups = tuple[tuple[int, ...], ...]
+
+
+@dataclass(eq=False)
+class Way:
+    """One form of a cascade: which stages run it.
+
+    bytes: an optimistic estimate at first, then what has been found.
+    cost: instructions.
+    """
+
+    chosen: tuple[Candidate, ...]
+    whole: frozenset[int]
+    bytes: int
+    cost: float
+    cascade: Cascade | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,46 +76,56 @@ class Cascade:
     @cached_property
     def peak(self) -> int:
         """Bytes live at once at most, the cuts at both ends included."""
-        return max(self.layout.live_bytes(self.chosen))
+        return round_up(int(self.layout.live_bytes(self.chosen).max()))
 
     @cached_property
-    def bytes(self) -> int:
+    def placed(self) -> int:
         """Bytes of an arena of its own."""
         return self.layout.placed_bytes(self.chosen, PLACE_ROUNDS)
 
+    @property
+    def cost(self) -> float:
+        """Instructions."""
+        return sum(c.cost for c in self.chosen)
 
-def needed_rows(net: Network) -> dict[int, int]:
-    """Rows that each ring needs at least: what one firing of a reader sees of it, from its
-    lowest row to the highest that must be there for any of the reader's inputs to be."""
-    rows = dict.fromkeys(net.heights, 1)
-    for stage in net.stages:
-        if stage.output >= 0:
-            given = max(b - a for a, b in zip([0, *stage.gives], stage.gives, strict=False))
-            rows[stage.output] = max(rows[stage.output], given)
+
+def needed_pixels(net: Network) -> dict[int, int]:
+    """Pixels that each ring needs at least: from the lowest that one firing of a reader needs
+    to the highest that is there when all that the firing needs is."""
+    producer = {stage.output: stage for stage in net.stages if stage.output >= 0}
+    pixels = {tensor: stage.gives_most for tensor, stage in producer.items()}
     for number, reader in enumerate(net.stages):
         demand = _demand(net, number) if len(set(reader.inputs)) > 1 else {}
         for i, tensor in enumerate(reader.inputs):
-            highest = demand.get(tensor, reader.hi_array[i])
-            rows[tensor] = max(rows[tensor], int((highest - reader.lo_array[i]).max()))
-    return rows
+            highest = demand.get(tensor, reader.hi[i])
+            given = producer[tensor].given
+            there = given[np.searchsorted(given, highest)]
+            pixels[tensor] = max(pixels[tensor], int((there - reader.lo[i]).max()))
+    return {tensor: whole_units(net, tensor, count) for tensor, count in pixels.items()}
 
 
-def _demand(net: Network, number: int) -> dict[int, Rows]:
-    """Per tensor, the rows that must have been produced before each firing of a stage."""
-    demand: dict[int, Rows] = {}
+def whole_units(net: Network, tensor: int, pixels: int) -> int:
+    """The least capacity from ``pixels`` on that a ring may have."""
+    unit = net.units[tensor]
+    return min(-(-pixels // unit) * unit, net.pixels[tensor])
 
-    def ask(tensor: int, rows: Rows) -> None:
+
+def _demand(net: Network, number: int) -> dict[int, Pixels]:
+    """Per tensor, the pixels that must have been produced before each firing of a stage."""
+    demand: dict[int, Pixels] = {}
+
+    def ask(tensor: int, pixels: Pixels) -> None:
         known = demand.get(tensor)
-        demand[tensor] = rows if known is None else np.maximum(known, rows)
+        demand[tensor] = pixels if known is None else np.maximum(known, pixels)
 
     for i, tensor in enumerate(net.stages[number].inputs):
-        ask(tensor, net.stages[number].hi_array[i])
+        ask(tensor, net.stages[number].hi[i])
     for stage in reversed(net.stages[:number]):
-        rows = demand.get(stage.output)
-        if rows is not None and stage.inputs:
-            firing = stage.birth_array[np.maximum(rows, 1) - 1]
+        pixels = demand.get(stage.output)
+        if pixels is not None and stage.inputs:
+            firing = stage.births(np.maximum(pixels, 1) - 1)
             for i, tensor in enumerate(stage.inputs):
-                ask(tensor, np.where(rows > 0, stage.hi_array[i][firing], 0))
+                ask(tensor, np.where(pixels > 0, np.maximum.accumulate(stage.hi[i])[firing], 0))
     return demand
 
 
@@ -104,34 +139,34 @@ def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int
 
     Raises: PlanError: the network stalls with whole tensors even.
     """
-    least = needed_rows(net)
-    readers = net.readers
-    for tensor, height in net.heights.items():
-        if tensor in whole or tensor in net.held or not readers[tensor]:
-            least[tensor] = height
+    least = needed_pixels(net)
+    for tensor, pixels in net.pixels.items():
+        if tensor in whole or tensor in net.held or not net.readers[tensor]:
+            least[tensor] = pixels
     capacities = dict(least)
-    while (schedule := simulate(net, capacities)).stalled:
-        grown = [t for t in schedule.blocked if capacities[t] < net.heights[t]]
+    while (schedule := net.simulate(capacities)).stalled:
+        grown = [t for t in schedule.blocked if capacities[t] < net.pixels[t]]
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
         for tensor in grown:
-            capacities[tensor] += max(1, capacities[tensor] // 4)
-            capacities[tensor] = min(capacities[tensor], net.heights[tensor])
+            more = capacities[tensor] + max(1, capacities[tensor] // 8)
+            capacities[tensor] = whole_units(net, tensor, more)
     for tensor in [tensor for tensor in capacities if capacities[tensor] > least[tensor]]:
-        low, high = least[tensor], capacities[tensor]
+        unit = net.units[tensor]
+        low, high = -(-least[tensor] // unit), -(-capacities[tensor] // unit)
         while low < high:  # longer rings never stall where shorter ones do not
             middle = (low + high) // 2
-            trial = simulate(net, {**capacities, tensor: middle})
+            trial = net.simulate({**capacities, tensor: whole_units(net, tensor, middle * unit)})
             if trial.stalled:
                 low = middle + 1
             else:
                 high, schedule = middle, trial
-        capacities[tensor] = high
+        capacities[tensor] = whole_units(net, tensor, high * unit)
     return capacities, schedule
 
 
 class Search:
-    """The best cascades of one network."""
+    """The cheapest cascades of one network, for any number of bytes."""
 
     def __init__(
         self,
@@ -146,54 +181,82 @@ class Search:
         self.groups = list(fusions(graph)) if fuse else []
         if candidates.tiling:  # inverted residuals only
             self.groups = [g for g in self.groups if bottleneck(graph, g).project]
-        self.cuts = cut_points(graph)
+        self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.kept = kept_bytes(graph, candidates)
+        self._ways: dict[Edge, list[Way]] = {}
 
-    def best(self) -> list[Cascade]:
-        """The cascades of which the largest is least.
+    def cheapest(self, limit: float) -> list[Cascade] | None:
+        """The cascades that cost least of those that need at most ``limit`` bytes each; None if
+        none do.
 
-        What a cascade needs is found only where the shortest path passes, in steps that
-        cost more and more: an estimate from below, the bytes that live at once in each
-        way to run it, and their placement.
+        What a cascade needs is found only where the cheapest path passes.
         """
-        ends = [0, *self.cuts, len(self.graph.ops)]
-        costs = {(a, b): self.estimate(a, b) for i, b in enumerate(ends) for a in ends[:i] if a < b}
-        ways: dict[tuple[int, int], list[Cascade]] = {}
-        placed: dict[tuple[int, int], Cascade] = {}
         while True:
-            path = shortest_path(ends, costs.__getitem__)
-            unknown = [edge for edge in path if edge not in placed]
-            if not unknown:
-                return self.refine([placed[edge] for edge in path])
-            edge = max(unknown, key=costs.__getitem__)
-            if edge not in ways:
-                ways[edge] = self.ways(*edge)
-                costs[edge] = ways[edge][0].peak
-            else:
-                placed[edge] = least_bytes(ways[edge])
-                costs[edge] = placed[edge].bytes
+            path = self.path(limit)
+            if path is None:
+                return None
+            rough = [(edge, way) for edge, way in path if way.cascade is None]
+            for edge, way in rough:
+                way.cascade = self.evaluate(*edge, way.chosen, way.whole)
+                way.bytes = way.cascade.peak
+            if any(way.bytes > limit for _, way in path):
+                continue
+            for _, way in path:
+                assert way.cascade is not None
+                way.bytes = way.cascade.placed
+            if all(way.bytes <= limit for _, way in path):
+                return [way.cascade for _, way in path if way.cascade is not None]
 
-    def partition(self, first: int, end: int) -> list[Candidate]:
-        """Stages of the operators [first, end) with the least state and rings."""
+    def path(self, limit: float) -> list[tuple[Edge, Way]] | None:
+        """The cheapest chain of cascades from the first operator to the last."""
+        best: dict[int, tuple[float, int, tuple[tuple[Edge, Way], ...]]] = {0: (0.0, 0, ())}
+        for i, end in enumerate(self.ends[1:], 1):
+            options = []
+            for start in self.ends[:i]:
+                if start not in best or start == end:
+                    continue
+                way = self.way((start, end), limit)
+                if way is not None:
+                    cost, size, path = best[start]
+                    options.append(
+                        (cost + way.cost, size + way.bytes, (*path, ((start, end), way)))
+                    )
+            if options:
+                best[end] = min(options, key=lambda option: option[:2])
+        found = best.get(self.ends[-1])
+        return None if found is None else list(found[2])
+
+    def way(self, edge: Edge, limit: float) -> Way | None:
+        """The cheapest form of a cascade that may need at most ``limit`` bytes."""
+        if edge not in self._ways:
+            self._ways[edge] = list(self.ways(*edge))
+        fitting = [way for way in self._ways[edge] if way.bytes <= limit]
+        return min(fitting, key=lambda way: (way.cost, way.bytes), default=None)
+
+    def ways(self, first: int, end: int) -> Iterator[Way]:
+        """The forms of a cascade: one for each price of a byte, streamed or held whole."""
+        cuts = [self.graph.ops[index - 1].output for index in (first, end) if index]
+        beside = max((self.graph.tensors[tensor].bytes for tensor in cuts), default=0)
+        beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
+        seen = set()
+        for price in PRICES:
+            chosen = tuple(self.partition(first, end, price))
+            if chosen in seen:
+                continue
+            seen.add(chosen)
+            steady = sum(c.steady_bytes for c in chosen)
+            scratch = max(c.stage.scratch.bytes for c in chosen)
+            cost = sum(c.cost for c in chosen)
+            yield Way(chosen, frozenset(), int(GUESS * (beside + steady + scratch)), cost)
+            if len(chosen) > 1:
+                inner = frozenset(c.firings.output for c in chosen)
+                sizes = sorted(self.graph.tensors[tensor].bytes for tensor in inner)
+                yield Way(chosen, inner, int(GUESS * max(beside, sum(sizes[-2:]))), cost)
+
+    def partition(self, first: int, end: int, price: float) -> list[Candidate]:
+        """The stages of the operators [first, end) that are cheapest at a price."""
         groups = self.inside(first, end)
-        return partition(self.graph, self.candidates, groups, range(first, end))
-
-    def estimate(self, first: int, end: int) -> int:
-        """A lower bound of a cascade's peak, roughly."""
-        steady = sum(c.steady_bytes for c in self.partition(first, end))
-        steady += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
-        edges = [self.graph.ops[index - 1].output for index in (first, end) if index]
-        return max(steady, *(self.graph.tensors[tensor].bytes for tensor in edges))
-
-    def ways(self, first: int, end: int) -> list[Cascade]:
-        """A cascade fused or not, streamed or not; the least peak first."""
-        fused = self.partition(first, end)
-        alone = [self.candidates.single(index) for index in range(first, end)]
-        found = []
-        for chosen in (fused, alone):
-            inner = frozenset(c.firings.output for c in chosen)
-            found += [self.evaluate(first, end, chosen, whole) for whole in (frozenset(), inner)]
-        return sorted(found, key=lambda c: c.peak)
+        return partition(self.graph, self.candidates, groups, range(first, end), price)
 
     def evaluate(
         self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]
@@ -206,76 +269,38 @@ class Search:
         layout = lifetimes(self.graph, net, capacities, schedule, inputs)
         return Cascade(first, end, tuple(chosen), whole, layout)
 
-    def refine(self, cascades: list[Cascade]) -> list[Cascade]:
-        """Improve the largest cascade by single changes, as long as that helps."""
-        while True:
-            worst = max(cascades, key=lambda c: c.bytes)
-            changed = sorted(self.changes(worst), key=lambda c: c.peak)
-            better = least_bytes([worst, *changed])
-            if better is worst:
-                return cascades
-            cascades = [better if c is worst else c for c in cascades]
-
-    def changes(self, cascade: Cascade) -> Iterator[Cascade]:
-        """A cascade with one more or one less tensor held whole, or fused differently."""
-        first, end, chosen, whole = cascade.first, cascade.end, cascade.chosen, cascade.whole
-        for c in chosen[:-1]:
-            yield self.evaluate(first, end, chosen, whole ^ {c.firings.output})
-        taken = {c.stage.ops for c in chosen}
-        for group in self.inside(first, end):
-            if group in taken:
-                parts = [self.candidates.single(index) for index in group]
-            else:
-                parts = [self.candidates.fused(group)]
-            broken = [c for c in chosen if set(c.stage.ops) & set(group)]
-            freed = {index for c in broken for index in c.stage.ops} - set(group)
-            parts += [self.candidates.single(index) for index in sorted(freed)]
-            kept = [c for c in chosen if c not in broken]
-            yield self.evaluate(first, end, in_order([*kept, *parts]), whole)
-
     def inside(self, first: int, end: int) -> list[tuple[int, ...]]:
         """The groups of operators within [first, end)."""
         return [group for group in self.groups if group[0] >= first and group[-1] < end]
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""
-        whole = network(self.graph, [c.firings for c in chosen], self.streamed_in(first, end))
+        streamed = self.streamed_in(first, end)
+        whole = network(self.graph, [c.firings for c in chosen], streamed)
+        last = {self.graph.ops[end - 1].output} if end < len(self.graph.ops) else set()
         if not first:
-            stages = whole.stages
-        else:
-            start = self.graph.ops[first - 1].output
-            height = self.graph.tensors[start].height
-            source = Firings((), start, (), (), [height], [0], 0)
-            stages = (source, *whole.stages[len(self.graph.inputs) :])
-        heights = {s.output: self.graph.tensors[s.output].height for s in stages if s.output >= 0}
-        last = self.graph.ops[end - 1].output
-        held = (whole.held & heights.keys()) | ({last} if end < len(self.graph.ops) else set())
-        return Network(stages, heights, frozenset(held))
+            return network_of(self.graph, whole.stages, whole.held | last)
+        start = self.graph.ops[first - 1].output
+        info = self.graph.tensors[start]
+        given = np.array([info.height * info.width], np.int32)
+        source = Firings((), start, (), (), given, np.zeros(1, np.int64), 0)
+        stages = (source, *whole.stages[len(self.graph.inputs) :])
+        return network_of(self.graph, stages, whole.held | last)
 
     def streamed_in(self, first: int, end: int) -> tuple[int, ...]:
         made = {op.output for op in self.graph.ops[first:end]}
         return tuple(i for i in self.streamed if self.graph.outputs[i].tensor in made)
 
 
-def least_bytes(cascades: Sequence[Cascade]) -> Cascade:
-    """The first of those that need least; peaks rise from the second on."""
-    best = cascades[0]
-    for other in cascades[1:]:
-        if other.peak >= best.bytes:
-            break
-        if other.bytes < best.bytes:
-            best = other
-    return best
-
-
 def kept_bytes(graph: QGraph, candidates: Candidates) -> dict[int, int]:
     """Bytes of the tensors that must be whole although they are no cuts: those that are
     multiplied by their own mean, for one."""
-    net = network(graph, [candidates.single(i).firings for i in range(len(graph.ops))], ())
+    stages = [candidates.best((i,), PRICES[-1]).firings for i in range(len(graph.ops))]
+    net = network(graph, stages, ())
     return {
         tensor: graph.tensors[tensor].bytes
-        for tensor, rows in needed_rows(net).items()
-        if rows == net.heights[tensor] > 1
+        for tensor, pixels in needed_pixels(net).items()
+        if pixels == net.pixels[tensor] > net.widths[tensor]
     }
 
 
@@ -292,55 +317,49 @@ def cut_points(graph: QGraph) -> list[int]:
     return cuts
 
 
-def shortest_path(ends: list[int], cost: Callable[[tuple[int, int]], int]) -> list[tuple[int, int]]:
-    """The path from the first to the last end whose largest cost is least; of several, the
-    one whose costs have the least sum."""
-    best: dict[int, tuple[int, int, tuple[tuple[int, int], ...]]] = {ends[0]: (0, 0, ())}
-    for i, end in enumerate(ends[1:], 1):
-        options = []
-        for start in ends[:i]:
-            largest, total, path = best[start]
-            c = cost((start, end))
-            options.append((max(largest, c), total + c, (*path, (start, end))))
-        best[end] = min(options)
-    return list(best[ends[-1]][2])
-
-
 def partition(
-    graph: QGraph, candidates: Candidates, groups: list[tuple[int, ...]], ops: range
+    graph: QGraph,
+    candidates: Candidates,
+    groups: list[tuple[int, ...]],
+    ops: range,
+    price: float,
 ) -> list[Candidate]:
-    """The cheapest choice of disjoint groups, with all other operators alone.
+    """The cheapest choice of disjoint groups, with all other operators alone, where a byte
+    costs ``price`` instructions.
 
-    Cost is what the stages keep all the time (Candidate.steady_bytes), which adds up; so
-    a group is worth what it saves, and chains of groups that share operators are solved
-    from left to right.
+    Both add up; so a group is worth what it saves, and chains of groups that share operators
+    are solved from left to right.
     """
-    alone = {index: candidates.single(index) for index in ops}
+
+    def value(group: tuple[int, ...]) -> float:
+        return worth(candidates.best(group, price), price)[0]
+
+    alone = {index: value((index,)) for index in ops}
     by_depthwise: dict[int, list[tuple[int, ...]]] = {}
     for group in groups:
         key = next(i for i in group if graph.ops[i].kind == "depthwise")
         by_depthwise.setdefault(key, []).append(group)
     # Least cost so far, by the set of operators taken that a later group could want.
-    states: dict[frozenset[int], tuple[int, Groups]] = {frozenset(): (0, ())}
+    states: dict[frozenset[int], tuple[float, Groups]] = {frozenset(): (0.0, ())}
     keys = sorted(by_depthwise)
     for position, key in enumerate(keys):
         wanted = {i for later in keys[position + 1 :] for g in by_depthwise[later] for i in g}
-        following: dict[frozenset[int], tuple[int, Groups]] = {}
+        following: dict[frozenset[int], tuple[float, Groups]] = {}
         for taken, (cost, picked) in states.items():
             for group in [(), *by_depthwise[key]]:
                 if taken & set(group):
                     continue
                 now_taken = frozenset((taken | set(group)) & wanted)
-                saved = sum(alone[i].steady_bytes for i in group)
-                added = candidates.fused(group).steady_bytes if group else 0
+                saved = sum(alone[i] for i in group)
+                added = value(group) if group else 0.0
                 option = (cost - saved + added, (*picked, group) if group else picked)
                 if now_taken not in following or option < following[now_taken]:
                     following[now_taken] = option
         states = following
     _, picked = min(states.values())
     fused = {i for group in picked for i in group}
-    chosen = [candidates.fused(group) for group in picked]
-    chosen += [alone[index] for index in ops if index not in fused]
+    chosen = [candidates.best(group, price) for group in picked]
+    chosen += [candidates.best((index,), price) for index in ops if index not in fused]
     return in_order(chosen)
 
 
