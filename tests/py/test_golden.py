@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from blob_reader import Engine, read_blob
+from narrows.errors import BlobError
 from narrows.graph.qgraph import Edge, QConv, QGraph, QTensor
-from narrows.native import Model, Run
+from narrows.native import Model, Run, Status
 from narrows.pack import pack
 from narrows.plan.planner import plan
 from narrows.quantize import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+TINY = GOLDEN / "tiny-2.0.nrw"
+MAJOR = 2
 BYTES = re.compile(r"^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)(?:  |$)", re.MULTILINE)
 
 
@@ -50,7 +53,7 @@ TINY_OUTPUT = [[[-1, -3], [0, -3]], [[2, -3], [4, -2]], [[17, 1], [20, 2]]]
 
 def test_the_packer_still_makes_the_golden_blob() -> None:
     graph = tiny_graph()
-    assert pack(graph, plan(graph), None) == (GOLDEN / "tiny-1.0.nrw").read_bytes()
+    assert pack(graph, plan(graph), None) == TINY.read_bytes()
 
 
 def test_the_annotated_example_is_the_golden_blob() -> None:
@@ -61,21 +64,26 @@ def test_the_annotated_example_is_the_golden_blob() -> None:
     for offset, digits in BYTES.findall(example):
         assert int(offset, 16) == len(data), f"line {offset}"
         data += bytes.fromhex(digits)
-    assert data == (GOLDEN / "tiny-1.0.nrw").read_bytes()
+    assert data == TINY.read_bytes()
 
 
 def test_the_example_computes_what_it_says() -> None:
     (expected,) = reference.run(tiny_graph(), [TINY_INPUT])
     assert expected.tolist() == TINY_OUTPUT
-    model = Model((GOLDEN / "tiny-1.0.nrw").read_bytes())
+    model = Model(TINY.read_bytes())
     (found,) = Run(model).infer([TINY_INPUT])
     assert found.tolist() == TINY_OUTPUT
-    order = " ".join(map(str, Engine(read_blob((GOLDEN / "tiny-1.0.nrw").read_bytes())).order()))
+    order = " ".join(map(str, Engine(read_blob(TINY.read_bytes())).order()))
     assert f"Firings: {order}." in (ROOT / "runtime" / "SPEC.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.nrw")), ids=lambda path: path.name)
-def test_every_golden_blob_is_still_read(path: Path) -> None:
+def test_every_golden_blob_is_still_read_or_refused_by_its_version(path: Path) -> None:
     data = path.read_bytes()
-    read_blob(data)
-    Model(data).verify()
+    if f"-{MAJOR}." in path.name:
+        read_blob(data)
+        Model(data).verify()
+        return
+    with pytest.raises(BlobError, match="another version of the blob format") as caught:
+        Model(data)
+    assert caught.value.status == Status.ERR_VERSION

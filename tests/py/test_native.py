@@ -99,16 +99,18 @@ def test_measured(blob: bytes) -> None:
     assert 100 < run.measured.stack_bytes < 8192
 
 
-def test_rows_of_tensors_can_be_looked_at(blob: bytes) -> None:
+def test_pixels_of_tensors_can_be_looked_at(blob: bytes) -> None:
     model = Model(blob)
     run = Run(model)
     inputs = inputs_for(model)
     outputs = run.infer(inputs)
     last = model.stages[-1].output
-    assert run.tensor_rows(last) == model.tensors[last].height
-    row = run.tensor_row(last, model.tensors[last].height - 1)
-    assert row is not None
-    assert any(np.array_equal(row, values[-1]) for values in outputs)
+    pixels = model.tensors[last].height * model.tensors[last].width
+    assert run.tensor_pixels(last) == pixels
+    pixel = run.tensor_pixel(last, pixels - 1)
+    assert pixel is not None
+    assert any(np.array_equal(pixel, values[-1, -1]) for values in outputs)
+    assert run.tensor_pixel(last, pixels) is None
 
 
 def test_a_row_nobody_asked_for(blob: bytes) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,14 +15,14 @@ import pytest
 import models
 from blob_reader import Engine, read_blob
 from narrows.compile import compile_model
-from narrows.errors import BlobError
+from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import Int8Array, QConv, QDepthwise, QGraph
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling, random_plan
 from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
-from narrows.plan.schedule import plan_network, simulate
+from narrows.plan.schedule import plan_network
 from narrows.quantize import reference
 from random_graphs import GraphBuilder, random_graph
 
@@ -40,7 +43,7 @@ def random_inputs(graph: QGraph, seed: int) -> list[Int8Array]:
 
 def predicted_order(graph: QGraph, planned: Plan) -> list[int]:
     capacities = {ring.tensor: ring.capacity for ring in planned.rings}
-    return simulate(plan_network(graph, planned), capacities).order
+    return plan_network(graph, planned).simulate(capacities).order.tolist()
 
 
 def run_by_steps(
@@ -84,6 +87,23 @@ def run_by_steps(
     return outputs, order
 
 
+def check_run(
+    graph: QGraph,
+    planned: Plan,
+    inputs: list[Int8Array],
+    expected: list[Int8Array],
+    rng: Random,
+) -> None:
+    data = pack(graph, planned, None)
+    model = Model(data)
+    assert model.arena_bytes == planned.arena_total
+    outputs, order = run_by_steps(model, inputs, rng)
+    assert order == predicted_order(graph, planned) == Engine(read_blob(data)).order()
+    for results in (outputs, Run(model).infer(inputs)):
+        for found, wanted in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs_and_plans(seed: int) -> None:
     """Every plan gives the reference's bytes in the predicted order; arena as predicted."""
@@ -94,15 +114,36 @@ def test_random_graphs_and_plans(seed: int) -> None:
     plans = [plan(graph, options) for options in OPTIONS]
     plans += [random_plan(graph, rng) for _ in range(8)]
     for planned in plans:
-        data = pack(graph, planned, None)
-        model = Model(data)
-        assert model.arena_bytes == planned.arena_bytes
-        outputs, order = run_by_steps(model, inputs, rng)
-        assert order == predicted_order(graph, planned) == Engine(read_blob(data)).order()
-        for found, wanted in zip(outputs, expected, strict=True):
-            np.testing.assert_array_equal(found, wanted)
-        for found, wanted in zip(Run(model).infer(inputs), expected, strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        check_run(graph, planned, inputs, expected, rng)
+
+
+def least_if_refused(graph: QGraph, ram: int) -> int | None:
+    """The least arena that the refusal of a budget names."""
+    try:
+        plan(graph, PlanOptions(ram=ram))
+    except PlanError as error:
+        named = re.findall(r"the least arena found has (\d+)", str(error))
+        return int(named[0])
+    return None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_budgets(seed: int) -> None:
+    """A plan keeps its budget and gives the reference's bytes, or the error's own least does."""
+    graph = random_graph(seed, size=7)
+    inputs = random_inputs(graph, seed)
+    expected = reference.run(graph, inputs)
+    rng = Random(seed)
+    default = plan(graph).arena_total
+    for _ in range(4):
+        ram = rng.randint(default // 3, default + 64)
+        least = least_if_refused(graph, ram)
+        if least is not None:
+            assert ram < least <= default
+            ram = least
+        planned = plan(graph, PlanOptions(ram=ram))
+        assert planned.arena_total <= ram
+        check_run(graph, planned, inputs, expected, rng)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,20 +168,23 @@ def test_a_network_without_operators_hands_its_input_through(options: PlanOption
 
 
 def test_a_plan_that_stalls_is_an_error() -> None:
-    """A ring one row too short, behind the checker's back."""
+    """A ring one firing too short, behind the checker's back."""
     stalled = 0
     for seed in range(8):
         graph = random_graph(seed)
         planned = plan(graph)
+        net = plan_network(graph, planned)
         for i, ring in enumerate(planned.rings):
             held = any(edge.tensor == ring.tensor for edge in graph.outputs)
-            if ring.capacity == 1 or held:
+            # Another width of torn rows would be refused at once.
+            unit, width = net.units[ring.tensor], graph.tensors[ring.tensor].width
+            less = ring.capacity - (unit if ring.capacity % width else math.lcm(unit, width))
+            if less < 1 or held or (ring.capacity % width > 0) != (less % width > 0):
                 continue
             rings = list(planned.rings)
-            rings[i] = type(ring)(ring.tensor, ring.capacity - 1, ring.offset)
-            broken = type(planned)(**{**vars(planned), "rings": tuple(rings)})
-            capacities = {r.tensor: r.capacity for r in rings}
-            if not simulate(plan_network(graph, broken), capacities).stalled:
+            rings[i] = replace(ring, capacity=less)
+            broken = replace(planned, rings=tuple(rings))
+            if not net.simulate({r.tensor: r.capacity for r in rings}).stalled:
                 continue
             with pytest.raises(BlobError, match="stall"):
                 Run(Model(pack(graph, broken, None))).infer(random_inputs(graph, seed))

@@ -113,8 +113,16 @@ def _actors(graph: QGraph, plan: Plan) -> list[_Actor]:
         name, none = f"output {info.name}", [0] * info.height
         actors.append(_Actor(name, (tensor,), None, [lo], [hi], none, none))
     for actor in actors:
-        _require(len(actor.given) <= MAX_FIRINGS, f"{actor.name} fires {len(actor.given)} times")
+        _check_count(actor.name, len(actor.given))
     return actors
+
+
+def _check_count(name: str, firings: int) -> None:
+    if firings > MAX_FIRINGS:
+        raise PlanError(
+            f"{name} fires {firings} times, more than the {MAX_FIRINGS} that the blob format "
+            "has room for; give the model smaller inputs"
+        )
 
 
 def _check_stages(graph: QGraph, plan: Plan) -> None:
@@ -524,7 +532,7 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
     runs = (source if _accumulates(graph, stage) else out).width // stage.run
     rows = -(-(source if _accumulates(graph, stage) else out).height // stage.row_tile)
     name = f"stage {number} ({first.kind} {out.name})"
-    _require(runs * rows <= MAX_FIRINGS, f"{name} fires {runs * rows} times")
+    _check_count(name, runs * rows)
     firings = np.arange(runs * rows)
     y0, x0 = firings // runs * stage.row_tile, firings % runs * stage.run
     y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.run
