@@ -401,7 +401,8 @@ class _Replay:
         actor.fired += 1
         if output is not None:
             first, self.produced[output] = self.produced[output], given
-            self.die(output, first, self.dead[output])
+            # What nobody reads lives no longer, although it counts as never dead.
+            self.die(output, first, self.dead[output] if self.readers[output] else given)
         for tensor in set(actor.inputs) & self.rings.keys():
             before, now = self.dead[tensor], self.least_needed(tensor)
             _require(now >= before, f"{place} needs pixels again that were dead")
