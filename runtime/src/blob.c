@@ -765,18 +765,19 @@ static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw
                                  const struct nrw_firing *firing)
 {
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 1);
     const int32_t width = nrw_input_of(model, stage, 0)->width;
+    struct nrw_windows windows;
     uint64_t columns = 0;
 
+    nrw_windows_of(&windows, model, stage, 0);
     if (nrw_is_rolling(stage)) {
-        return (uint32_t)(nrw_reached(&axis, firing->x1, width) -
-                          nrw_reached(&axis, firing->x0, width));
+        return (uint32_t)(nrw_reached(&windows.columns, firing->x1, width) -
+                          nrw_reached(&windows.columns, firing->x0, width));
     }
     for (int32_t x = firing->x0; x < firing->x1; x += params->col_tile) {
         const int32_t end = nrw_lesser(x + params->col_tile, firing->x1);
-        columns += (uint32_t)(nrw_window_end(&axis, end, width) -
-                              nrw_window_start(&axis, x, width));
+        columns += (uint32_t)(nrw_window_end(&windows.columns, end, width) -
+                              nrw_window_start(&windows.columns, x, width));
     }
     return columns;
 }

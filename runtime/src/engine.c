@@ -62,24 +62,26 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
                                    : progress_of(run)[tensor->producer].produced;
 }
 
-/* firing: the stage's next one. */
-static bool can_fire(const struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
+/* Whether the stage can; *firing becomes its next one if its output has room. */
+static bool can_fire(const struct nrw_run *run, uint32_t index, struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
+    const struct progress *progress = progress_of(run) + index;
 
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
-        /* What is dead may not even be there: signed. */
         if (!nrw_is_whole(out) &&
-            (int32_t)(nrw_gives(model, stage, firing) - progress_of(run)[index].dead) >
-                (int32_t)out->capacity) {
+            nrw_gives(model, stage, progress->fired) > progress->dead + out->capacity) {
             return false;
         }
     }
+    *firing = nrw_firing_of(model, stage, progress->fired);
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        if (pixels_produced(run, nrw_input_of(model, stage, i)) <
-            (uint32_t)nrw_needs(model, stage, i, firing).hi) {
+        const struct nrw_tensor *in = nrw_input_of(model, stage, i);
+        const uint32_t produced = pixels_produced(run, in);
+        if (produced < nrw_pixels(in) &&
+            produced < (uint32_t)nrw_needs(model, stage, i, firing).hi) {
             return false;
         }
     }
@@ -148,14 +150,16 @@ static uint32_t pixels_gone(const struct progress *progress)
     return progress->produced < progress->dead ? progress->produced : progress->dead;
 }
 
-/* Those that have gone since there were `before` of them. */
+/* Those that have gone since there were `before` of them, if they are still in the ring. */
 static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tensor,
                         uint32_t before)
 {
     if (POISON && !is_held(run->model, tensor)) {
-        const uint32_t gone = pixels_gone(progress_of(run) + tensor->producer);
-        for (uint32_t p = before; p < gone; p++) {
-            memset(nrw_out(run, tensor, 0, (int32_t)p), 0x5A, tensor->channels);
+        const struct progress *progress = progress_of(run) + tensor->producer;
+        for (uint32_t p = before; p < pixels_gone(progress); p++) {
+            if (p + tensor->capacity >= progress->produced) {
+                memset(nrw_out(run, tensor, 0, (int32_t)p), 0x5A, tensor->channels);
+            }
         }
     }
 }
@@ -179,7 +183,7 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        const uint32_t produced = nrw_gives(model, stage, firing);
+        const uint32_t produced = nrw_gives(model, stage, progress->fired);
         const uint32_t gone = pixels_gone(progress);
         for (uint32_t k = 0; produced != progress->produced && k < out->reader_count; k++) {
             wake(run, readers[k]);
@@ -292,7 +296,6 @@ int nrw_step(struct nrw_run *run)
         uint32_t s = run->next;
         for (; s < count; s++) {
             if (progress[s].state == AWAKE) {
-                firing = next_firing(run, s);
                 if (can_fire(run, s, &firing)) {
                     break;
                 }

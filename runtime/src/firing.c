@@ -66,24 +66,36 @@ bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
 }
 
 uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   const struct nrw_firing *firing)
+                   uint32_t number)
 {
     const struct nrw_tensor *out = nrw_output_of(model, stage);
+    uint32_t pixels = (number + 1) * stage->run;
 
     if (nrw_accumulates(model, stage)) {
-        return nrw_is_last(model, stage, firing) ? nrw_pixels(out) : 0;
+        return pixels == nrw_pixels(nrw_input_of(model, stage, 0)) ? nrw_pixels(out) : 0;
     }
-    return firing->y1 <= 0 ? 0 : (uint32_t)((firing->y1 - 1) * out->width + firing->x1);
+    if (stage->op == NRW_OP_BOTTLENECK) {
+        if (nrw_is_rolling(stage)) {
+            const uint32_t absorbed = (uint32_t)nrw_absorbed(model, stage) * out->width;
+            return pixels < absorbed ? 0 : pixels - absorbed;
+        }
+        pixels *= bottleneck_params(model, stage)->row_tile;
+        return pixels < nrw_pixels(out) ? pixels : nrw_pixels(out);
+    }
+    return pixels;
 }
 
-struct nrw_axis nrw_axis_of(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t input, uint32_t axis)
+void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
+                    const struct nrw_stage *stage, uint32_t input)
 {
+    static const struct nrw_axis same = {1, 0, 1};
     const struct nrw_tensor *in = nrw_input_of(model, stage, input);
     const void *params = nrw_at(model, stage->params);
-    const struct nrw_axis all = {0, 0, nrw_extent(in, axis)};
-    struct nrw_axis window = {1, 0, 1};
+    struct nrw_axis *rows = &windows->rows;
+    struct nrw_axis *columns = &windows->columns;
 
+    *rows = same;
+    *columns = same;
     switch (stage->op) {
     case NRW_OP_BOTTLENECK:
         params = &((const struct nrw_bottleneck_params *)params)->depthwise;
@@ -94,44 +106,52 @@ struct nrw_axis nrw_axis_of(const struct nrw_model *model, const struct nrw_stag
     case NRW_OP_MAX_POOL:
         if (!nrw_accumulates(model, stage)) {
             const struct nrw_geometry *geometry = params;
-            if (axis == 0) {
-                window.stride = geometry->stride_h;
-                window.pad = geometry->pad_top;
-                window.extent = (geometry->kernel_h - 1) * geometry->dilation_h + 1;
-            } else {
-                window.stride = geometry->stride_w;
-                window.pad = geometry->pad_left;
-                window.extent = (geometry->kernel_w - 1) * geometry->dilation_w + 1;
-            }
+            rows->stride = geometry->stride_h;
+            rows->pad = geometry->pad_top;
+            rows->extent = (geometry->kernel_h - 1) * geometry->dilation_h + 1;
+            columns->stride = geometry->stride_w;
+            columns->pad = geometry->pad_left;
+            columns->extent = (geometry->kernel_w - 1) * geometry->dilation_w + 1;
         }
-        return window;
+        break;
     case NRW_OP_ELEMENTWISE:
-        window.stride = nrw_extent(in, axis) != 1;
-        return window;
-    case NRW_OP_CONCAT:
-        if (((const struct nrw_concat_params *)params)->axis == axis) {
-            if (axis == 1) {
-                return all;
-            }
-            for (uint32_t i = 0; i < input; i++) {
-                window.pad += nrw_input_of(model, stage, i)->height;
-            }
+        rows->stride = in->height != 1;
+        columns->stride = in->width != 1;
+        break;
+    case NRW_OP_SLICE: {
+        const struct nrw_slice_params *slice = params;
+        rows->stride = slice->stride[0];
+        rows->pad = -(int32_t)slice->begin[0];
+        columns->stride = slice->stride[1];
+        columns->pad = -(int32_t)slice->begin[1];
+        break;
+    }
+    case NRW_OP_CONCAT: {
+        const struct nrw_concat_params *concat = params;
+        for (uint32_t i = 0; concat->axis == 0 && i < input; i++) {
+            rows->pad += nrw_input_of(model, stage, i)->height;
         }
-        return window;
-    case NRW_OP_SLICE:
-        window.stride = ((const struct nrw_slice_params *)params)->stride[axis];
-        window.pad = -(int32_t)((const struct nrw_slice_params *)params)->begin[axis];
-        return window;
-    case NRW_OP_PAD:
-        window.pad = ((const struct nrw_pad_params *)params)->before[0];
-        return axis == 1 ? all : window;
-    case NRW_OP_MEAN:
-        return axis == 1 && !nrw_accumulates(model, stage) ? all : window;
+        if (concat->axis == 1) {
+            *columns = (struct nrw_axis){0, 0, in->width};
+        }
+        break;
+    }
     case NRW_OP_RESIZE:
     case NRW_OP_RESHAPE:
-        return all;
+        *rows = (struct nrw_axis){0, 0, in->height};
+        *columns = (struct nrw_axis){0, 0, in->width};
+        break;
+    case NRW_OP_PAD:
+        rows->pad = ((const struct nrw_pad_params *)params)->before[0];
+        *columns = (struct nrw_axis){0, 0, in->width};
+        break;
+    case NRW_OP_MEAN:
+        if (!nrw_accumulates(model, stage)) {
+            *columns = (struct nrw_axis){0, 0, in->width};
+        }
+        break;
     default:
-        return window;
+        break;
     }
 }
 
@@ -162,24 +182,26 @@ static struct nrw_range rows_reshaped(const struct nrw_model *model,
 struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
                              uint32_t input, const struct nrw_firing *firing)
 {
-    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 1);
     const int32_t width = nrw_input_of(model, stage, input)->width;
+    struct nrw_windows windows;
     struct nrw_range columns;
 
-    columns.lo = nrw_window_start(&axis, firing->x0, width);
-    columns.hi = nrw_window_end(&axis, firing->x1, width);
+    nrw_windows_of(&windows, model, stage, input);
+    columns.lo = nrw_window_start(&windows.columns, firing->x0, width);
+    columns.hi = nrw_window_end(&windows.columns, firing->x1, width);
     return columns;
 }
 
 struct nrw_range nrw_rows(const struct nrw_model *model, const struct nrw_stage *stage,
                           uint32_t input, const struct nrw_firing *firing)
 {
-    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 0);
     const int32_t height = nrw_input_of(model, stage, input)->height;
+    struct nrw_windows windows;
     struct nrw_range rows;
 
-    rows.lo = nrw_window_start(&axis, firing->y0, height);
-    rows.hi = nrw_window_end(&axis, firing->y1, height);
+    nrw_windows_of(&windows, model, stage, input);
+    rows.lo = nrw_window_start(&windows.rows, firing->y0, height);
+    rows.hi = nrw_window_end(&windows.rows, firing->y1, height);
     return rows;
 }
 
@@ -189,7 +211,8 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
     struct nrw_range rows = nrw_rows(model, stage, 0, firing);
 
     if (nrw_is_rolling(stage)) {
-        const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 0);
+        const struct nrw_geometry *geometry =
+            &bottleneck_params(model, stage)->depthwise.geometry;
         const int32_t absorbed = nrw_absorbed(model, stage);
         if (firing->y0 < 0) {
             rows.lo = firing->y0 + absorbed;
@@ -197,7 +220,8 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
             return rows;
         }
         /* All but the last stride rows of the window are kept from earlier firings. */
-        rows.lo = nrw_clip((firing->y0 - 1) * axis.stride - axis.pad + axis.extent, rows.hi);
+        rows.lo = nrw_clip((firing->y0 - 1) * geometry->stride_h - geometry->pad_top +
+                               geometry->kernel_h, rows.hi);
         if (rows.lo < absorbed) {
             rows.lo = nrw_lesser(absorbed, rows.hi);
         }
@@ -205,66 +229,42 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
     return rows;
 }
 
-static struct nrw_range rolling_needs(const struct nrw_model *model,
-                                      const struct nrw_stage *stage,
-                                      const struct nrw_firing *firing)
-{
-    const struct nrw_range rows = nrw_expands(model, stage, firing);
-    const struct nrw_axis axis = nrw_axis_of(model, stage, 0, 1);
-    const int32_t width = nrw_input_of(model, stage, 0)->width;
-    struct nrw_range pixels;
-
-    pixels.lo = rows.lo * width;
-    pixels.hi = pixels.lo;
-    if (rows.hi > rows.lo) {
-        pixels.lo += nrw_reached(&axis, firing->x0, width);
-        pixels.hi = (rows.hi - 1) * width + nrw_reached(&axis, firing->x1, width);
-    }
-    return pixels;
-}
-
-static struct nrw_range window_needs(const struct nrw_model *model,
-                                     const struct nrw_stage *stage, uint32_t input,
-                                     const struct nrw_firing *firing)
-{
-    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
-    const struct nrw_axis axis = nrw_axis_of(model, stage, input, 0);
-    const int32_t top = nrw_window_start(&axis, firing->y0, in->height);
-    const int32_t bottom = nrw_window_end(&axis, firing->y1, in->height);
-    struct nrw_range pixels;
-
-    pixels.lo = top * in->width;
-    pixels.hi = pixels.lo;
-    if (bottom > top) {
-        const struct nrw_range columns = nrw_columns(model, stage, input, firing);
-        /* Of the rows that later windows share with this one, every pixel stays. */
-        const int32_t later = nrw_window_start(&axis, firing->y1, in->height) * in->width;
-        pixels.hi = (bottom - 1) * in->width + columns.hi;
-        pixels.lo = nrw_lesser(nrw_lesser(pixels.lo + columns.lo, later), pixels.hi);
-    }
-    return pixels;
-}
-
 struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
                            uint32_t input, const struct nrw_firing *firing)
 {
-    struct nrw_range pixels;
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    const int32_t width = in->width;
+    struct nrw_windows windows;
+    struct nrw_range rows, columns, pixels;
+    int32_t later; /* the first row that later rows of the frame need */
 
-    if (stage->op == NRW_OP_RESIZE || stage->op == NRW_OP_RESHAPE) {
-        const uint32_t row = (uint32_t)firing->y0;
-        const int32_t width = nrw_input_of(model, stage, input)->width;
-        const struct nrw_range rows = stage->op == NRW_OP_RESIZE
-                                          ? rows_resized(model, stage, row)
-                                          : rows_reshaped(model, stage, row);
-        pixels.lo = rows.lo * width;
-        pixels.hi = rows.hi * width;
-        return pixels;
+    nrw_windows_of(&windows, model, stage, input);
+    columns.lo = nrw_window_start(&windows.columns, firing->x0, width);
+    columns.hi = nrw_window_end(&windows.columns, firing->x1, width);
+    if (nrw_is_rolling(stage)) {
+        rows = nrw_expands(model, stage, firing);
+        columns.lo = nrw_reached(&windows.columns, firing->x0, width);
+        later = rows.hi;
+    } else if (stage->op == NRW_OP_RESIZE) {
+        rows = rows_resized(model, stage, (uint32_t)firing->y0);
+        later = rows.hi;
+    } else if (stage->op == NRW_OP_RESHAPE) {
+        rows = rows_reshaped(model, stage, (uint32_t)firing->y0);
+        later = rows.hi;
+    } else {
+        rows.lo = nrw_window_start(&windows.rows, firing->y0, in->height);
+        rows.hi = nrw_window_end(&windows.rows, firing->y1, in->height);
+        later = nrw_window_start(&windows.rows, firing->y1, in->height);
     }
-    pixels = nrw_is_rolling(stage) ? rolling_needs(model, stage, firing)
-                                   : window_needs(model, stage, input, firing);
+    pixels.lo = rows.lo * width;
+    pixels.hi = pixels.lo;
+    if (rows.hi > rows.lo) {
+        pixels.hi = (rows.hi - 1) * width + columns.hi;
+        /* Of the rows that later ones share with this one, every pixel stays. */
+        pixels.lo = nrw_lesser(nrw_lesser(pixels.lo + columns.lo, later * width), pixels.hi);
+    }
     if (stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ADD_INPUT) != 0) {
         /* The residual reads the input's pixels of the numbers that the output's have. */
-        const int32_t width = nrw_input_of(model, stage, 0)->width;
         const int32_t first = firing->y0 < 0 ? 0 : firing->y0 * width + firing->x0;
         pixels.lo = nrw_lesser(pixels.lo, first);
     }

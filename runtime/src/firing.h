@@ -23,6 +23,11 @@ struct nrw_axis {
     int32_t stride, pad, extent;
 };
 
+/* Of an input: which of its rows and columns a row and a column of the frame need. */
+struct nrw_windows {
+    struct nrw_axis rows, columns;
+};
+
 static inline int32_t nrw_clip(int32_t position, int32_t size)
 {
     return position < 0 ? 0 : position < size ? position : size;
@@ -70,9 +75,9 @@ static inline bool nrw_is_rolling(const struct nrw_stage *stage)
 static inline const struct nrw_tensor *nrw_frame(const struct nrw_model *model,
                                                  const struct nrw_stage *stage)
 {
-    return stage->op == NRW_OP_OUTPUT || nrw_accumulates(model, stage)
-               ? nrw_input_of(model, stage, 0)
-               : nrw_output_of(model, stage);
+    const bool is_input = stage->op == NRW_OP_OUTPUT || nrw_accumulates(model, stage);
+
+    return nrw_tensors(model) + (is_input ? stage->inputs[0] : stage->output);
 }
 
 /* How often the stage fires. */
@@ -84,9 +89,9 @@ struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_
 bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
                  const struct nrw_firing *firing);
 
-/* The window of an input along an axis, 0 rows, 1 columns; not the rows of RESIZE and RESHAPE. */
-struct nrw_axis nrw_axis_of(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t input, uint32_t axis);
+/* The rows of RESIZE and RESHAPE are no windows: they come out as all. */
+void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
+                    const struct nrw_stage *stage, uint32_t input);
 
 /* Columns of an input that a firing needs, and rows. */
 struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
@@ -100,7 +105,7 @@ struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage
 
 /* Pixels of the output that are there after a firing. */
 uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   const struct nrw_firing *firing);
+                   uint32_t number);
 
 /* BOTTLENECK: input rows that a firing goes through, all of its windows' or, if it is rolling,
  * those that are new. */

@@ -17,7 +17,7 @@ struct bottleneck {
     const struct nrw_stage *stage;
     const struct nrw_bottleneck_params *params;
     const struct nrw_tensor *in, *out;
-    struct nrw_axis axis; /* of the columns */
+    struct nrw_windows windows;
     /* State and scratch. */
     int8_t *kept, *expanded, *filtered;
     int32_t *sums;
@@ -39,7 +39,7 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     b->params = nrw_at(run->model, stage->params);
     b->in = nrw_input_of(run->model, stage, 0);
     b->out = nrw_output_of(run->model, stage);
-    b->axis = nrw_axis_of(run->model, stage, 0, 1);
+    nrw_windows_of(&b->windows, run->model, stage, 0);
     b->kept = (int8_t *)state;
     if (nrw_bottleneck_resumes(&shape)) {
         b->expanded = (int8_t *)state + layout.kept;
@@ -164,8 +164,8 @@ static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
     const uint32_t mid = b->params->mid_channels;
-    const int32_t left = nrw_window_start(&b->axis, tile->x0, b->in->width);
-    const int32_t right = nrw_window_end(&b->axis, tile->x1, b->in->width);
+    const int32_t left = nrw_window_start(&b->windows.columns, tile->x0, b->in->width);
+    const int32_t right = nrw_window_end(&b->windows.columns, tile->x1, b->in->width);
     const int32_t pitch = (right - left) * (int32_t)count;
     const uint32_t pixels = (uint32_t)(tile->x1 - tile->x0);
     const int8_t *rows[NRW_MAX_KERNEL_H];
@@ -270,9 +270,9 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t mid = b->params->mid_channels;
     const int32_t pitch = (int32_t)b->columns * mid;
     const int32_t top = y * geometry->stride_h - geometry->pad_top;
-    const int32_t end = nrw_reached(&b->axis, x0, width);
-    const int32_t first = nrw_lesser(nrw_window_start(&b->axis, x0, width), end);
-    const int32_t right = nrw_reached(&b->axis, x1, width);
+    const int32_t end = nrw_reached(&b->windows.columns, x0, width);
+    const int32_t first = nrw_lesser(nrw_window_start(&b->windows.columns, x0, width), end);
+    const int32_t right = nrw_reached(&b->windows.columns, x1, width);
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window = depthwise_window(b, rows);
 
@@ -297,7 +297,7 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     /* Columns that no later window of this row needs replace those of rows that die. */
     const int32_t next = x1 == b->out->width
                              ? right
-                             : nrw_lesser(nrw_window_start(&b->axis, x1, width), right);
+                             : nrw_lesser(nrw_window_start(&b->windows.columns, x1, width), right);
     for (int32_t row = fresh.lo; row < fresh.hi; row++) {
         int8_t *columns = b->expanded + (row - fresh.lo) * pitch;
         if (row >= top + geometry->stride_h) {
@@ -318,8 +318,8 @@ static void rolling(const struct bottleneck *b, const struct nrw_firing *firing)
         if (firing->y0 >= 0) {
             roll(b, firing->y0, x0, x1, fresh);
         } else {
-            const int32_t left = nrw_reached(&b->axis, x0, b->in->width);
-            expand(b, fresh.lo, left, nrw_reached(&b->axis, x1, b->in->width), 0, (uint32_t)mid,
+            const int32_t left = nrw_reached(&b->windows.columns, x0, b->in->width);
+            expand(b, fresh.lo, left, nrw_reached(&b->windows.columns, x1, b->in->width), 0, (uint32_t)mid,
                    kept_row(b, fresh.lo) + left * mid);
         }
     }

@@ -20,8 +20,10 @@ uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *s
         const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
         segment = nrw_bottleneck_columns(&shape);
     } else {
-        const struct nrw_axis axis = nrw_axis_of(model, stage, input, 1);
-        segment = (uint32_t)nrw_lesser((stage->run - 1) * axis.stride + axis.extent, in->width);
+        struct nrw_windows windows;
+        nrw_windows_of(&windows, model, stage, input);
+        segment = (uint32_t)nrw_lesser((stage->run - 1) * windows.columns.stride +
+                                           windows.columns.extent, in->width);
     }
     return nrw_torn_row_bytes(segment, in->channels);
 }
