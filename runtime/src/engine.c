@@ -208,7 +208,9 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         if (dead != producer->dead) {
             const uint32_t gone = pixels_gone(producer);
             producer->dead = dead;
-            poison_gone(run, in, gone);
+            if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
+                poison_gone(run, in, gone);
+            }
             wake(run, in->producer);
             run->next = in->producer < run->next ? in->producer : run->next;
         }
