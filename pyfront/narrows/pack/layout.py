@@ -8,9 +8,9 @@ import struct
 from narrows.errors import PlanError
 
 MAGIC = b"NRWB"
-MAJOR, MINOR = 1, 0
-HEADER = struct.Struct("<4sHHIIIHHHHHHQIIIIII")
-TENSOR = struct.Struct("<IHHHHHHHbB")
+MAJOR, MINOR = 2, 0
+HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
+TENSOR = struct.Struct("<IIHHHHHHbBH")
 STAGE = struct.Struct("<BBBBHH4HIIIII")
 NONE = 0xFFFF
 

@@ -41,7 +41,7 @@ def unpack_metadata(blob: bytes) -> dict[str, Any]:
     if len(blob) < HEADER.size or blob[:4] != MAGIC:
         raise BlobError("not a narrows blob")
     values = HEADER.unpack_from(blob)
-    offset, size = values[-4], values[-3]
+    offset, size = values[-5], values[-4]
     if not size:
         return {}
     if offset > len(blob) or size > len(blob) - offset:

@@ -91,9 +91,10 @@ class _Packer:
         firings = sum(self.firing_counts())
         header = fields(
             HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.isa,
-            self.plan.arena_bytes, len(self.number), self.stage_count, len(reader_list),
-            len(self.outputs), len(self.inputs), self.plan.input_passes, self.plan.macs,
-            self.plan.max_step_macs, firings, metadata_offset, len(text), zlib.crc32(data), 0,
+            *self.plan.arena_bytes, len(self.number), self.stage_count, len(reader_list),
+            len(self.outputs), len(self.inputs), self.plan.input_passes,
+            self.plan.max_step_macs, self.plan.macs, firings, metadata_offset, len(text), 0,
+            zlib.crc32(data), 0,
         )  # fmt: skip
         header = header[:-4] + zlib.crc32(header[:-4]).to_bytes(4, "little")
         return header + data
@@ -123,11 +124,11 @@ class _Packer:
                 offset, capacity, flags = ring.offset, ring.capacity, 0
             else:
                 data = np.ascontiguousarray(info.data, np.int8).tobytes()
-                offset, capacity, flags = body.add(data, 16), info.height, CONSTANT
+                offset, capacity, flags = body.add(data, 16), info.height * info.width, CONSTANT
             records += fields(
                 TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width,
                 info.channels, producers.get(tensor, NONE), first_reader, len(readers[tensor]),
-                info.zero_point, flags,
+                info.zero_point, flags, 0,
             )  # fmt: skip
             first_reader += len(readers[tensor])
         return records
@@ -135,11 +136,15 @@ class _Packer:
     def stage_records(self, body: Body) -> bytes:
         records = b""
         for tensor in self.inputs:
-            records += self.record(Op.INPUT, 0, (), self.number[tensor])
+            records += self.record(
+                Op.INPUT, 0, (), self.number[tensor], self.graph.tensors[tensor].width
+            )
         for stage in self.plan.stages:
             records += self.planned_record(stage, body)
         for tensor in self.streamed:
-            records += self.record(Op.OUTPUT, 0, (self.number[tensor],), NONE)
+            records += self.record(
+                Op.OUTPUT, 0, (self.number[tensor],), NONE, self.graph.tensors[tensor].width
+            )
         return records
 
     def planned_record(self, stage: Stage, body: Body) -> bytes:
@@ -151,7 +156,7 @@ class _Packer:
             flags |= PROJECT if parts.project else 0
             flags |= ADD if parts.add else 0
             flags |= ROLLING if stage.rolling else 0
-            params = bottleneck_params(self.graph, parts, stage.slice, stage.col_tile, body)
+            params = bottleneck_params(self.graph, parts, stage, body)
         else:
             op = self.graph.ops[stage.ops[0]]
             code = op_code(op)
@@ -162,7 +167,7 @@ class _Packer:
         offset = body.add(params) if params else 0
         inputs = tuple(self.number[tensor] for tensor in self.stage_inputs(stage))
         output = self.number[self.stage_output(stage)]
-        return self.record(code, flags, inputs, output, stage, offset)
+        return self.record(code, flags, inputs, output, stage.run, stage, offset)
 
     def check_kernel(self, op: QOp, stage: Stage) -> None:
         if isinstance(op, QPool):
@@ -184,6 +189,7 @@ class _Packer:
         flags: int,
         inputs: tuple[int, ...],
         output: int,
+        run: int,
         stage: Stage | None = None,
         params: int = 0,
     ) -> bytes:
@@ -192,7 +198,7 @@ class _Packer:
         padded = inputs + (NONE,) * (4 - len(inputs))
         return fields(
             STAGE, f"stage {code.name}", code, flags, len(inputs), 0, output,
-            stage.row_tile if stage else 1, *padded, params, state.offset, state.bytes,
+            run, *padded, params, state.offset, state.bytes,
             scratch.offset, scratch.bytes,
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ from narrows.graph.qgraph import (
 from narrows.native import Op
 from narrows.pack.layout import Body, fields
 from narrows.plan.fusion import Bottleneck
+from narrows.plan.plan import Stage
 
 
 def op_code(op: QOp) -> Op:
@@ -104,9 +105,7 @@ def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:
     )  # fmt: skip
 
 
-def bottleneck_params(
-    graph: QGraph, parts: Bottleneck, slice_: int, col_tile: int, body: Body
-) -> bytes:
+def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body) -> bytes:
     """BOTTLENECK's 80 bytes."""
     place = f"bottleneck ({graph.tensors[parts.output].name})"
     depthwise = parts.depthwise
@@ -116,7 +115,14 @@ def bottleneck_params(
     zero_points.append(graph.tensors[last.output].zero_point)
     kernel = depthwise.weights.shape[:2]
     params = fields(
-        "<HHHbbbBBB", place, depthwise.weights.shape[2], slice_, col_tile, *zero_points, 0, 0, 0
+        "<HHHbbbBH",
+        place,
+        depthwise.weights.shape[2],
+        stage.slice,
+        stage.col_tile,
+        *zero_points,
+        0,
+        stage.row_tile,
     )
     params += _window(place, depthwise, kernel, 1) + _filter(graph, depthwise, body)
     for pointwise in (parts.expand, parts.project):

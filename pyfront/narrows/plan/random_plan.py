@@ -6,28 +6,30 @@ from __future__ import annotations
 from random import Random
 
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, can_roll, fusions
+from narrows.plan.candidates import Candidates, can_roll, fusions, runs
+from narrows.plan.firing import least_run, row_run
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, lay_out, simulated
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.schedule import network
-from narrows.plan.search import least_capacities
+from narrows.plan.search import least_capacities, whole_units
+from narrows.plan.sizes import stage_bytes
 from narrows.plan.verify import verify_plan
 
 
 def random_plan(graph: QGraph, rng: Random) -> Plan:
-    """A valid plan: random fusions, rolling or tiled, slices, tiles, capacities between the
-    least and the whole tensor, streamed outputs."""
+    """A valid plan: random fusions, rolling or tiled, runs, slices, tiles, capacities between
+    the least and the whole tensor, streamed outputs."""
     candidates = Candidates(graph)
     chosen = _random_stages(graph, candidates, rng)
     streamed = tuple(i for i in range(len(graph.outputs)) if rng.randrange(4) == 0)
     net = network(graph, [c.firings for c in chosen], streamed)
     share = rng.random()
-    whole = frozenset(t for t in net.heights if rng.random() < share)
+    whole = frozenset(t for t in net.pixels if rng.random() < share)
     capacities, _ = least_capacities(net, whole)
-    for tensor, height in net.heights.items():
+    for tensor, pixels in net.pixels.items():
         if rng.randrange(3) == 0:
-            capacities[tensor] = rng.randint(capacities[tensor], height)
+            capacities[tensor] = whole_units(net, tensor, rng.randint(capacities[tensor], pixels))
     layout = simulated(graph, chosen, capacities, streamed)
     found = lay_out(layout, chosen, streamed, rounds=rng.randrange(30))
     verify_plan(graph, found)
@@ -43,18 +45,35 @@ def _random_stages(graph: QGraph, candidates: Candidates, rng: Random) -> list[C
         if free.issuperset(group) and rng.randrange(8):
             free.difference_update(group)
             chosen.append(candidates.make(_random_bottleneck(graph, group, rng)))
-    chosen += [candidates.make(Stage((i,)), rng.random() < 0.5) for i in sorted(free)]
+    for index in sorted(free):
+        chosen.append(_random_single(graph, candidates, index, rng))
     return sorted(chosen, key=lambda c: c.stage.ops[-1])
+
+
+def _random_single(graph: QGraph, candidates: Candidates, index: int, rng: Random) -> Candidate:
+    op, accumulate = graph.ops[index], rng.random() < 0.5
+    adds_up = stage_bytes(graph, Stage((index,), 1), candidates.isa, accumulate)[0] > 0
+    rows = graph.tensors[op.inputs[0] if adds_up else op.output].height
+    width = row_run(graph, (index,), adds_up)
+    run = _random_run(width, least_run(graph, op, adds_up), rows, rng)
+    return candidates.make(Stage((index,), run), accumulate)
 
 
 def _random_bottleneck(graph: QGraph, ops: tuple[int, ...], rng: Random) -> Stage:
     parts = bottleneck(graph, ops)
     mid = parts.depthwise.weights.shape[2]
     out = graph.tensors[parts.output]
-    col_tile = _one_to(out.width, rng)
+    # Twice the rows: those that a rolling stage absorbs fire too.
+    run = _random_run(out.width, 1, 2 * out.height, rng)
     if can_roll(parts) and rng.random() < 0.5:
-        return Stage(ops, True, mid, 1, col_tile)
-    return Stage(ops, False, _one_to(mid, rng), _one_to(out.height, rng), col_tile)
+        return Stage(ops, run, True, mid, 1, _one_to(run, rng))
+    row_tile = _one_to(out.height, rng) if run == out.width else 1
+    return Stage(ops, run, False, _one_to(mid, rng), row_tile, _one_to(run, rng))
+
+
+def _random_run(width: int, least: int, rows: int, rng: Random) -> int:
+    """A whole row, or any part of it that may fire."""
+    return rng.choice((width, rng.choice(runs(width, least, rows))))
 
 
 def _one_to(most: int, rng: Random) -> int:
