@@ -90,12 +90,22 @@ void server_begin(void)
     open_model(port_slot_bytes());
 }
 
-/* Bytes of the arena that the run uses, the profile's counters included. */
-static uint32_t memory_bytes(void)
+/* What port_memory says, as the runtime wants it. */
+static void get_blocks(struct nrw_block blocks[NRW_REGIONS])
 {
-    const uint32_t counters =
-        server.stage_ticks != NULL ? server.model.stage_count * (uint32_t)sizeof(uint32_t) : 0;
-    return (uint32_t)nrw_memory_bytes(&server.model) + counters;
+    struct port_memory memory;
+
+    port_memory(&memory);
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        blocks[i] = (struct nrw_block){memory.arenas[i].data, memory.arenas[i].bytes};
+    }
+}
+typedef char check_arenas[(int)PORT_ARENAS == NRW_REGIONS ? 1 : -1];
+
+/* Bytes of the profile's counters, behind those of the run. */
+static uint32_t counter_bytes(void)
+{
+    return server.model.stage_count * (uint32_t)sizeof(uint32_t);
 }
 
 /* --- Requests ----------------------------------------------------------------------------------
@@ -142,16 +152,20 @@ static void put_text(struct request *request, const char *text)
 static int on_hello(struct request *request)
 {
     const uint32_t major = request->payload[0];
-    struct port_memory memory;
+    struct nrw_block blocks[NRW_REGIONS];
+    uint32_t arena_bytes = 0;
 
-    port_memory(&memory);
+    get_blocks(blocks);
+    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+        arena_bytes += (uint32_t)blocks[i].bytes;
+    }
     put8(request, LINK_MAJOR);
     put8(request, LINK_MINOR);
     put16(request, LINK_FRAME_BYTES);
     put32(request, NRW_RING_BYTES);
     put32(request, nrw_isa_classes());
     put32(request, port_slot_bytes());
-    put32(request, memory.arena_bytes);
+    put32(request, arena_bytes);
     put32(request, port_timer_hz());
     put_text(request, FIRMWARE_VERSION);
     put_text(request, BOARD_NAME);
@@ -173,7 +187,8 @@ static int on_status(struct request *request)
     put32(request, port_stack_high_water());
     put32(request, memory.static_bytes);
     put32(request, (uint32_t)nrw_arena_bytes(&server.model));
-    put32(request, memory_bytes());
+    put32(request, (uint32_t)nrw_memory_bytes(&server.model) +
+                       (server.stage_ticks != NULL ? counter_bytes() : 0));
     put32(request, server.bad_frames);
     put32(request, server.ring.overruns);
     return NRW_OK;
@@ -271,7 +286,7 @@ static int on_start(struct request *request)
 {
     const uint32_t id = nrw_load32(request->payload);
     const bool profile = (request->payload[4] & LINK_START_PROFILE) != 0;
-    struct port_memory memory;
+    struct nrw_block blocks[NRW_REGIONS];
 
     if (server.model_status != NRW_OK) {
         return LINK_ERR_NO_MODEL;
@@ -283,21 +298,20 @@ static int on_start(struct request *request)
         return NRW_OK;
     }
     end_run();
-    port_memory(&memory);
+    get_blocks(blocks);
     const uint64_t before = port_ticks();
-    const int result =
-        nrw_start(&server.run, &server.model, memory.arena, memory.arena_bytes);
+    const int result = nrw_start_regions(&server.run, &server.model, blocks, NRW_REGIONS);
     server.ticks = port_ticks() - before;
     if (result != NRW_OK) {
         return result;
     }
     if (profile) {
-        server.stage_ticks = (uint32_t *)(void *)(memory.arena + memory_bytes());
-        if (memory_bytes() > memory.arena_bytes) {
-            server.stage_ticks = NULL;
+        const size_t used = server.model.arena_bytes[0] + nrw_progress_bytes(&server.model);
+        if (blocks[0].bytes < used + counter_bytes()) {
             return NRW_ERR_MEMORY;
         }
-        memset(server.stage_ticks, 0, server.model.stage_count * sizeof(uint32_t));
+        server.stage_ticks = (uint32_t *)(void *)((uint8_t *)blocks[0].data + used);
+        memset(server.stage_ticks, 0, counter_bytes());
     }
     server.run_id = id;
     server.run_status = NRW_OK;

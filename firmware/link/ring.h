@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { NRW_RING_BYTES = 1024 }; /* a power of two */
+enum { NRW_RING_BYTES = BOARD_RECEIVE_BYTES }; /* a power of two */
 
 struct nrw_ring {
     volatile uint32_t written; /* counts of all bytes so far, modulo 2^32 */

@@ -11,9 +11,13 @@
 
 /* --- startup ----------------------------------------------------------------------------- */
 
+enum { PORT_ARENAS = 4 };
+
 struct port_memory {
-    uint8_t *arena;           /* 16-byte aligned: all RAM that nothing else uses */
-    uint32_t arena_bytes;
+    struct {
+        uint8_t *data;        /* 16-byte aligned */
+        uint32_t bytes;
+    } arenas[PORT_ARENAS];    /* all memory that nothing else uses, the fastest first; 0: no more */
     uint32_t static_bytes;    /* variables: the link's buffers, model and run state */
     uint32_t stack_bytes;     /* reserved; what lies below it faults */
 };

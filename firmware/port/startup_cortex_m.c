@@ -16,8 +16,10 @@
 #define MPU_RASR (*(volatile uint32_t *)0xE000EDA0)
 #define CFSR (*(volatile uint32_t *)0xE000ED28)
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
-/* A region of 2^(7 + 1) bytes, no access, no execution; the rest of memory as without an MPU. */
-enum { MPU_NO_ACCESS_256 = 1 << 28 | 7 << 1 | 1, MPU_ENABLE_OVER_DEFAULT = 5 };
+/* Memory of which nothing is executed, that none or all may read and write. */
+enum { MPU_FORBIDDEN = 1 << 28, MPU_ALLOWED = 1 << 28 | 3 << 24 | 6 << 16 };
+/* Memory that is in none of the MPU's regions stays as it is without an MPU. */
+enum { MPU_ENABLE_OVER_DEFAULT = 5 };
 enum { STACK_PAINT = 0x5AFE57AC, FPU_ACCESS = 0xF << 20, FAULTS_BY_NAME = 7 << 16 };
 #define TIMER_PRIORITY 0xC0000000u /* SysTick's byte of SHPR3 */
 #define UART_PRIORITY 0xC0
@@ -30,6 +32,16 @@ extern uint8_t arena_start[], arena_end[];
 void reset(void);
 void timer_interrupt(void);
 void uart_interrupt(void);
+
+#if __ARM_ARCH == 7
+/* bytes: a power of two that divides the base. Where regions overlap, the highest number counts. */
+static void mpu_region(uint32_t number, uintptr_t base, uint32_t bytes, uint32_t attributes)
+{
+    MPU_RNR = number;
+    MPU_RBAR = (uint32_t)base;
+    MPU_RASR = attributes | (uint32_t)(__builtin_ctz(bytes) - 1) << 1 | 1;
+}
+#endif
 
 void reset(void)
 {
@@ -56,9 +68,12 @@ void reset(void)
 #endif
 #if __ARM_ARCH == 7
     if (MPU_TYPE != 0) {
-        MPU_RNR = 0;
-        MPU_RBAR = (uint32_t)(uintptr_t)stack_guard;
-        MPU_RASR = MPU_NO_ACCESS_256;
+#if BOARD_FENCE_BYTES > 0
+        /* An emulator goes on where the chip's RAM ends. */
+        mpu_region(0, BOARD_RAM_BASE, BOARD_FENCE_BYTES, MPU_FORBIDDEN);
+        mpu_region(1, BOARD_RAM_BASE, BOARD_RAM_BYTES, MPU_ALLOWED);
+#endif
+        mpu_region(2, (uintptr_t)stack_guard, BOARD_GUARD_BYTES, MPU_FORBIDDEN);
         MPU_CTRL = MPU_ENABLE_OVER_DEFAULT;
         __asm__ volatile("dsb\n isb" ::: "memory");
     }
@@ -84,8 +99,19 @@ uint32_t port_stack_high_water(void)
 
 void port_memory(struct port_memory *memory)
 {
-    memory->arena = arena_start;
-    memory->arena_bytes = (uint32_t)((uintptr_t)arena_end - (uintptr_t)arena_start);
+    /* Address 0 stands for what is left of the RAM. */
+    static const struct {
+        uintptr_t base;
+        uint32_t bytes;
+    } arenas[] = {BOARD_ARENAS};
+
+    *memory = (struct port_memory){0};
+    for (uint32_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
+        const uintptr_t base = arenas[i].base != 0 ? arenas[i].base : (uintptr_t)arena_start;
+        memory->arenas[i].data = (uint8_t *)base;
+        memory->arenas[i].bytes =
+            arenas[i].base != 0 ? arenas[i].bytes : (uint32_t)((uintptr_t)arena_end - base);
+    }
     memory->static_bytes = (uint32_t)((uintptr_t)bss_end - (uintptr_t)data_start);
     memory->stack_bytes = (uint32_t)((uintptr_t)stack_top - (uintptr_t)stack_bottom);
 }

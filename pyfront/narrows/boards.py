@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+GUARD_BYTES = 256
+"""Below the stack, of the RAM: touching them is a fault."""
+
 _ADDRESS_SPACE = 1 << 32
 _ALIGNMENT = 16
+_MOST_ARENAS = 4
+_LEAST_RECEIVE_BYTES = 512  # the longest packet as it goes over the line, and room for PING
+_VARIABLE_BYTES = 512  # of the application beside its receive buffer; the linker checks
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,14 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Arena(Memory):
+    """Memory for tensors. cycles: of one access, to compare memories."""
+
+    name: str
+    cycles: float
+
+
+@dataclass(frozen=True)
 class Slot(Memory):
     """Where a blob stands. driver: ``firmware/port/slot_*.c``."""
 
@@ -48,13 +63,14 @@ class Slot(Memory):
 @dataclass(frozen=True)
 class Uart:
     """driver: ``firmware/port/uart_*.c``; irq: interrupt of the receiver; clock_hz: what the
-    baud rate is divided from."""
+    baud rate is divided from; receive_bytes: of the receive buffer."""
 
     driver: str
     base: int
     irq: int
     clock_hz: int
     baud: int
+    receive_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,10 +83,12 @@ class Timer:
 
 @dataclass(frozen=True)
 class Qemu:
-    """instructions_per_tick: of the timer, under ``-icount shift=0``."""
+    """instructions_per_tick: of the timer, under ``-icount shift=0``; ram_bytes: what QEMU has
+    where the chip's RAM is, if that is more."""
 
     machine: str
     instructions_per_tick: float
+    ram_bytes: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,8 @@ class Board:
     """One file of ``boards/``.
 
     code: where the firmware stands; ram: all that it may use, stack_bytes of it as stack.
+    arenas: memories for tensors, the fastest first; what stack and variables leave of the RAM is
+        the one named "ram".
     qemu: None if QEMU does not have the board.
     """
 
@@ -88,9 +108,15 @@ class Board:
     ram: Memory
     slot: Slot
     stack_bytes: int
+    arenas: tuple[Arena, ...]
     uart: Uart
     timer: Timer
     qemu: Qemu | None
+
+    @property
+    def variable_bytes(self) -> int:
+        """The most that the firmware's variables have."""
+        return self.uart.receive_bytes + _VARIABLE_BYTES
 
 
 def load_boards() -> tuple[Board, ...]:
@@ -99,7 +125,12 @@ def load_boards() -> tuple[Board, ...]:
 
 
 def load_board(name: str) -> Board:
-    """One board. Raises: NarrowsError: there is none of that name, or its file is wrong."""
+    """One board. name: of a file of ``boards/``, or the path of another ``.toml`` file.
+
+    Raises: NarrowsError: there is none of that name, or its file is wrong.
+    """
+    if name.endswith(".toml"):
+        return read_board(Path(name))
     names = sorted(path.stem for path in _folder().glob("*.toml"))
     if name not in names:
         raise NarrowsError(
@@ -116,31 +147,76 @@ def read_board(path: Path) -> Board:
         raise NarrowsError(f"{path}: not a board's file: {error}") from error
     table = _Table(path, "", values)
     core, memory, uart, timer = (table.table(key) for key in ("core", "memory", "uart", "timer"))
-    slot = memory.table("slot")
+    slot, ram = memory.table("slot"), memory.table("ram")
     board = Board(
         name=path.stem,
         title=table.text("title"),
         core=Core(core.text("cpu"), core.texts("flags"), core.driver("startup", "startup")),
         code=_memory(memory.table("code")),
-        ram=_memory(memory.table("ram")),
+        ram=_memory(ram),
         slot=Slot(**vars(_memory(slot)), driver=slot.driver("driver", "slot")),
         stack_bytes=memory.integer("stack_bytes", 256, 1 << 20),
+        arenas=tuple(_arena(region) for region in memory.tables("regions")),
         uart=Uart(
             uart.driver("driver", "uart"),
             uart.integer("base"),
             uart.integer("irq", 0, 495),
             uart.integer("clock_hz", 1),
             uart.integer("baud", 300),
+            uart.integer("receive_bytes", _LEAST_RECEIVE_BYTES, 1 << 20),
         ),
         timer=Timer(timer.driver("driver", "timer"), timer.integer("hz", 1)),
-        qemu=_qemu(table.table("qemu")) if "qemu" in values else None,
+        qemu=_qemu(table.table("qemu")) if "qemu" in table else None,
     )
+    cycles = ram.number("cycles", 1.0)
     table.finish()
-    if board.stack_bytes % 8 != 0 or board.stack_bytes >= board.ram.bytes:
-        raise NarrowsError(f"{path}: memory.stack_bytes: not a multiple of 8 within the RAM")
-    if board.slot.base % _ALIGNMENT != 0:
-        raise NarrowsError(f"{path}: memory.slot.base: not a multiple of {_ALIGNMENT}")
-    return board
+    _check(path, board)
+    left = board.ram.bytes - GUARD_BYTES - board.stack_bytes - board.variable_bytes
+    if left < _ALIGNMENT:
+        raise NarrowsError(f"{path}: memory.ram.bytes: stack and variables leave nothing of it")
+    rest = Arena(board.ram.base, left // _ALIGNMENT * _ALIGNMENT, "ram", cycles)
+    return replace(board, arenas=tuple(sorted((rest, *board.arenas), key=lambda a: a.cycles)))
+
+
+def _check(path: Path, board: Board) -> None:
+    """What no key says by itself."""
+
+    def require(condition: bool, place: str, what: str) -> None:
+        if not condition:
+            raise NarrowsError(f"{path}: {place}: {what}")
+
+    require(board.stack_bytes % 8 == 0, "memory.stack_bytes", "not a multiple of 8")
+    received = board.uart.receive_bytes
+    require(_is_power_of_two(received), "uart.receive_bytes", "not a power of two")
+    fence = board.qemu.ram_bytes if board.qemu is not None else 0
+    if fence:
+        sizes = fence, board.ram.bytes
+        require(
+            all(_is_power_of_two(size) and board.ram.base % size == 0 for size in sizes)
+            and fence >= board.ram.bytes,
+            "qemu.ram_bytes",
+            "it and memory.ram.bytes must be powers of two that divide memory.ram.base",
+        )
+    require(len(board.arenas) < _MOST_ARENAS, "memory.regions", f"more than {_MOST_ARENAS - 1}")
+    aligned = f"not a multiple of {_ALIGNMENT}"
+    require(board.slot.base % _ALIGNMENT == 0, "memory.slot.base", aligned)
+    memories = {
+        "memory.code": board.code,
+        "memory.slot": board.slot,
+        "memory.ram": replace(board.ram, bytes=max(fence, board.ram.bytes)),
+    }
+    for i, arena in enumerate(board.arenas):
+        place = f"memory.regions[{i}]"
+        require(arena.base % _ALIGNMENT == 0, f"{place}.base", aligned)
+        require(arena.base > 0, f"{place}.base", "no pointer can point there")
+        memories[place] = arena
+    for (one, a), (other, b) in itertools.combinations(memories.items(), 2):
+        apart = a.base + a.bytes <= b.base or b.base + b.bytes <= a.base
+        require(apart, other, f"overlaps {one}")
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value & (value - 1) == 0
 
 
 def _folder() -> Path:
@@ -154,8 +230,18 @@ def _memory(table: _Table) -> Memory:
     return memory
 
 
+def _arena(table: _Table) -> Arena:
+    memory = _memory(table)
+    usable = memory.bytes // _ALIGNMENT * _ALIGNMENT
+    return Arena(memory.base, usable, table.text("name"), table.number("cycles"))
+
+
 def _qemu(table: _Table) -> Qemu:
-    return Qemu(table.text("machine"), table.number("instructions_per_tick"))
+    return Qemu(
+        table.text("machine"),
+        table.number("instructions_per_tick"),
+        table.integer("ram_bytes", 1) if "ram_bytes" in table else 0,
+    )
 
 
 class _Table:
@@ -180,10 +266,23 @@ class _Table:
         self._read.add(key)
         return self._values[key]
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
     def table(self, key: str) -> _Table:
         name = f"{self._name}.{key}" if self._name else key
         self._children.append(_Table(self._path, name, self._get(key)))
         return self._children[-1]
+
+    def tables(self, key: str) -> list[_Table]:
+        """Of an array of tables; none if it is not there."""
+        values = self._get(key) if key in self else []
+        if not isinstance(values, list):
+            raise self.error(key, "is no array of tables")
+        name = f"{self._name}.{key}"
+        tables = [_Table(self._path, f"{name}[{i}]", value) for i, value in enumerate(values)]
+        self._children += tables
+        return tables
 
     def text(self, key: str) -> str:
         value = self._get(key)
@@ -203,8 +302,8 @@ class _Table:
             raise self.error(key, f"{value!r} is no integer from {least} to {most}")
         return value
 
-    def number(self, key: str) -> float:
-        value = self._get(key)
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self._get(key) if default is None or key in self else default
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise self.error(key, f"{value!r} is no positive number")
         return float(value)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from narrows.boards import Board
+from narrows.boards import GUARD_BYTES, Board
 from narrows.errors import ToolError
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
@@ -140,12 +140,17 @@ def _flags(board: Board) -> list[str]:
         "BOARD_RAM_BASE": board.ram.base,
         "BOARD_RAM_BYTES": board.ram.bytes,
         "BOARD_STACK_BYTES": board.stack_bytes,
+        "BOARD_GUARD_BYTES": GUARD_BYTES,
+        "BOARD_VARIABLE_BYTES": board.variable_bytes,
+        "BOARD_FENCE_BYTES": board.qemu.ram_bytes if board.qemu is not None else 0,
+        "BOARD_ARENAS": _arenas(board),
         "BOARD_SLOT_BASE": board.slot.base,
         "BOARD_SLOT_BYTES": board.slot.bytes,
         "BOARD_UART_BASE": board.uart.base,
         "BOARD_UART_IRQ": board.uart.irq,
         "BOARD_UART_CLOCK_HZ": board.uart.clock_hz,
         "BOARD_UART_BAUD": board.uart.baud,
+        "BOARD_RECEIVE_BYTES": board.uart.receive_bytes,
         "BOARD_TIMER_HZ": board.timer.hz,
     }
     return [
@@ -154,6 +159,15 @@ def _flags(board: Board) -> list[str]:
         *(f"-D{name}={value}" for name, value in facts.items()),
         *(f"-I{folder}" for folder in folders),
     ]
+
+
+def _arenas(board: Board) -> str:
+    """As an initializer in C; the linker knows best what is left of the RAM."""
+    places = [
+        (0, 0) if arena.base == board.ram.base else (arena.base, arena.bytes)
+        for arena in board.arenas
+    ]
+    return ",".join(f"{{{base},{size}}}" for base, size in places)
 
 
 def _key(board: Board) -> str:
