@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph, QTensor
@@ -107,7 +108,7 @@ class Candidates:
         self.tiling = tiling
         self._made: dict[tuple[Stage, bool], Candidate] = {}
         self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
-        self._best: dict[tuple[tuple[int, ...], float], Candidate] = {}
+        self._best: dict[tuple[tuple[int, ...], Price], Candidate] = {}
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
         """A stage, sized. accumulate: whether an average pool adds up row by row."""
@@ -116,8 +117,8 @@ class Candidates:
             self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
         return self._made[key]
 
-    def best(self, ops: tuple[int, ...], price: float) -> Candidate:
-        """The option that is cheapest where a byte costs ``price`` instructions."""
+    def best(self, ops: tuple[int, ...], price: Price) -> Candidate:
+        """The option that is cheapest at a price."""
         key = (ops, price)
         if key not in self._best:
             self._best[key] = min(self.options(ops), key=lambda c: worth(c, price))
@@ -193,10 +194,6 @@ ROW_TILES = (1, 2, 4, 7)
 COLUMN_TILES = (1, 2, 4, 8)
 """Into how many tiles a row is cut that is given as a whole."""
 
-SCRATCH_SHARE = 0.3
-"""What a byte of scratch is worth, relative to one that lives on; chosen so that the fronts of
-the MobileNetV2 family are lowest."""
-
 MAX_FIRINGS = 65535
 """Firings of a stage that the runtime counts."""
 
@@ -215,17 +212,27 @@ def tile_widths(width: int) -> list[int]:
     return sorted({-(-width // count) for count in range(1, width + 1)})
 
 
-def worth(c: Candidate, price: float) -> tuple[float, float]:
-    """What a stage costs where a byte costs ``price`` instructions. Scratch counts for less
-    than what lives on: only one stage's at a time stands in the arena."""
-    size = c.steady_bytes + SCRATCH_SHARE * c.stage.scratch.bytes
-    return c.cost + price * size, size
+class Price(NamedTuple):
+    """Instructions that a byte is worth, if it lives on, and if it is scratch: of scratch only
+    one stage's at a time stands in the arena."""
+
+    steady: float
+    scratch: float
+
+
+FREE = Price(0.0, 0.0)
+
+
+def worth(c: Candidate, price: Price) -> tuple[float, int]:
+    """What a stage costs at a price; of equals, its bytes."""
+    steady, scratch = c.steady_bytes, c.stage.scratch.bytes
+    return c.cost + price.steady * steady + price.scratch * scratch, steady + scratch
 
 
 def undominated(ways: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Those for which no other has neither more bytes nor more cost."""
     found: list[Candidate] = []
-    for c in sorted(ways, key=lambda c: worth(c, 0.0)):
+    for c in sorted(ways, key=lambda c: worth(c, FREE)):
         sizes = (c.steady_bytes, c.stage.scratch.bytes)
         if not any(
             f.steady_bytes <= sizes[0] and f.stage.scratch.bytes <= sizes[1] for f in found

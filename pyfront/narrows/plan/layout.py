@@ -170,7 +170,7 @@ def lay_out(
     chosen: Sequence[Candidate],
     streamed: tuple[int, ...] = (),
     isa: int = 0,
-    rounds: int = 400,
+    rounds: int = 2000,
 ) -> Plan:
     """Place everything. rounds: effort of the placement."""
     items = layout.items(chosen)

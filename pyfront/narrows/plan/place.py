@@ -104,11 +104,13 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
     return merged
 
 
-def place(items: Sequence[Item], firings: int, rounds: int = 400) -> tuple[list[int], int]:
+def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list[int], int]:
     """Offsets of the items, multiples of 16, and the end of the highest.
 
-    First fit along an order; the order is improved by moving what ends highest, and what
-    is in its way, further to the front. The same items give the same offsets.
+    One after the other, each as low or as high as it fits below a ceiling, which is the bytes
+    that live at once at first and rises where that is in vain. What did not fit goes further
+    to the front of the order, at either end of the arena. The same items give the same
+    offsets.
 
     Args:
         firings: how many there are.
@@ -124,45 +126,73 @@ def place(items: Sequence[Item], firings: int, rounds: int = 400) -> tuple[list[
                 conflicts[j][i] = [(-high, -low) for low, high in reversed(between)]
     bound = round_up(int(live_bytes(items, firings).max(initial=0)))
 
-    def fit(order: Sequence[int]) -> tuple[list[int], int]:
+    def fit(order: Sequence[int], high: Sequence[bool], ceiling: int) -> tuple[list[int], int]:
+        """Offsets, and the number of the item that ends above the ceiling, or -1."""
         offsets = [-1] * count
-        end = 0
+        failed, end = -1, ceiling
         for item in order:
             taken = []
             for other, between in conflicts[item].items():
                 base = offsets[other]
                 if base >= 0:
-                    taken += [(base + low, base + high) for low, high in between]
-            taken.sort()
-            offset = 0
-            for low, high in taken:
-                if offset <= low:
-                    break
-                offset = max(offset, high)
-            offsets[item] = offset
-            end = max(end, offset + items[item].size)
-        return offsets, round_up(end)
+                    taken += [(base + low, base + top) for low, top in between]
+            size = items[item].size
+            offsets[item] = _highest(taken, ceiling - size) if high[item] else _lowest(taken)
+            if offsets[item] < 0:
+                offsets[item] = _lowest(taken)
+            if offsets[item] + size > end:
+                failed, end = item, offsets[item] + size
+        return offsets, failed
+
+    def end_of(offsets: list[int]) -> int:
+        return round_up(max((o + i.size for o, i in zip(offsets, items, strict=True)), default=0))
 
     starts = [
         sorted(range(count), key=lambda i: (-items[i].size, i)),
         sorted(range(count), key=lambda i: (-items[i].first, -items[i].size, i)),
         sorted(range(count), key=lambda i: (items[i].first, -items[i].size, i)),
     ]
-    tried = [(fit(order), order) for order in starts]
-    (best, best_end), order = min(tried, key=lambda t: t[0][1])
     rng = random.Random(0)
-    current_end, offsets = best_end, best
-    for _ in range(rounds):
-        if best_end <= bound:
+    low = [False] * count
+    best, order = min(
+        ((fit(order, low, bound)[0], order) for order in starts), key=lambda t: end_of(t[0])
+    )
+    high, ceiling = list(low), bound
+    for trial in range(rounds):
+        if end_of(best) <= bound:
             break
-        top = max(range(count), key=lambda i: (offsets[i] + items[i].size, i))
-        movable = [top, *conflicts[top]]
-        chosen = movable[rng.randrange(len(movable))]
-        trial = [i for i in order if i != chosen]
-        trial.insert(rng.randrange(order.index(chosen) + 1), chosen)
-        trial_offsets, trial_end = fit(trial)
-        if trial_end <= current_end:
-            order, offsets, current_end = trial, trial_offsets, trial_end
-            if trial_end < best_end:
-                best, best_end = trial_offsets, trial_end
-    return best, best_end
+        offsets, failed = fit(order, high, ceiling)
+        if end_of(offsets) < end_of(best):
+            best = offsets
+        if failed < 0:
+            break
+        if trial % RISE == RISE - 1:
+            ceiling = min(ceiling + max(ALIGNMENT, round_up(bound // 256)), end_of(best) - ALIGNMENT)
+        order = [i for i in order if i != failed]
+        order.insert(rng.randrange(count // 2 + 1) if rng.randrange(4) else 0, failed)
+        high[failed] = rng.random() < 0.5
+    return best, end_of(best)
+
+
+RISE = 100
+"""Orders that are tried before the ceiling rises."""
+
+
+def _lowest(taken: list[Interval]) -> int:
+    """The lowest multiple of 16 outside the open intervals."""
+    offset = 0
+    for low, high in sorted(taken):
+        if offset <= low:
+            break
+        offset = max(offset, high)
+    return offset
+
+
+def _highest(taken: list[Interval], most: int) -> int:
+    """The highest multiple of 16 up to ``most`` outside the open intervals; -1 if there is none."""
+    offset = most // ALIGNMENT * ALIGNMENT
+    for low, high in sorted(taken, key=lambda pair: -pair[1]):
+        if offset >= high:
+            break
+        offset = min(offset, low)
+    return offset if offset >= 0 else -1

@@ -5,15 +5,15 @@ plan_front: all that none beats in both RAM and cost."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, Tiling
-from narrows.plan.layout import Candidate, Layout, lay_out, lifetimes, simulated
+from narrows.plan.candidates import FREE, Candidates, Tiling
+from narrows.plan.layout import Candidate, Layout, lay_out, simulated
+from narrows.plan.occupancy import occupancy
 from narrows.plan.plan import Plan
-from narrows.plan.schedule import plan_network
 from narrows.plan.search import Cascade, Search
 from narrows.plan.verify import verify_plan
 
@@ -24,12 +24,18 @@ STEP = 0.97
 """Budgets of neighbouring points of the front."""
 
 
+def nothing(graph: QGraph, plan: Plan) -> int:
+    """Nothing counts but the arena."""
+    return 0
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """What a plan may look like.
 
     ram: bytes that the arena may have: the cheapest plan within is taken, and it may compute
         elements twice. None: the least arena of the plans that compute nothing twice.
+    beside: what else counts toward ``ram``; beside_arena, or nothing.
     fuse: whether operators may fuse into bottlenecks.
     materialize: hold every tensor whole.
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
@@ -38,6 +44,7 @@ class PlanOptions:
     """
 
     ram: int | None = None
+    beside: Callable[[QGraph, Plan], int] = nothing
     fuse: bool = True
     materialize: bool = False
     tiling: Tiling | None = None
@@ -96,7 +103,7 @@ class _Planner:
             recompute = options.ram is not None
         self.candidates = Candidates(graph, options.isa, recompute, options.tiling)
         self.search = Search(graph, self.candidates, options.fuse, options.streamed_outputs)
-        alone = [self.candidates.best((i,), 0.0) for i in range(len(graph.ops))]
+        alone = [self.candidates.best((i,), FREE) for i in range(len(graph.ops))]
         self.layers_cost = sum(c.cost for c in alone)
 
     def affordable(self, point: Point) -> bool:
@@ -105,7 +112,7 @@ class _Planner:
 
     def materialized(self) -> Plan:
         """Every tensor whole."""
-        chosen = self.search.partition(0, len(self.graph.ops), 0.0)
+        chosen = self.search.partition(0, len(self.graph.ops), FREE)
         tensors = [edge.tensor for edge in self.graph.inputs] + [c.firings.output for c in chosen]
         whole = {t: self.graph.tensors[t].height * self.graph.tensors[t].width for t in tensors}
         return self.placed(chosen, whole)
@@ -128,34 +135,39 @@ class _Planner:
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes."""
         tight = limit
-        while True:
-            cascades = self.search.cheapest(tight)
-            if cascades is None:
-                raise self.refusal(limit)
+        while (cascades := self.search.cheapest(tight)) is not None:
             found = self.finish(cascades)
-            if found.arena_total <= limit:
+            beside = self.options.beside(self.graph, found)
+            if found.arena_total + beside <= limit:
                 return found
             # What its cascades need one by one is a little less than what they need together.
-            tight = min(tight, max(c.placed for c in cascades)) - 16
+            tight = min(min(tight, max(c.placed for c in cascades)) - 16, limit - beside)
+        found = self.smallest()
+        beside = self.options.beside(self.graph, found)
+        if found.arena_total + beside <= limit:
+            return found
+        raise PlanError(
+            f"no plan of {self.graph.name} within {limit} bytes: the least arena found has "
+            f"{found.arena_total}{f', {found.arena_total + beside} with all RAM' if beside else ''}"
+            f"; {occupancy(self.graph, found).describe_peak()}"
+        )
 
-    def refusal(self, limit: int) -> PlanError:
-        """Says what the least is, and what binds."""
-        low, high, cascades = limit, limit, None
-        while cascades is None:
-            high = 2 * high + 16
-            cascades = self.search.cheapest(high)
+    def smallest(self) -> Plan:
+        """The least arena of all, the same whatever was asked before."""
+        search = Search(
+            self.graph, self.candidates, self.options.fuse, self.options.streamed_outputs
+        )
+        cascades = search.cheapest(math.inf)
+        assert cascades is not None
+        low, high = 0, max(c.placed for c in cascades)
         while low < high - 16:
             middle = (low + high) // 2
-            found = self.search.cheapest(middle)
+            found = search.cheapest(middle)
             if found is None:
                 low = middle
             else:
                 cascades, high = found, max(c.placed for c in found)
-        least = self.finish(cascades)
-        return PlanError(
-            f"no plan of {self.graph.name} within {limit} bytes: the least arena found has "
-            f"{least.arena_total}; {what_binds(self.graph, least)}"
-        )
+        return self.finish(cascades)
 
     def finish(self, cascades: Sequence[Cascade]) -> Plan:
         """One plan from cascades, with tiles as wide as fit into the same arena: long runs are
@@ -191,26 +203,3 @@ class _Planner:
         streamed = self.options.streamed_outputs
         layout = simulated(self.graph, chosen, capacities, streamed)
         return lay_out(layout, chosen, streamed, self.options.isa)
-
-
-def what_binds(graph: QGraph, found: Plan) -> str:
-    """What stands in the arena when it is fullest, for a message."""
-    net = plan_network(graph, found)
-    capacities = {ring.tensor: ring.capacity for ring in found.rings}
-    layout = lifetimes(graph, net, capacities, net.simulate(capacities), len(graph.inputs))
-    stages = [
-        Candidate(stage, net.stages[number], 0, 0.0)
-        for number, stage in enumerate(found.stages, layout.inputs)
-    ]
-    live = layout.live_bytes(stages)
-    time = int(live.argmax())
-    busy = net.stages[layout.schedule.order[time]]
-    where = graph.tensors[busy.output if busy.output >= 0 else busy.inputs[0]].name
-    held = {
-        item.name: size
-        for item in layout.items(stages).values()
-        if (size := sum(s.size for s in item.slots if s.mask >> time & 1))
-    }
-    largest = sorted(held.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
-    parts = ", ".join(f"{name} ({size})" for name, size in largest)
-    return f"it is fullest when {where} is computed, mostly with {parts}"

@@ -21,28 +21,34 @@ from functools import cached_property
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, fusions, worth
+from narrows.graph.qgraph import QDepthwise, QGraph
+from narrows.plan.candidates import FREE, Candidates, Price, fusions, worth
 from narrows.plan.firing import Firings, Pixels
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import round_up
 from narrows.plan.schedule import Network, Schedule, network, network_of
 
-PLACE_ROUNDS = 60
+PLACE_ROUNDS = 300
 """Effort of trial placements."""
 
-PRICES = (0.0, *(10.0 * 1.5**n for n in range(31)))
-"""Instructions that a byte is worth: at each price a cascade has one cheapest form."""
+PRICES = (
+    FREE,
+    *(Price(p, share * p) for share in (0.3, 1.0) for p in (10.0 * 1.5**n for n in range(31))),
+)
+"""At each price a cascade has one cheapest form."""
 
 GUESS = 0.9
 """What share of its estimate a cascade may turn out to need."""
 
+WORTHWHILE = 0.001
+"""Share of all instructions for which it is worth to look for a form between two."""
+
+TRIALS = 6
+"""Simulations of one cascade that is being shortened."""
+
 Edge = tuple[int, int]
 """The operators [first, end) of a cascade."""
-
-Groups = tuple[tuple[int, ...], ...]
-
 
 @dataclass(eq=False)
 class Way:
@@ -178,12 +184,27 @@ class Search:
         self.graph = graph
         self.candidates = candidates
         self.streamed = streamed
-        self.groups = list(fusions(graph)) if fuse else []
-        if candidates.tiling:  # inverted residuals only
-            self.groups = [g for g in self.groups if bottleneck(graph, g).project]
+        self.ending: dict[int, list[tuple[int, ...]]] = {}
+        for group in fusions(graph) if fuse else ():
+            neighbours = group == tuple(range(group[0], group[-1] + 1))
+            inverted = bottleneck(graph, group).project is not None
+            if neighbours and (inverted or not candidates.tiling):
+                self.ending.setdefault(group[-1] + 1, []).append(group)
+        # Prescribed tiles leave no choice: no inverted residual's depthwise stands alone.
+        self.bound = {
+            index
+            for groups in self.ending.values()
+            for group in groups
+            for index in group
+            if candidates.tiling and isinstance(graph.ops[index], QDepthwise)
+        }
         self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.kept = kept_bytes(graph, candidates)
         self._ways: dict[Edge, list[Way]] = {}
+        self._partitions: dict[
+            tuple[int, Price], list[tuple[float, tuple[Candidate, ...]]]
+        ] = {}
+        self._trimmed: set[tuple[Edge, Way]] = set()
 
     def cheapest(self, limit: float) -> list[Cascade] | None:
         """The cascades that cost least of those that need at most ``limit`` bytes each; None if
@@ -204,8 +225,54 @@ class Search:
             for _, way in path:
                 assert way.cascade is not None
                 way.bytes = way.cascade.placed
-            if all(way.bytes <= limit for _, way in path):
+            if any(way.bytes > limit for _, way in path):
+                continue
+            if not self.trim(path, limit):
                 return [way.cascade for _, way in path if way.cascade is not None]
+
+    def trim(self, path: list[tuple[Edge, Way]], limit: float) -> bool:
+        """Look between the forms that prices give: shorten the next cheaper form of each cascade
+        until it fits. Whether any has been found."""
+        total = sum(way.cost for _, way in path)
+        found = False
+        for edge, way in path:
+            cheaper = [w for w in self._ways[edge] if w.cost < way.cost - WORTHWHILE * total]
+            if cheaper and (edge, way) not in self._trimmed:
+                self._trimmed.add((edge, way))
+                start = max(cheaper, key=lambda w: w.cost)
+                trimmed = self.trimmed(edge, start, limit, way.cost)
+                if trimmed is not None:
+                    self._ways[edge].append(trimmed)
+                    found = True
+        return found
+
+    def trimmed(self, edge: Edge, way: Way, limit: float, most: float) -> Way | None:
+        """A form that fits into ``limit`` bytes by single changes of stages, each the one that
+        saves most of what is too much per instruction; None if it would cost ``most`` or more."""
+        cascade = way.cascade or self.evaluate(*edge, way.chosen, way.whole)
+        chosen = list(way.chosen)
+        for _ in range(TRIALS):
+            excess = cascade.peak - limit
+            if excess <= 0:
+                cost = cascade.cost
+                return Way(tuple(chosen), way.whole, cascade.peak, cost, cascade)
+            while excess > 0:
+                changes = [
+                    (min(saved, excess) / max(option.cost - c.cost, 1.0), saved, number, option)
+                    for number, c in enumerate(chosen)
+                    for option in self.candidates.options(c.stage.ops)
+                    if (saved := c.steady_bytes - option.steady_bytes) > 0
+                    and option.stage.scratch.bytes - c.stage.scratch.bytes < saved
+                ]
+                if not changes:
+                    return None
+                _, saved, number, option = max(changes, key=lambda change: change[:3])
+                chosen[number] = option
+                excess -= saved
+            if sum(c.cost for c in chosen) >= most:
+                return None
+            cascade = self.evaluate(*edge, chosen, way.whole)
+        return None
 
     def path(self, limit: float) -> list[tuple[Edge, Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
@@ -240,7 +307,7 @@ class Search:
         beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
         seen = set()
         for price in PRICES:
-            chosen = tuple(self.partition(first, end, price))
+            chosen = self.partition(first, end, price)
             if chosen in seen:
                 continue
             seen.add(chosen)
@@ -253,10 +320,27 @@ class Search:
                 sizes = sorted(self.graph.tensors[tensor].bytes for tensor in inner)
                 yield Way(chosen, inner, int(GUESS * max(beside, sum(sizes[-2:]))), cost)
 
-    def partition(self, first: int, end: int, price: float) -> list[Candidate]:
+    def partition(self, first: int, end: int, price: Price) -> tuple[Candidate, ...]:
         """The stages of the operators [first, end) that are cheapest at a price."""
-        groups = self.inside(first, end)
-        return partition(self.graph, self.candidates, groups, range(first, end), price)
+        key = (first, price)
+        if key not in self._partitions:
+            self._partitions[key] = self.partitions(first, price)
+        return self._partitions[key][end - first][1]
+
+    def partitions(self, first: int, price: Price) -> list[tuple[float, tuple[Candidate, ...]]]:
+        """For each number of operators from ``first`` on, the cheapest stages and their worth:
+        a shortest path, since what stages are worth adds up."""
+        best: list[tuple[float, tuple[Candidate, ...]]] = [(0.0, ())]
+        for end in range(first + 1, len(self.graph.ops) + 1):
+            options = []
+            for group in ((end - 1,), *self.ending.get(end, ())):
+                if group[0] >= first and not (len(group) == 1 and group[0] in self.bound):
+                    c = self.candidates.best(group, price)
+                    value, before = best[group[0] - first]
+                    options.append((value + worth(c, price)[0], -len(group), before, c))
+            value, _, before, c = min(options, key=lambda option: option[:2])
+            best.append((value, (*before, c)))
+        return best
 
     def evaluate(
         self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]
@@ -268,10 +352,6 @@ class Search:
         inputs = 1 if first else len(self.graph.inputs)
         layout = lifetimes(self.graph, net, capacities, schedule, inputs)
         return Cascade(first, end, tuple(chosen), whole, layout)
-
-    def inside(self, first: int, end: int) -> list[tuple[int, ...]]:
-        """The groups of operators within [first, end)."""
-        return [group for group in self.groups if group[0] >= first and group[-1] < end]
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""
@@ -315,54 +395,3 @@ def cut_points(graph: QGraph) -> list[int]:
         if crossing == [op.output]:
             cuts.append(index + 1)
     return cuts
-
-
-def partition(
-    graph: QGraph,
-    candidates: Candidates,
-    groups: list[tuple[int, ...]],
-    ops: range,
-    price: float,
-) -> list[Candidate]:
-    """The cheapest choice of disjoint groups, with all other operators alone, where a byte
-    costs ``price`` instructions.
-
-    Both add up; so a group is worth what it saves, and chains of groups that share operators
-    are solved from left to right.
-    """
-
-    def value(group: tuple[int, ...]) -> float:
-        return worth(candidates.best(group, price), price)[0]
-
-    alone = {index: value((index,)) for index in ops}
-    by_depthwise: dict[int, list[tuple[int, ...]]] = {}
-    for group in groups:
-        key = next(i for i in group if graph.ops[i].kind == "depthwise")
-        by_depthwise.setdefault(key, []).append(group)
-    # Least cost so far, by the set of operators taken that a later group could want.
-    states: dict[frozenset[int], tuple[float, Groups]] = {frozenset(): (0.0, ())}
-    keys = sorted(by_depthwise)
-    for position, key in enumerate(keys):
-        wanted = {i for later in keys[position + 1 :] for g in by_depthwise[later] for i in g}
-        following: dict[frozenset[int], tuple[float, Groups]] = {}
-        for taken, (cost, picked) in states.items():
-            for group in [(), *by_depthwise[key]]:
-                if taken & set(group):
-                    continue
-                now_taken = frozenset((taken | set(group)) & wanted)
-                saved = sum(alone[i] for i in group)
-                added = value(group) if group else 0.0
-                option = (cost - saved + added, (*picked, group) if group else picked)
-                if now_taken not in following or option < following[now_taken]:
-                    following[now_taken] = option
-        states = following
-    _, picked = min(states.values())
-    fused = {i for group in picked for i in group}
-    chosen = [candidates.best(group, price) for group in picked]
-    chosen += [candidates.best((index,), price) for index in ops if index not in fused]
-    return in_order(chosen)
-
-
-def in_order(chosen: Sequence[Candidate]) -> list[Candidate]:
-    """Stages in execution order."""
-    return sorted(chosen, key=lambda c: c.stage.ops[-1])
