@@ -119,11 +119,11 @@ class Row(NamedTuple):
 
 
 @cache
-def _load() -> tuple[Any, Any]:
+def load() -> tuple[Any, Any]:
     """(ffi, library)."""
     here = Path(__file__).parent
     ffi = FFI()
-    headers = (share_dir() / "runtime" / "include" / "narrows.h", here / "host.h")
+    headers = (share_dir() / "runtime" / "include" / "narrows.h", here / "host.h", here / "schedule.h")
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:
@@ -170,7 +170,7 @@ class Model:
     """
 
     def __init__(self, blob: bytes | bytearray | memoryview, name: str = "blob") -> None:
-        ffi, lib = _load()
+        ffi, lib = load()
         self.name = name
         self._bytes = _aligned(len(blob))[_GUARD:-_GUARD]
         self._bytes[:] = np.frombuffer(blob, np.uint8)
@@ -197,10 +197,10 @@ class Model:
 
     def verify(self) -> None:
         """Check the CRC over all bytes. Raises: BlobError."""
-        self._check(_load()[1].nrw_verify(self.pointer))
+        self._check(load()[1].nrw_verify(self.pointer))
 
     def _info(self, function: Any, index: int) -> TensorInfo:
-        info = _load()[0].new("struct nrw_tensor_info *")
+        info = load()[0].new("struct nrw_tensor_info *")
         self._check(function(self.pointer, index, info))
         return TensorInfo(
             info.height,
@@ -235,7 +235,7 @@ class Run:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.measured = Measured([], 0)
-        self._ffi, self._lib = _load()
+        self._ffi, self._lib = load()
         self._memory = _aligned(model.memory_bytes)
         self._run = self._ffi.new("struct nrw_run *")
         self.start()
@@ -358,48 +358,48 @@ class Run:
 
 def isa_classes() -> int:
     """Bit i set: this build runs blobs of instruction-set class i."""
-    return int(_load()[1].nrw_isa_classes())
+    return int(load()[1].nrw_isa_classes())
 
 
 def conv_scratch_bytes(
     isa: int, kernel_h: int, kernel_w: int, in_channels: int, out_channels: int
 ) -> int:
     """Bytes that one firing of a convolution needs beside its rings."""
-    lib = _load()[1]
+    lib = load()[1]
     return int(lib.nrw_conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, out_channels))
 
 
 def depthwise_scratch_bytes(isa: int, kernel_h: int, kernel_w: int, channels: int) -> int:
     """Bytes that one firing of a depthwise convolution needs beside its rings."""
-    return int(_load()[1].nrw_depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels))
+    return int(load()[1].nrw_depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels))
 
 
 def bottleneck_scratch_bytes(isa: int, **shape: int) -> int:
     """Bytes that one firing of a bottleneck needs. shape: ``struct nrw_bottleneck_shape``."""
-    ffi, lib = _load()
+    ffi, lib = load()
     return int(lib.nrw_bottleneck_scratch_bytes(isa, _shape(ffi, shape)))
 
 
 def bottleneck_state_bytes(isa: int, **shape: int) -> int:
     """Bytes that a rolling bottleneck keeps. shape: ``struct nrw_bottleneck_shape``."""
-    ffi, lib = _load()
+    ffi, lib = load()
     return int(lib.nrw_bottleneck_state_bytes(isa, _shape(ffi, shape)))
 
 
 def bottleneck_columns(**shape: int) -> int:
     """Input columns that a bottleneck goes through at a time."""
-    ffi, lib = _load()
+    ffi, lib = load()
     return int(lib.nrw_bottleneck_columns(_shape(ffi, shape)))
 
 
 def torn_row_bytes(pixels: int, channels: int) -> int:
     """Scratch for an input whose rows the ring's end may tear."""
-    return int(_load()[1].nrw_torn_row_bytes(pixels, channels))
+    return int(load()[1].nrw_torn_row_bytes(pixels, channels))
 
 
 def accumulate_state_bytes(out_width: int, channels: int) -> int:
     """Bytes that an accumulating mean or average pool keeps: sums of one output row."""
-    return int(_load()[1].nrw_accumulate_state_bytes(out_width, channels))
+    return int(load()[1].nrw_accumulate_state_bytes(out_width, channels))
 
 
 def _shape(ffi: Any, shape: dict[str, int]) -> Any:
