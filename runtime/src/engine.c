@@ -174,11 +174,13 @@ static void wake(const struct nrw_run *run, uint32_t index)
 }
 
 /* A stage has fired: count it, and wake those that may have waited for that. */
-static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
+static void complete(struct nrw_run *run, uint32_t index)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
     struct progress *progress = progress_of(run) + index;
+
+    bool is_last;
 
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
@@ -190,9 +192,12 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         }
         progress->produced = produced;
         poison_gone(run, out, gone);
+        is_last = produced == nrw_pixels(out);
+    } else {
+        is_last = progress->fired + 1 == nrw_input_of(model, stage, 0)->height;
     }
     progress->fired++;
-    if (nrw_is_last(model, stage, firing)) {
+    if (is_last) {
         progress->state = FINISHED;
         poison(run, stage->state_offset, stage->state_bytes);
     }
@@ -215,13 +220,6 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
             run->next = in->producer < run->next ? in->producer : run->next;
         }
     }
-}
-
-/* The stage's next firing. */
-static struct nrw_firing next_firing(const struct nrw_run *run, uint32_t index)
-{
-    return nrw_firing_of(run->model, nrw_stages(run->model) + index,
-                         progress_of(run)[index].fired);
 }
 
 static int start(struct nrw_run *run)
@@ -315,7 +313,7 @@ int nrw_step(struct nrw_run *run)
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             compute[stages[s].op](run, &stages[s], &firing);
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
-            complete(run, s, &firing);
+            complete(run, s);
             return NRW_OK;
         }
         run->waiting = (uint16_t)s;
@@ -353,13 +351,12 @@ int nrw_push_row(struct nrw_run *run, const int8_t *row)
         return NRW_ERR_ARGUMENT;
     }
     const uint32_t input = run->waiting;
-    const struct nrw_firing firing = next_firing(run, input);
     if (row != slot) {
         memmove(slot, row,
                 nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
     }
     run->waiting = NRW_NONE;
-    complete(run, input, &firing);
+    complete(run, input);
     return NRW_OK;
 }
 
@@ -374,7 +371,6 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     const uint32_t stage = run->waiting;
     const uint32_t tensor = nrw_stages(run->model)[stage].inputs[0];
     const int32_t number = progress_of(run)[stage].fired;
-    const struct nrw_firing firing = next_firing(run, stage);
     *row = nrw_pixel_at(run, nrw_tensors(run->model) + tensor,
                         (uint32_t)(number * nrw_tensors(run->model)[tensor].width));
     if (output != NULL) {
@@ -387,7 +383,7 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
         *index = number;
     }
     run->waiting = NRW_NONE;
-    complete(run, stage, &firing);
+    complete(run, stage);
     return NRW_OK;
 }
 

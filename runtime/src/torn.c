@@ -39,7 +39,8 @@ const int8_t *nrw_mend(const struct nrw_run *run, const struct nrw_stage *stage,
     for (uint32_t i = input; i < stage->input_count; i++) {
         row -= nrw_torn_bytes(run->model, stage, i);
     }
-    memcpy(row, start, before);
-    memcpy(row + before, ring, bytes - before);
+    /* A false plan may let scratch and ring overlap. */
+    memmove(row, start, before);
+    memmove(row + before, ring, bytes - before);
     return (const int8_t *)row;
 }
