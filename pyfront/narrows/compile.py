@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from narrows.errors import PlanError
 from narrows.graph.graph import verify_graph
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
 from narrows.importers import load
@@ -16,21 +15,17 @@ from narrows.importers.metadata import model_metadata
 from narrows.native import Model
 from narrows.pack import pack
 from narrows.plan.plan import Plan
-from narrows.plan.planner import PlanOptions, plan, what_binds
+from narrows.plan.planner import PlanOptions, plan
+from narrows.plan.ram import beside_arena, ram_bytes
 from narrows.plan.verify import verify_plan
 from narrows.quantize.lower import lower
 from narrows.quantize.verify import verify_qgraph
 from narrows.result import Progress, no_progress
 
-STATE_BYTES = 48
-"""sizeof(struct nrw_model) + sizeof(struct nrw_run) where pointers have 4 bytes."""
-ALIGNMENT_SLACK = 15
-"""What memory of any address loses until the arena is 16-byte aligned."""
-
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """plan: what the memory plan may look like.
+    """plan: what the memory plan may look like; its budget is for all RAM, ``ram_bytes``.
     metadata: further keys of the blob's metadata: labels, preprocessing."""
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -69,7 +64,7 @@ def compile_model(
     verify_qgraph(qgraph)
 
     progress("plan", 0.2)
-    planned = plan(qgraph, options.plan)
+    planned = plan(qgraph, replace(options.plan, beside=beside_arena))
     verify_plan(qgraph, planned)
 
     progress("pack", 0.8)
@@ -77,15 +72,8 @@ def compile_model(
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()
 
-    report = describe(qgraph, planned, blob, model)
-    budget = options.plan.ram
-    if budget is not None and report["ram_bytes"] > budget:
-        raise PlanError(
-            f"{qgraph.name} needs {report['ram_bytes']} bytes of RAM, {planned.arena_bytes} of "
-            f"them arena, not {budget}; {what_binds(qgraph, planned)}"
-        )
     progress("done", 1.0)
-    return Compiled(qgraph, planned, blob, report)
+    return Compiled(qgraph, planned, blob, describe(qgraph, planned, blob, model))
 
 
 def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[str, Any]:
@@ -94,13 +82,11 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
     ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and the row
     buffer that the caller fills.
     """
-    row_buffer = max(info.row_bytes for info in model.inputs)
-    beside = ALIGNMENT_SLACK + STATE_BYTES + model.progress_bytes + row_buffer
     weights = sum(int(op.weights.size) for op in qgraph.ops if isinstance(op, (QConv, QDepthwise)))
     return {
         "name": qgraph.name,
-        "arena_bytes": planned.arena_bytes,
-        "ram_bytes": planned.arena_bytes + beside,
+        "arena_bytes": planned.arena_total,
+        "ram_bytes": ram_bytes(qgraph, planned),
         "macs": planned.macs,
         "mac_factor": planned.mac_factor,
         "input_passes": planned.input_passes,

@@ -159,7 +159,7 @@ def run_demo(
         f"[bold]{DIGITS_INT8.name}[/]: a MobileNetV2 for handwritten digits, "
         f"{compiled.plan.macs / 1e6:.2f} M MACs.\n"
         f"Compiled to a blob of {len(compiled.blob):,} B; the plan's arena is "
-        f"{compiled.plan.arena_bytes:,} B.\n"
+        f"{compiled.plan.arena_total:,} B.\n"
     )
     if save is not None:
         save_files(save, compiled.blob, digits)

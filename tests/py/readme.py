@@ -96,7 +96,7 @@ def measure(path: Path) -> Figures:
         path.stem,
         compiled.plan.macs,
         layer_by_layer(compiled.qgraph),
-        compiled.plan.arena_bytes,
+        compiled.plan.arena_total,
         result.ram_high_water_bytes,
         result.instructions or 0,
     )

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from blob_reader import read_blob
 from narrows import native
-from narrows.compile import STATE_BYTES, CompileOptions, compile_model
+from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QConv, QDepthwise
 from narrows.models import DIGITS_INT8
 from narrows.native import Model
 from narrows.plan import PlanOptions
+from narrows.plan.ram import STATE_BYTES
 
 
 def test_report() -> None:
@@ -20,7 +24,7 @@ def test_report() -> None:
     report = compiled.report
     header = read_blob(compiled.blob).header
     model = Model(compiled.blob)
-    assert report["arena_bytes"] == header["arena_bytes"] == compiled.plan.arena_bytes
+    assert report["arena_bytes"] == model.arena_bytes == compiled.plan.arena_total
     assert report["blob_bytes"] == len(compiled.blob)
     assert (report["macs"], report["max_step_macs"]) == (header["macs"], header["max_step_macs"])
     assert (report["mac_factor"], report["input_passes"]) == (1.0, 1)
@@ -42,19 +46,34 @@ def test_progress_rises_to_one() -> None:
 
 
 def test_budget_counts_all_ram() -> None:
+    """The least that a refusal names can be had, and no byte less."""
+
+    def ram_of(budget: int) -> int | float | str:
+        return compile_model(DIGITS_INT8, CompileOptions(PlanOptions(ram=budget))).report[
+            "ram_bytes"
+        ]
+
+    with pytest.raises(PlanError, match=r"no plan of .* within 100 bytes.*fullest when") as refusal:
+        ram_of(100)
+    least = int(re.findall(r"(\d+) with all RAM", str(refusal.value))[0])
+    assert ram_of(least) == least
+    with pytest.raises(PlanError, match=f"{least} with all RAM"):
+        ram_of(least - 1)
     need = compile_model(DIGITS_INT8).report["ram_bytes"]
     assert isinstance(need, int)
-    compile_model(DIGITS_INT8, CompileOptions(PlanOptions(ram=need)))
-    with pytest.raises(PlanError, match=rf"needs {need} bytes of RAM.*fullest when"):
-        compile_model(DIGITS_INT8, CompileOptions(PlanOptions(ram=need - 1)))
-    with pytest.raises(PlanError, match=r"no plan of .* within 100 bytes"):
-        compile_model(DIGITS_INT8, CompileOptions(PlanOptions(ram=100)))
+    for budget in (least + 50, need - 1, need):
+        ram = ram_of(budget)
+        assert isinstance(ram, int)
+        assert ram <= budget
 
 
 def test_state_bytes_are_those_of_a_32_bit_chip() -> None:
-    ffi, _ = native._load()
-    total = 0
-    for name in ("model", "run"):
-        for _, field in ffi.typeof(f"struct nrw_{name}").fields:
-            total += 4 if field.type.kind == "pointer" else ffi.sizeof(field.type)
-    assert total == STATE_BYTES
+    ffi, _ = native.load()
+
+    def size(kind: Any) -> int:
+        if kind.kind == "array":
+            return int(kind.length * size(kind.item))
+        return 4 if kind.kind == "pointer" else int(ffi.sizeof(kind))
+
+    structs = [ffi.typeof(f"struct nrw_{name}") for name in ("model", "run")]
+    assert sum(size(field.type) for s in structs for _, field in s.fields) == STATE_BYTES

@@ -128,6 +128,6 @@ def test_table_of_operators_is_up_to_date() -> None:
 @pytest.mark.parametrize("name", [DIGITS_INT8.stem, *INT8_NETWORKS])
 def test_arenas_are_as_stated(name: str) -> None:
     path = DIGITS_INT8 if name == DIGITS_INT8.stem else network(name)
-    assert compile_model(path).plan.arena_bytes == stated_arenas()[name], (
+    assert compile_model(path).plan.arena_total == stated_arenas()[name], (
         "measure anew: python tests/py/readme.py --figures"
     )

@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="int8 .tflite file")
     parser.add_argument("-o", "--output", metavar="BLOB", required=True)
-    parser.add_argument("--ram", metavar="SIZE", help="RAM budget of the arena, such as 64K")
+    parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
     parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_file(arguments.output, compiled.blob)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
     say(arguments)(
-        f"{arguments.output}: {count(len(compiled.blob))} B, arena {count(plan.arena_bytes)} B, "
+        f"{arguments.output}: {count(len(compiled.blob))} B, arena {count(plan.arena_total)} B, "
         f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
     )
     write_json(arguments.json, compiled.report)

@@ -18,10 +18,10 @@ from rich.table import Table
 from narrows import result
 from narrows.errors import UsageError
 from narrows.files import write_file
+from narrows.graph.names import short_name
 
 _PATIENCE_SECONDS = 1.0
 _PLAIN_WIDTH = 200
-_LABEL_WIDTH = 40
 
 
 @contextmanager
@@ -77,9 +77,8 @@ def count(value: int) -> str:
 
 
 def stage_label(names: Sequence[str], stage: int) -> str:
-    """What a stage computes, short: converters join many names, and begin with long paths."""
-    name = names[stage].split(";")[0] if stage < len(names) else ""
-    return name if len(name) <= _LABEL_WIDTH else "…" + name[1 - _LABEL_WIDTH :]
+    """What a stage computes, short."""
+    return short_name(names[stage]) if stage < len(names) else ""
 
 
 def write_json(path: str | None, value: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def describe(blob: Blob) -> dict[str, Any]:
         "format": f"{header.major}.{header.minor}",
         "isa": header.isa,
         "blob_bytes": header.blob_bytes,
-        "arena_bytes": header.arena_bytes,
+        "arena_bytes": model.arena_bytes,
         "progress_bytes": model.progress_bytes,
         "macs": header.macs,
         "max_step_macs": header.max_step_macs,
