@@ -42,20 +42,31 @@ class Header(NamedTuple):
     minor: int
     blob_bytes: int
     isa: int
-    arena_bytes: int
+    region_bytes: tuple[int, ...]
     tensor_count: int
     stage_count: int
     reader_count: int
     output_count: int
     input_count: int
     input_passes: int
-    macs: int
     max_step_macs: int
+    macs: int
     firings: int
     metadata_offset: int
     metadata_bytes: int
+    reserved: int
     body_crc: int
     header_crc: int
+
+    @property
+    def arena_bytes(self) -> int:
+        """Of all regions."""
+        return sum(self.region_bytes)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Header:
+        fields = HEADER.unpack_from(data)
+        return cls(*fields[:5], fields[5:9], *fields[9:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +109,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
     _check_edges(name, outputs, model.outputs)
     return Blob(
         data=data,
-        header=Header(*HEADER.unpack_from(data)),
+        header=Header.unpack(data),
         model=model,
         name=str(metadata.get("name", name)),
         inputs=inputs,

@@ -41,8 +41,8 @@ def describe(blob: Blob) -> dict[str, Any]:
             info = model.tensors[stage.output]
             entry |= {
                 "shape": list(info.shape),
-                "ring_rows": info.capacity,
-                "ring_bytes": info.capacity * info.row_bytes,
+                "ring_pixels": info.capacity,
+                "ring_bytes": info.capacity * info.channels,
             }
         stages.append(entry)
     return {
@@ -101,7 +101,7 @@ def _print(report: dict[str, Any]) -> None:
                 entry["op"],
                 entry["what"],
                 *entry.get("shape", ("", "", "")),
-                entry.get("ring_rows", ""),
+                entry.get("ring_pixels", ""),
                 count(entry["ring_bytes"]) if "ring_bytes" in entry else "",
             )
             for entry in report["stages"]

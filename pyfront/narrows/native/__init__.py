@@ -123,7 +123,8 @@ def load() -> tuple[Any, Any]:
     """(ffi, library)."""
     here = Path(__file__).parent
     ffi = FFI()
-    headers = (share_dir() / "runtime" / "include" / "narrows.h", here / "host.h", here / "schedule.h")
+    public = share_dir() / "runtime" / "include" / "narrows.h"
+    headers = (public, here / "host.h", here / "schedule.h")
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:
