@@ -66,7 +66,7 @@ class Header(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Header:
         fields = HEADER.unpack_from(data)
-        return cls(*fields[:5], fields[5:9], *fields[9:])
+        return cls._make((*fields[:5], fields[5:9], *fields[9:]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,7 @@ def _print(report: dict[str, Any]) -> None:
         print(f"{report['labels']} labels")
     print()
     print_table(
-        ("stage>", "operator", "what", "height>", "width>", "channels>", "rows held>", "bytes>"),
+        ("stage>", "operator", "what", "height>", "width>", "channels>", "pixels held>", "bytes>"),
         (
             (
                 entry["stage"],
