@@ -227,7 +227,7 @@ def test_size_is_weights_and_little_more() -> None:
 def test_too_large_for_the_format() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     graph = build.graph([build.lookup(build.input(70000, 1, 1))])
-    with pytest.raises(PlanError, match="t0 fires 70000 times, more than the 65535"):
+    with pytest.raises(PlanError, match="tensor t1: more than 65535 rows"):
         pack(graph, plan(graph), {})
 
 

@@ -130,6 +130,9 @@ class Candidates:
         if ops not in self._options:
             ways = self._single(ops) if len(ops) == 1 else self._fused(ops)
             self._options[ops] = undominated(ways)
+            if len(ops) == 1 and not self._options[ops]:
+                name = self.graph.tensors[self.graph.ops[ops[0]].output].name
+                raise PlanError(f"tensor {name}: more than {MAX_FIRINGS} rows; shrink the input")
         return self._options[ops]
 
     def _single(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
