@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "graph"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
-    "report": {"quantize"},
+    "report": {"errors", "graph", "plan", "quantize", "result"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     board = None if arguments.board is None else load_board(arguments.board)
     options = CompileOptions(
         plan=PlanOptions(
-            ram=_budget(arguments, board),
+            ram=budget(arguments, board),
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
         ),
         metadata=_metadata(arguments),
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
+def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
     """The least of what was asked for and what the board has beside its stack."""
     budgets = [] if arguments.ram is None else [parse_size(arguments.ram)]
     if board is not None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from narrows.errors import UsageError
 from narrows.graph.graph import Graph
-from narrows.quantize.quantize import quantize
+from narrows.graph.passes import drop_unused, fuse_activations
+from narrows.quantize.quantize import apply_ranges, quantize, separate_scales
 from narrows.zoo.builder import pictures
 from narrows.zoo.networks import (
     NETWORKS,
@@ -32,6 +33,7 @@ __all__ = [
     "pictures",
     "quantized",
     "resnet8",
+    "shapes",
     "ssdlite",
 ]
 
@@ -52,6 +54,18 @@ def build(name: str, **options: Any) -> Graph:
         if option not in known:
             raise UsageError(f"{name} has no option {option!r}; it has {', '.join(known)}")
     return NETWORKS[name].build(**options)
+
+
+def shapes(name: str, **options: Any) -> Graph:
+    """The same network in int8 without numbers: weights are 0 and every tensor ranges from -1
+    to 1. To plan, at no cost.
+
+    Args:
+        options: as build; no seed.
+    """
+    graph = separate_scales(fuse_activations(build(name, **options, seed=None)))
+    live = [port.tensor for port in graph.inputs] + [op.output for op in graph.operators]
+    return drop_unused(apply_ranges(graph, dict.fromkeys(live, (-1.0, 1.0))))
 
 
 @lru_cache(maxsize=8)

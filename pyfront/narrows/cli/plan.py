@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``narrows plan``: every memory plan worth having, and what makes the RAM."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from narrows import zoo
+from narrows.boards import load_board
+from narrows.cli.compile import budget
+from narrows.cli.console import add_json, count, print_table, progress_bar, write_json
+from narrows.errors import UsageError
+from narrows.files import write_file
+from narrows.graph.qgraph import QGraph
+from narrows.importers import load
+from narrows.plan import PlanOptions
+from narrows.plan.occupancy import occupancy
+from narrows.quantize.lower import lower
+from narrows.report.explain import Explanation, Step, explain
+from narrows.report.front import Choice, Front, front
+from narrows.report.plots import plot_arena, plot_front, require_plots
+
+_ZOO = "zoo:"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "plan", help="show all memory plans: RAM against instructions"
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="int8 .tflite or .onnx file, or a network of the zoo: zoo:mobilenet_v2,width=0.35",
+    )
+    parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
+    parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    parser.add_argument("--explain", action="store_true", help="say what makes the RAM")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw RAM against instructions")
+    parser.add_argument("--arena", metavar="FILE.png", help="draw the arena, firing by firing")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table; explain, draw and write what is asked for."""
+    if arguments.plot or arguments.arena:
+        require_plots()
+    board = None if arguments.board is None else load_board(arguments.board)
+    options = PlanOptions(ram=budget(arguments, board))
+    with progress_bar() as progress:
+        graph = read_network(arguments.model)
+        found = front(graph, options, progress)
+    chosen = found.choices[found.chosen]
+    occupied = occupancy(graph, chosen.plan)
+    explanation = explain(found, occupied)
+    if arguments.json != "-":
+        _print_front(found)
+        if arguments.explain:
+            _print_explanation(chosen, explanation)
+    if arguments.plot:
+        write_file(arguments.plot, plot_front(graph.name, found))
+    if arguments.arena:
+        title = f"{graph.name}: arena of {count(chosen.plan.arena_total)} B"
+        write_file(arguments.arena, plot_arena(title, occupied, chosen.plan.arena_total))
+    write_json(arguments.json, _report(graph.name, found, explanation))
+    return 0
+
+
+def read_network(text: str) -> QGraph:
+    """A model file, or ``zoo:NAME[,OPTION=VALUE...]``: a network of which only shapes matter.
+
+    Raises: ModelError, UsageError.
+    """
+    if not text.startswith(_ZOO):
+        return lower(load(text))
+    name, *options = text.removeprefix(_ZOO).split(",")
+    values = dict(_option(text, option) for option in options)
+    return lower(zoo.shapes(name, **values))
+
+
+def _option(text: str, option: str) -> tuple[str, bool | int | float]:
+    key, _, value = option.partition("=")
+    try:
+        if value in ("true", "false"):
+            return key, value == "true"
+        return key, float(value) if "." in value else int(value)
+    except ValueError as error:
+        example = "zoo:mobilenet_v2,width=0.35,size=96"
+        raise UsageError(f"{text}: {option!r}: give options as in {example}") from error
+
+
+def _figures(choice: Choice, cheapest: float) -> dict[str, int | float]:
+    plan = choice.plan
+    return {
+        "arena_bytes": plan.arena_total,
+        "ram_bytes": choice.ram_bytes,
+        "macs": plan.macs,
+        "mac_factor": plan.mac_factor,
+        "max_step_macs": plan.max_step_macs,
+        "instructions": round(choice.instructions),
+        "relative": choice.instructions / cheapest if cheapest else 1.0,
+    }
+
+
+def _report(name: str, found: Front, explanation: Explanation) -> dict[str, Any]:
+    """What ``--json`` holds."""
+    cheapest = min(c.instructions for c in found.choices)
+    figures = [_figures(c, cheapest) for c in found.choices]
+    chosen = {**figures[found.chosen], **asdict(explanation)}
+    return {"name": name, "front": figures, "chosen": chosen}
+
+
+def _print_front(found: Front) -> None:
+    cheapest = min(c.instructions for c in found.choices)
+    rows = []
+    for i, c in enumerate(found.choices):
+        f = _figures(c, cheapest)
+        rows.append(
+            (
+                "*" if i == found.chosen else "",
+                count(c.plan.arena_total),
+                count(c.ram_bytes),
+                f"{f['mac_factor']:.3f}",
+                f"{c.instructions / 1e6:.2f} M",
+                f"{f['relative']:.3f}",
+            )
+        )
+    print_table(("", "arena>", "RAM>", "MACs x>", "instructions>", "relative>"), rows)
+    print("\n* what compile takes; instructions are predicted")
+
+
+def _print_explanation(chosen: Choice, e: Explanation) -> None:
+    arena = chosen.plan.arena_total
+    print(
+        f"\nArena {count(arena)} B, {100 * (arena / e.bound_bytes - 1) if arena else 0:.1f}% above "
+        f"the {count(e.bound_bytes)} B that live at once\n"
+        f"in firing {count(e.firing)} of {count(e.firings)}, when {e.stage} is computed:\n"
+    )
+    print_table(("bytes>", "", "what"), ((count(h.bytes), h.kind, h.name) for h in e.held))
+    print()
+    for step, nothing in ((e.larger, "No plan is cheaper"), (e.smaller, "No plan is smaller")):
+        print(f"{nothing} than this." if step is None else _words(step))
+
+
+def _words(step: Step) -> str:
+    more = "more" if step.ram_bytes > 0 else "less"
+    saves = "saves" if step.instructions < 0 else "costs"
+    share = f"{100 * abs(step.instructions):.2g}% of the instructions"
+    return (
+        f"{count(abs(step.ram_bytes))} B {more} RAM {saves} {share} (MACs x{step.mac_factor:.3f})."
+    )

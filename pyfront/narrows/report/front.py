@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front of memory plans: RAM against instructions, with the plan that compile takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from narrows.graph.qgraph import QGraph
+from narrows.plan.cost import instructions
+from narrows.plan.firing import stage_firings
+from narrows.plan.plan import Plan
+from narrows.plan.planner import PlanOptions, plan, plan_front
+from narrows.plan.ram import beside_arena, ram_bytes
+from narrows.result import Progress, no_progress
+
+# Of the work: the plan that is taken, beside the front.
+_CHOSEN_SHARE = 0.5
+# The front is expected to end at this share of the plan that is taken.
+_EXPECTED_END = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A plan to choose. ram_bytes: all that it needs, as compile counts it; instructions:
+    predicted, of one inference."""
+
+    plan: Plan
+    ram_bytes: int
+    instructions: float
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """choices: the cheapest first, then ever less RAM; chosen: index of the one that compile
+    takes, which may need more of both than another."""
+
+    choices: tuple[Choice, ...]
+    chosen: int
+
+    @property
+    def larger(self) -> Choice | None:
+        """The neighbour that is cheaper than the chosen plan."""
+        return self.choices[self.chosen - 1] if self.chosen > 0 else None
+
+    @property
+    def smaller(self) -> Choice | None:
+        """The neighbour with less RAM than the chosen plan."""
+        after = self.choices[self.chosen + 1 :]
+        return after[0] if after else None
+
+
+def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress) -> Front:
+    """Plan a network in every way.
+
+    Args:
+        options: as compile takes them; the budget is for all RAM.
+
+    Raises: PlanError: the budget cannot be kept.
+    """
+    progress("plan", 0.0)
+    chosen = choice(graph, plan(graph, replace(options, beside=beside_arena)))
+    found = []
+    for point in plan_front(graph, options):
+        found.append(choice(graph, point.plan))
+        end = _EXPECTED_END * chosen.plan.arena_total
+        first, now = found[0].plan.arena_total, min(c.plan.arena_total for c in found)
+        done = math.log(first / now) / math.log(max(2.0, first / end))
+        progress("front", _CHOSEN_SHARE + (1 - _CHOSEN_SHARE) * min(done, 1.0))
+    kept = undominated([chosen, *found])
+    if chosen not in kept:
+        kept = sorted([*kept, chosen], key=lambda c: -c.ram_bytes)
+    progress("done", 1.0)
+    return Front(tuple(kept), kept.index(chosen))
+
+
+def choice(graph: QGraph, planned: Plan) -> Choice:
+    """A plan and what it takes."""
+    cost = sum(
+        instructions(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0))
+        for stage in planned.stages
+    )
+    return Choice(planned, ram_bytes(graph, planned), cost)
+
+
+def undominated(found: Sequence[Choice]) -> list[Choice]:
+    """Those for which no other has neither more RAM nor more instructions, the cheapest
+    first."""
+    kept: list[Choice] = []
+    for c in sorted(found, key=lambda c: (c.ram_bytes, c.instructions)):
+        if not kept or c.instructions < kept[-1].instructions:
+            kept.append(c)
+    return kept[::-1]
