@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class Candidate:
     firings: Firings
     steady_bytes: int
     cost: float
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether it computes nothing twice."""
+        return int(self.firings.macs.sum()) == self.firings.macs_once
 
 
 def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:
@@ -119,8 +125,12 @@ def lifetimes(
         by_row = 2 * capacity > net.pixels[stage.output] and capacity % tensor.width == 0
         unit = tensor.width if by_row else net.pixels[stage.output]
         first = np.arange(0, net.pixels[stage.output], unit)
-        birth = schedule.times[number][stage.births(first)].astype(np.int64)
-        death = np.maximum(birth, _deaths(net, schedule, stage.output, first + unit - 1))
+        last = first + unit - 1
+        birth, written = (
+            schedule.times[number][stage.births(pixels)].astype(np.int64)
+            for pixels in (first, last)
+        )
+        death = np.maximum(written, _deaths(net, schedule, stage.output, last))
         count = capacity // tensor.width if by_row else 1
         size = capacity * tensor.channels // count
         slots = tuple(

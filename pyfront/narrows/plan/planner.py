@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
@@ -14,6 +16,7 @@ from narrows.plan.candidates import FREE, Candidates, Tiling
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
 from narrows.plan.plan import Plan
+from narrows.plan.regions import spread
 from narrows.plan.search import Cascade, Search
 from narrows.plan.verify import verify_plan
 
@@ -36,6 +39,8 @@ class PlanOptions:
     ram: bytes that the arena may have: the cheapest plan within is taken, and it may compute
         elements twice. None: the least arena of the plans that compute nothing twice.
     beside: what else counts toward ``ram``; beside_arena, or nothing.
+    regions: bytes of the memories that the arena may stand in, the fastest first; None: there is
+        one, of any size. Those behind are used only where that saves much, or must be.
     fuse: whether operators may fuse into bottlenecks.
     materialize: hold every tensor whole.
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
@@ -45,6 +50,7 @@ class PlanOptions:
 
     ram: int | None = None
     beside: Callable[[QGraph, Plan], int] = nothing
+    regions: tuple[int, ...] | None = None
     fuse: bool = True
     materialize: bool = False
     tiling: Tiling | None = None
@@ -65,7 +71,9 @@ def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
     elif options.ram is None:
         found = planner.least()
     else:
-        found = planner.within(options.ram)
+        found = planner.near(options.ram)
+    if options.regions is not None:
+        found = planner.spread(found, options.regions)
     verify_plan(graph, found)
     return found
 
@@ -131,6 +139,31 @@ class _Planner:
             else:
                 cascades, high = found, max(c.placed for c in found)
         return self.finish(cascades)
+
+    def near(self, limit: int) -> Plan:
+        """A plan of at most ``limit`` bytes: one for as few of the regions as are enough for an
+        affordable one, else the cheapest."""
+        for room in accumulate(self.options.regions or ()):
+            cascades = self.search.cheapest(min(room, limit))
+            budget = OVERHEAD * self.layers_cost
+            if cascades is not None and sum(c.cost for c in cascades) <= budget:
+                with suppress(PlanError):
+                    return self.within(min(room, limit))
+        return self.within(limit)
+
+    def spread(self, found: Plan, regions: tuple[int, ...]) -> Plan:
+        """The same plan in several regions; a smaller one if that does not fit."""
+        while True:
+            try:
+                return spread(self.graph, found, regions)
+            except PlanError as misfit:
+                if self.options.ram is None:
+                    raise
+                size = found.arena_total + self.options.beside(self.graph, found)
+                try:
+                    found = self.within(int(STEP * size))
+                except PlanError:
+                    raise misfit from None
 
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes."""

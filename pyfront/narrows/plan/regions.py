@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several memories for one arena: what is used most goes into the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import QGraph
+from narrows.plan.layout import Candidate, Layout
+from narrows.plan.occupancy import replay
+from narrows.plan.place import Item, live_bytes, place
+from narrows.plan.plan import Plan, Region
+from narrows.plan.ram import PROGRESS_BYTES
+
+MOST_REGIONS = 4
+_SHIFT = 28
+
+Key = tuple[str, int]
+
+
+def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
+    """The same plan with its tensors, states and scratch in several regions.
+
+    Args:
+        regions: bytes of each, the fastest first; the engine's counters stand in the first too.
+
+    Raises: PlanError: it does not fit.
+    """
+    if not 1 <= len(regions) <= MOST_REGIONS:
+        raise PlanError(f"an arena has 1 to {MOST_REGIONS} regions, not {len(regions)}")
+    layout, chosen = replay(graph, plan)
+    items = layout.items(chosen)
+    counters = PROGRESS_BYTES * len(layout.net.stages)
+    rooms = [regions[0] - counters, *regions[1:]]
+    if plan.arena_total <= rooms[0]:
+        return plan
+    _check_sizes(graph, items, rooms, counters)
+    firings = len(layout.schedule.order)
+    heat = {key: bytes_ / items[key].size for key, bytes_ in traffic(layout, chosen).items()}
+    shortages = []
+    # Placed hottest first, much goes where it is fast; placed largest first, more fits at all.
+    for order in (
+        sorted(items, key=lambda key: (-heat[key], key)),
+        sorted(items, key=lambda key: (-items[key].size, key)),
+    ):
+        offsets, sizes = _placed(items, order, rooms, firings)
+        shortages.append(sizes[len(rooms) - 1] - rooms[-1])
+        if shortages[-1] <= 0:
+            return _moved(plan, offsets, sizes)
+    raise PlanError(
+        f"{graph.name} does not fit into regions of {', '.join(map(str, regions))} bytes: "
+        f"{min(shortages)} bytes more are needed in the last (counters have {counters} of the "
+        "first); give it more, or plan with less RAM"
+    )
+
+
+def traffic(layout: Layout, chosen: Sequence[Candidate]) -> dict[Key, float]:
+    """Bytes that one inference reads and writes in each item, estimated.
+
+    A stage writes what it gives and reads what is new to it. Beside that, each
+    multiply-accumulate (where there are none, each element) reads a byte: of the inputs;
+    of a stage with state or scratch, every other one there.
+    """
+    found = dict.fromkeys(layout.items(chosen), 0.0)
+    for stage in layout.net.stages:
+        if stage.output >= 0:
+            found["ring", stage.output] += int(stage.given[-1]) * _channels(layout, stage.output)
+    for number, c in enumerate(chosen, layout.inputs):
+        stage = layout.net.stages[number]
+        fresh = [
+            int(np.maximum(np.diff(hi, prepend=0), 0).sum()) * _channels(layout, tensor)
+            for tensor, hi in zip(stage.inputs, stage.hi, strict=True)
+        ]
+        work = float(stage.macs.sum()) or float(sum(fresh))
+        number -= layout.inputs
+        own = {("state", number): c.stage.state.bytes, ("scratch", number): layout.scratch_bytes(c)}
+        beside = sum(own.values())
+        if beside:
+            work /= 2
+        for key, size in own.items():
+            if size:
+                found[key] += work * size / beside
+        for tensor, count in zip(stage.inputs, fresh, strict=True):
+            found["ring", tensor] += count * (1 + work / max(1, sum(fresh)))
+    for stage in layout.net.stages[layout.inputs + len(chosen) :]:
+        for tensor in stage.inputs:
+            found["ring", tensor] += layout.net.pixels[tensor] * _channels(layout, tensor)
+    return found
+
+
+def _channels(layout: Layout, tensor: int) -> int:
+    return layout.graph.tensors[tensor].channels
+
+
+def _check_sizes(
+    graph: QGraph, items: Mapping[Key, Item], rooms: Sequence[int], counters: int
+) -> None:
+    if rooms[0] < 0:
+        raise PlanError(
+            f"{graph.name} does not fit: the first region has {rooms[0] + counters} bytes, the "
+            f"engine's counters alone need {counters}"
+        )
+    largest = max(items.values(), key=lambda item: item.size)
+    if largest.size > max(rooms):
+        raise PlanError(
+            f"{graph.name} does not fit: {largest.name} needs {largest.size} bytes in one piece, "
+            f"the largest region has {max(rooms)}; plan with less RAM"
+        )
+
+
+def _placed(
+    items: Mapping[Key, Item], order: Sequence[Key], rooms: Sequence[int], firings: int
+) -> tuple[dict[Key, int], list[int]]:
+    """Offsets with their region's number, and bytes of each region: of the last more than there
+    are if the items do not fit."""
+    offsets: dict[Key, int] = {}
+    sizes = [0] * MOST_REGIONS
+    left = list(order)
+    for number, room in enumerate(rooms):
+        last = number == len(rooms) - 1
+        here, target = left, room
+        while True:
+            if not last:
+                here = _together(items, left, target, firings)
+            found, size = place([items[key] for key in here], firings)
+            if size <= room or last:
+                break
+            target -= size - room  # no placement is perfect
+        offsets |= {key: at | number << _SHIFT for key, at in zip(here, found, strict=True)}
+        sizes[number] = size
+        left = [key for key in left if key not in offsets]
+    return offsets, sizes
+
+
+def _together(
+    items: Mapping[Key, Item], order: Sequence[Key], room: int, firings: int
+) -> list[Key]:
+    """The first of an order that can live in a region together."""
+    live = np.zeros(firings, np.int64)
+    taken = []
+    for key in order:
+        more = live + live_bytes([items[key]], firings)
+        if more.max(initial=0) <= room:
+            live = more
+            taken.append(key)
+    return taken
+
+
+def _moved(plan: Plan, offsets: Mapping[Key, int], sizes: Sequence[int]) -> Plan:
+    def region(kind: str, number: int, old: Region) -> Region:
+        return Region(offsets.get((kind, number), 0), old.bytes)
+
+    a, b, c, d = sizes
+    return replace(
+        plan,
+        stages=tuple(
+            replace(
+                stage,
+                state=region("state", number, stage.state),
+                scratch=region("scratch", number, stage.scratch),
+            )
+            for number, stage in enumerate(plan.stages)
+        ),
+        rings=tuple(replace(ring, offset=offsets["ring", ring.tensor]) for ring in plan.rings),
+        arena_bytes=(a, b, c, d),
+    )

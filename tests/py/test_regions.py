@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arenas in several memories: what is hot is in the fast ones, nothing is where it has no room,
+and the answer stays the same."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+import models
+from narrows.compile import compile_model
+from narrows.errors import PlanError
+from narrows.graph.qgraph import QGraph
+from narrows.native import Model, Run
+from narrows.pack import pack
+from narrows.plan import PlanOptions, random_plan, verify_plan
+from narrows.plan.occupancy import replay
+from narrows.plan.plan import Plan
+from narrows.plan.planner import plan
+from narrows.plan.ram import beside_arena
+from narrows.plan.regions import spread, traffic
+from narrows.quantize import reference
+from random_graphs import random_graph
+
+
+def shares(graph: QGraph, found: Plan) -> list[float]:
+    """Which part of all traffic each region has."""
+    layout, chosen = replay(graph, found)
+    heat = traffic(layout, chosen)
+    places = {("ring", ring.tensor): ring.offset for ring in found.rings}
+    for number, stage in enumerate(found.stages):
+        places["state", number], places["scratch", number] = (
+            stage.state.offset,
+            stage.scratch.offset,
+        )
+    sums = [0.0] * 4
+    for key, size in heat.items():
+        sums[places[key] >> 28] += size
+    return [size / sum(sums) for size in sums]
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_random_plans_in_random_regions(seed: int) -> None:
+    """Within the regions, proved, and with the reference's bytes."""
+    graph = random_graph(seed, size=7)
+    rng = Random(seed)
+    draw = np.random.default_rng(seed)
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    shapes = [(t.height, t.width, t.channels) for t in tensors]
+    inputs = [draw.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
+    expected = reference.run(graph, inputs)
+    fitted = 0
+    for _ in range(8):
+        planned = random_plan(graph, rng)
+        counters = 12 * (len(inputs) + len(planned.stages) + len(planned.streamed_outputs))
+        quarter = planned.arena_total // 4
+        regions = [rng.randint(quarter, 3 * quarter) for _ in range(rng.randint(2, 4))]
+        regions[0] += counters
+        try:
+            found = spread(graph, planned, regions)
+        except PlanError:
+            continue  # too small in all
+        verify_plan(graph, found)
+        rooms = [regions[0] - counters, *regions[1:], 0, 0, 0]
+        assert all(used <= room for used, room in zip(found.arena_bytes, rooms, strict=False))
+        fitted += 1
+        model = Model(pack(graph, found, None))
+        assert model.arena_bytes == found.arena_total
+        for got, wanted in zip(Run(model).infer(inputs), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    assert fitted > 0
+
+
+def test_what_fits_into_the_first_region_stays_as_it_is() -> None:
+    graph = random_graph(3)
+    alone = plan(graph)
+    room = alone.arena_total + beside_arena(graph, alone)
+    assert plan(graph, PlanOptions(regions=(room, 1 << 20))) == alone
+
+
+def test_the_fast_region_has_most_of_the_traffic() -> None:
+    """Half of the bytes, and far more than half of the accesses."""
+    compiled = compile_model(models.network("mlperf_vww_96_int8"))
+    graph, alone = compiled.qgraph, compiled.plan
+    found = spread(graph, alone, (alone.arena_total // 2, alone.arena_total))
+    assert found.arena_bytes[0] <= alone.arena_total // 2
+    assert found.arena_bytes[1] > 0
+    assert shares(graph, found)[0] > 0.65
+
+
+def test_a_plan_without_a_place_says_what_is_missing() -> None:
+    compiled = compile_model(models.network("mlperf_vww_96_int8"))
+    graph, alone = compiled.qgraph, compiled.plan
+    total = alone.arena_total
+    for regions, message in (
+        ((100, total), r"the first region has 100 bytes, the engine's counters alone need \d+"),
+        ((1000,) * 4, r"needs \d+ bytes in one piece, the largest region has 1000"),
+        ((total // 2, total // 4), r"\d+ bytes more are needed in the last"),
+        ((total,) * 5, "1 to 4 regions, not 5"),
+    ):
+        with pytest.raises(PlanError, match=message):
+            spread(graph, alone, regions)
+        with pytest.raises(PlanError, match=message):
+            plan(graph, PlanOptions(regions=regions))
+
+
+def test_a_budget_shrinks_the_plan_until_it_fits_the_regions() -> None:
+    """In two halves there is less room than in one piece."""
+    graph = compile_model(models.network("mlperf_vww_96_int8")).qgraph
+    ram = plan(graph).arena_total * 5 // 4
+    options = PlanOptions(ram=ram, beside=beside_arena, regions=(ram // 2, ram // 2))
+    found = plan(graph, options)
+    assert found.arena_bytes[0] > 0 < found.arena_bytes[1]
+    assert max(found.arena_bytes) <= ram // 2
+
+
+def test_a_slow_region_is_used_only_where_it_must_be() -> None:
+    graph = compile_model(models.network("mlperf_vww_96_int8")).qgraph
+    room = plan(graph).arena_total + 2048
+    options = PlanOptions(ram=room + (8 << 20), beside=beside_arena, regions=(room, 8 << 20))
+    assert plan(graph, options).arena_bytes[1] == 0
