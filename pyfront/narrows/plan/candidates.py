@@ -121,7 +121,10 @@ class Candidates:
         """The option that is cheapest at a price."""
         key = (ops, price)
         if key not in self._best:
-            self._best[key] = min(self.options(ops), key=lambda c: worth(c, price))
+            options = self.options(ops)
+            if price.exact:
+                options = tuple(c for c in options if c.exact) or options
+            self._best[key] = min(options, key=lambda c: worth(c, price))
         return self._best[key]
 
     def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:
@@ -161,7 +164,7 @@ class Candidates:
                     yield self.make(Stage(ops, run, True, mid, 1, tile))
         for stage in self._tiled(ops, mid, out):
             made = self.make(stage)
-            if self.recompute or int(made.firings.macs.sum()) == made.firings.macs_once:
+            if self.recompute or made.exact:
                 yield made
 
     def _tiled(self, ops: tuple[int, ...], mid: int, out: QTensor) -> Iterator[Stage]:
@@ -217,13 +220,17 @@ def tile_widths(width: int) -> list[int]:
 
 class Price(NamedTuple):
     """Instructions that a byte is worth, if it lives on, and if it is scratch: of scratch only
-    one stage's at a time stands in the arena."""
+    one stage's at a time stands in the arena.
+
+    exact: nothing may be computed twice.
+    """
 
     steady: float
     scratch: float
+    exact: bool
 
 
-FREE = Price(0.0, 0.0)
+FREE = Price(0.0, 0.0, True)
 
 
 def worth(c: Candidate, price: Price) -> tuple[float, int]:
@@ -233,13 +240,17 @@ def worth(c: Candidate, price: Price) -> tuple[float, int]:
 
 
 def undominated(ways: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Those for which no other has neither more bytes nor more cost."""
+    """Those for which no other has neither more bytes nor more cost; of those that compute
+    nothing twice, for which no other such has."""
     found: list[Candidate] = []
     for c in sorted(ways, key=lambda c: worth(c, FREE)):
-        sizes = (c.steady_bytes, c.stage.scratch.bytes)
-        if not any(
-            f.steady_bytes <= sizes[0] and f.stage.scratch.bytes <= sizes[1] for f in found
-        ):
+        beaten = any(
+            f.steady_bytes <= c.steady_bytes
+            and f.stage.scratch.bytes <= c.stage.scratch.bytes
+            and (f.exact or not c.exact)
+            for f in found
+        )
+        if not beaten:
             found.append(c)
     return tuple(found)
 

@@ -34,7 +34,12 @@ PLACE_ROUNDS = 300
 
 PRICES = (
     FREE,
-    *(Price(p, share * p) for share in (0.3, 1.0) for p in (10.0 * 1.5**n for n in range(31))),
+    *(
+        Price(p, share * p, exact)
+        for exact in (True, False)
+        for share in (0.3, 1.0)
+        for p in (10.0 * 1.5**n for n in range(31))
+    ),
 )
 """At each price a cascade has one cheapest form."""
 
@@ -307,6 +312,8 @@ class Search:
         beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
         seen = set()
         for price in PRICES:
+            if not price.exact and not self.candidates.recompute:
+                break
             chosen = self.partition(first, end, price)
             if chosen in seen:
                 continue
