@@ -114,6 +114,11 @@ class Board:
     qemu: Qemu | None
 
     @property
+    def regions(self) -> tuple[int, ...]:
+        """Bytes of the memories for tensors, the fastest first."""
+        return tuple(arena.bytes for arena in self.arenas)
+
+    @property
     def variable_bytes(self) -> int:
         """The most that the firmware's variables have."""
         return self.uart.receive_bytes + _VARIABLE_BYTES

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "title": board.title,
                 "cpu": board.core.cpu,
                 "ram_bytes": board.ram.bytes,
+                "arena_bytes": {arena.name: arena.bytes for arena in board.arenas},
                 "code_bytes": board.code.bytes,
                 "slot_bytes": board.slot.bytes,
                 "qemu": board.qemu.machine if board.qemu else None,

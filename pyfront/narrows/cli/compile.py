@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = CompileOptions(
         plan=PlanOptions(
             ram=budget(arguments, board),
+            regions=None if board is None else board.regions,
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
         ),
         metadata=_metadata(arguments),
@@ -74,10 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
-    """The least of what was asked for and what the board has beside its stack."""
+    """The least of what was asked for and what the board has for arenas."""
     budgets = [] if arguments.ram is None else [parse_size(arguments.ram)]
     if board is not None:
-        budgets.append(board.ram.bytes - board.stack_bytes)
+        budgets.append(sum(board.regions))
     return min(budgets, default=None)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from narrows import native
+from narrows.blob import Header
 from narrows.errors import BlobError, InputError, LinkError
 from narrows.graph.qgraph import Int8Array
 from narrows.link.frames import DATA_BYTES, MAJOR, START_PROFILE, LinkStatus, Type, status_of
@@ -79,7 +80,7 @@ class DeviceStatus:
 
 @dataclass(frozen=True)
 class DeviceModel:
-    """The blob that stands on a device. body_crc, header_crc: words of its header."""
+    """The blob that stands on a device. body_crc, header_crc: the last words of its header."""
 
     blob_bytes: int
     body_crc: int
@@ -87,8 +88,9 @@ class DeviceModel:
 
     def is_blob(self, blob: bytes) -> bool:
         """Whether it is this one."""
-        crcs = struct.unpack_from("<II", blob, 56)
-        return (self.blob_bytes, self.body_crc, self.header_crc) == (len(blob), *crcs)
+        header = Header.unpack(blob)
+        found = (header.blob_bytes, header.body_crc, header.header_crc)
+        return (self.blob_bytes, self.body_crc, self.header_crc) == found
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from narrows.link.firmware import build
 from narrows.link.line import BAUD, PATIENCE, Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Status
-from narrows.pack.layout import HEADER
 from narrows.result import Progress, Result, StageCost, no_progress
 
 # A larger blob is placed by QEMU's loader; uploading it would take seconds.
@@ -109,7 +108,7 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Boa
     kind, _, place = spec.partition(":")
     model = Model(blob)
     model.verify()
-    header = Header(*HEADER.unpack_from(blob))
+    header = Header.unpack(blob)
     patience = PATIENCE + header.max_step_macs / _MACS_PER_SECOND
     board, qemu, baud = None, None, BAUD
     with contextlib.ExitStack() as resources:
