@@ -92,15 +92,18 @@ def report(found: Sequence[Point]) -> str:
     lines = [
         "## Growth of MobileNetV2's default plan",
         "",
-        "| study | width | input | operators | layer by layer | arena | RAM | saved | planning |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| width | input | layer by layer | arena | RAM | share | planning |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for p in found:
-        lines.append(
-            f"| {p.study} | {p.width:g} | {p.size} | {p.layers} | {p.layer_by_layer:,} "
-            f"| {p.arena_bytes:,} | {p.ram_bytes:,} | {p.layer_by_layer / p.ram_bytes:.1f} times "
-            f"| {p.seconds:.1f} s |"
-        )
+        if p.study != "layers":
+            lines.append(
+                f"| {p.width:g} | {p.size} | {p.layer_by_layer:,} | {p.arena_bytes:,} "
+                f"| {p.ram_bytes:,} | 1/{p.layer_by_layer / p.ram_bytes:.1f} | {p.seconds:.1f} s |"
+            )
+    lines += ["", f"Planning the first operators ({WIDTH:g}, {SIZE}).", ""]
+    lines += ["| operators | planning |", "|---:|---:|"]
+    lines += [f"| {p.layers} | {p.seconds:.1f} s |" for p in found if p.study == "layers"]
     return "\n".join(lines)
 
 

@@ -31,6 +31,7 @@ from narrows.quantize.lower import lower
 from narrows.report.explain import explain
 from narrows.report.front import Choice, Front, front, undominated
 from narrows.report.plots import plot_arena, plot_front, require_plots
+from random_graphs import random_graph
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,22 @@ def test_progress_rises_to_one() -> None:
     assert len(seen) > 3
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_graphs(seed: int) -> None:
+    """Branches, several inputs and outputs; and a network without operators."""
+    graph = random_graph(seed, size=7)
+    for g in (graph, replace(graph, ops=(), outputs=graph.inputs)):
+        found = front(g, PlanOptions())
+        planned = found.choices[found.chosen].plan
+        occupied = occupancy(g, planned)
+        e = explain(found, occupied)
+        assert e.bound_bytes <= planned.arena_total
+        assert (e.larger is None) == (found.chosen == 0)
+        assert (e.smaller is None) == (found.chosen == len(found.choices) - 1)
+        assert size_of(plot_front("random", found)) > (400, 300)
+        assert size_of(plot_arena("random", occupied, planned.arena_total)) > (400, 300)
 
 
 def test_what_is_beaten_goes() -> None:

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot or arguments.arena:
         require_plots()
     board = None if arguments.board is None else load_board(arguments.board)
-    options = PlanOptions(ram=budget(arguments, board))
+    regions = None if board is None else board.regions
+    options = PlanOptions(ram=budget(arguments, board), regions=regions)
     with progress_bar() as progress:
         graph = read_network(arguments.model)
         found = front(graph, options, progress)
@@ -148,7 +149,8 @@ def _print_explanation(chosen: Choice, e: Explanation) -> None:
 def _words(step: Step) -> str:
     more = "more" if step.ram_bytes > 0 else "less"
     saves = "saves" if step.instructions < 0 else "costs"
-    share = f"{100 * abs(step.instructions):.2g}% of the instructions"
+    percent = 100 * abs(step.instructions)
+    share = f"{percent:{'.0f' if percent >= 10 else '.2g'}}% of the instructions"
     return (
         f"{count(abs(step.ram_bytes))} B {more} RAM {saves} {share} (MACs x{step.mac_factor:.3f})."
     )

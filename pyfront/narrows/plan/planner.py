@@ -90,6 +90,9 @@ def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[
     """The plans of which no other has neither more RAM nor more cost, the largest first;
     neighbours are apart by some percent. ``options.ram`` is not looked at."""
     planner = _Planner(graph, options, recompute=True)
+    if not graph.ops:
+        yield Point(planner.materialized(), 0.0)
+        return
     last = None
     limit = math.inf
     while (cascades := planner.search.cheapest(limit)) is not None:
