@@ -14,6 +14,7 @@ stage should be (alone or fused, its runs, slices and tiles) is a sum of indepen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +44,7 @@ PRICES = (
 )
 """At each price a cascade has one cheapest form."""
 
-GUESS = 0.9
+GUESS = 0.7
 """What share of its estimate a cascade may turn out to need."""
 
 WORTHWHILE = 0.001
@@ -310,22 +311,24 @@ class Search:
         cuts = [self.graph.ops[index - 1].output for index in (first, end) if index]
         beside = max((self.graph.tensors[tensor].bytes for tensor in cuts), default=0)
         beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
-        seen = set()
-        for price in PRICES:
-            if not price.exact and not self.candidates.recompute:
-                break
-            chosen = self.partition(first, end, price)
-            if chosen in seen:
-                continue
-            seen.add(chosen)
+        forms = [
+            self.partition(first, end, price)
+            for price in PRICES
+            if price.exact or self.candidates.recompute
+        ]
+        if not self.bound:
+            forms.append(tuple(self.candidates.best((i,), FREE) for i in range(first, end)))
+        for chosen in filter(None, dict.fromkeys(forms)):
             steady = sum(c.steady_bytes for c in chosen)
             scratch = max(c.stage.scratch.bytes for c in chosen)
             cost = sum(c.cost for c in chosen)
             yield Way(chosen, frozenset(), int(GUESS * (beside + steady + scratch)), cost)
             if len(chosen) > 1:
                 inner = frozenset(c.firings.output for c in chosen)
-                sizes = sorted(self.graph.tensors[tensor].bytes for tensor in inner)
-                yield Way(chosen, inner, int(GUESS * max(beside, sum(sizes[-2:]))), cost)
+                outer = inner if first else inner | {edge.tensor for edge in self.graph.inputs}
+                for whole in dict.fromkeys((inner, outer)):
+                    largest = max(self.graph.tensors[tensor].bytes for tensor in whole)
+                    yield Way(chosen, whole, largest, cost)
 
     def partition(self, first: int, end: int, price: Price) -> tuple[Candidate, ...]:
         """The stages of the operators [first, end) that are cheapest at a price."""
@@ -345,8 +348,11 @@ class Search:
                     c = self.candidates.best(group, price)
                     value, before = best[group[0] - first]
                     options.append((value + worth(c, price)[0], -len(group), before, c))
-            value, _, before, c = min(options, key=lambda option: option[:2])
-            best.append((value, (*before, c)))
+            if options:
+                value, _, before, c = min(options, key=lambda option: option[:2])
+                best.append((value, (*before, c)))
+            else:
+                best.append((math.inf, ()))
         return best
 
     def evaluate(
