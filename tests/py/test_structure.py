@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "share": set(),
     "files": {"errors"},
     "graph": {"errors"},
-    "result": {"graph"},
+    "result": {"graph", "native"},
     "importers": {"errors", "files", "graph"},
     "exporters": {"errors", "graph"},
     "quantize": {"errors", "graph"},
