@@ -53,7 +53,9 @@ def verify_float(graph: Graph) -> None:
     verify_graph(graph)
     for tensor in graph.tensors:
         if tensor.dtype != "float32" or tensor.quantization is not None:
-            raise ModelError(f"{graph.name}: {tensor.name} is quantized already")
+            raise ModelError(
+                f"{graph.name}: {tensor.name} is quantized already; give the float model"
+            )
         if tensor.data is not None and not np.isfinite(tensor.data).all():
             raise ModelError(f"{graph.name}: {tensor.name} holds NaN or infinite values")
 
