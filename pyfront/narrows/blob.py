@@ -50,6 +50,7 @@ class Blob:
     inputs, outputs: edges as the model's author sees them, one per tensor of ``model``.
     labels: classes of output 0; () if unknown.
     stage_names: what each stage computes; () if unknown.
+    stage_scales: the real value of one step of it; () if unknown.
     """
 
     data: bytes
@@ -60,6 +61,7 @@ class Blob:
     outputs: tuple[HostEdge, ...]
     labels: tuple[str, ...]
     stage_names: tuple[str, ...]
+    stage_scales: tuple[float, ...]
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
 
@@ -90,6 +92,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         outputs=outputs,
         labels=_strings(name, metadata, "labels"),
         stage_names=_strings(name, metadata, "stages"),
+        stage_scales=_scales(name, metadata),
         preprocessing=parse_preprocessing(
             name, metadata.get("preprocessing"), inputs[0].shape[-1] if inputs[0].shape else 1
         ),
@@ -128,6 +131,15 @@ def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise BlobError(f"{name}: metadata: {key} is not a list of strings; compile it anew")
     return tuple(value)
+
+
+def _scales(name: str, metadata: dict[str, Any]) -> tuple[float, ...]:
+    value = metadata.get("scales", [])
+    if not isinstance(value, list) or not all(
+        isinstance(entry, (int, float)) and 0 < entry < 1e38 for entry in value
+    ):
+        raise BlobError(f"{name}: metadata: scales are not positive numbers; compile it anew")
+    return tuple(map(float, value))
 
 
 def parse_preprocessing(name: str, value: Any, channels: int | None = None) -> Preprocessing | None:

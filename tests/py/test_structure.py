@@ -40,12 +40,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "graph"},
+    "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
+    | {"pack", "blob", "reference", "targets"},
+    "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
     "report": {"quantize"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo"},
+    | {"reference", "zoo", "sides", "compare"},
     "__main__": {"cli"},
     "demo": BASE | {"cli", "compile", "graph", "models", "targets"},
 }
