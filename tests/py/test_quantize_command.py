@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,23 @@ def test_scales_that_fit_are_dropped_on_demand(
     assert main(command.split()) == 1
     assert "--requantize" in capsys.readouterr().err
     quantized_equals_tflm(model, "--requantize")
+
+
+def test_calibration_data_larger_than_the_memory_that_it_takes(tmp_path: Path) -> None:
+    net = Builder("net", (64, 64, 3), seed=1)
+    graph = net.finish([net.dense(net.mean(net.conv(0, 4, 3, 2, name="a"), name="b"), 4, name="c")])
+    model, data, made = (tmp_path / n for n in ("f.tflite", "x.npz", "q.tflite"))
+    model.write_bytes(export_tflite(graph))
+    whole, most, item = 48 << 20, 16 << 20, 64 * 64 * 3 * 4
+    picture = np.random.default_rng(1).normal(0, 1, (64, 64, 3)).astype(np.float32)
+    np.savez_compressed(data, x=np.broadcast_to(picture, (whole // item, 64, 64, 3)))
+    tracemalloc.start()
+    try:
+        assert main(f"quantize {model} --data {data} -o {made} --method minmax".split()) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < most, f"{peak} bytes for a data set of {whole}"
 
 
 # --- What is hard ------------------------------------------------------------------------------
