@@ -140,9 +140,10 @@ def _pairs(a: Side, b: Side, exact: bool) -> list[tuple[int, int]]:
     names = {layer.name: j for j, layer in reversed(list(enumerate(b.layers)))}
     pairs: dict[int, int] = {}
     for i, layer in enumerate(a.layers):
-        j = partner.get(i, names.get(layer.name, -1))
-        if j >= 0 and j not in pairs.values() and _comparable(layer, b.layers[j], exact):
-            pairs[i] = j
+        for j in (partner.get(i, -1), names.get(layer.name, -1)):
+            free = j >= 0 and i not in pairs and j not in pairs.values()
+            if free and _comparable(layer, b.layers[j], exact):
+                pairs[i] = j
     return list(pairs.items())
 
 

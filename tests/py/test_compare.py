@@ -20,13 +20,16 @@ from narrows.compare import Comparison, compare
 from narrows.compile import Compiled, compile_model
 from narrows.data import Dataset
 from narrows.errors import InputError, NarrowsError
+from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge
 from narrows.graph.qgraph import QConv, QGraph
+from narrows.importers import load
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Run
 from narrows.native.observe import observe
 from narrows.pack import pack
 from narrows.quantize import reference
+from narrows.quantize.equalize import pairs, scale_channels
 from narrows.result import no_progress
 from narrows.sides import Layer, Side, open_side
 
@@ -173,6 +176,9 @@ def test_networks_with_other_edges(name: str, tmp_path: Path) -> None:
     found = compared(path, f"{path}@host", items)
     assert found.parted is None
     assert len(found.layers) >= 8
+    names = {layer.layer.name for layer in found.layers}
+    turned = compared(f"{path}@host", path, items)
+    assert {layer.layer.name for layer in turned.layers} == names
 
 
 def test_every_element_is_seen_once(digits_blob: Path, data: Dataset) -> None:
@@ -235,6 +241,24 @@ def test_a_layer_that_is_broken_has_the_largest_drop(
     found = compared(DIGITS_FLOAT, path, data)
     assert found.worst is not None
     assert found.worst.layer.name == "block3/project"
+
+
+def test_equalized_channels_are_no_noise(data: Dataset, tmp_path: Path) -> None:
+    graph = load(DIGITS_FLOAT)
+    (pair,) = (p for p in pairs(graph) if graph.tensors[p.tensor].name == "block0/project")
+    path = tmp_path / "equalized.tflite"
+    path.write_bytes(export_tflite(scale_channels(graph, pair, np.geomspace(0.2, 5, 8))))
+    floats = [np.asarray(v, np.float32) / 255 for v in data.items]
+    found = compared(DIGITS_FLOAT, path, Dataset(floats, None))
+    for layer in found.layers:
+        assert layer.decibels is not None
+        if layer.layer.name == "block0/project":
+            assert layer.decibels < 10
+            assert layer.rescaled is not None
+            assert layer.rescaled > 80
+        else:
+            assert layer.rescaled is None
+            assert layer.decibels > 80
 
 
 def by_hand(values: np.ndarray, **changes: object) -> Side:
