@@ -37,7 +37,7 @@ class First:
 class Difference:
     """One layer on all items.
 
-    layer: as side A has it.
+    layer, other: as side A has it, and as B has it.
     elements: how many were compared; differing: of these; most: the largest difference.
     first: None if all are equal.
     decibels: of A's real values over the difference from B's; None if bytes were compared, or
@@ -49,6 +49,7 @@ class Difference:
     """
 
     layer: Layer
+    other: Layer
     elements: int
     differing: int
     most: float
@@ -56,6 +57,13 @@ class Difference:
     decibels: float | None = None
     rescaled: float | None = None
     drop: float | None = None
+
+    @property
+    def same_steps(self) -> bool:
+        """Whether, as far as is known, equal bytes stand for equal values."""
+        a, b = self.layer, self.other
+        scales = a.scale is None or b.scale is None or np.float32(a.scale) == np.float32(b.scale)
+        return bool(scales) and a.zero_point == b.zero_point
 
     @property
     def best(self) -> float | None:
@@ -230,7 +238,14 @@ class _Tally:
         """What has been found."""
         plain, rescaled = (None, None) if self._exact else self._decibels()
         return Difference(
-            self._a, self._elements, self._differing, self._most, self._first, plain, rescaled
+            self._a,
+            self._b,
+            self._elements,
+            self._differing,
+            self._most,
+            self._first,
+            plain,
+            rescaled,
         )
 
     def _decibels(self) -> tuple[float, float | None]:

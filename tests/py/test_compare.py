@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from narrows.native.observe import observe
 from narrows.pack import pack
 from narrows.quantize import reference
 from narrows.quantize.equalize import pairs, scale_channels
+from narrows.quantize.pipeline import MIN_MAX, quantize_network
 from narrows.result import no_progress
 from narrows.sides import Layer, Side, open_side
 
@@ -316,6 +318,22 @@ def test_the_command_says_where(
     (marked,) = (line for line in done.stdout.splitlines() if line.startswith("->"))
     assert marked.split()[1] == "block3/project"
     assert f"{first['differing']} of its" in done.stdout
+
+
+def test_two_quantizations_are_told_apart(
+    narrows: Narrows, data: Dataset, data_file: Path, tmp_path: Path
+) -> None:
+    samples = [[np.asarray(values, np.float32) / 255 + 0.5] for values in data.items]
+    made = quantize_network(load(DIGITS_FLOAT), lambda: samples, MIN_MAX)
+    path = tmp_path / "other.tflite"
+    path.write_bytes(export_tflite(made.graph))
+    done = narrows("compare", DIGITS_INT8, path, "--data", data_file)
+    assert done.returncode == 1, done.stderr
+    assert re.search(
+        r"^quantized with scale [\d.e-]+ and zero point -?\d+ in A, scale .* in B$",
+        done.stdout,
+        re.MULTILINE,
+    )
 
 
 def test_the_command_finds_nothing(narrows: Narrows, digits_blob: Path, data_file: Path) -> None:

@@ -21,7 +21,7 @@ from narrows.cli.console import (
 from narrows.compare import Comparison, Difference, compare
 from narrows.data import PICTURES, Dataset, load_dataset, load_labels
 from narrows.errors import UsageError
-from narrows.sides import Side, open_side
+from narrows.sides import Layer, Side, open_side
 
 _HELP = """\
 A and B are MODEL or MODEL@PLACE:
@@ -114,6 +114,8 @@ def _sentences(a: Side, b: Side, found: Comparison) -> list[str]:
             f"{count(parted.differing)} of its {count(parted.elements)} elements in {items} "
             f"differ, by up to {parted.most:.0f}"
         )
+        if not parted.same_steps:
+            lines.append(f"quantized with {_steps(parted.layer)} in A, {_steps(parted.other)} in B")
     elif found.exact:
         elements = count(sum(layer.elements for layer in found.layers))
         layers = count(len(found.layers))
@@ -121,6 +123,11 @@ def _sentences(a: Side, b: Side, found: Comparison) -> list[str]:
     elif worst is not None:
         lines.append(f"the largest drop, {worst.drop:.1f} dB, is in {_name(worst)}; {items}")
     return lines
+
+
+def _steps(layer: Layer) -> str:
+    scale = "unknown scale" if layer.scale is None else f"scale {layer.scale:.6g}"
+    return f"{scale} and zero point {layer.zero_point}"
 
 
 def _print_layers(found: Comparison) -> None:
