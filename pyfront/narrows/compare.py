@@ -77,6 +77,7 @@ class Comparison:
 
     layers: in order of computation. only_a, only_b: names of layers that the other side does not
     have. right: items whose class either side finds; None if classes or scores are unknown.
+    shown: values of each layer by A and by B, for the first item that they part in, or item 0.
     """
 
     exact: bool
@@ -85,6 +86,7 @@ class Comparison:
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     right: tuple[int, int] | None
+    shown: tuple[tuple[Array, Array], ...]
 
     @property
     def parted(self) -> Difference | None:
@@ -121,17 +123,22 @@ def compare(
     wanted = pairs[0] if only is not None else (-1, -1)
     tallies = [_Tally(a.layers[i], b.layers[j], exact) for i, j in pairs]
     right = np.zeros(2, np.int64)
+    shown: tuple[tuple[Array, Array], ...] = ()
+    parted = False
     scored = dataset.labels is not None and only is None and min(a.outputs[0], b.outputs[0]) >= 0
     count = min(count, len(dataset.items))
     for number, item in zip(range(count), dataset.items, strict=False):
         progress("comparing", number / count)
         seen_a = a.see(_values(a, b, item), wanted[0])
         seen_b = b.see(_values(b, a, item), wanted[1])
-        for tally, (i, j) in zip(tallies, pairs, strict=True):
-            tally.add(number, seen_a[i], seen_b[j])
+        values = tuple((seen_a[i], seen_b[j]) for i, j in pairs)
+        apart = [t.add(number, *both) for t, both in zip(tallies, values, strict=True)]
+        if number == 0 or (any(apart) and not parted):
+            shown = values
+        parted = parted or any(apart)
         if scored and dataset.labels is not None:
             scores = seen_a[a.outputs[0]], seen_b[b.outputs[0]]
-            right += [int(values.argmax() == dataset.labels[number]) for values in scores]
+            right += [int(score.argmax() == dataset.labels[number]) for score in scores]
     return Comparison(
         exact,
         count,
@@ -139,6 +146,7 @@ def compare(
         only_a,
         only_b,
         (int(right[0]), int(right[1])) if scored else None,
+        shown,
     )
 
 
@@ -209,8 +217,8 @@ class _Tally:
         # By channel: A squared, B squared, A times B, difference squared.
         self._powers = np.zeros((4, a.shape[2]))
 
-    def add(self, item: int, a: Array, b: Array) -> None:
-        """Values of one item."""
+    def add(self, item: int, a: Array, b: Array) -> bool:
+        """Values of one item. Returns: whether any of them differ."""
         a, b = (np.ma.asarray(values).reshape(self._a.shape) for values in (a, b))
         there = ~(np.ma.getmaskarray(a) | np.ma.getmaskarray(b))
         left, right = self._numbers(self._a, a), self._numbers(self._b, b)
@@ -219,12 +227,13 @@ class _Tally:
         self._elements += int(there.sum())
         apart = there & (left != right)
         if not apart.any():
-            return
+            return False
         self._differing += int(apart.sum())
         self._most = max(self._most, float(np.abs(left - right)[apart].max()))
         if self._exact and self._first is None:
             y, x, c = (int(v[0]) for v in np.nonzero(apart))
             self._first = First(item, (y, x, c), int(left[y, x, c]), int(right[y, x, c]))
+        return True
 
     def _numbers(self, layer: Layer, values: Array) -> npt.NDArray[np.float64]:
         """Bytes as they are, or the real values that they stand for."""

@@ -305,7 +305,9 @@ def test_the_command_says_where(
     graph = damaged(compiled, "block3/project")
     path, report = tmp_path / "damaged.nrw", tmp_path / "report.json"
     path.write_bytes(pack(graph, compiled.plan, {}))
-    done = narrows("compare", DIGITS_INT8, path, "--data", data_file, "--json", report)
+    saved = tmp_path / "layers.npz"
+    options = ("--data", data_file, "--json", report, "--save", saved)
+    done = narrows("compare", DIGITS_INT8, path, *options)
     assert done.returncode == 1
     assert done.stderr == ""
     first = json.loads(report.read_text())["first"]
@@ -318,6 +320,12 @@ def test_the_command_says_where(
     (marked,) = (line for line in done.stdout.splitlines() if line.startswith("->"))
     assert marked.split()[1] == "block3/project"
     assert f"{first['differing']} of its" in done.stdout
+    with np.load(saved) as layers:
+        place = (0, y, x, channel)
+        assert layers["a/block3/project"].reshape(1, 4, 4, 24)[place] == a
+        assert layers["b/block3/project"].reshape(1, 4, 4, 24)[place] == b
+        assert np.array_equal(layers["a/stem"].ravel(), layers["b/stem"].ravel())
+        assert len(layers.files) == 24
 
 
 def test_two_quantizations_are_told_apart(

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from narrows.cli.console import (
     add_json,
@@ -21,6 +24,7 @@ from narrows.cli.console import (
 from narrows.compare import Comparison, Difference, compare
 from narrows.data import PICTURES, Dataset, load_dataset, load_labels
 from narrows.errors import UsageError
+from narrows.files import write_file
 from narrows.sides import Layer, Side, open_side
 
 _HELP = """\
@@ -64,6 +68,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--count", type=int, default=8, metavar="N", help="use the first N items (8)"
     )
+    parser.add_argument(
+        "--save",
+        metavar="FILE.npz",
+        help="write all layers of the first input that differs, or else of the first one: a/NAME "
+        "and b/NAME",
+    )
     parser.add_argument("--layer", metavar="NAME", help="compare this one only")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -89,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json != "-" and (found.parted is not None or not found.exact):
         _print_layers(found)
     write_json(arguments.json, describe(a, b, found))
+    if arguments.save is not None:
+        write_file(arguments.save, _archive(found))
     return 0 if found.parted is None else 1
 
 
@@ -123,6 +135,17 @@ def _sentences(a: Side, b: Side, found: Comparison) -> list[str]:
     elif worst is not None:
         lines.append(f"the largest drop, {worst.drop:.1f} dB, is in {_name(worst)}; {items}")
     return lines
+
+
+def _archive(found: Comparison) -> bytes:
+    """An .npz file; what could not be seen is 0."""
+    arrays: dict[str, Any] = {}
+    for layer, (a, b) in zip(found.layers, found.shown, strict=True):
+        arrays[f"a/{layer.layer.name}"] = np.ma.filled(a, 0)
+        arrays[f"b/{layer.other.name}"] = np.ma.filled(b, 0)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def _steps(layer: Layer) -> str:
