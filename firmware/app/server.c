@@ -333,7 +333,7 @@ static void offer_tensor(void)
 /* Bytes of a tensor that stand side by side, the first at some offset from its start. */
 struct piece {
     const int8_t *bytes;      /* NULL: no longer, or not yet, in the ring */
-    uint32_t count;           /* to the end of the row */
+    uint32_t count;           /* to the end of what is sure to lie side by side */
     uint32_t made;            /* bytes of the tensor so far */
 };
 
