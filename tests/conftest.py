@@ -88,3 +88,10 @@ def digits_blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = CompileOptions(metadata=DIGITS_METADATA)
     path.write_bytes(compile_model(DIGITS_INT8, options).blob)
     return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests counted, a line each."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")

@@ -27,6 +27,7 @@ static struct {
     uint32_t run_id;
     int run_status;           /* what nrw_step has said last; LINK_ERR_RUN: no run */
     bool event_due;           /* the host does not know of that yet */
+    uint16_t watch;           /* the tensor that the host wants to see, as in WATCH */
     uint32_t firings;
     uint32_t row_received;    /* bytes of the row that is asked for */
     const int8_t *row;        /* the row that is offered */
@@ -64,6 +65,7 @@ static void end_run(void)
     server.run_id = 0;
     server.stage_ticks = NULL;
     server.event_due = false;
+    server.watch = LINK_WATCH_NONE;
     server.ticks = 0;
     server.firings = 0;
 }
@@ -329,17 +331,61 @@ static uint32_t rows_pushed(int input)
            info.width;
 }
 
+/* What the last firing gave to: what HAVE_TENSOR speaks of. */
+static int last_tensor(void)
+{
+    return nrw_stage_output(&server.model, nrw_last_stage(&server.run));
+}
+
+/* A stage has fired: wait for the host if it wants to see what that gave. */
+static void offer_tensor(void)
+{
+    const int tensor = last_tensor();
+
+    if (tensor >= 0 && (server.watch == LINK_WATCH_ALL || server.watch == tensor)) {
+        server.run_status = LINK_HAVE_TENSOR;
+        server.event_due = true;
+    }
+}
+
+/* Bytes of a tensor that stand side by side, the first at some offset from its start. */
+struct piece {
+    const int8_t *bytes;      /* NULL: no longer, or not yet, in the ring */
+    uint32_t count;           /* to the end of what is sure to lie side by side */
+    uint32_t made;            /* bytes of the tensor so far */
+};
+
+static struct piece tensor_piece(int tensor, uint32_t offset)
+{
+    struct nrw_tensor_info info = {0};
+    nrw_tensor_info(&server.model, tensor, &info);
+    const uint32_t unit = info.channels;
+    const uint32_t made = (uint32_t)nrw_tensor_pixels(&server.run, tensor) * unit;
+    const uint32_t pixel = offset / unit;
+    const int8_t *start =
+        offset < made ? nrw_tensor_pixel(&server.run, tensor, (int)pixel) : NULL;
+
+    return (struct piece){
+        .bytes = start != NULL ? start + offset % unit : NULL,
+        .count = (info.capacity - pixel % info.capacity) * unit - offset % unit,
+        .made = made,
+    };
+}
+
 static void put_state(struct request *request)
 {
     const int status = server.run_status;
     const int input = status == NRW_NEED_ROW ? nrw_wanted_input(&server.run) : 0;
+    const int tensor = last_tensor();
 
     put32(request, server.run_id);
     put8(request, status == NRW_HAVE_ROW ? (uint32_t)server.row_output : (uint32_t)input);
-    put16(request, status == NRW_HAVE_ROW   ? (uint32_t)server.row_index
-                   : status == NRW_NEED_ROW ? rows_pushed(input)
-                                            : 0);
-    put32(request, server.row_received);
+    put16(request, status == NRW_HAVE_ROW       ? (uint32_t)server.row_index
+                   : status == NRW_NEED_ROW     ? rows_pushed(input)
+                   : status == LINK_HAVE_TENSOR ? (uint32_t)tensor
+                                                : 0);
+    put32(request, status == LINK_HAVE_TENSOR ? tensor_piece(tensor, 0).made
+                                              : server.row_received);
     put32(request, server.firings);
 }
 
@@ -391,6 +437,7 @@ static int on_row(struct request *request)
             const uint64_t before = port_ticks();
             server.run_status = nrw_push_row(&server.run, slot);
             server.ticks += port_ticks() - before;
+            offer_tensor();
         }
     }
     put32(request, server.row_received);
@@ -468,6 +515,69 @@ static int on_profile(struct request *request)
     return NRW_OK;
 }
 
+static int on_watch(struct request *request)
+{
+    const uint16_t tensor = nrw_load16(request->payload + 4);
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (tensor >= server.model.tensor_count && tensor < LINK_WATCH_ALL) {
+        return NRW_ERR_ARGUMENT;
+    }
+    server.watch = tensor;
+    return NRW_OK;
+}
+
+/* Bytes of the tensor that is offered, from the first that is still in its ring. */
+static int on_tensor(struct request *request)
+{
+    const int tensor = nrw_load16(request->payload + 4);
+    uint32_t offset = nrw_load32(request->payload + 6);
+    uint32_t left = nrw_load16(request->payload + 10);
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (left > LINK_DATA_BYTES) {
+        return NRW_ERR_ARGUMENT;
+    }
+    if (server.run_status != LINK_HAVE_TENSOR || tensor != last_tensor()) {
+        return NRW_ERR_STATE;
+    }
+    struct piece piece = tensor_piece(tensor, offset);
+    while (piece.bytes == NULL && offset < piece.made) {
+        offset += piece.count;
+        piece = tensor_piece(tensor, offset);
+    }
+    put32(request, offset);
+    while (piece.bytes != NULL && left > 0) {
+        const uint32_t count = piece.count < left ? piece.count : left;
+        memcpy(request->out, piece.bytes, count);
+        request->out += count;
+        offset += count;
+        left -= count;
+        piece = tensor_piece(tensor, offset);
+    }
+    return NRW_OK;
+}
+
+/* The host has read all that is offered. */
+static int on_next(struct request *request)
+{
+    const int tensor = nrw_load16(request->payload + 4);
+    const uint32_t bytes = nrw_load32(request->payload + 6);
+
+    if (!is_this_run(request)) {
+        return LINK_ERR_RUN;
+    }
+    if (server.run_status == LINK_HAVE_TENSOR && tensor == last_tensor() &&
+        bytes == tensor_piece(tensor, 0).made) {
+        server.run_status = NRW_OK;
+    }
+    return NRW_OK;
+}
+
 static const struct {
     uint8_t type;
     uint16_t least, most;     /* payload bytes */
@@ -487,6 +597,9 @@ static const struct {
     {LINK_OUTPUT, 11, 11, on_output},
     {LINK_TAKE, 7, 7, on_take},
     {LINK_PROFILE, 6, 6, on_profile},
+    {LINK_WATCH, 6, 6, on_watch},
+    {LINK_TENSOR, 12, 12, on_tensor},
+    {LINK_NEXT, 10, 10, on_next},
 };
 
 /* --- Frames in and out --------------------------------------------------------------------- */
@@ -549,6 +662,7 @@ static void step(void)
         if (server.stage_ticks != NULL) {
             server.stage_ticks[nrw_last_stage(&server.run)] += spent;
         }
+        offer_tensor();
         return;
     }
     server.row_received = 0;

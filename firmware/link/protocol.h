@@ -6,7 +6,7 @@
 #define NARROWS_PROTOCOL_H
 
 #define LINK_MAJOR 1
-#define LINK_MINOR 0
+#define LINK_MINOR 1
 #define FIRMWARE_VERSION "0.1.0"
 
 enum {
@@ -29,6 +29,9 @@ enum link_type {
     LINK_OUTPUT = 0x23,
     LINK_TAKE = 0x24,
     LINK_PROFILE = 0x25,
+    LINK_WATCH = 0x26,
+    LINK_TENSOR = 0x27,
+    LINK_NEXT = 0x28,
     LINK_FAULT = 0x30,
     LINK_ANSWER = 0x80        /* set in answers and events */
 };
@@ -46,5 +49,12 @@ enum link_error {
 };
 
 enum { LINK_START_PROFILE = 1 }; /* flags of START */
+
+enum { LINK_HAVE_TENSOR = 32 };  /* status of a run: a watched tensor has grown */
+
+enum {                           /* what WATCH may name instead of a tensor */
+    LINK_WATCH_ALL = 0xFFFE,
+    LINK_WATCH_NONE = 0xFFFF
+};
 
 #endif

@@ -7,31 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from narrows.errors import BlobError
 from narrows.files import read_file
+from narrows.graph import preprocessing as rules
 from narrows.graph.edges import HostEdge
+from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.native import Model, TensorInfo
 from narrows.pack import unpack_edges, unpack_metadata
 from narrows.pack.layout import HEADER
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes an input: resized, then real value = (pixel - mean) * scale.
-
-    mean, scale: one number, or one per channel in the order of the input; pixels are 0 to 255.
-    resize: "stretch" to the input's height and width, or "crop" the middle that has their shape.
-    order: of an input's three channels, "RGB" or "BGR".
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    resize: Literal["stretch", "crop"] = "stretch"
-    order: Literal["RGB", "BGR"] = "RGB"
 
 
 class Header(NamedTuple):
@@ -76,6 +61,7 @@ class Blob:
     inputs, outputs: edges as the model's author sees them, one per tensor of ``model``.
     labels: classes of output 0; () if unknown.
     stage_names: what each stage computes; () if unknown.
+    stage_scales: the real value of one step of it; () if unknown.
     """
 
     data: bytes
@@ -86,6 +72,7 @@ class Blob:
     outputs: tuple[HostEdge, ...]
     labels: tuple[str, ...]
     stage_names: tuple[str, ...]
+    stage_scales: tuple[float, ...]
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
 
@@ -116,7 +103,10 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         outputs=outputs,
         labels=_strings(name, metadata, "labels"),
         stage_names=_strings(name, metadata, "stages"),
-        preprocessing=parse_preprocessing(name, metadata.get("preprocessing")),
+        stage_scales=_scales(name, metadata),
+        preprocessing=parse_preprocessing(
+            name, metadata.get("preprocessing"), inputs[0].shape[-1] if inputs[0].shape else 1
+        ),
         metadata=metadata,
     )
 
@@ -135,7 +125,8 @@ def _plain_edge(index: int, info: TensorInfo) -> HostEdge:
 
 
 def _check_edges(name: str, edges: Sequence[HostEdge], infos: Sequence[TensorInfo]) -> None:
-    if [math.prod(edge.shape) for edge in edges] != [info.bytes for info in infos]:
+    fitting = [math.prod(edge.shape) for edge in edges] == [info.bytes for info in infos]
+    if not fitting or any(min(e.shape, default=1) < 1 or len(e.shape) > 8 for e in edges):
         raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
     for edge in edges:
         scales = [edge.tensor_scale] + [edge.scale] * (edge.dtype != "float32")
@@ -153,16 +144,29 @@ def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def parse_preprocessing(name: str, value: Any) -> Preprocessing | None:
-    """From the metadata of a blob or a model. name: what errors call it. Raises: BlobError."""
+def _scales(name: str, metadata: dict[str, Any]) -> tuple[float, ...]:
+    value = metadata.get("scales", [])
+    if not isinstance(value, list) or not all(
+        isinstance(entry, (int, float)) and 0 < entry < 1e38 for entry in value
+    ):
+        raise BlobError(f"{name}: metadata: scales are not positive numbers; compile it anew")
+    return tuple(map(float, value))
+
+
+def parse_preprocessing(name: str, value: Any, channels: int | None = None) -> Preprocessing | None:
+    """From the metadata of a blob or a model; None for None.
+
+    Args:
+        name: what errors call it. channels: of the input, if known.
+
+    Raises: BlobError.
+    """
     if value is None:
         return None
     try:
-        mean = tuple(float(v) for v in np.ravel(value["mean"]))
-        scale = tuple(float(v) for v in np.ravel(value["scale"]))
-        resize, order = value.get("resize", "stretch"), value.get("order", "RGB")
-        if resize not in ("stretch", "crop") or order not in ("RGB", "BGR"):
-            raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BlobError(f"{name}: metadata: preprocessing is malformed; compile it anew") from error
-    return Preprocessing(mean, scale, resize, order)
+        preprocessing = rules.parse_preprocessing(value)
+        if channels is not None:
+            preprocessing.check_channels(channels)
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: preprocessing: {error}; compile it anew") from error
+    return preprocessing

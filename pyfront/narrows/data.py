@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into a network and comes out: pictures, arrays, data sets.
-
-How a picture becomes an input: it is resized (bilinear) to the input's height and width, as
-grey for 1 channel, as RGB for 3. Then, if the input is uint8, its bytes are the pixels.
-Otherwise real values follow from the blob's preprocessing; if it has none, from the size of
-the input's quantization step: 1/255 means 0 to 1, 2/255 means -1 to 1, 1 means 0 to 255.
-"""
+"""What goes into a network: pictures, arrays, data sets; and the names of what comes out."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from narrows.blob import Preprocessing
+from narrows.arrays import StoredArray, load_array, stored_arrays
 from narrows.errors import InputError
 from narrows.files import read_file
 from narrows.graph.edges import Array, HostEdge, conform
+from narrows.graph.preprocessing import Preprocessing
+from narrows.pictures import PICTURES, load_picture
+
+__all__ = [
+    "PICTURES",
+    "Dataset",
+    "Item",
+    "Preprocessing",
+    "load_array",
+    "load_dataset",
+    "load_input",
+    "load_labels",
+]
 
 Item: TypeAlias = "Path | Array"
-
-PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".gif", ".webp", ".ppm", ".pgm")
-
-# Quantization step -> (mean, scale) of pixels; a step counts if it is within 10%.
-_CONVENTIONS = {1 / 255: (0.0, 1 / 255), 2 / 255: (127.5, 1 / 127.5), 1.0: (0.0, 1.0)}
 
 
 def load_input(edge: HostEdge, preprocessing: Preprocessing | None, item: Item) -> Array:
@@ -43,15 +44,7 @@ def load_input(edge: HostEdge, preprocessing: Preprocessing | None, item: Item) 
         return conform(edge, item, "array")
     if item.suffix.lower() == ".npy":
         return conform(edge, load_array(item), str(item))
-    return conform(edge, _picture(edge, preprocessing, item), str(item))
-
-
-def load_array(path: Path) -> Array:
-    """An .npy file. Raises: InputError."""
-    values = _load(path)
-    if not isinstance(values, np.ndarray):
-        raise InputError(f"{path}: holds several arrays; give an .npy file with one")
-    return values
+    return conform(edge, load_picture(edge, preprocessing, item), str(item))
 
 
 def load_labels(path: str | Path) -> tuple[str, ...]:
@@ -62,12 +55,39 @@ def load_labels(path: str | Path) -> tuple[str, ...]:
         raise InputError(f"{path}: labels are text in UTF-8, one per line") from error
 
 
+class Items(Protocol):
+    """Pictures' paths or arrays, read one after the other, and anew each time."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first items of some."""
+
+    items: Items
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.items))
+
+    def __iter__(self) -> Iterator[Item]:
+        return islice(self.items, self.count)
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """items: pictures' paths or arrays; labels: class numbers, or None if unknown."""
+    """labels: class numbers, one for each item; None if unknown."""
 
-    items: Sequence[Item]
+    items: Items
     labels: npt.NDArray[np.int64] | None
+
+    def first(self, count: int) -> Dataset:
+        """As many items from the beginning, if there are."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Dataset(_First(self.items, count), labels)
 
 
 def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
@@ -92,102 +112,29 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
 
 
 def _arrays(path: Path) -> Dataset:
-    values = _load(path)
-    if isinstance(values, np.ndarray):
-        return Dataset(list(values), None)
-    if "x" not in values:
+    arrays = stored_arrays(path)
+    x, y = arrays.get(None, arrays.get("x")), arrays.get("y")
+    if x is None:
         raise InputError(f"{path}: has no array x; an .npz data set has x and y")
-    labels = values.get("y")
-    if labels is None:
-        return Dataset(list(values["x"]), None)
-    if labels.shape != values["x"].shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{path}: y is not one class number for each of x")
-    return Dataset(list(values["x"]), labels.astype(np.int64))
+    return Dataset(x, None if y is None else _labels(y, len(x)))
+
+
+def _labels(y: StoredArray, count: int) -> npt.NDArray[np.int64]:
+    if y.shape != (count,) or not np.issubdtype(y.dtype, np.integer):
+        raise InputError(f"{y.path}: y is not one class number for each of x")
+    return np.concatenate([np.empty(0, y.dtype), *y.blocks()]).astype(np.int64)
 
 
 def _folder(path: Path, classes: Sequence[str]) -> Dataset:
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
     if not folders:
-        return Dataset(_items(path), None)
+        return Dataset(_files(path), None)
     names = [folder.name for folder in folders]
     numbers = {name: i for i, name in enumerate(classes if set(names) <= set(classes) else names)}
-    items = [(entry, numbers[folder.name]) for folder in folders for entry in _items(folder)]
-    labels = np.array([number for _, number in items], np.int64)
-    return Dataset([entry for entry, _ in items], labels)
+    found = [(entry, numbers[folder.name]) for folder in folders for entry in _files(folder)]
+    labels = np.array([number for _, number in found], np.int64)
+    return Dataset([entry for entry, _ in found], labels)
 
 
-def _items(folder: Path) -> list[Item]:
+def _files(folder: Path) -> list[Path]:
     return [e for e in sorted(folder.iterdir()) if e.suffix.lower() in (*PICTURES, ".npy")]
-
-
-def _load(path: Path) -> Array | dict[str, Array]:
-    try:
-        values = np.load(path, allow_pickle=False)
-        if isinstance(values, np.ndarray):
-            return values
-        with values:
-            return {name: values[name] for name in values.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: not a readable .npy or .npz file: {_line(error)}") from error
-
-
-def _picture(edge: HostEdge, preprocessing: Preprocessing | None, path: Path) -> Array:
-    """[height, width, channels]: uint8 pixels for uint8 edges, else real values."""
-    if len(edge.shape) != 4 or edge.shape[3] not in (1, 3):
-        raise InputError(
-            f"{path}: input {edge.name} is {edge.shape}, no picture; give an .npy file"
-        )
-    height, width, channels = edge.shape[1:]
-    try:
-        with Image.open(path) as image:
-            mode = image.convert("L" if channels == 1 else "RGB")
-            box = _crop(mode.size, (width, height)) if _is(preprocessing, "crop") else None
-            resized = mode.resize((width, height), Image.Resampling.BILINEAR, box)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except Exception as error:  # a malformed picture makes Pillow raise anything
-        raise InputError(f"{path}: not a picture that can be read: {_line(error)}") from error
-    pixels = np.asarray(resized, np.uint8).reshape(height, width, channels)
-    if channels == 3 and _is(preprocessing, "BGR"):
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-    if edge.dtype == "uint8":
-        return pixels
-    mean, scale = _pixel_scaling(edge, preprocessing, channels, path)
-    return ((pixels - mean) * scale).astype(np.float32)
-
-
-def _is(preprocessing: Preprocessing | None, what: str) -> bool:
-    return preprocessing is not None and what in (preprocessing.resize, preprocessing.order)
-
-
-def _crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The middle of a picture that has the target's shape: left, top, right, bottom."""
-    factor = min(size[0] / target[0], size[1] / target[1])
-    width, height = target[0] * factor, target[1] * factor
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, left + width, top + height
-
-
-def _pixel_scaling(
-    edge: HostEdge, preprocessing: Preprocessing | None, channels: int, path: Path
-) -> tuple[Array, Array]:
-    if preprocessing is not None:
-        mean, scale = np.array(preprocessing.mean), np.array(preprocessing.scale)
-        if mean.size not in (1, channels) or scale.size not in (1, channels):
-            raise InputError(f"{path}: the blob's preprocessing is not for {channels} channels")
-        return mean, scale
-    step = edge.tensor_scale if edge.dtype == "float32" else edge.scale
-    for convention, (offset, factor) in _CONVENTIONS.items():
-        if 0.9 < step / convention < 1.1:
-            return np.array(offset), np.array(factor)
-    raise InputError(
-        f"{path}: cannot tell how pixels become values of input {edge.name} (steps of {step:g}); "
-        "compile with --pixel-mean and --pixel-scale, or give an .npy file"
-    )
-
-
-def _line(error: BaseException) -> str:
-    """An exception's message as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

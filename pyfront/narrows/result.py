@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from narrows.graph.qgraph import Int8Array
+from narrows.native.observe import Dump
 
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with what is being done and how much of it is done, 0 to 1; the library never
@@ -57,6 +58,13 @@ class Target(Protocol):
 
     def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
         """Run once. inputs: int8 [height, width, channels] each.
+
+        Raises: NarrowsError.
+        """
+        ...
+
+    def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
+        """Run once and see every tensor of the blob, or just one.
 
         Raises: NarrowsError.
         """

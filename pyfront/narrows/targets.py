@@ -13,6 +13,7 @@ from narrows.boards import load_boards
 from narrows.errors import UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
+from narrows.native.observe import Dump, observe
 from narrows.result import Progress, Result, StageCost, Target, no_progress
 
 QEMU_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
@@ -54,6 +55,10 @@ class HostTarget:
                 StageCost(i, model.stages[i].op.name.lower(), cost) for i, cost in enumerate(costs)
             ),
         )
+
+    def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
+        """Run once; see ``Target``. There is no hurry here: all tensors are seen."""
+        return observe(self._run, inputs)
 
     def __enter__(self) -> HostTarget:
         return self

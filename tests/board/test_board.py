@@ -5,7 +5,6 @@ what it costs."""
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -25,7 +24,7 @@ from figures import (
     network_input,
 )
 
-from conftest import missing
+from models import missing, need
 from narrows.boards import load_board
 from narrows.link import firmware, open_target
 from narrows.link.frames import ANSWER, Decoder, Type
@@ -43,9 +42,7 @@ MOST_STACK = 2048
 
 @pytest.fixture(autouse=True)
 def tools() -> None:
-    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
-        if shutil.which(tool) is None:
-            missing(tool)
+    need("arm-none-eabi-gcc", "qemu-system-arm")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

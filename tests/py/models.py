@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def missing(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing")
     pytest.skip(f"{what} is missing")
+
+
+def need(*tools: str) -> None:
+    """Skip the test, or fail it under CI, where a command is absent."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            missing(tool)
 
 
 def network(name: str) -> Path:

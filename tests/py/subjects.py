@@ -8,10 +8,12 @@ from random import Random
 
 import numpy as np
 
+from models import need
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.importers.tflite import import_tflite
+from narrows.link import open_target
 from narrows.native import Model, Run
 from narrows.pack import pack
 from narrows.plan.planner import PlanOptions, plan
@@ -22,9 +24,10 @@ from oracle import Array, Oracle
 
 Infer = Callable[[Sequence[Int8Array]], list[Int8Array]]
 RANDOM_PLANS = 2
+BOARD = "mps2-an386"
 
 
-def subjects(qgraph: QGraph, rng: np.random.Generator) -> Iterator[tuple[str, Infer]]:
+def subjects(qgraph: QGraph, rng: np.random.Generator, board: bool) -> Iterator[tuple[str, Infer]]:
     """(name, function from int8 inputs to int8 outputs)."""
     yield "reference", lambda inputs: reference.run(qgraph, inputs)
     whole = plan(qgraph, PlanOptions(materialize=True))
@@ -33,6 +36,13 @@ def subjects(qgraph: QGraph, rng: np.random.Generator) -> Iterator[tuple[str, In
     plans += [(f"host, random plan {i}", random_plan(qgraph, drawn)) for i in range(RANDOM_PLANS)]
     for name, planned in plans:
         yield name, Run(Model(pack(qgraph, planned, {}), name)).infer
+    if board:
+        rows = PlanOptions(streamed_outputs=tuple(range(len(qgraph.outputs))))
+        blob = pack(qgraph, plan(qgraph, rows), {})
+        yield "host, outputs by rows", Run(Model(blob, "rows")).infer
+        need("arm-none-eabi-gcc", "qemu-system-arm")
+        with open_target(f"qemu:{BOARD}", blob) as target:
+            yield "board, outputs by rows", lambda inputs: list(target.infer(inputs).outputs)
 
 
 def typical_inputs(qgraph: QGraph, rng: np.random.Generator, count: int = 3) -> list[list[Array]]:
@@ -62,10 +72,13 @@ def typical_inputs(qgraph: QGraph, rng: np.random.Generator, count: int = 3) -> 
 
 
 def check(
-    model: bytes, rng: np.random.Generator, inputs: Sequence[Sequence[Array]] | None = None
+    model: bytes,
+    rng: np.random.Generator,
+    inputs: Sequence[Sequence[Array]] | None = None,
+    board: bool = False,
 ) -> QGraph:
     """Require every subject to give TFLite Micro's bytes, dtypes and shapes, and the model that
-    is exported again to give them in TFLite Micro."""
+    is exported again to give them in TFLite Micro. board: one in QEMU is a subject, too."""
     graph = import_tflite(model, "single")
     qgraph = lower(graph)
     oracle, exported = Oracle(model), Oracle(export_tflite(graph))
@@ -75,7 +88,7 @@ def check(
         for got, want in zip(exported.run(case, len(wanted)), wanted, strict=True):
             assert got.dtype == want.dtype
             np.testing.assert_array_equal(got, want, "exported")
-    for name, infer in subjects(qgraph, rng):
+    for name, infer in subjects(qgraph, rng, board):
         for number, (case, wanted) in enumerate(zip(cases, expected, strict=True)):
             inside = [
                 to_internal(edge, qgraph.tensors[edge.tensor], values)

@@ -63,6 +63,11 @@ def test_labels_and_stages_are_strings(blob: bytes, metadata: dict[str, Any]) ->
             refuse(blob, metadata | {key: value}, f"metadata: {key}")
 
 
+def test_scales_are_positive_numbers(blob: bytes, metadata: dict[str, Any]) -> None:
+    for value in (1.0, {}, ["x"], [0], [-1], [1e999], [10**400]):
+        refuse(blob, metadata | {"scales": value}, "metadata: scales")
+
+
 def test_preprocessing_is_numbers(blob: bytes, metadata: dict[str, Any]) -> None:
     for value in (1, {}, {"mean": "x", "scale": 1}, {"mean": [1], "scale": None}):
         refuse(blob, metadata | {"preprocessing": value}, "preprocessing")

@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,21 +19,29 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import missing
-from link_proxy import Proxy, doubled_frames, lost_frames, noise
+from link_proxy import Filter, Proxy, doubled_frames, lost_frames, noise
+from narrows.blob import parse_blob
 from narrows.boards import load_board, load_boards, read_board
 from narrows.errors import BlobError, InputError, LinkError, NarrowsError, ToolError
 from narrows.link import firmware, open_target
 from narrows.link.client import Client
-from narrows.link.frames import ANSWER, Decoder, Frame, Type, encode_frame
+from narrows.link.frames import ANSWER, Decoder, Frame, LinkStatus, Type, encode_frame
 from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Run
+from narrows.native.observe import Dump, observe
+from narrows.pack import pack
+from narrows.plan import PlanOptions, random_plan
+from narrows.plan.planner import plan
+from narrows.quantize import reference
+from random_graphs import random_graph
 
 BOARD = "mps2-an386"
 TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
@@ -204,6 +213,126 @@ def test_every_malformed_request_is_refused_by_number(board: Qemu) -> None:
         client.ping()
 
 
+# --- Tensors ------------------------------------------------------------------------------------
+
+
+def same_dumps(found: Dump, expected: Dump) -> bool:
+    return all(
+        np.array_equal(a.mask, b.mask) and np.array_equal(a.filled(0), b.filled(0))
+        for a, b in zip(found.values, expected.values, strict=True)
+    )
+
+
+def dump_of(client: Client, model: Model, inputs: list[np.ndarray]) -> Dump:
+    dump = Dump(model)
+    client.infer(model, inputs, dump=dump)
+    return dump
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_tensor_of_random_plans_is_what_it_should_be(board: Qemu, seed: int) -> None:
+    """Several inputs and outputs, outputs by rows, short rings, tiles: on the board and on the host
+    what the integer model says."""
+    graph = random_graph(seed)
+    rng = np.random.default_rng(seed)
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    shapes = [(t.height, t.width, t.channels) for t in tensors]
+    inputs = [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
+    expected = reference.run_all(graph, inputs)
+    everything = tuple(range(len(graph.outputs)))
+    numbers = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
+    assert len(numbers) == len(graph.tensors)
+    with client_of(board.url) as client:
+        for planned in (
+            plan(graph, PlanOptions(streamed_outputs=everything)),
+            random_plan(graph, random.Random(seed)),
+        ):
+            blob = parse_blob(pack(graph, planned, {}))
+            client.upload(blob.data)
+            dump = dump_of(client, blob.model, inputs)
+            assert same_dumps(dump, observe(Run(blob.model), inputs))
+            for name, stage in zip(blob.stage_names, blob.model.stages, strict=True):
+                if stage.output >= 0:
+                    seen = dump.values[stage.output]
+                    assert seen.count() > 0, name
+                    assert (seen == expected[numbers[name]]).all(), name
+
+
+def test_one_tensor_alone(board: Qemu, digits_blob: Path) -> None:
+    model = Model(digits_blob.read_bytes())
+    inputs = picture(model)
+    wanted = observe(Run(model), inputs)
+    with client_of(board.url) as client:
+        client.upload(digits_blob.read_bytes())
+        for tensor in (0, 3, len(model.tensors) - 1):
+            dump = Dump(model)
+            outputs = client.infer(model, inputs, dump=dump, watch=tensor)
+            assert same(outputs, digits_blob.read_bytes(), inputs)
+            for number, values in enumerate(dump.values):
+                if number == tensor:
+                    assert np.array_equal(values.filled(0), wanted.values[number].filled(0))
+                assert values.count() == (values.size if number == tensor else 0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_bad_line_loses_and_doubles_no_element(board: Qemu, digits_blob: Path, seed: int) -> None:
+    model = Model(digits_blob.read_bytes())
+    inputs = picture(model)
+    bad = threading.Event()
+    filters = [
+        (noise(seed, 2e-5, 2e-5, 2e-5), lost_frames(seed, 0.01), doubled_frames(seed, 0.2)),
+        (noise(seed + 9, 2e-5, 2e-5, 2e-5), lost_frames(seed, 0.01), doubled_frames(seed, 0.2)),
+    ]
+
+    def damage(data: bytes, chain: tuple[Filter, ...]) -> bytes:
+        for filter_ in chain if bad.is_set() else ():
+            data = filter_(data)
+        return data
+
+    with (
+        Proxy(board.url, *(partial(damage, chain=chain) for chain in filters)) as proxy,
+        client_of(proxy.url) as client,
+    ):
+        client.upload(digits_blob.read_bytes())
+        bad.set()
+        assert same_dumps(dump_of(client, model, inputs), observe(Run(model), inputs))
+        assert proxy.most_in_flight <= client.hello.credit
+
+
+def test_what_is_not_offered_is_not_given(board: Qemu, digits_blob: Path) -> None:
+    model = Model(digits_blob.read_bytes())
+    row = bytes(model.inputs[0].row_bytes)
+    with client_of(board.url) as client:
+        client.upload(digits_blob.read_bytes())
+        line = client._line
+
+        def ask(type_: Type, layout: str, *values: int) -> tuple[int, bytes]:
+            return line.request(type_, struct.pack("<I" + layout, 7, *values))
+
+        assert ask(Type.WATCH, "H", 0)[0] == -39
+        assert ask(Type.START, "B", 0)[0] == 0
+        assert ask(Type.WATCH, "H", len(model.tensors))[0] == -1
+        assert ask(Type.WATCH, "H", 0)[0] == 0
+        assert ask(Type.TENSOR, "HIH", 0, 0, 1)[0] == -9
+        head = struct.pack("<IBHI", 7, 0, 0, 0)
+        assert line.request(Type.ROW, head + row)[0] == 0
+        state = struct.pack("<IBHI", 7, 0, 0, len(row))
+        assert line.request(Type.STATE)[1][: len(state)] == state
+        assert line.request(Type.STATE)[0] == LinkStatus.HAVE_TENSOR
+        assert ask(Type.TENSOR, "HIH", 1, 0, 1)[0] == -9
+        assert ask(Type.TENSOR, "HIH", 0, 0, 257)[0] == -1
+        assert ask(Type.TENSOR, "HIH", 0, 3, 256) == (0, struct.pack("<I", 3) + row[3:])
+        assert ask(Type.TENSOR, "HIH", 0, 1 << 31, 9) == (0, struct.pack("<I", 1 << 31))
+        # What is done already, or another place: nothing happens.
+        for tensor, size in ((1, len(row)), (0, 0), (0, len(row) + 1)):
+            assert ask(Type.NEXT, "HI", tensor, size)[0] == 0
+            assert line.request(Type.STATE)[0] == LinkStatus.HAVE_TENSOR
+        for _ in range(2):
+            assert ask(Type.NEXT, "HI", 0, len(row))[0] == 0
+        assert line.request(Type.STATE)[0] == 1
+        assert ask(Type.TENSOR, "HIH", 0, 0, 1)[0] == -9
+
+
 # --- What can go wrong --------------------------------------------------------------------------
 
 
@@ -307,6 +436,57 @@ def test_a_device_that_talks_nonsense_ends_in_an_error(payload: bytes) -> None:
     url = serve(lambda frame: answer(frame, payload))
     with pytest.raises(LinkError), client_of(url):
         pass
+
+
+def scripted(answers: dict[Type, bytes], repeats: bytes = b"") -> str:
+    """A device that greets and then says always the same. repeats: the state that it tells."""
+    hello = struct.pack("<hBBHIIIII", 0, 1, 0, 280, 1024, 1, 1 << 20, 1 << 20, 1000) + b"\0\0"
+    run = bytearray(4)
+
+    def reply(frame: Frame) -> bytes:
+        if frame.type == Type.HELLO:
+            return answer(frame, hello)
+        if frame.type == Type.START:
+            run[:] = frame.payload[:4]
+        if frame.type == Type.STATE:
+            return answer(frame, repeats[:2] + run + repeats[2:])
+        return answer(frame, answers.get(Type(frame.type), b"\0\0"))
+
+    return serve(reply)
+
+
+def test_old_firmware_that_shows_no_tensors_says_so(digits_blob: Path) -> None:
+    model = Model(digits_blob.read_bytes())
+    refused = struct.pack("<h", LinkStatus.ERR_TYPE)
+    with (
+        client_of(scripted({Type.WATCH: refused})) as client,
+        pytest.raises(LinkError, match="does not know this request; flash this version's firmware"),
+    ):
+        dump_of(client, model, picture(model))
+
+
+@pytest.mark.parametrize("data", [b"", bytes(4), struct.pack("<I", 9), bytes(4 + 17), b"\xff" * 20])
+def test_a_device_that_shows_nonsense_ends_in_an_error(digits_blob: Path, data: bytes) -> None:
+    model = Model(digits_blob.read_bytes())
+    offered = struct.pack("<hBHII", LinkStatus.HAVE_TENSOR, 0, 0, 16, 0)
+    with (
+        client_of(scripted({Type.TENSOR: b"\0\0" + data}, offered)) as client,
+        pytest.raises(LinkError, match="sends other bytes of tensor 0"),
+    ):
+        dump_of(client, model, picture(model))
+
+
+@pytest.mark.parametrize(("tensor", "size"), [(999, 1), (0, 1 << 30)])
+def test_a_device_that_shows_what_is_not_there_ends_in_an_error(
+    digits_blob: Path, tensor: int, size: int
+) -> None:
+    model = Model(digits_blob.read_bytes())
+    offered = struct.pack("<hBHII", LinkStatus.HAVE_TENSOR, 0, tensor, size, 0)
+    with (
+        client_of(scripted({}, offered)) as client,
+        pytest.raises(LinkError, match=f"byte {size} of tensor {tensor}; there is none"),
+    ):
+        dump_of(client, model, picture(model))
 
 
 def test_a_port_that_is_not_there(digits_blob: Path) -> None:

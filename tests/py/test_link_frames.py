@@ -147,11 +147,14 @@ def test_the_numbers_are_those_of_the_firmware() -> None:
     values = {name: int(value, 0) for name, value in re.findall(r"LINK_(\w+) = (-?\w+)", HEADER)}
     assert {item.name: item.value for item in Type}.items() <= values.items()
     assert {item.name: item.value for item in LinkStatus}.items() <= values.items()
-    assert len(Type) + len(LinkStatus) == len(values) - 4  # sizes, ANSWER, START_PROFILE
+    others = {"DATA_BYTES", "FRAME_BYTES", "ANSWER", "START_PROFILE", "WATCH_ALL", "WATCH_NONE"}
+    assert len(Type) + len(LinkStatus) == len(values.keys() - others) == len(values) - len(others)
     assert values["DATA_BYTES"] == frames.DATA_BYTES
     assert values["FRAME_BYTES"] == frames.FRAME_BYTES
     assert values["ANSWER"] == frames.ANSWER
     assert values["START_PROFILE"] == frames.START_PROFILE
+    assert values["WATCH_ALL"] == frames.WATCH_ALL
+    assert values["WATCH_NONE"] == frames.WATCH_NONE
     assert f"#define LINK_MAJOR {frames.MAJOR}\n" in HEADER
 
 

@@ -28,7 +28,6 @@ from narrows.graph.graph import (
     Unary,
     UnaryFunction,
 )
-from narrows.graph.qgraph import Elementwise
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_FLOAT
 from narrows.quantize.calibrate import MinMax, calibrate
@@ -44,25 +43,9 @@ from narrows.quantize.quantize import (
     weight_scales,
 )
 from narrows.quantize.reference import run
-from narrows.zoo.builder import NONE, RELU, RELU6, Builder
+from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
-
-
-def network_of_everything() -> Graph:
-    """Operators that share scales, that prescribe them, and that do neither."""
-    net = Builder("everything", (12, 10, 3), seed=3)
-    x = net.conv(0, 8, 3, 2, name="stem")
-    swish = net.unary(x, UnaryFunction.HARD_SWISH, name="swish")
-    gate = net.unary(x, UnaryFunction.LOGISTIC, name="gate")
-    tanh = net.unary(x, UnaryFunction.TANH, name="tanh")
-    leaky = net.unary(net.conv(x, 8, activation=NONE, name="b"), UnaryFunction.RELU6, name="r6")
-    gated = net.binary(Elementwise.MUL, swish, gate, name="gated")
-    joined = net.concat([gated, gate, tanh, leaky], name="joined")
-    wide = net.bilinear(joined, 12, 10, name="wide")
-    x = net.depthwise(wide, 5, 1, RELU, name="depthwise")
-    x = net.binary(Elementwise.SUB, x, net.mean(x, name="mean"), RELU, name="sub")
-    x = net.average_pool(net.conv(x, 8, name="pointwise"), name="pool")
-    return net.finish([net.softmax(net.dense(x, 5, name="dense")), tanh, joined])
+from quantized import network_of_everything
 
 
 def samples(graph: Graph, count: int = 3, seed: int = 50) -> list[Sample]:

@@ -12,27 +12,26 @@ import numpy.typing as npt
 import pytest
 
 from narrows import zoo
-from narrows.compile import compile_model
 from narrows.errors import InputError, ModelError
 from narrows.exporters.export import export_tflite
-from narrows.graph.edges import encode
 from narrows.graph.graph import WEIGHTED, Activation, Graph
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import Elementwise
-from narrows.native import Model, Run
-from narrows.pack import unpack_edges
+from narrows.importers.tflite import import_tflite
 from narrows.quantize.calibrate import observe
 from narrows.quantize.choose import Half, choose_ranges
 from narrows.quantize.equalize import ChannelStatistics, equalize, pairs, scale_channels
 from narrows.quantize.float_model import FloatModel, Sample
 from narrows.quantize.histogram import BINS, Histogram, candidates, merged, squared_error
 from narrows.quantize.lockstep import Keeper, snap
+from narrows.quantize.lower import lower
 from narrows.quantize.measure import logits_decibels, measure_layers
 from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
 from narrows.quantize.quantize import quantization_of, verify_quantized
 from narrows.quantize.refine import round_adaptively
 from narrows.zoo.builder import NONE, RELU, RELU6, Builder
-from oracle import Oracle
+from quantized import as_inputs, exported
+from subjects import check
 
 SHAPE = (16, 16, 3)
 Array = npt.NDArray[Any]
@@ -87,20 +86,11 @@ def changed(graph: Graph, name: str, change: Any) -> Graph:
     return replace(graph, tensors=tuple(tensors))
 
 
-def same_as_tflm(quantized: Quantized, samples: Sequence[Sample], tmp: Any) -> None:
-    """narrows on the host gives the bytes of TFLite Micro."""
-    data = export_tflite(drop_unused(quantized.graph))
-    path = tmp / "model.tflite"
-    path.write_bytes(data)
-    blob = compile_model(path).blob
-    (edge,), _ = unpack_edges(blob)
-    oracle, run = Oracle(data), Run(Model(blob))
-    for sample in samples:
-        steps = np.rint(sample[0] / edge.scale) + edge.zero_point
-        values = np.clip(steps, -128, 127).astype(np.int8).reshape(edge.shape)
-        expected = oracle.run([values])[0]
-        got = run.infer([encode(edge, values).reshape(edge.shape[1:])])[0]
-        np.testing.assert_array_equal(got.ravel(), expected.ravel())
+def same_everywhere(quantized: Quantized, samples: Sequence[Sample]) -> None:
+    """TFLite Micro's bytes on the host and on the board."""
+    data = exported(quantized.graph)
+    inputs = as_inputs(lower(import_tflite(data)), samples)
+    check(data, np.random.default_rng(1), inputs, board=True)
 
 
 # --- Equalization ---------------------------------------------------------------------------
@@ -251,12 +241,12 @@ def test_snap() -> None:
 # --- The whole pipeline --------------------------------------------------------------------
 
 
-def test_the_pipeline_is_deterministic_and_equals_tflite_micro(tmp_path: Any) -> None:
+def test_the_pipeline_is_deterministic_and_equals_tflite_micro() -> None:
     graph, samples = small(), pictures(12, 1)
     first, second = (quantize_network(graph, lambda: samples) for _ in range(2))
     verify_quantized(drop_unused(first.graph))
     assert export_tflite(drop_unused(first.graph)) == export_tflite(drop_unused(second.graph))
-    same_as_tflm(first, [*pictures(4, 9), [np.full(SHAPE, 1e6, np.float32)]], tmp_path)
+    same_everywhere(first, [*pictures(4, 9), [np.full(SHAPE, 1e6, np.float32)]])
 
 
 def test_one_sample_is_enough() -> None:
@@ -284,30 +274,30 @@ def test_samples_that_are_not_finite(value: float) -> None:
         quantize_network(small(), lambda: samples)
 
 
-def test_constant_inputs(tmp_path: Any) -> None:
+def test_constant_inputs() -> None:
     samples: list[Sample] = [[np.full(SHAPE, 0.5, np.float32)]] * 3
-    same_as_tflm(quantize_network(small(), lambda: samples), pictures(2, 1), tmp_path)
+    same_everywhere(quantize_network(small(), lambda: samples), pictures(2, 1))
 
 
-def test_dead_channels(tmp_path: Any) -> None:
+def test_dead_channels() -> None:
     graph = small()
     for name in ("a/expand", "b/depthwise"):
         axis = (slice(0, 4),) if name == "a/expand" else (..., slice(0, 4))
         graph = changed(graph, name, lambda w, axis=axis: w.__setitem__(axis, 0))
     quantized = quantize_network(graph, lambda: pictures(6, 1))
     assert logits_decibels(quantized, measure_layers(quantized)) > 10
-    same_as_tflm(quantized, pictures(2, 2), tmp_path)
+    same_everywhere(quantized, pictures(2, 2))
 
 
-def test_a_dead_network(tmp_path: Any) -> None:
+def test_a_dead_network() -> None:
     graph = changed(small(), "stem", lambda w: w.fill(0))
-    same_as_tflm(quantize_network(graph, lambda: pictures(3, 1)), pictures(2, 2), tmp_path)
+    same_everywhere(quantize_network(graph, lambda: pictures(3, 1)), pictures(2, 2))
 
 
-def test_huge_dynamic_range(tmp_path: Any) -> None:
+def test_huge_dynamic_range() -> None:
     graph = changed(
         small(),
         "a/expand",
         lambda w: w.__imul__(np.geomspace(1e-8, 1e6, 24, dtype=np.float32).reshape(-1, 1, 1, 1)),
     )
-    same_as_tflm(quantize_network(graph, lambda: pictures(6, 1)), pictures(2, 2), tmp_path)
+    same_everywhere(quantize_network(graph, lambda: pictures(6, 1)), pictures(2, 2))

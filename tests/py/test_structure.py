@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "share": set(),
     "files": {"errors"},
     "graph": {"errors"},
-    "result": {"graph"},
+    "result": {"graph", "native"},
     "importers": {"errors", "files", "graph"},
     "exporters": {"errors", "graph"},
     "quantize": {"errors", "graph"},
@@ -33,17 +33,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pack": {"errors", "graph", "plan", "native"},
     "compile": {"errors", "graph", "importers", "quantize", "plan", "pack", "native", "result"},
     "blob": {"errors", "files", "graph", "native", "pack"},
-    "data": {"errors", "files", "graph", "blob"},
+    "arrays": {"errors", "graph"},
+    "pictures": {"errors", "graph"},
+    "data": {"errors", "files", "graph", "arrays", "pictures"},
     "boards": BASE - {"result"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "graph"},
+    "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
+    | {"pack", "blob", "reference", "targets"},
+    "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
     "report": {"errors", "graph", "plan", "quantize", "result"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo"},
+    | {"reference", "zoo", "sides", "compare"},
     "__main__": {"cli"},
     "demo": BASE | {"cli", "compile", "graph", "models", "targets"},
 }

@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import Narrows
+from litert import count_differences
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Activation, Binary, DepthwiseConv, Graph
 from narrows.importers import load
 from narrows.quantize.float_model import FloatModel
+from narrows.quantize.lower import lower
 from narrows.quantize.quantize import QuantizeOptions, quantize
+from oracle import Oracle
+from quantized import as_inputs
 from subjects import check
 
 try:
@@ -171,7 +177,12 @@ def imported(network: MobileNetV2, path: Path, dynamo: bool) -> Graph:
 
 
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-def test_mobilenet_v2(network: MobileNetV2, tmp_path: Path, dynamo: bool) -> None:
+def test_mobilenet_v2(
+    network: MobileNetV2,
+    tmp_path: Path,
+    dynamo: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
     if dynamo and os.environ.get("CI") != "true":
         pytest.importorskip("onnxscript")
     graph = imported(network, tmp_path / "mobilenet_v2.onnx", dynamo)
@@ -190,15 +201,39 @@ def test_mobilenet_v2(network: MobileNetV2, tmp_path: Path, dynamo: bool) -> Non
     exact = np.stack([model.run([nhwc(p)])[0][0] for p in pictures])
     np.testing.assert_allclose(exact, wanted, atol=1e-4)
 
-    quantized = quantize(
-        graph, ([nhwc(p)] for p in pictures[:16]), QuantizeOptions(edges="float32")
-    )
-    # Every plan on the host, the reference and TFLite Micro on the exported file: same bytes.
-    check(export_tflite(quantized), np.random.default_rng(2), [[nhwc(p)] for p in pictures[16:20]])
+    options = QuantizeOptions(edges="float32")
+    data = export_tflite(quantize(graph, ([nhwc(p)] for p in pictures[:16]), options))
+    cases = [[nhwc(p)] for p in pictures[16:20]]
+    # Every plan on the host, the board, the reference and TFLite Micro: same bytes.
+    check(data, np.random.default_rng(2), cases, board=True)
+    count_differences("torch's MobileNetV2", data, cases, record_property)
+
+
+def test_mobilenet_v2_by_the_commands(
+    network: MobileNetV2, tmp_path: Path, narrows: Narrows
+) -> None:
+    model, data, blob = (tmp_path / name for name in ("m.onnx", "m.tflite", "m.nrw"))
+    imported(network, model, dynamo=False)
+    pictures = samples(17).transpose(0, 2, 3, 1)
+    np.save(tmp_path / "calibration.npy", pictures[:16])
+    np.save(tmp_path / "input.npy", pictures[16])
+    for arguments in (
+        ("quantize", model, "--data", tmp_path / "calibration.npy", "-o", data),
+        ("compile", data, "-o", blob),
+        ("run", blob, "--input", tmp_path / "input.npy", "--output", tmp_path / "output.npy"),
+    ):
+        done = narrows(*arguments)
+        assert done.returncode == 0, done.stderr
+    ((x,),) = as_inputs(lower(load(data)), [[pictures[16]]])
+    (wanted,) = Oracle(data.read_bytes()).run([x])
+    assert len(np.unique(wanted)) > 5
+    np.testing.assert_array_equal(np.load(tmp_path / "output.npy"), wanted)
 
 
 @pytest.mark.parametrize("kind", [Gated, Residual, Segments, Mixed])
-def test_what_torch_writes(kind: type[Any], tmp_path: Path) -> None:
+def test_what_torch_writes(
+    kind: type[Any], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     torch.manual_seed(6)
     network, pictures = kind(), samples(8)
     with torch.no_grad():
@@ -211,5 +246,7 @@ def test_what_torch_writes(kind: type[Any], tmp_path: Path) -> None:
     for got, want in zip(FloatModel(graph).run([nhwc(pictures[0])]), wanted, strict=True):
         expected = want.transpose(0, 2, 3, 1) if want.ndim == 4 else want
         np.testing.assert_allclose(got, expected, atol=1e-4)
-    quantized = quantize(graph, ([nhwc(p)] for p in pictures))
-    check(export_tflite(quantized), np.random.default_rng(2))
+    data = export_tflite(quantize(graph, ([nhwc(p)] for p in pictures)))
+    qgraph = check(data, np.random.default_rng(2), board=True)
+    cases = as_inputs(qgraph, [[nhwc(p)[0]] for p in pictures])
+    count_differences(f"torch's {kind.__name__}", data, cases, record_property)

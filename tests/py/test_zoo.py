@@ -13,38 +13,15 @@ import pytest
 from conftest import Narrows
 from narrows import zoo
 from narrows.errors import UsageError
-from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_internal
-from narrows.graph.graph import Activation, Graph
-from narrows.native import Model, Run
-from narrows.pack import pack
-from narrows.plan.planner import plan
+from narrows.graph.graph import Activation
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.quantize.reference import run
 from narrows.zoo.measure import largest_materialized, materialized, multiply_adds, parameters
 from narrows.zoo.networks import rounded
 from narrows.zoo.paper import compare, compare_maxima
-from oracle import Oracle
-
-FRESH = 77  # seed of pictures that nothing was fitted to
-
-NETWORKS: list[tuple[str, dict[str, Any]]] = [
-    ("ds_cnn", {}),
-    ("resnet8", {}),
-    ("mobilenet_v1", {"width": 0.25, "size": 96}),
-    ("mobilenet_v2", {"width": 0.35, "size": 96}),
-    ("mobilenet_v2", {"width": 0.35, "size": 144}),
-    ("mobilenet_v3", {"size": 96}),
-    ("ssdlite", {"width": 0.35, "size": 160}),
-    ("deeplab_v3", {"width": 0.35, "size": 129, "upsample": True}),
-]
-IDS = [name + "".join(f"-{v}" for v in options.values()) for name, options in NETWORKS]
-
-
-def shape_of(graph: Graph) -> tuple[int, int, int]:
-    height, width, channels = graph.tensors[graph.inputs[0].tensor].shape
-    return height, width, channels
+from quantized import FRESH, ZOO, ZOO_IDS, shape_of
 
 
 def signal_to_noise(signal: FloatArray, other: FloatArray) -> float:
@@ -53,7 +30,7 @@ def signal_to_noise(signal: FloatArray, other: FloatArray) -> float:
     return float(10 * np.log10(power / np.square(signal - other).sum()))
 
 
-@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=IDS)
+@pytest.mark.parametrize(("name", "options"), ZOO, ids=ZOO_IDS)
 def test_every_layer_is_alive(name: str, options: dict[str, Any]) -> None:
     graph = zoo.build(name, **options)
     model = FloatModel(graph)
@@ -87,7 +64,7 @@ def test_some_activations_reach_six() -> None:
     assert 0.001 < float(np.mean(clipped)) < 0.05
 
 
-@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=IDS)
+@pytest.mark.parametrize(("name", "options"), ZOO, ids=ZOO_IDS)
 def test_int8_resembles_float(name: str, options: dict[str, Any]) -> None:
     graph, quantized = zoo.build(name, **options), zoo.quantized(name, **options)
     qgraph = lower(quantized)
@@ -99,28 +76,6 @@ def test_int8_resembles_float(name: str, options: dict[str, Any]) -> None:
     for port, values, reference in zip(quantized.outputs, outputs, expected, strict=True):
         real = port.scale * (values.astype(np.float32) - port.zero_point)
         assert signal_to_noise(reference, real.reshape(reference.shape)) > 6, port.name
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("ds_cnn", {}),
-        ("mobilenet_v2", {"width": 0.35, "size": 96}),
-        ("mobilenet_v3", {"size": 96}),
-        ("deeplab_v3", {"width": 0.35, "size": 129}),
-    ],
-)
-def test_the_runtime_computes_tflite_micros_bytes(name: str, options: dict[str, Any]) -> None:
-    quantized = zoo.quantized(name, **options)
-    qgraph = lower(quantized)
-    edge = qgraph.inputs[0]
-    (image,) = zoo.pictures(shape_of(quantized), 1, FRESH)
-    x = to_internal(edge, qgraph.tensors[edge.tensor], image)
-    outputs = Run(Model(pack(qgraph, plan(qgraph), {}), name)).infer([x])
-    expected = Oracle(export_tflite(quantized), 64 << 20).run([x[None]], len(outputs))
-    for values, reference in zip(outputs, expected, strict=True):
-        assert len(np.unique(reference)) > 5
-        assert np.array_equal(values.reshape(reference.shape), reference)
 
 
 def test_the_same_weights_every_time() -> None:

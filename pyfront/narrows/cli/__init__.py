@@ -10,12 +10,23 @@ import traceback
 from collections.abc import Sequence
 
 from narrows import __version__
-from narrows.cli import boards, check, compile, doctor, info, plan, quantize, run, zoo
+from narrows.cli import (
+    boards,
+    check,
+    compare,
+    compile,
+    doctor,
+    info,
+    plan,
+    quantize,
+    run,
+    zoo,
+)
 from narrows.errors import NarrowsError, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
 
-_COMMANDS = (quantize, plan, compile, run, check, info, boards, zoo, doctor)
+_COMMANDS = (quantize, plan, compile, run, check, compare, info, boards, zoo, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

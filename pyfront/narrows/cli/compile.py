@@ -6,18 +6,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.cli.console import (
-    add_json,
-    count,
-    parse_numbers,
-    parse_size,
-    progress_bar,
-    say,
-    write_json,
-)
+from narrows.cli.console import add_json, count, parse_size, progress_bar, say, write_json
+from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.compile import CompileOptions, compile_model
-from narrows.data import load_labels
 from narrows.errors import PlanError, UsageError
 from narrows.files import write_file
 from narrows.plan import PlanOptions, Tiling
@@ -35,11 +28,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, to embed")
-    parser.add_argument(
-        "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
-    )
-    parser.add_argument("--pixel-scale", metavar="S[,S,S]", help="see --pixel-mean")
+    add_metadata(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -55,10 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
             regions=None if board is None else board.regions,
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
         ),
-        metadata=_metadata(arguments),
+        metadata=parse_metadata(arguments),
     )
     with progress_bar() as progress:
         compiled = compile_model(arguments.model, options, progress)
+    parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
     if board is not None and len(compiled.blob) > board.slot.bytes:
         raise PlanError(
             f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
@@ -80,17 +70,3 @@ def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
     if board is not None:
         budgets.append(sum(board.regions))
     return min(budgets, default=None)
-
-
-def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
-    if arguments.labels is not None:
-        metadata["labels"] = load_labels(arguments.labels)
-    if (arguments.pixel_mean is None) != (arguments.pixel_scale is None):
-        raise UsageError("--pixel-mean and --pixel-scale belong together")
-    if arguments.pixel_mean is not None:
-        metadata["preprocessing"] = {
-            "mean": parse_numbers("--pixel-mean", arguments.pixel_mean),
-            "scale": parse_numbers("--pixel-scale", arguments.pixel_scale),
-        }
-    return metadata

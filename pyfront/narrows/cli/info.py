@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from narrows.blob import Blob, read_blob
@@ -59,6 +60,7 @@ def describe(blob: Blob) -> dict[str, Any]:
         "inputs": _edges(blob.inputs),
         "outputs": _edges(blob.outputs),
         "labels": len(blob.labels),
+        "preprocessing": None if blob.preprocessing is None else asdict(blob.preprocessing),
         "stages": stages,
     }
 
@@ -90,6 +92,13 @@ def _print(report: dict[str, Any]) -> None:
         for edge in report[kind]:
             shape = "x".join(map(str, edge["shape"]))
             print(f"{kind[:-1]} {edge['name']}: {edge['dtype']} {shape}")
+    if report["preprocessing"] is not None:
+        rule = report["preprocessing"]
+        mean, scale = (", ".join(f"{v:g}" for v in rule[key]) for key in ("mean", "scale"))
+        print(
+            f"pictures: {rule['order']}, {rule['resize']}, fraction {rule['crop_fraction']:g}, "
+            f"real value = (pixel - [{mean}]) * [{scale}]"
+        )
     if report["labels"]:
         print(f"{report['labels']} labels")
     print()

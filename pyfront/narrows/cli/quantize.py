@@ -9,26 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from narrows.blob import Preprocessing, parse_preprocessing
-from narrows.cli.console import (
-    add_json,
-    count,
-    parse_numbers,
-    print_table,
-    progress_bar,
-    say,
-    write_json,
-)
-from narrows.data import Dataset, load_dataset, load_input, load_labels
+from narrows.cli.console import add_json, count, print_table, progress_bar, say, write_json
+from narrows.cli.metadata import add_metadata, parse_metadata
+from narrows.data import Dataset, load_dataset, load_input
 from narrows.errors import InputError, ModelError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.files import write_file
 from narrows.graph.edges import HostEdge
 from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused
+from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.importers import load
 from narrows.importers.metadata import encode_metadata, model_metadata
-from narrows.quantize.float_model import Sample
+from narrows.quantize.float_model import Sample, verify_float
 from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
 from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
 from narrows.quantize.quantize import WeightScales
@@ -63,17 +56,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N items only")
     parser.add_argument(
-        "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
+        "--requantize",
+        action="store_true",
+        help="drop the scales of an .onnx in QDQ form and choose new ones",
     )
-    parser.add_argument("--pixel-scale", metavar="S[,S,S]", help="see --pixel-mean")
-    parser.add_argument(
-        "--resize",
-        choices=("stretch", "crop"),
-        default="stretch",
-        help="how pictures get the input's shape: stretched, or the middle cropped",
-    )
-    parser.add_argument("--order", choices=("RGB", "BGR"), default="RGB", help="of channels")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, to store")
+    add_metadata(parser)
     parser.add_argument("--report", metavar="FILE.html", help="write where accuracy goes")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -81,18 +68,19 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, measure, write."""
-    graph = load(arguments.model)
+    metadata = {**model_metadata(arguments.model), **parse_metadata(arguments)}
+    graph = load(arguments.model, requantize=arguments.requantize)
     if len(graph.inputs) != 1:
         raise ModelError(
             f"{arguments.model}: {len(graph.inputs)} inputs; quantize takes networks with one"
         )
-    metadata = {**model_metadata(arguments.model), **_metadata(arguments)}
-    preprocessing = parse_preprocessing(arguments.model, metadata.get("preprocessing"))
+    verify_float(graph)
+    preprocessing = _preprocessing(arguments, metadata, graph)
+    if arguments.limit is not None and arguments.limit < 1:
+        raise UsageError(f"--limit {arguments.limit}: give 1 or more")
     dataset = load_dataset(Path(arguments.data))
     if arguments.limit is not None:
-        if arguments.limit < 1:
-            raise UsageError(f"--limit {arguments.limit}: give 1 or more")
-        dataset = Dataset(dataset.items[: arguments.limit], None)
+        dataset = dataset.first(arguments.limit)
     with progress_bar() as progress:
         options = replace(
             MIN_MAX if arguments.method == "minmax" else PipelineOptions(),
@@ -137,22 +125,17 @@ class _Samples:
                 raise InputError(f"calibration of {item.dtype}; give floats, as the model has them")
 
 
-def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
-    if arguments.labels is not None:
-        metadata["labels"] = list(load_labels(arguments.labels))
-    if (arguments.pixel_mean is None) != (arguments.pixel_scale is None):
-        raise UsageError("--pixel-mean and --pixel-scale belong together")
-    if arguments.pixel_mean is not None:
-        metadata["preprocessing"] = {
-            "mean": parse_numbers("--pixel-mean", arguments.pixel_mean),
-            "scale": parse_numbers("--pixel-scale", arguments.pixel_scale),
-            "resize": arguments.resize,
-            "order": arguments.order,
-        }
-    elif (arguments.resize, arguments.order) != ("stretch", "RGB"):
-        raise UsageError("--resize and --order need --pixel-mean and --pixel-scale")
-    return metadata
+def _preprocessing(
+    arguments: argparse.Namespace, metadata: dict[str, Any], graph: Graph
+) -> Preprocessing | None:
+    if "preprocessing" not in metadata:
+        return None
+    preprocessing = parse_preprocessing(metadata["preprocessing"])
+    try:
+        preprocessing.check_channels(graph.inputs[0].shape[-1])
+    except ValueError as error:
+        raise ModelError(f"{arguments.model}: preprocessing: {error}") from error
+    return preprocessing
 
 
 def _report(

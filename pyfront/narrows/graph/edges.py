@@ -94,11 +94,11 @@ def conform(edge: HostEdge, values: Array, name: str) -> Array:
             "give an array of that shape"
         )
     if np.issubdtype(values.dtype, np.floating):
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise InputError(f"{name}: has values that are not finite; give finite numbers")
-        if edge.dtype == "float32":
-            values = values.astype(np.float32, copy=False)
-        else:
+        if edge.dtype != "float32":
             dtype = np.int8 if edge.dtype == "int8" else np.uint8
             values = quantize(values, edge.scale, edge.zero_point, dtype)
     if values.dtype != np.dtype(edge.dtype):

@@ -9,6 +9,7 @@ from typing import Any
 
 from narrows.errors import ModelError
 from narrows.files import read_file
+from narrows.graph.preprocessing import parse_preprocessing
 from narrows.importers.tflite_file import read_metadata
 
 ENTRY = "narrows"
@@ -25,7 +26,7 @@ def model_metadata(model: str | Path | bytes) -> dict[str, Any]:
     """The keys of a blob's metadata that a model brings; {} for any other file.
 
     Raises:
-        ModelError: a ``.tflite`` file whose metadata is damaged.
+        ModelError: a ``.tflite`` file whose metadata is damaged, or is not what it must be.
     """
     path = "model" if isinstance(model, bytes) else str(model)
     data = model if isinstance(model, bytes) else read_file(model, "model")
@@ -40,4 +41,15 @@ def model_metadata(model: str | Path | bytes) -> dict[str, Any]:
         raise ModelError(f"{path}: metadata {ENTRY} is not JSON; write the model anew") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path}: metadata {ENTRY} is not a JSON object; write the model anew")
-    return {key: values[key] for key in _KNOWN if key in values}
+    known = {key: values[key] for key in _KNOWN if key in values}
+    labels = known.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ModelError(f"{path}: metadata {ENTRY}: labels are no strings; write the model anew")
+    try:
+        if "preprocessing" in known:
+            parse_preprocessing(known["preprocessing"])
+    except ValueError as error:
+        raise ModelError(
+            f"{path}: metadata {ENTRY}: preprocessing: {error}; write the model anew"
+        ) from error
+    return known

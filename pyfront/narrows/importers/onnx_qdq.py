@@ -93,7 +93,7 @@ def integers(graph: Graph, path: str) -> Graph:
             problems.append(Unsupported("input", 0, port.name, reason))
     if problems:
         raise UnsupportedError(
-            f"{path} (in QDQ form; requantize it to drop its quantization)",
+            f"{path} (in QDQ form; 'narrows quantize --requantize' chooses new scales)",
             tuple(dict.fromkeys(problems)),
         )
     activations = {i for op in operators for i in (*op.inputs, op.output)}

@@ -14,11 +14,20 @@ import numpy as np
 
 from narrows import native
 from narrows.blob import Header
-from narrows.errors import BlobError, InputError, LinkError
+from narrows.errors import BlobError, LinkError
 from narrows.graph.qgraph import Int8Array
-from narrows.link.frames import DATA_BYTES, MAJOR, START_PROFILE, LinkStatus, Type, status_of
+from narrows.link.frames import (
+    DATA_BYTES,
+    MAJOR,
+    START_PROFILE,
+    WATCH_ALL,
+    LinkStatus,
+    Type,
+    status_of,
+)
 from narrows.link.line import ROOM_BEFORE_HELLO, Line
 from narrows.native import Model, Status
+from narrows.native.observe import Dump, input_rows
 from narrows.result import Progress, no_progress
 
 _FIRST_POLL, _LONGEST_POLL = 0.25, 2.0
@@ -95,12 +104,14 @@ class DeviceModel:
 
 @dataclass(frozen=True)
 class _State:
-    """Of a run. index, row: the row that is wanted or offered."""
+    """Of a run. index, row: the row that is wanted or offered; row: or the tensor that is.
+    bytes: of that row or tensor, how many have arrived or been made."""
 
     status: int
     run: int
     index: int
     row: int
+    bytes: int
     firings: int
 
 
@@ -163,6 +174,8 @@ class Client:
         progress: Progress = no_progress,
         firings: int = 0,
         profile: bool = False,
+        dump: Dump | None = None,
+        watch: int = WATCH_ALL,
     ) -> list[Int8Array]:
         """Run the device's model once, sending each row when it is asked for.
 
@@ -171,12 +184,13 @@ class Client:
             inputs: int8 [height, width, channels] each.
             firings: of all stages together, to tell the progress; 0 if unknown.
             profile: count ticks of each stage, see ``profile``.
+            dump: filled with what each firing gives to the tensor ``watch``, or to every one.
 
         Returns: int8 [height, width, channels] per output.
 
         Raises: InputError: inputs that do not fit. BlobError: the run failed on the device.
         """
-        rows = _rows(model, inputs)
+        rows = input_rows(model, inputs)
         sent = [0] * len(rows)
         outputs = [bytearray(info.bytes) for info in model.outputs]
         taken = [0] * len(outputs)
@@ -184,6 +198,8 @@ class Client:
         self._line.events.clear()
         self._moved = (0, 0), time.monotonic()
         self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
+        if dump is not None:
+            self._ask(Type.WATCH, struct.pack("<IH", self._run, watch))
         while True:
             state = self._next_state()
             progress(f"inference on {self.name}", min(1.0, state.firings / max(1, firings)))
@@ -200,6 +216,8 @@ class Client:
                     self._read(outputs, state.index, state.row * size, size)
                     self._ask(Type.TAKE, struct.pack("<IBH", self._run, state.index, state.row))
                     taken[state.index] += 1
+            elif state.status == LinkStatus.HAVE_TENSOR and dump is not None:
+                self._fetch(state, dump)
             elif state.status == Status.DONE:
                 break
             elif state.status != Status.OK:
@@ -280,10 +298,10 @@ class Client:
             status, fields = (
                 status_of(event, self.name) if event else self._line.request(Type.STATE)
             )
-            run, index, row, _, firings = self._unpack(_STATE, fields)
+            run, index, row, size, firings = self._unpack(_STATE, fields)
             if run == self._run:
                 self._watch((firings, row))
-                return _State(status, run, index, row, firings)
+                return _State(status, run, index, row, size, firings)
             if not told:
                 self._check(LinkStatus.ERR_RUN, b"")
             timeout = min(2 * timeout, _LONGEST_POLL)
@@ -312,6 +330,21 @@ class Client:
 
         self._check(self._line.transfer(Type.ROW, piece, DATA_BYTES, 0, len(row)), b"")
 
+    def _fetch(self, state: _State, dump: Dump) -> None:
+        """What a tensor has more than before; then the run goes on."""
+        tensor, made = state.row, state.bytes
+        if tensor >= len(dump.values) or made > dump.values[tensor].size:
+            raise LinkError(f"{self.name}: speaks of byte {made} of tensor {tensor}; there is none")
+        while (begin := dump.reached[tensor]) < made:
+            size = min(DATA_BYTES, made - begin)
+            fields = self._ask(Type.TENSOR, struct.pack("<IHIH", self._run, tensor, begin, size))
+            offset, data = int.from_bytes(fields[:4], "little"), fields[4:]
+            end = offset + len(data)
+            if not begin <= offset or not begin < end <= made or len(data) > size:
+                raise LinkError(f"{self.name}: sends other bytes of tensor {tensor} than asked for")
+            dump.add(tensor, offset, data)
+        self._ask(Type.NEXT, struct.pack("<IHI", self._run, tensor, made))
+
     def _read(self, outputs: Sequence[bytearray], index: int, begin: int, count: int) -> None:
         for offset in range(begin, begin + count, DATA_BYTES):
             size = min(DATA_BYTES, begin + count - offset)
@@ -319,15 +352,3 @@ class Client:
             if fields[:4] != struct.pack("<I", offset) or len(fields) != 4 + size:
                 raise LinkError(f"{self.name}: sends other bytes of output {index} than asked for")
             outputs[index][offset : offset + size] = fields[4:]
-
-
-def _rows(model: Model, inputs: Sequence[Int8Array]) -> list[list[bytes]]:
-    """The rows of each input, as they go over the line."""
-    if len(inputs) != len(model.inputs):
-        raise InputError(f"{model.name} has {len(model.inputs)} inputs, not {len(inputs)}")
-    rows = []
-    for i, (values, info) in enumerate(zip(inputs, model.inputs, strict=True)):
-        if values.dtype != np.int8 or values.size != info.bytes:
-            raise InputError(f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}")
-        rows.append([row.tobytes() for row in values.reshape(info.height, info.row_bytes)])
-    return rows

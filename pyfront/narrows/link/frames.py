@@ -18,6 +18,7 @@ DATA_BYTES = 256
 FRAME_BYTES = 280
 ANSWER = 0x80
 START_PROFILE = 1
+WATCH_ALL, WATCH_NONE = 0xFFFE, 0xFFFF
 _HEADER = struct.Struct("<BH")
 _CRC = struct.Struct("<I")
 # A packet and the stuffing that it may need; what is longer is noise.
@@ -41,12 +42,16 @@ class Type(IntEnum):
     OUTPUT = 0x23
     TAKE = 0x24
     PROFILE = 0x25
+    WATCH = 0x26
+    TENSOR = 0x27
+    NEXT = 0x28
     FAULT = 0x30
 
 
 class LinkStatus(IntEnum):
     """What an answer may say beside ``narrows.native.Status``."""
 
+    HAVE_TENSOR = 32
     ERR_TYPE = -32
     ERR_LENGTH = -33
     ERR_VERSION = -34

@@ -12,9 +12,11 @@ from narrows.errors import BlobError, LinkError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.link.client import Client
 from narrows.link.firmware import build
+from narrows.link.frames import WATCH_ALL
 from narrows.link.line import BAUD, PATIENCE, Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Status
+from narrows.native.observe import Dump
 from narrows.result import Progress, Result, StageCost, no_progress
 
 # A larger blob is placed by QEMU's loader; uploading it would take seconds.
@@ -75,6 +77,16 @@ class BoardTarget:
                 for i, cost in enumerate(costs)
             ),
         )
+
+    def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
+        """Run once; see ``Target``."""
+        dump = Dump(self._model)
+        watch = WATCH_ALL if tensor is None else tensor
+        with self._explained():
+            self.client.infer(
+                self._model, inputs, self._progress, self._firings, dump=dump, watch=watch
+            )
+        return dump
 
     def __enter__(self) -> BoardTarget:
         return self

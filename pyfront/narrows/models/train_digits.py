@@ -11,7 +11,8 @@ on the training part, and the held-out part is measured once, at the end.
 
 One thread, deterministic algorithms and a fixed seed: on one machine, with the versions of
 the requirements file, every run writes the same bytes. Another processor may add floats in
-another order; then weights differ a little, and accuracy by a digit or two.
+another order, and training takes another course: other weights, and accuracy differs by a digit
+or two. ``quantize_digits`` alone makes the int8 file anew from the float one.
 """
 
 from __future__ import annotations

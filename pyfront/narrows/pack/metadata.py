@@ -66,7 +66,7 @@ def unpack_edges(blob: bytes) -> tuple[tuple[HostEdge, ...], tuple[HostEdge, ...
             tuple(_edge(value) for value in metadata["inputs"]),
             tuple(_edge(value) for value in metadata["outputs"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BlobError(f"metadata does not describe inputs and outputs: {error!r}") from error
 
 

@@ -209,16 +209,16 @@ class _Packer:
         return counts
 
     def metadata_bytes(self, metadata: Mapping[str, Any]) -> bytes:
-        names = [self.graph.tensors[tensor].name for tensor in self.inputs]
-        for stage in self.plan.stages:
-            names.append(self.graph.tensors[self.stage_output(stage)].name)
-        names += [self.graph.tensors[tensor].name for tensor in self.streamed]
+        numbers = [*self.inputs, *map(self.stage_output, self.plan.stages), *self.streamed]
+        tensors = [self.graph.tensors[tensor] for tensor in numbers]
         value = {
             "name": self.graph.name,
             "producer": producer(),
             "inputs": describe_edges(self.graph, self.graph.inputs),
             "outputs": describe_edges(self.graph, self.graph.outputs),
-            "stages": names,
+            "stages": [tensor.name for tensor in tensors],
+            # As few digits as tell one float32 from all others.
+            "scales": [float(str(np.float32(tensor.scale))) for tensor in tensors],
             **metadata,
         }
         try:

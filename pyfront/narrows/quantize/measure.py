@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.graph.graph import WEIGHTED, Softmax, Tensor
-from narrows.quantize.lockstep import Twin, dequantize_tensor, walk
+from narrows.quantize.lockstep import Twin, walk
 from narrows.quantize.pipeline import Quantized
 
 MOST_DECIBELS = 99.0
@@ -27,8 +27,8 @@ class LayerReport:
     method, least, most: the range of its output, and how it was found.
     worst: (channel, decibels) of the noisiest channels.
     weights: (counts, least, most) of the float weights' histogram, None without weights.
-    weight_decibels: of the quantized weights; per_tensor_decibels: what one scale for all output
-    channels would give.
+    weight_decibels: of the weights, rounded to nearest with the scales that they have;
+    per_tensor_decibels: with one scale for all output channels.
     """
 
     name: str
@@ -114,15 +114,16 @@ def logits_decibels(quantized: Quantized, reports: list[LayerReport]) -> float:
 def _weights(
     before: Tensor, after: Tensor
 ) -> tuple[tuple[npt.NDArray[np.int64], float, float], float, float]:
-    right, real = before.data, dequantize_tensor(after).data
+    right, q = before.data, after.quantization
     assert right is not None
-    assert real is not None
+    assert q is not None
     extent = float(np.abs(right).max()) or 1.0
     counts, _ = np.histogram(right, _WEIGHT_BINS, (-extent, extent))
-    single = np.rint(right / (extent / 127)) * (extent / 127)
+    shape = [1] * right.ndim
+    shape[q.axis] = len(q.scales)
     power = float(np.square(right, dtype=np.float64).sum())
-    noise, of_single = (
-        float(np.square(right - other, dtype=np.float64).sum()) for other in (real, single)
+    chosen, single = (
+        decibels(power, float(np.square(right - np.rint(right / step) * step).sum()))
+        for step in (q.scales.astype(np.float64).reshape(shape), extent / 127)
     )
-    histogram = (counts.astype(np.int64), -extent, extent)
-    return histogram, decibels(power, noise), decibels(power, of_single)
+    return (counts.astype(np.int64), -extent, extent), chosen, single

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that say what a model's pictures and classes are; stored with what is written."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from narrows.cli.console import parse_numbers
+from narrows.data import load_labels
+from narrows.errors import UsageError
+from narrows.graph.preprocessing import CHANNEL_ORDERS, RESIZE_MODES, parse_preprocessing
+
+_OF_PICTURES = ("pixel_mean", "pixel_scale", "resize", "crop_fraction", "order")
+
+
+def add_metadata(parser: argparse.ArgumentParser) -> None:
+    """The options ``--labels``, ``--pixel-mean`` and its like."""
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, to store")
+    parser.add_argument(
+        "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
+    )
+    parser.add_argument("--pixel-scale", metavar="S[,S,S]", help="see --pixel-mean")
+    parser.add_argument(
+        "--resize",
+        choices=RESIZE_MODES,
+        help="pictures: stretched to the input's shape (default), or cropped to it in the middle",
+    )
+    parser.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="F",
+        help="pictures: keep this share of height and width, such as 0.875",
+    )
+    parser.add_argument("--order", choices=CHANNEL_ORDERS, help="of channels (RGB)")
+
+
+def parse_metadata(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the options say, as metadata holds it; only what was given.
+
+    Raises: UsageError: options that make no sense. InputError, NarrowsError: labels that cannot
+        be read.
+    """
+    metadata: dict[str, Any] = {}
+    if arguments.labels is not None:
+        metadata["labels"] = list(load_labels(arguments.labels))
+    given = {key: getattr(arguments, key) for key in _OF_PICTURES}
+    given = {key.removeprefix("pixel_"): v for key, v in given.items() if v is not None}
+    if not given:
+        return metadata
+    if not {"mean", "scale"} <= set(given):
+        raise UsageError(
+            "pictures: --pixel-mean and --pixel-scale belong together, and other options to them"
+        )
+    for key in ("mean", "scale"):
+        given[key] = parse_numbers(f"--pixel-{key}", given[key])
+    try:
+        parse_preprocessing(given)
+    except ValueError as error:
+        raise UsageError(f"pictures: {error}") from error
+    return metadata | {"preprocessing": given}

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two sides, layer by layer: where they part, or how far they are from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from narrows.data import Dataset, Item, load_array, load_input
+from narrows.errors import InputError, UsageError
+from narrows.graph.edges import Array, core_shape, dequantize, real
+from narrows.quantize.measure import MOST_DECIBELS, decibels
+from narrows.result import Progress
+from narrows.sides import Layer, Side
+
+# Channels whose scale differs by more than this have been equalized, ...
+_RESCALED = 1.2
+# ... if that explains so much of the noise.
+_RESCALED_DECIBELS = 6.0
+
+
+@dataclass(frozen=True)
+class First:
+    """The first element that differs. item: number in the data; a, b: its two values."""
+
+    item: int
+    position: tuple[int, int, int]
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One layer on all items.
+
+    layer, other: as side A has it, and as B has it.
+    elements: how many were compared; differing: of these; most: the largest difference.
+    first: None if all are equal.
+    decibels: of A's real values over the difference from B's; None if bytes were compared, or
+    nothing is known of the scale.
+    rescaled: decibels when each channel of B may have a scale of its own, if that matters: so
+    equalization does, which changes no output.
+    drop: decibels less than in the layer before, unless that was equal: some noise is the price of
+    eight bits.
+    """
+
+    layer: Layer
+    other: Layer
+    elements: int
+    differing: int
+    most: float
+    first: First | None
+    decibels: float | None = None
+    rescaled: float | None = None
+    drop: float | None = None
+
+    @property
+    def same_steps(self) -> bool:
+        """Whether, as far as is known, equal bytes stand for equal values."""
+        a, b = self.layer, self.other
+        scales = a.scale is None or b.scale is None or np.float32(a.scale) == np.float32(b.scale)
+        return bool(scales) and a.zero_point == b.zero_point
+
+    @property
+    def best(self) -> float | None:
+        """decibels, without what is only scale."""
+        return self.decibels if self.rescaled is None else self.rescaled
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """exact: bytes were compared, not real values.
+
+    layers: in order of computation. only_a, only_b: names of layers that the other side does not
+    have. right: items whose class either side finds; None if classes or scores are unknown.
+    shown: values of each layer by A and by B, for the first item that they part in, or item 0.
+    """
+
+    exact: bool
+    items: int
+    layers: tuple[Difference, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    right: tuple[int, int] | None
+    shown: tuple[tuple[Array, Array], ...]
+
+    @property
+    def parted(self) -> Difference | None:
+        """The first layer whose bytes differ."""
+        return next((d for d in self.layers if self.exact and d.first is not None), None)
+
+    @property
+    def worst(self) -> Difference | None:
+        """The layer with the largest drop, if there is any."""
+        drops = [d for d in self.layers if d.drop is not None and d.drop > 0]
+        return max(drops, key=lambda d: d.drop or 0.0, default=None)
+
+
+def compare(
+    a: Side, b: Side, dataset: Dataset, count: int, progress: Progress, only: str | None = None
+) -> Comparison:
+    """Run both sides on the first items of a data set.
+
+    Args:
+        count: how many items, if there are so many.
+        only: the name of the layer that is wanted.
+
+    Raises: InputError: an item that does not fit. UsageError: no layer in common. NarrowsError.
+    """
+    exact = not (a.is_float or b.is_float)
+    pairs = _pairs(a, b, exact)
+    only_a, only_b = _unpaired(a, (i for i, _ in pairs)), _unpaired(b, (j for _, j in pairs))
+    if only is not None:
+        pairs = [(i, j) for i, j in pairs if only in (a.layers[i].name, b.layers[j].name)]
+    if not pairs:
+        raise UsageError(
+            f"{a.spec} and {b.spec} have no layer{f' {only}' if only else ''} in common"
+        )
+    wanted = pairs[0] if only is not None else (-1, -1)
+    tallies = [_Tally(a.layers[i], b.layers[j], exact) for i, j in pairs]
+    right = np.zeros(2, np.int64)
+    shown: tuple[tuple[Array, Array], ...] = ()
+    parted = False
+    scored = dataset.labels is not None and only is None and min(a.outputs[0], b.outputs[0]) >= 0
+    count = min(count, len(dataset.items))
+    for number, item in zip(range(count), dataset.items, strict=False):
+        progress("comparing", number / count)
+        seen_a = a.see(_values(a, b, item), wanted[0])
+        seen_b = b.see(_values(b, a, item), wanted[1])
+        values = tuple((seen_a[i], seen_b[j]) for i, j in pairs)
+        apart = [t.add(number, *both) for t, both in zip(tallies, values, strict=True)]
+        if number == 0 or (any(apart) and not parted):
+            shown = values
+        parted = parted or any(apart)
+        if scored and dataset.labels is not None:
+            scores = seen_a[a.outputs[0]], seen_b[b.outputs[0]]
+            right += [int(score.argmax() == dataset.labels[number]) for score in scores]
+    return Comparison(
+        exact,
+        count,
+        _with_drops([tally.result() for tally in tallies]),
+        only_a,
+        only_b,
+        (int(right[0]), int(right[1])) if scored else None,
+        shown,
+    )
+
+
+def _pairs(a: Side, b: Side, exact: bool) -> list[tuple[int, int]]:
+    """Layers that can be compared: of one name; inputs and outputs whatever their names."""
+    partner = dict(zip((*a.inputs, *a.outputs), (*b.inputs, *b.outputs), strict=False))
+    names = {layer.name: j for j, layer in reversed(list(enumerate(b.layers)))}
+    pairs: dict[int, int] = {}
+    for i, layer in enumerate(a.layers):
+        for j in (partner.get(i, -1), names.get(layer.name, -1)):
+            free = j >= 0 and i not in pairs and j not in pairs.values()
+            if free and _comparable(layer, b.layers[j], exact):
+                pairs[i] = j
+    return list(pairs.items())
+
+
+def _unpaired(side: Side, paired: Iterable[int]) -> tuple[str, ...]:
+    """Names of the layers that have no partner. A RESHAPE may have the name of its input."""
+    known = {side.layers[i].name for i in paired}
+    names = dict.fromkeys(layer.name for layer in side.layers)
+    return tuple(name for name in names if name not in known)
+
+
+def _comparable(a: Layer, b: Layer, exact: bool) -> bool:
+    if core_shape(a.shape) != core_shape(b.shape):
+        return False
+    if exact:
+        return not (a.is_float or b.is_float)
+    return all(layer.is_float or layer.scale is not None for layer in (a, b))
+
+
+def _values(side: Side, other: Side, item: Item) -> Array:
+    """An item as a side takes it. Floats take what the data holds; if those are the other side's
+    own integers, what they stand for."""
+    edge, preprocessing = side.edge, side.preprocessing or other.preprocessing
+    if isinstance(item, Path) and item.suffix.lower() == ".npy":
+        item = load_array(item)
+    if edge.dtype == "float32":
+        if edge.tensor_scale == 0:  # of a float network; tells how pixels become values
+            edge = replace(edge, tensor_scale=other.edge.tensor_scale)
+        if isinstance(item, np.ndarray) and item.dtype.kind != "f":
+            if other.edge.dtype == "float32":
+                raise InputError(f"data of {item.dtype}, but both models take floats")
+            inner = load_input(other.edge, preprocessing, item)
+            return real(other.edge, inner).reshape(edge.shape)
+    return load_input(edge, preprocessing, item)
+
+
+def _with_drops(layers: Sequence[Difference]) -> tuple[Difference, ...]:
+    result: list[Difference] = []
+    before: float | None = None
+    for layer in layers:
+        if before is not None and layer.best is not None:
+            layer = replace(layer, drop=before - layer.best)
+        before = None if layer.best == MOST_DECIBELS else layer.best
+        result.append(layer)
+    return tuple(result)
+
+
+class _Tally:
+    """One layer on all items so far."""
+
+    def __init__(self, a: Layer, b: Layer, exact: bool) -> None:
+        self._a, self._b = a, b
+        self._exact = exact
+        self._elements, self._differing, self._most = 0, 0, 0.0
+        self._first: First | None = None
+        # By channel: A squared, B squared, A times B, difference squared.
+        self._powers = np.zeros((4, a.shape[2]))
+
+    def add(self, item: int, a: Array, b: Array) -> bool:
+        """Values of one item. Returns: whether any of them differ."""
+        a, b = (np.ma.asarray(values).reshape(self._a.shape) for values in (a, b))
+        there = ~(np.ma.getmaskarray(a) | np.ma.getmaskarray(b))
+        left, right = self._numbers(self._a, a), self._numbers(self._b, b)
+        products = (left * left, right * right, left * right, (left - right) ** 2)
+        self._powers += [np.where(there, p, 0).sum(axis=(0, 1)) for p in products]
+        self._elements += int(there.sum())
+        apart = there & (left != right)
+        if not apart.any():
+            return False
+        self._differing += int(apart.sum())
+        self._most = max(self._most, float(np.abs(left - right)[apart].max()))
+        if self._exact and self._first is None:
+            y, x, c = (int(v[0]) for v in np.nonzero(apart))
+            self._first = First(item, (y, x, c), int(left[y, x, c]), int(right[y, x, c]))
+        return True
+
+    def _numbers(self, layer: Layer, values: Array) -> npt.NDArray[np.float64]:
+        """Bytes as they are, or the real values that they stand for."""
+        filled = np.ma.filled(values, 0)
+        if not self._exact and not layer.is_float:
+            assert layer.scale is not None
+            filled = dequantize(filled, layer.scale, layer.zero_point)
+        return np.asarray(filled, np.float64)
+
+    def result(self) -> Difference:
+        """What has been found."""
+        plain, rescaled = (None, None) if self._exact else self._decibels()
+        return Difference(
+            self._a,
+            self._b,
+            self._elements,
+            self._differing,
+            self._most,
+            self._first,
+            plain,
+            rescaled,
+        )
+
+    def _decibels(self) -> tuple[float, float | None]:
+        square_a, square_b, product, noise = self._powers
+        plain = decibels(float(square_a.sum()), float(noise.sum()))
+        alive = (square_a > 0) & (product > 0)
+        gain = product[alive] / square_a[alive]
+        if gain.size == 0 or max(gain.max(), 1 / gain.min()) < _RESCALED:
+            return plain, None
+        # The best gain for each channel, taken back: what is left is noise.
+        left = square_b[alive] / gain**2 - square_a[alive]
+        dead = noise[~alive].sum()
+        rescaled = decibels(float(square_a.sum()), float(np.maximum(left, 0).sum() + dead))
+        return plain, rescaled if rescaled > plain + _RESCALED_DECIBELS else None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a picture becomes an input: stored with a model, and in its blob's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+ResizeMode: TypeAlias = Literal["stretch", "crop"]
+ChannelOrder: TypeAlias = Literal["RGB", "BGR"]
+
+RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop")
+CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("RGB", "BGR")
+LEAST_CROP = 0.01
+# (255 + most) * most is a float32, whatever the signs.
+_MOST = 1e15
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """A part of the picture is resized, then real value = (pixel - mean) * scale.
+
+    mean, scale: one number, or one per channel in the order of the input; pixels are 0 to 255.
+    resize: "stretch" takes the whole picture, "crop" its middle that has the input's shape.
+    crop_fraction: of that part's height and width this share is kept, from the middle.
+    order: of an input's three channels.
+
+    Raises: ValueError: a number out of range.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    resize: ResizeMode = "stretch"
+    crop_fraction: float = 1.0
+    order: ChannelOrder = "RGB"
+
+    def __post_init__(self) -> None:
+        for key, numbers in (("mean", self.mean), ("scale", self.scale)):
+            if not numbers or not all(abs(v) <= _MOST for v in numbers):  # NaN is not, either
+                raise ValueError(f"{key} is not numbers from {-_MOST:g} to {_MOST:g}")
+        if 0 in self.scale:
+            raise ValueError("scale is 0")
+        if self.resize not in RESIZE_MODES:
+            raise ValueError(f"resize is not one of {', '.join(RESIZE_MODES)}")
+        if not LEAST_CROP <= self.crop_fraction <= 1:
+            raise ValueError(f"crop_fraction is not from {LEAST_CROP} to 1")
+        if self.order not in CHANNEL_ORDERS:
+            raise ValueError(f"order is not one of {', '.join(CHANNEL_ORDERS)}")
+
+    def check_channels(self, channels: int) -> None:
+        """Raises: ValueError: mean or scale is for another number of channels."""
+        for key, numbers in (("mean", self.mean), ("scale", self.scale)):
+            if len(numbers) not in (1, channels):
+                raise ValueError(f"{key} has {len(numbers)} numbers for {channels} channels")
+
+
+def parse_preprocessing(value: Any) -> Preprocessing:
+    """From what JSON holds; keys that are not known are left to later versions.
+
+    Raises: ValueError: which part is not what it must be.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("is not an object")
+    return Preprocessing(
+        mean=_numbers(value, "mean"),
+        scale=_numbers(value, "scale"),
+        resize=value.get("resize", "stretch"),
+        crop_fraction=_number("crop_fraction", value.get("crop_fraction", 1.0)),
+        order=value.get("order", "RGB"),
+    )
+
+
+def _numbers(value: dict[Any, Any], key: str) -> tuple[float, ...]:
+    if key not in value:
+        raise ValueError(f"has no {key}")
+    entry = value[key]
+    return tuple(_number(key, v) for v in (entry if isinstance(entry, list) else [entry]))
+
+
+def _number(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key} is not a number")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{key} is too large") from error

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every tensor of a blob while it runs: each element is seen right after the firing that made it,
+before anything else may stand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from narrows.errors import InputError
+from narrows.graph.qgraph import Int8Array
+from narrows.native import Model, Run, Status
+
+MaskedArray: TypeAlias = "np.ma.MaskedArray[Any, np.dtype[Any]]"
+
+
+class Dump:
+    """The tensors of one inference, by their numbers in the blob.
+
+    values: int8 [height, width, channels] each; masked where nothing has been seen, such as
+    constants, or rows that were gone when their firing ended.
+    reached: how far each tensor has come, in bytes.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.values: list[MaskedArray] = [
+            np.ma.MaskedArray(np.zeros(info.shape, np.int8), mask=True) for info in model.tensors
+        ]
+        self.reached = [0] * len(self.values)
+
+    def add(self, tensor: int, offset: int, data: bytes) -> None:
+        """Elements of a tensor, the first at an offset from its start."""
+        end = offset + len(data)
+        self.values[tensor].reshape(-1)[offset:end] = np.frombuffer(data, np.int8)
+        self.reached[tensor] = end
+
+
+def observe(run: Run, inputs: Sequence[Int8Array]) -> Dump:
+    """One inference, step by step.
+
+    inputs: int8 [height, width, channels] each, or any shape with as many elements.
+
+    Raises: InputError: inputs that do not fit. BlobError: a plan that stalls.
+    """
+    model = run.model
+    rows = input_rows(model, inputs)
+    dump = Dump(model)
+    run.start()
+    while (status := run.step()) is not Status.DONE:
+        if status is Status.NEED_ROW:
+            number = run.wanted_input()
+            run.push_row(np.frombuffer(rows[number].pop(0), np.int8))
+        elif status is Status.HAVE_ROW:
+            run.take_row()
+        _add_given(run, dump, model.stages[run.last_stage()].output)
+    run.check_guards()
+    return dump
+
+
+def _add_given(run: Run, dump: Dump, tensor: int) -> None:
+    """What the last firing has given to a tensor; -1: to none."""
+    if tensor < 0:
+        return
+    unit = run.model.tensors[tensor].shape[2]
+    for pixel in range(dump.reached[tensor] // unit, run.tensor_pixels(tensor)):
+        values = run.tensor_pixel(tensor, pixel)
+        if values is not None:
+            dump.add(tensor, pixel * unit, values.tobytes())
+
+
+def input_rows(model: Model, inputs: Sequence[Int8Array]) -> list[list[bytes]]:
+    """The rows of each input, as they are pushed or go over a line. Raises: InputError."""
+    if len(inputs) != len(model.inputs):
+        raise InputError(f"{model.name} has {len(model.inputs)} inputs, not {len(inputs)}")
+    rows = []
+    for i, (values, info) in enumerate(zip(inputs, model.inputs, strict=True)):
+        if values.dtype != np.int8 or values.size != info.bytes:
+            raise InputError(f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}")
+        rows.append([row.tobytes() for row in values.reshape(info.height, info.row_bytes)])
+    return rows

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sides of a comparison: a model at a place where each of its layers can be seen."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from narrows.blob import Blob, Preprocessing, parse_blob, parse_preprocessing
+from narrows.compile import compile_model
+from narrows.errors import InputError, ModelError, UsageError
+from narrows.files import read_file
+from narrows.graph.edges import Array, HostEdge, encode, host_edge
+from narrows.graph.graph import Graph
+from narrows.importers import load
+from narrows.importers.metadata import model_metadata
+from narrows.importers.tflite_file import read_model
+from narrows.native import Op
+from narrows.pack.layout import HEADER, MAGIC, STAGE, TENSOR
+from narrows.quantize import reference
+from narrows.quantize.float_model import FloatArray, FloatModel
+from narrows.quantize.lower import lower
+from narrows.reference import Tflm
+from narrows.result import Progress
+from narrows.targets import open_target
+
+_PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+)$")
+_BATCHED = 4
+# Of TensorFlow Lite Micro's tensors: the bytes of an element, and of all together.
+_LARGEST_ELEMENT = 4
+_MOST_PRESERVED = 1 << 30
+
+See: TypeAlias = Callable[[Array, int], Sequence[Array]]
+"""An input as the model takes it -> the values of all layers, in their order. The number is that
+of the only layer that is wanted, -1 for all; of others the values are not defined. Elements that
+could not be seen are masked."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The output of one operator, or an input.
+
+    shape: (height, width, channels).
+    scale: real value of one step; None for floats, and if it is unknown.
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, int, int]
+    is_float: bool
+    scale: float | None = None
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A network with one input, ready to run.
+
+    is_float: the network, not just its edges.
+    layers: in the order in which they are computed.
+    inputs, outputs: their layers; -1 where there is none that can be compared.
+    edge: of the input, as the model takes it.
+    """
+
+    spec: str
+    is_float: bool
+    layers: tuple[Layer, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    edge: HostEdge
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...]
+    see: See
+
+
+def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) -> Side:
+    """Make one side ready.
+
+    Args:
+        spec: ``MODEL`` or ``MODEL@PLACE``. A blob runs at ``host`` (the default), ``qemu:BOARD`` or
+            ``serial:PORT``; an int8 model is compiled for these places, or runs at ``tflm``
+            (TensorFlow Lite Micro; the default of .tflite) or ``numpy`` (integers without any
+            plan; the default of .onnx); a float model at ``numpy`` (the default) or ``tflm``.
+        resources: closes what was opened for it.
+
+    Raises: UsageError: no such place, or not for this model. NarrowsError.
+    """
+    path, place = _split(spec)
+    data = read_file(path, "model")
+    if data[:4] == MAGIC or Path(path).suffix == ".nrw":
+        return _blob_side(spec, parse_blob(data, path), place or "host", resources, progress)
+    graph = load(path)
+    is_float = any(tensor.dtype == "float32" for tensor in graph.tensors)
+    is_tflite = data[4:8] == b"TFL3"
+    place = place or ("tflm" if is_tflite and not is_float else "numpy")
+    if place == "tflm":
+        if not is_tflite:
+            raise UsageError(
+                f"{spec}: TensorFlow Lite Micro runs .tflite models; give {path}@numpy"
+            )
+        return _tflm_side(spec, path, data, graph, is_float)
+    if place == "numpy":
+        return _float_side(spec, path, graph) if is_float else _integer_side(spec, path, graph)
+    if is_float:
+        raise UsageError(f"{spec}: a float model runs at numpy or tflm; quantize it for {place}")
+    blob = parse_blob(compile_model(path, progress=progress).blob, path)
+    return _blob_side(spec, blob, place, resources, progress)
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """The path of a model, and its place; "" if none is named."""
+    match = _PLACE.search(spec)
+    if match is None or Path(spec).exists():
+        path, _, place = spec.rpartition("@")
+        if path and Path(path).exists() and not Path(spec).exists():
+            raise UsageError(
+                f"{spec}: no place {place!r}; give host, qemu:BOARD, serial:PORT, tflm or numpy"
+            )
+        return spec, ""
+    return spec[: match.start()], match.group(1)
+
+
+# --- Blobs --------------------------------------------------------------------------------------
+
+
+def _blob_side(
+    spec: str, blob: Blob, place: str, resources: contextlib.ExitStack, progress: Progress
+) -> Side:
+    if place in ("tflm", "numpy"):
+        raise UsageError(f"{spec}: a blob runs at host, qemu:BOARD or serial:PORT")
+    model = blob.model
+    if len(blob.inputs) != 1:
+        raise _too_many(spec, len(blob.inputs))
+    target = resources.enter_context(open_target(place, blob.data, progress))
+    edges = {0: blob.inputs[0]} | dict(zip(_output_tensors(blob), blob.outputs, strict=True))
+    layers, tensors = [], []
+    for number, stage in enumerate(model.stages):
+        if stage.op is Op.OUTPUT:
+            continue
+        info = model.tensors[stage.output]
+        scale = blob.stage_scales[number] if number < len(blob.stage_scales) else None
+        name = blob.stage_names[number] if number < len(blob.stage_names) else ""
+        if scale is None and stage.output in edges:
+            scale = edges[stage.output].tensor_scale
+        layers.append(
+            Layer(
+                name or f"tensor {stage.output}",
+                stage.op.name.lower(),
+                info.shape,
+                False,
+                scale,
+                info.zero_point,
+            )
+        )
+        tensors.append(stage.output)
+
+    position = {tensor: i for i, tensor in enumerate(tensors)}
+
+    def see(values: Array, only: int) -> list[Array]:
+        inside = [encode(blob.inputs[0], values)]
+        dump = target.dump(inside, None if only < 0 else tensors[only])
+        return [dump.values[tensor] for tensor in tensors]
+
+    return Side(
+        spec=spec,
+        is_float=False,
+        layers=tuple(layers),
+        inputs=(0,),
+        outputs=tuple(position.get(tensor, -1) for tensor in _output_tensors(blob)),
+        edge=blob.inputs[0],
+        preprocessing=blob.preprocessing,
+        labels=blob.labels,
+        see=see,
+    )
+
+
+def _output_tensors(blob: Blob) -> tuple[int, ...]:
+    """The list of outputs stands behind records and readers (runtime/SPEC.md)."""
+    header = blob.header
+    start = HEADER.size + TENSOR.size * header.tensor_count + STAGE.size * header.stage_count
+    start += 2 * header.reader_count
+    numbers = np.frombuffer(blob.data, "<u2", header.output_count, start)
+    return tuple(int(number) for number in numbers)
+
+
+# --- Models -------------------------------------------------------------------------------------
+
+
+def _model_side(
+    spec: str,
+    path: str,
+    edge: HostEdge,
+    is_float: bool,
+    layers: Sequence[tuple[int, Layer]],
+    ports: tuple[Sequence[int], Sequence[int]],
+    see: Callable[[Array], dict[int, Array]],
+) -> Side:
+    """A side of which every tensor of the model's file is seen at once.
+
+    layers: with the number of each one's tensor, by which ``see`` returns its values.
+    ports: tensors of the inputs, and of the outputs.
+    """
+    numbers = [number for number, _ in layers]
+    metadata = model_metadata(path)
+    labels = metadata.get("labels")
+    position = {number: i for i, number in reversed(list(enumerate(numbers)))}
+
+    def see_all(values: Array, only: int) -> list[Array]:
+        seen = see(values)
+        return [seen[number] for number in numbers]
+
+    return Side(
+        spec=spec,
+        is_float=is_float,
+        layers=tuple(layer for _, layer in layers),
+        inputs=tuple(position.get(number, -1) for number in ports[0]),
+        outputs=tuple(position.get(number, -1) for number in ports[1]),
+        edge=edge,
+        preprocessing=parse_preprocessing(path, metadata.get("preprocessing")),
+        labels=tuple(map(str, labels)) if isinstance(labels, list) else (),
+        see=see_all,
+    )
+
+
+def _integer_side(spec: str, path: str, graph: Graph) -> Side:
+    """The integer model in NumPy: every operator, none of them fused."""
+    qgraph = lower(graph)
+    ports = [edge.tensor for edge in qgraph.inputs], [edge.tensor for edge in qgraph.outputs]
+    kinds = [(number, "input") for number in ports[0]]
+    kinds += [(op.output, op.kind) for op in qgraph.ops]
+    layers = []
+    for number, kind in kinds:
+        t = qgraph.tensors[number]
+        shape = (t.height, t.width, t.channels)
+        layers.append((number, Layer(t.name, kind, shape, False, t.scale, t.zero_point)))
+    edge = _input_edge(spec, graph, False)
+
+    def see(values: Array) -> dict[int, Array]:
+        inside = encode(edge, values).reshape(layers[0][1].shape)
+        return dict(enumerate(reference.run_all(qgraph, [inside])))
+
+    return _model_side(spec, path, edge, False, layers, ports, see)
+
+
+def _float_side(spec: str, path: str, graph: Graph) -> Side:
+    """The float model in NumPy."""
+    model = FloatModel(graph)
+    ports = [port.tensor for port in graph.inputs], [port.tensor for port in graph.outputs]
+    kinds = [(number, "input") for number in ports[0]]
+    kinds += [(op.output, type(op).__name__.lower()) for op in graph.operators]
+    layers = []
+    for number, kind in kinds:
+        height, width, channels = graph.tensors[number].shape
+        shape = (height, width, channels)
+        layers.append((number, Layer(graph.tensors[number].name, kind, shape, True)))
+
+    def see(values: Array) -> dict[int, Array]:
+        seen: dict[int, Array] = {}
+
+        def keep(number: int, array: FloatArray) -> None:
+            seen[number] = array.copy()
+
+        model.run([values], keep)
+        return seen
+
+    return _model_side(spec, path, _input_edge(spec, graph, True), True, layers, ports, see)
+
+
+def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool) -> Side:
+    """TensorFlow Lite Micro, told to preserve every tensor of the file."""
+    record = read_model(data, path, {})
+    kinds = [(number, "input") for number in record.inputs]
+    kinds += [(number, op.name.lower()) for op in record.operators for number in op.outputs]
+    layers, preserved = [], 0
+    for number, kind in kinds:
+        tensor = record.tensors[number]
+        preserved += _LARGEST_ELEMENT * int(np.prod(tensor.shape, dtype=object))
+        if tensor.dtype not in ("int8", "float32") or len(tensor.shape) > _BATCHED:
+            continue
+        # Without the batch, which is 1.
+        inner = tensor.shape[-3:] if len(tensor.shape) == _BATCHED else tensor.shape
+        height, width, channels = (1,) * (3 - len(inner)) + inner
+        shape = (height, width, channels)
+        is_real, q = tensor.dtype == "float32", tensor.quantization
+        scale, zero = (None, 0) if q is None or is_real else (float(q.scale), q.zero_point)
+        layers.append((number, Layer(tensor.name, kind, shape, is_real, scale, zero)))
+    if preserved > _MOST_PRESERVED:
+        raise ModelError(f"{spec}: its tensors take {preserved} bytes; give {path}@numpy")
+    tflm = Tflm(path, preserved)
+
+    def see(values: Array) -> dict[int, Array]:
+        tflm.infer([values], len(record.outputs))
+        return {number: tflm.tensor(number) for number, _ in layers}
+
+    edge = _input_edge(spec, graph, is_float)
+    return _model_side(spec, path, edge, is_float, layers, (record.inputs, record.outputs), see)
+
+
+def _input_edge(spec: str, graph: Graph, is_float: bool) -> HostEdge:
+    if len(graph.inputs) != 1:
+        raise _too_many(spec, len(graph.inputs))
+    if is_float:
+        port = graph.inputs[0]
+        if port.dtype != "float32":
+            raise ModelError(f"{spec}: its input is {port.dtype}, but it computes in floats")
+        return HostEdge(port.name, port.dtype, port.shape, 0.0, 0, 0.0, 0)
+    qgraph = lower(graph)
+    return host_edge(qgraph.inputs[0], qgraph.tensors[qgraph.inputs[0].tensor])
+
+
+def _too_many(spec: str, count: int) -> InputError:
+    return InputError(f"{spec} has {count} inputs; compare takes networks with one")

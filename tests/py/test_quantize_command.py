@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``narrows quantize`` from end to end: ONNX, scales that are dropped, and what is hard."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from narrows.blob import read_blob
+from narrows.cli import main
+from narrows.exporters.export import export_tflite
+from narrows.graph.graph import Graph
+from narrows.zoo.builder import NONE, RELU6, Builder
+from oracle import Oracle
+from test_onnx import Net, Qdq, qdq_network
+
+Array = npt.NDArray[Any]
+SHAPE = (7, 6, 4)  # of the inputs here, as they are stored
+
+
+def save_inputs(path: Path, count: int = 8, seed: int = 1, scale: float = 1.0) -> Path:
+    rng = np.random.default_rng(seed)
+    np.save(path, (scale * rng.normal(0, 1, (count, *SHAPE))).astype(np.float32))
+    return path
+
+
+def quantized_equals_tflm(model: Path, *options: str, inputs: Sequence[Path] = ()) -> None:
+    """quantize, compile; then what the host gives is what TFLite Micro gives for the .tflite."""
+    folder = model.parent
+    made, blob, got = (folder / name for name in ("q.tflite", "q.nrw", "y.npy"))
+    data = save_inputs(folder / "x.npy")
+    assert main(["quantize", str(model), "--data", str(data), "-o", str(made), *options]) == 0
+    assert main(["compile", str(made), "-o", str(blob)]) == 0
+    unseen = save_inputs(folder / "unseen.npy", seed=2, scale=3.0)
+    for path in (data, unseen, *inputs):
+        check = f"check {blob} --data {path} --reference tflm --model {made}"
+        assert main(check.split()) == 0, path
+    one = folder / "one.npy"
+    np.save(one, np.load(unseen)[0])
+    assert main(["run", str(blob), "--input", str(one), "--output", str(got)]) == 0
+    (edge,) = read_blob(blob).inputs
+    steps = np.rint(np.load(one) / np.float32(edge.scale)) + edge.zero_point
+    x = np.clip(steps, -128, 127).astype(np.int8).reshape(edge.shape)
+    np.testing.assert_array_equal(np.load(got), Oracle(made.read_bytes()).run([x])[0])
+
+
+def float_onnx() -> bytes:
+    net = Net()
+    x = net.add("Relu", net.conv("x", 8, 4, 3, 3, pads=[1, 1, 1, 1]))
+    y = net.conv(x, 8, 1, 3, 3, group=8, pads=[1, 1, 1, 1])
+    x = net.add("Flatten", net.add("GlobalAveragePool", net.add("Add", x, y)))
+    return net.model(net.add("Softmax", net.add("Gemm", x, net.normal(8, 5))))
+
+
+def qdq_onnx(*, keeps_the_rules: bool) -> bytes:
+    net = Qdq()
+    y = qdq_network(net)
+    if not keeps_the_rules:  # TFLite's probabilities have a scale of 1/256
+        y = net.around(net.add("Sigmoid", y), 0.01, -128)
+    return net.model(y, opset=19)
+
+
+def test_onnx_from_floats_to_the_host(tmp_path: Path) -> None:
+    model = tmp_path / "float.onnx"
+    model.write_bytes(float_onnx())
+    quantized_equals_tflm(model)
+
+
+def test_scales_that_do_not_fit_are_chosen_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "qdq.onnx"
+    model.write_bytes(qdq_onnx(keeps_the_rules=False))
+    data = save_inputs(tmp_path / "x.npy")
+    for command in (
+        f"compile {model} -o {tmp_path}/b.nrw",
+        f"quantize {model} --data {data} -o {tmp_path}/b.tflite",
+    ):
+        assert main(command.split()) == 1
+        error = capsys.readouterr().err
+        assert "TFLite prescribes" in error
+        assert "'narrows quantize --requantize' chooses new scales" in error
+    assert not list(tmp_path.glob("b.*"))
+    quantized_equals_tflm(model, "--requantize")
+
+
+def test_scales_that_fit_are_dropped_on_demand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "qdq.onnx"
+    model.write_bytes(qdq_onnx(keeps_the_rules=True))
+    data = save_inputs(tmp_path / "x.npy")
+    command = f"quantize {model} --data {data} -o {tmp_path}/b.tflite"
+    assert main(command.split()) == 1
+    assert "--requantize" in capsys.readouterr().err
+    quantized_equals_tflm(model, "--requantize")
+
+
+def test_calibration_data_larger_than_the_memory_that_it_takes(tmp_path: Path) -> None:
+    net = Builder("net", (64, 64, 3), seed=1)
+    graph = net.finish([net.dense(net.mean(net.conv(0, 4, 3, 2, name="a"), name="b"), 4, name="c")])
+    model, data, made = (tmp_path / n for n in ("f.tflite", "x.npz", "q.tflite"))
+    model.write_bytes(export_tflite(graph))
+    whole, most, item = 48 << 20, 16 << 20, 64 * 64 * 3 * 4
+    picture = np.random.default_rng(1).normal(0, 1, (64, 64, 3)).astype(np.float32)
+    np.savez_compressed(data, x=np.broadcast_to(picture, (whole // item, 64, 64, 3)))
+    tracemalloc.start()
+    try:
+        assert main(f"quantize {model} --data {data} -o {made} --method minmax".split()) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < most, f"{peak} bytes for a data set of {whole}"
+
+
+# --- What is hard ------------------------------------------------------------------------------
+
+
+def network() -> Graph:
+    net = Builder("net", SHAPE, seed=1)
+    x = net.conv(0, 8, 3, 1, RELU6, name="first")
+    x = net.conv(net.depthwise(x, 3, 1, name="depthwise"), 8, activation=NONE, name="second")
+    return net.finish([net.dense(net.mean(x, name="mean"), 4, name="dense")])
+
+
+def changed(graph: Graph, name: str, change: Callable[[Array], None]) -> Graph:
+    """The graph with a constant changed in a copy."""
+    (index,) = (i for i, t in enumerate(graph.tensors) if t.name == name)
+    tensors = list(graph.tensors)
+    data = tensors[index].data
+    assert data is not None
+    data = data.copy()
+    change(data)
+    tensors[index] = replace(tensors[index], data=data)
+    return replace(graph, tensors=tuple(tensors))
+
+
+def dead(graph: Graph) -> Graph:
+    graph = changed(graph, "first/weights", lambda w: w[:2].fill(0))
+    return changed(graph, "second/weights", lambda w: w[3].fill(0))
+
+
+def constant(graph: Graph) -> Graph:
+    """Channels of one value each: no weights, only biases, one of them beyond ReLU6's cut."""
+    graph = changed(graph, "first/weights", lambda w: w[:3].fill(0))
+    return changed(graph, "first/bias", lambda b: b.__setitem__(slice(3), (2.5, 9.0, -1.0)))
+
+
+def huge(graph: Graph) -> Graph:
+    factors = np.geomspace(1e-12, 1e12, 8, dtype=np.float32)
+    return changed(graph, "second/weights", lambda w: w.__imul__(factors.reshape(-1, 1, 1, 1)))
+
+
+@pytest.mark.parametrize("make", [dead, constant, huge])
+@pytest.mark.parametrize("weights", ["channel", "tensor"])
+def test_hard_channels(tmp_path: Path, make: Callable[[Graph], Graph], weights: str) -> None:
+    model = tmp_path / "hard.tflite"
+    model.write_bytes(export_tflite(make(network())))
+    far = save_inputs(tmp_path / "far.npy", seed=3, scale=1e30)
+    quantized_equals_tflm(model, "--weights", weights, inputs=[far])
+
+
+def test_calibration_of_zeros(tmp_path: Path) -> None:
+    model, made, blob = (tmp_path / n for n in ("f.tflite", "q.tflite", "q.nrw"))
+    model.write_bytes(export_tflite(network()))
+    data = save_inputs(tmp_path / "x.npy", scale=0.0)
+    assert main(f"quantize {model} --data {data} -o {made}".split()) == 0
+    assert main(f"compile {made} -o {blob}".split()) == 0
+    unseen = save_inputs(tmp_path / "unseen.npy", seed=2)
+    assert main(f"check {blob} --data {unseen} --reference tflm --model {made}".split()) == 0
+
+
+def _nan(array: Array) -> None:
+    array.flat[0] = np.nan
+
+
+def _infinite(array: Array) -> None:
+    array.flat[-1] = np.inf
+
+
+@pytest.mark.parametrize("value", [_nan, _infinite])
+def test_numbers_that_are_not_finite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: Callable[[Array], None]
+) -> None:
+    good, bad = tmp_path / "good.tflite", tmp_path / "bad.tflite"
+    good.write_bytes(export_tflite(network()))
+    bad.write_bytes(export_tflite(changed(network(), "second/weights", value)))
+    data = save_inputs(tmp_path / "x.npy")
+    samples = np.load(data)
+    value(samples)
+    np.save(tmp_path / "bad.npy", samples)
+    made = tmp_path / "q.tflite"
+    for model, calibration, message in (
+        (bad, data, "second/weights holds NaN or infinite values"),
+        (good, tmp_path / "bad.npy", "values that are not finite"),
+    ):
+        assert main(f"quantize {model} --data {calibration} -o {made}".split()) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((0, *SHAPE), "nothing in it"), ((3, 4, 7, 6), "shape (4, 7, 6)")]
+)
+def test_calibration_that_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], message: str
+) -> None:
+    model, data = tmp_path / "float.onnx", tmp_path / "x.npy"
+    model.write_bytes(float_onnx())
+    np.save(data, np.zeros(shape, np.float32))
+    assert main(f"quantize {model} --data {data} -o {tmp_path}/q.tflite".split()) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
