@@ -361,13 +361,12 @@ static struct piece tensor_piece(int tensor, uint32_t offset)
     nrw_tensor_info(&server.model, tensor, &info);
     const uint32_t unit = info.channels;
     const uint32_t made = (uint32_t)nrw_tensor_pixels(&server.run, tensor) * unit;
-    const uint32_t pixel = offset / unit;
     const int8_t *start =
-        offset < made ? nrw_tensor_pixel(&server.run, tensor, (int)pixel) : NULL;
+        offset < made ? nrw_tensor_pixel(&server.run, tensor, (int)(offset / unit)) : NULL;
 
     return (struct piece){
         .bytes = start != NULL ? start + offset % unit : NULL,
-        .count = (info.capacity - pixel % info.capacity) * unit - offset % unit,
+        .count = unit - offset % unit,
         .made = made,
     };
 }
