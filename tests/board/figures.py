@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks cost on a board in QEMU: instructions, stack, RAM, flash.
+"""What networks cost on boards in QEMU: instructions, stack, RAM, flash.
 
 ``figures.py`` measures and prints; ``--update`` stores the figures in ``budget/qemu.json``, which
 tests compare with.
@@ -11,20 +11,25 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from narrows import zoo
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
-from narrows.compile import compile_model
+from narrows.compile import CompileOptions, compile_model
 from narrows.data import load_input
-from narrows.graph.edges import encode
+from narrows.exporters.export import export_tflite
+from narrows.graph.edges import Array, encode
 from narrows.graph.qgraph import Int8Array
 from narrows.link import firmware, open_target
 from narrows.models import DIGITS_INT8
+from narrows.plan import PlanOptions
 from narrows.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,14 +37,50 @@ SHARED = ROOT.parent / "shared"
 STORED = ROOT / "tests" / "budget" / "qemu.json"
 BOARD = "mps2-an386"
 PHOTO = SHARED / "images" / "cat.bmp"
-NETWORKS = {
-    "digits": DIGITS_INT8,
-    **{
-        name: SHARED / "models" / f"{name}.tflite"
-        for name in ("mlperf_vww_96_int8", "tinyengine_vww", "mobilenet_v2_1.0_224_ptq")
-    },
-}
 GROWTH = 1.03
+
+
+@dataclass(frozen=True)
+class Network:
+    """file: the model, or options of the zoo's MobileNetV2. board: where it runs. fits: compiled
+    as ``--board`` says; else the default plan."""
+
+    file: Path | None
+    board: str = BOARD
+    fits: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def model(self) -> bytes:
+        """The .tflite file."""
+        if self.file is not None:
+            return self.file.read_bytes()
+        return export_tflite(zoo.quantized("mobilenet_v2", **self.options))
+
+    def compiled(self) -> Blob:
+        board = load_board(self.board)
+        options = PlanOptions(ram=sum(board.regions), regions=board.regions)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            path.write_bytes(self.model())
+            chosen = CompileOptions(options if self.fits else PlanOptions())
+            return parse_blob(compile_model(path, chosen).blob)
+
+    def input(self, blob: Blob) -> Array:
+        """A photo for the networks that see photos, else bytes from a fixed seed; in the model's
+        own type."""
+        (edge,) = blob.inputs
+        if self.file is None or self.file == DIGITS_INT8:
+            return np.random.default_rng(0).integers(-128, 128, edge.shape).astype(np.int8)
+        return load_input(edge, blob.preprocessing, PHOTO)
+
+    def measure(self, blob: Blob, inputs: list[Int8Array]) -> tuple[Result, Figures]:
+        """Run once on the board."""
+        with open_target(f"qemu:{self.board}", blob.data) as target:
+            result = target.infer(inputs)
+        assert result.instructions is not None
+        return result, Figures(
+            result.instructions, result.arena_bytes, result.stack_bytes, result.ram_high_water_bytes
+        )
 
 
 @dataclass(frozen=True)
@@ -52,28 +93,21 @@ class Figures:
     ram_high_water_bytes: int
 
 
-def network_input(name: str, blob: Blob) -> list[Int8Array]:
-    """A photo for the networks that see photos, else bytes from a fixed seed."""
-    (edge,) = blob.inputs
-    if name == "digits":
-        shape = blob.model.inputs[0].shape
-        return [np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)]
-    return [encode(edge, load_input(edge, blob.preprocessing, PHOTO))]
+def shared(name: str) -> Path:
+    return SHARED / "models" / f"{name}.tflite"
 
 
-def compiled(name: str) -> Blob:
-    """A network with its default plan."""
-    return parse_blob(compile_model(NETWORKS[name]).blob, name)
-
-
-def measure(blob: Blob, inputs: list[Int8Array]) -> tuple[Result, Figures]:
-    """Run once on the board."""
-    with open_target(f"qemu:{BOARD}", blob.data) as target:
-        result = target.infer(inputs)
-    assert result.instructions is not None
-    return result, Figures(
-        result.instructions, result.arena_bytes, result.stack_bytes, result.ram_high_water_bytes
-    )
+NETWORKS = {
+    "digits": Network(DIGITS_INT8),
+    "mlperf_vww_96_int8": Network(shared("mlperf_vww_96_int8")),
+    "tinyengine_vww": Network(shared("tinyengine_vww")),
+    "mobilenet_v2_1.0_224_ptq": Network(
+        shared("mobilenet_v2_1.0_224_ptq"), "mps2-an386-64k", fits=True
+    ),
+    "mobilenet_v2_0.35_96": Network(
+        None, "mps2-an386-16k", fits=True, options={"width": 0.35, "size": 96}
+    ),
+}
 
 
 def firmware_bytes() -> dict[str, int]:
@@ -104,9 +138,10 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="store the figures")
     arguments = parser.parse_args()
     networks = {}
-    for name in NETWORKS:
-        blob = compiled(name)
-        networks[name] = asdict(measure(blob, network_input(name, blob))[1])
+    for name, network in NETWORKS.items():
+        blob = network.compiled()
+        inputs = [encode(blob.inputs[0], network.input(blob))]
+        networks[name] = asdict(network.measure(blob, inputs)[1])
     figures = {"board": BOARD, "firmware": firmware_bytes(), "networks": networks}
     text = json.dumps(figures, indent=2) + "\n"
     print(text, end="")

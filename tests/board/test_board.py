@@ -17,27 +17,38 @@ from figures import (
     PHOTO,
     ROOT,
     STORED,
-    compiled,
     firmware_bytes,
     grown,
-    measure,
-    network_input,
 )
 
+<<<<<<< HEAD
 from models import missing, need
 from narrows.boards import load_board
+=======
+from conftest import missing
+from narrows.blob import parse_blob
+from narrows.boards import Board, load_board
+from narrows.compile import compile_model
+from narrows.errors import BlobError
+from narrows.graph.edges import decode, encode
+>>>>>>> pixels
 from narrows.link import firmware, open_target
-from narrows.link.frames import ANSWER, Decoder, Type
+from narrows.link.frames import ANSWER, Decoder, Frame, Type
 from narrows.link.line import open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan
 from narrows.plan.planner import plan
+from narrows.plan.regions import spread
 from narrows.quantize import reference
+from oracle import Oracle
 from random_graphs import random_graph
 
+SMALL = "mps2-an386-16k"
 MOST_STACK = 2048
+MEMORY_FAULT = 0xFF
+"""MMFSR in the cause of a fault: what the MPU forbids."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +57,25 @@ def tools() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_gives_the_host_s_bytes(name: str) -> None:
-    for path in (NETWORKS[name], PHOTO):
-        if name != "digits" and not path.is_file():
+def test_a_network_gives_tflite_micro_s_bytes(name: str) -> None:
+    """And the host's; within the RAM of its board, as the board itself counts it."""
+    network = NETWORKS[name]
+    for path in (network.file, PHOTO):
+        if name != "digits" and path is not None and not path.is_file():
             missing(str(path))
-    blob = compiled(name)
-    inputs = network_input(name, blob)
-    result, figures = measure(blob, inputs)
+    blob = network.compiled()
+    values = network.input(blob)
+    inputs = [encode(blob.inputs[0], values)]
+    result, figures = network.measure(blob, inputs)
     for found, wanted in zip(result.outputs, Run(blob.model).infer(inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)
+    expected = Oracle(network.model(), 64 << 20).run([values], len(blob.outputs))
+    for edge, found, own in zip(blob.outputs, result.outputs, expected, strict=True):
+        np.testing.assert_array_equal(decode(edge, found), own)
     assert figures.arena_bytes == blob.model.arena_bytes
     assert 0 < figures.stack_bytes <= MOST_STACK
     assert figures.ram_high_water_bytes >= blob.model.memory_bytes + figures.stack_bytes
+    assert figures.ram_high_water_bytes <= load_board(network.board).ram.bytes
     assert not grown(json.loads(STORED.read_text())["networks"][name], asdict(figures))
 
 
@@ -90,8 +108,8 @@ def test_random_graphs_and_plans(seed: int) -> None:
 
 def test_instructions_are_counted_exactly() -> None:
     """Two runs of one network differ by the timer's grain only, not by what the line does."""
-    blob = compiled("digits")
-    inputs = network_input("digits", blob)
+    blob = NETWORKS["digits"].compiled()
+    inputs = [NETWORKS["digits"].input(blob)]
     with open_target(f"qemu:{BOARD}", blob.data) as target:
         counts = [target.infer(inputs).instructions for _ in range(4)]
     assert None not in counts
@@ -103,27 +121,96 @@ def test_the_firmware_does_not_grow() -> None:
     assert not grown(json.loads(STORED.read_text())["firmware"], firmware_bytes())
 
 
-def test_a_stack_that_overflows_is_a_fault(tmp_path: Path) -> None:
-    """It stays within its place to the last byte, and the fault reaches the host."""
-    board = load_board(BOARD)
-    image = tmp_path / "overflow.elf"
+def frames_of(qemu: Qemu, sent: bytes, last: Type) -> list[Frame]:
+    """What firmware says, up to a frame of a type."""
+    port = open_port(qemu.url)
+    port.timeout = 10
+    port.write(sent)
+    decoder = Decoder()
+    frames: list[Frame] = []
+    while not frames or frames[-1].type != last | ANSWER:
+        data = port.read(1)
+        assert data, f"neither a {last.name} nor another frame"
+        frames += decoder.feed(data)
+    port.close()
+    return frames
+
+
+def words(frame: Frame) -> tuple[int, int]:
+    return (
+        int.from_bytes(frame.payload[:4], "little"),
+        int.from_bytes(frame.payload[4:8], "little"),
+    )
+
+
+def firmware_with(main: str, board: Board, folder: Path) -> Path:
+    """Firmware with a test's file in the place of the application."""
+    image = folder / "test.elf"
     sources = [path for path in firmware.sources(board) if path.parent.name != "app"]
-    test = ROOT / "tests" / "board" / "overflow.c"
-    firmware.compile_image(board, [test, *sources], tmp_path, image, ("-Wno-infinite-recursion",))
-    with Qemu(board, image) as qemu:
-        port = open_port(qemu.url)
-        port.timeout = 10
-        decoder = Decoder()
-        frames = []
-        while not frames or frames[-1].type != Type.FAULT | ANSWER:
-            data = port.read(1)
-            assert data, "neither a fault nor a frame"
-            frames += decoder.feed(data)
-        port.close()
-    used = [int.from_bytes(frame.payload[:4], "little") for frame in frames[:-1]]
-    lowest = [int.from_bytes(frame.payload[4:8], "little") for frame in frames[:-1]]
-    assert used == sorted(used)
+    flags = ("-Wno-infinite-recursion",)
+    firmware.compile_image(board, [ROOT / "tests" / "board" / main, *sources], folder, image, flags)
+    return image
+
+
+@pytest.mark.parametrize("name", [BOARD, SMALL])
+def test_a_stack_that_overflows_is_a_fault(tmp_path: Path, name: str) -> None:
+    """It stays within its place to the last byte, and the fault reaches the host."""
+    board = load_board(name)
+    with Qemu(board, firmware_with("overflow.c", board, tmp_path)) as qemu:
+        *told, fault = map(words, frames_of(qemu, b"", Type.FAULT))
+    used, lowest = zip(*told, strict=True)
+    assert list(used) == sorted(used)
     assert board.stack_bytes - 600 < used[-1] <= board.stack_bytes
     assert board.ram.base <= lowest[-1] < board.ram.base + 1000
-    # A memory fault, by the guard: MMFSR is bits 0 to 7.
-    assert int.from_bytes(frames[-1].payload[4:8], "little") & 0xFF
+    assert fault[1] & MEMORY_FAULT
+
+
+@pytest.mark.parametrize("name", [SMALL, "mps2-an386-64k"])
+def test_what_lies_beyond_a_small_board_s_ram_is_a_fault(tmp_path: Path, name: str) -> None:
+    """From the first byte behind it to the last that QEMU has, and below the stack; so a run
+    without a fault has touched none of them."""
+    board = load_board(name)
+    assert board.qemu is not None
+    image = firmware_with("poke.c", board, tmp_path)
+    end, last = (board.ram.base + size for size in (board.ram.bytes, board.qemu.ram_bytes))
+    with Qemu(board, image) as qemu:
+        (done,) = frames_of(qemu, (end - 1).to_bytes(4, "little"), Type.STATE)
+        assert words(done)[0] == end - 1
+    for address in (end, end + 4096, (end + last) // 2, last - 1, board.ram.base):
+        with Qemu(board, image) as qemu:
+            fault = frames_of(qemu, address.to_bytes(4, "little"), Type.FAULT)
+            assert len(fault) == 1, f"{address:#x} can be written"
+            assert words(fault[0])[1] & MEMORY_FAULT
+
+
+def test_an_arena_in_four_memories() -> None:
+    """A network in them gives the host's bytes; one that has no room in the first is refused."""
+    spec = ROOT / "tests" / "board" / "regions.toml"
+    board = load_board(str(spec))
+    assert [arena.name for arena in board.arenas] == [
+        *("tightly coupled", "ram", "second bank", "external"),
+    ]
+    network = NETWORKS["mlperf_vww_96_int8"]
+    assert network.file is not None
+    if not network.file.is_file():
+        missing(str(network.file))
+    alone = compile_model(network.file)
+    rooms = (2500, 3000, 3500, 1 << 20)
+    assert all(room <= size for room, size in zip(rooms, board.regions, strict=True))
+    planned = spread(alone.qgraph, alone.plan, rooms)
+    assert all(planned.arena_bytes)
+    blob = pack(alone.qgraph, planned, {})
+    (edge,) = parse_blob(blob).inputs
+    values = [encode(edge, network.input(parse_blob(blob)))]
+    expected = Run(Model(blob)).infer(values)
+    with open_target(f"qemu:{spec}", blob) as target:
+        for profile in (False, True):
+            result = target.infer(values, profile)
+            for found, wanted in zip(result.outputs, expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+        assert result.arena_bytes == planned.arena_total
+    with (
+        open_target(f"qemu:{spec}", alone.blob) as target,
+        pytest.raises(BlobError, match=r"more memory than one of the regions has.*--board"),
+    ):
+        target.infer(values)

@@ -75,7 +75,7 @@ _REFUSALS = {
     Status.ERR_CRC: "is damaged (checksum); copy it again or compile it anew",
     Status.ERR_ISA: "is packed for kernels that this build lacks; compile it for this target",
     Status.ERR_STRUCTURE: "has a field that is out of range; compile it anew",
-    Status.ERR_MEMORY: "needs more memory, or memory aligned to 16 bytes",
+    Status.ERR_MEMORY: "needs more memory than one of the regions has; compile it with --board",
     Status.ERR_STATE: "call out of order",
     Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
 }
