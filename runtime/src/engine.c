@@ -95,19 +95,9 @@ static uint32_t look_ahead(const struct nrw_run *run, uint32_t index,
     return (uint32_t)needs.lo;
 }
 
-/* Whether the stage can; *firing becomes its next one. */
-static bool can_fire(const struct nrw_run *run, uint32_t index, struct nrw_firing *firing)
+static bool can_fire(const struct progress *progress, const struct nrw_firing *next)
 {
-    const struct progress *progress = progress_of(run) + index;
-
-    *firing = next_firing(run, index);
-    if (firing->given > progress->room) {
-        return false;
-    }
-    if ((progress->state & READY) == 0) {
-        (void)look_ahead(run, index, firing);
-    }
-    return (progress->state & READY) != 0;
+    return (progress->state & READY) != 0 && next->given <= progress->room;
 }
 
 /* Pixels of a tensor that no reader needs in its next firing or later. */
@@ -203,7 +193,6 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
     struct progress *progress = progress_of(run) + index;
-    const bool is_last = nrw_is_last(model, stage, firing);
     uint32_t needed = 0;
 
     if (stage->op != NRW_OP_OUTPUT) {
@@ -218,13 +207,16 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         poison_gone(run, out, gone);
     }
     progress->fired++;
-    if (is_last) {
+    progress->state = 0;
+    if (firing->is_last) {
         progress->state = FINISHED;
         poison(run, stage->state_offset, stage->state_bytes);
     } else {
         const struct nrw_firing next = next_firing(run, index);
-        progress->state = AWAKE;
         needed = look_ahead(run, index, &next);
+        if (can_fire(progress, &next)) {
+            progress->state |= AWAKE;
+        }
     }
     run->last_stage = (uint16_t)index;
     run->next = (uint16_t)index;
@@ -235,7 +227,7 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         }
         struct progress *producer = progress_of(run) + in->producer;
         /* Nearly always nobody else reads it. */
-        const bool is_alone = !is_last && in->reader_count == 1 && stage->input_count == 1;
+        const bool is_alone = !firing->is_last && in->reader_count == 1 && stage->input_count == 1;
         const uint32_t room = (is_alone ? needed : pixels_dead(run, in)) + in->capacity;
         if (room != producer->room) {
             const uint32_t gone = pixels_gone(producer, in);
@@ -325,7 +317,11 @@ int nrw_step(struct nrw_run *run)
         uint32_t s = run->next;
         for (; s < count; s++) {
             if ((progress[s].state & AWAKE) != 0) {
-                if (can_fire(run, s, &firing)) {
+                firing = next_firing(run, s);
+                if ((progress[s].state & READY) == 0) {
+                    (void)look_ahead(run, s, &firing);
+                }
+                if (can_fire(&progress[s], &firing)) {
                     break;
                 }
                 progress[s].state &= (uint16_t)~AWAKE;

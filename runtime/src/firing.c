@@ -58,10 +58,9 @@ struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_
         }
     }
     firing.given = firing.y0 < 0 ? 0 : (uint32_t)((firing.y1 - 1) * width + firing.x1);
+    firing.is_last = firing.given == nrw_pixels(frame);
     if (nrw_accumulates(model, stage)) {
-        firing.given = firing.given == nrw_pixels(frame)
-                           ? nrw_pixels(nrw_output_of(model, stage))
-                           : 0;
+        firing.given = firing.is_last ? nrw_pixels(nrw_output_of(model, stage)) : 0;
     }
     return firing;
 }

@@ -17,6 +17,7 @@ struct nrw_range {
 struct nrw_firing {
     int32_t y0, y1, x0, x1;
     uint32_t given; /* pixels of the output that are there when it has ended */
+    bool is_last;
 };
 
 /* Along an axis, position i needs [i * stride - pad, i * stride - pad + extent) of the input. */
@@ -117,14 +118,6 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
 
 struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
                                 uint32_t number);
-
-static inline bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
-                               const struct nrw_firing *firing)
-{
-    const struct nrw_tensor *frame = nrw_frame(model, stage);
-
-    return firing->y1 == frame->height && firing->x1 == frame->width;
-}
 
 /* The rows of RESIZE and RESHAPE are no windows: they come out as all. */
 void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,

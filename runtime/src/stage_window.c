@@ -127,7 +127,7 @@ static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
         memset(sums, 0, stage->state_bytes);
     }
     nrw_sum(out->channels, &window, 0, out->width, sums);
-    if (nrw_is_last(run->model, stage, firing)) {
+    if (firing->is_last) {
         nrw_average_finish(average, &whole, in->height, 0, out->width, sums,
                            nrw_out(run, out, 0, 0), out->channels);
     }
