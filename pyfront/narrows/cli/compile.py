@@ -9,6 +9,7 @@ from typing import Any
 from narrows.boards import Board, load_board
 from narrows.cli.console import (
     add_json,
+    arena,
     count,
     parse_numbers,
     parse_size,
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_file(arguments.output, compiled.blob)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
     say(arguments)(
-        f"{arguments.output}: {count(len(compiled.blob))} B, arena {count(plan.arena_total)} B, "
+        f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
         f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
     )
     write_json(arguments.json, compiled.report)

@@ -230,7 +230,8 @@ class _Planner:
         """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
         if len(c.stage.ops) == 1:
             return c
-        most = layout.scratch_bytes(c) + spare * eighths // 8
+        largest_piece = max(self.options.regions or (math.inf,))
+        most = min(layout.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
 
