@@ -33,6 +33,10 @@ void reset(void);
 void timer_interrupt(void);
 void uart_interrupt(void);
 
+#if BOARD_FENCE_BYTES > 0 && __ARM_ARCH != 7
+#error "qemu.ram_bytes: only the MPU of an ARMv7-M core is programmed to forbid what is too much"
+#endif
+
 #if __ARM_ARCH == 7
 /* bytes: a power of two that divides the base. Where regions overlap, the highest number counts. */
 static void mpu_region(uint32_t number, uintptr_t base, uint32_t bytes, uint32_t attributes)

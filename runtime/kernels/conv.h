@@ -21,7 +21,7 @@ struct nrw_conv_op {
 };
 
 /* out: out_channels int8 per pixel, must not overlap the input.
- * scratch: nrw_conv_scratch_bytes, 16-byte aligned (NULL if that is 0). */
+ * scratch: nrw_conv_scratch_bytes, 16-byte aligned. */
 typedef void nrw_conv_kernel(const struct nrw_conv_op *conv, const struct nrw_window *window,
                              int32_t x0, int32_t x1, int8_t *out, uint32_t out_stride,
                              void *scratch);

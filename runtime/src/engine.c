@@ -4,21 +4,27 @@
  *
  * A stage that could not fire sleeps until something that it waits for has changed: pixels
  * of an input have come, or pixels of its output have died. So the search for the next stage looks
- * closely only at the few that the last firing woke.
+ * closely only at the few that the last firing woke; and what a stage's next firing needs is
+ * computed when it has fired, and again only if that was not there yet.
  */
 #include <string.h>
 
 #include "stage.h"
 
-enum { ASLEEP = 0, AWAKE = 1, FINISHED = 2 };
+/* States of a stage; 0 if it sleeps and waits for pixels of its inputs. */
+enum {
+    AWAKE = 1, /* worth a look */
+    READY = 2, /* what its next firing needs is there */
+    FINISHED = 4
+};
 
 /* One per stage, behind the arena. */
 struct progress {
     uint16_t fired;
     uint16_t state;
     uint32_t produced; /* pixels of the stage's output */
-    uint32_t dead;     /* of these, pixels that no reader needs any more; kept if the ring is
-                          shorter than the tensor */
+    uint32_t room;     /* pixels that the ring has taken when it is full: those that no reader
+                          needs any more, and its capacity */
 };
 typedef char check_progress[sizeof(struct progress) == 12 ? 1 : -1];
 
@@ -62,30 +68,36 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
                                    : progress_of(run)[tensor->producer].produced;
 }
 
-/* Whether the stage can; *firing becomes its next one if its output has room. */
-static bool can_fire(const struct nrw_run *run, uint32_t index, struct nrw_firing *firing)
+static struct nrw_firing next_firing(const struct nrw_run *run, uint32_t index)
+{
+    return nrw_firing_of(run->model, nrw_stages(run->model) + index,
+                         progress_of(run)[index].fired);
+}
+
+/* Looks at a stage's next firing, which makes it READY if what it needs of each input is there.
+ * Returns the first pixel of its last input that it needs. */
+static uint32_t look_ahead(const struct nrw_run *run, uint32_t index,
+                           const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
-    const struct progress *progress = progress_of(run) + index;
+    struct progress *progress = progress_of(run) + index;
+    struct nrw_range needs = {0, 0};
+    uint16_t ready = READY;
 
-    if (stage->op != NRW_OP_OUTPUT) {
-        const struct nrw_tensor *out = nrw_output_of(model, stage);
-        if (!nrw_is_whole(out) &&
-            nrw_gives(model, stage, progress->fired) > progress->dead + out->capacity) {
-            return false;
-        }
-    }
-    *firing = nrw_firing_of(model, stage, progress->fired);
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        const uint32_t produced = pixels_produced(run, in);
-        if (produced < nrw_pixels(in) &&
-            produced < (uint32_t)nrw_needs(model, stage, i, firing).hi) {
-            return false;
+        needs = nrw_needs(model, stage, i, firing);
+        if (pixels_produced(run, nrw_input_of(model, stage, i)) < (uint32_t)needs.hi) {
+            ready = 0;
         }
     }
-    return true;
+    progress->state |= ready;
+    return (uint32_t)needs.lo;
+}
+
+static bool can_fire(const struct progress *progress, const struct nrw_firing *next)
+{
+    return (progress->state & READY) != 0 && next->given <= progress->room;
 }
 
 /* Pixels of a tensor that no reader needs in its next firing or later. */
@@ -102,7 +114,7 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
         if (progress->state == FINISHED) {
             continue;
         }
-        const struct nrw_firing firing = nrw_firing_of(model, reader, progress->fired);
+        const struct nrw_firing firing = next_firing(run, readers[k]);
         for (uint32_t i = 0; i < reader->input_count; i++) {
             if (tensors + reader->inputs[i] == tensor) {
                 dead = nrw_lesser(dead, nrw_needs(model, reader, i, &firing).lo);
@@ -145,9 +157,11 @@ static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
 }
 
 /* Pixels that have been given and are dead. */
-static uint32_t pixels_gone(const struct progress *progress)
+static uint32_t pixels_gone(const struct progress *progress, const struct nrw_tensor *tensor)
 {
-    return progress->produced < progress->dead ? progress->produced : progress->dead;
+    const uint32_t dead = progress->room - tensor->capacity;
+
+    return progress->produced < dead ? progress->produced : dead;
 }
 
 /* Those that have gone since there were `before` of them, if they are still in the ring. */
@@ -156,7 +170,7 @@ static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tens
 {
     if (POISON && !is_held(run->model, tensor)) {
         const struct progress *progress = progress_of(run) + tensor->producer;
-        for (uint32_t p = before; p < pixels_gone(progress); p++) {
+        for (uint32_t p = before; p < pixels_gone(progress, tensor); p++) {
             if (p + tensor->capacity >= progress->produced) {
                 memset(nrw_out(run, tensor, 0, (int32_t)p), 0x5A, tensor->channels);
             }
@@ -168,38 +182,41 @@ static void wake(const struct nrw_run *run, uint32_t index)
 {
     struct progress *progress = progress_of(run) + index;
 
-    if (progress->state == ASLEEP) {
-        progress->state = AWAKE;
+    if (progress->state != FINISHED) {
+        progress->state |= AWAKE;
     }
 }
 
 /* A stage has fired: count it, and wake those that may have waited for that. */
-static void complete(struct nrw_run *run, uint32_t index)
+static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stage = nrw_stages(model) + index;
     struct progress *progress = progress_of(run) + index;
-
-    bool is_last;
+    uint32_t needed = 0;
 
     if (stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        const uint32_t produced = nrw_gives(model, stage, progress->fired);
-        const uint32_t gone = pixels_gone(progress);
+        const uint32_t produced = firing->given;
+        const uint32_t gone = pixels_gone(progress, out);
         for (uint32_t k = 0; produced != progress->produced && k < out->reader_count; k++) {
             wake(run, readers[k]);
         }
         progress->produced = produced;
         poison_gone(run, out, gone);
-        is_last = produced == nrw_pixels(out);
-    } else {
-        is_last = progress->fired + 1 == nrw_input_of(model, stage, 0)->height;
     }
     progress->fired++;
-    if (is_last) {
+    progress->state = 0;
+    if (firing->is_last) {
         progress->state = FINISHED;
         poison(run, stage->state_offset, stage->state_bytes);
+    } else {
+        const struct nrw_firing next = next_firing(run, index);
+        needed = look_ahead(run, index, &next);
+        if (can_fire(progress, &next)) {
+            progress->state |= AWAKE;
+        }
     }
     run->last_stage = (uint16_t)index;
     run->next = (uint16_t)index;
@@ -209,10 +226,12 @@ static void complete(struct nrw_run *run, uint32_t index)
             continue;
         }
         struct progress *producer = progress_of(run) + in->producer;
-        const uint32_t dead = pixels_dead(run, in);
-        if (dead != producer->dead) {
-            const uint32_t gone = pixels_gone(producer);
-            producer->dead = dead;
+        /* Nearly always nobody else reads it. */
+        const bool is_alone = !firing->is_last && in->reader_count == 1 && stage->input_count == 1;
+        const uint32_t room = (is_alone ? needed : pixels_dead(run, in)) + in->capacity;
+        if (room != producer->room) {
+            const uint32_t gone = pixels_gone(producer, in);
+            producer->room = room;
             if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
                 poison_gone(run, in, gone);
             }
@@ -232,8 +251,10 @@ static int start(struct nrw_run *run)
     for (uint32_t s = 0; s < model->stage_count; s++) {
         struct progress *progress = progress_of(run) + s;
         progress->state = AWAKE;
+        progress->room = UINT32_MAX;
         if (nrw_stages(model)[s].op != NRW_OP_OUTPUT) {
-            progress->dead = pixels_dead(run, nrw_output_of(model, nrw_stages(model) + s));
+            const struct nrw_tensor *out = nrw_output_of(model, nrw_stages(model) + s);
+            progress->room = pixels_dead(run, out) + out->capacity;
         }
     }
     for (uint32_t i = 0; i < NRW_REGIONS; i++) {
@@ -295,11 +316,15 @@ int nrw_step(struct nrw_run *run)
     if (run->waiting == NRW_NONE) {
         uint32_t s = run->next;
         for (; s < count; s++) {
-            if (progress[s].state == AWAKE) {
-                if (can_fire(run, s, &firing)) {
+            if ((progress[s].state & AWAKE) != 0) {
+                firing = next_firing(run, s);
+                if ((progress[s].state & READY) == 0) {
+                    (void)look_ahead(run, s, &firing);
+                }
+                if (can_fire(&progress[s], &firing)) {
                     break;
                 }
-                progress[s].state = ASLEEP;
+                progress[s].state &= (uint16_t)~AWAKE;
             }
         }
         run->next = (uint16_t)s;
@@ -313,7 +338,7 @@ int nrw_step(struct nrw_run *run)
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             compute[stages[s].op](run, &stages[s], &firing);
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
-            complete(run, s);
+            complete(run, s, &firing);
             return NRW_OK;
         }
         run->waiting = (uint16_t)s;
@@ -355,8 +380,9 @@ int nrw_push_row(struct nrw_run *run, const int8_t *row)
         memmove(slot, row,
                 nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
     }
+    const struct nrw_firing firing = next_firing(run, input);
     run->waiting = NRW_NONE;
-    complete(run, input);
+    complete(run, input, &firing);
     return NRW_OK;
 }
 
@@ -382,8 +408,9 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     if (index != NULL) {
         *index = number;
     }
+    const struct nrw_firing firing = next_firing(run, stage);
     run->waiting = NRW_NONE;
-    complete(run, stage);
+    complete(run, stage, &firing);
     return NRW_OK;
 }
 

@@ -35,54 +35,34 @@ struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_
                                 uint32_t number)
 {
     const struct nrw_tensor *frame = nrw_frame(model, stage);
-    struct nrw_firing firing = {(int32_t)number, 0, 0, 0};
+    const int32_t width = frame->width;
+    struct nrw_firing firing;
 
-    if (stage->run < frame->width) {
-        const uint32_t pixel = number * stage->run;
-        firing.y0 = (int32_t)(pixel / frame->width);
-        firing.x0 = (int32_t)(pixel % frame->width);
+    firing.y0 = (int32_t)number;
+    firing.x0 = 0;
+    if (stage->run < width) {
+        const int32_t pixel = (int32_t)number * stage->run;
+        firing.y0 = pixel / width;
+        firing.x0 = pixel - firing.y0 * width;
     }
-    if (nrw_is_rolling(stage)) {
-        firing.y0 -= nrw_absorbed(model, stage);
-    }
-    firing.y1 = firing.y0 + 1;
     firing.x1 = firing.x0 + stage->run;
+    firing.y1 = firing.y0 + 1;
     if (stage->op == NRW_OP_BOTTLENECK) {
-        const int32_t row_tile = bottleneck_params(model, stage)->row_tile;
-        if (row_tile > 1) {
+        if ((stage->flags & NRW_ROLLING) != 0) {
+            firing.y0 -= nrw_absorbed(model, stage);
+            firing.y1 = firing.y0 + 1;
+        } else {
+            const int32_t row_tile = bottleneck_params(model, stage)->row_tile;
             firing.y0 *= row_tile;
             firing.y1 = nrw_lesser(firing.y0 + row_tile, frame->height);
         }
     }
-    return firing;
-}
-
-bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
-                 const struct nrw_firing *firing)
-{
-    const struct nrw_tensor *frame = nrw_frame(model, stage);
-
-    return firing->y1 == frame->height && firing->x1 == frame->width;
-}
-
-uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   uint32_t number)
-{
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
-    uint32_t pixels = (number + 1) * stage->run;
-
+    firing.given = firing.y0 < 0 ? 0 : (uint32_t)((firing.y1 - 1) * width + firing.x1);
+    firing.is_last = firing.given == nrw_pixels(frame);
     if (nrw_accumulates(model, stage)) {
-        return pixels == nrw_pixels(nrw_input_of(model, stage, 0)) ? nrw_pixels(out) : 0;
+        firing.given = firing.is_last ? nrw_pixels(nrw_output_of(model, stage)) : 0;
     }
-    if (stage->op == NRW_OP_BOTTLENECK) {
-        if (nrw_is_rolling(stage)) {
-            const uint32_t absorbed = (uint32_t)nrw_absorbed(model, stage) * out->width;
-            return pixels < absorbed ? 0 : pixels - absorbed;
-        }
-        pixels *= bottleneck_params(model, stage)->row_tile;
-        return pixels < nrw_pixels(out) ? pixels : nrw_pixels(out);
-    }
-    return pixels;
+    return firing;
 }
 
 void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
@@ -105,13 +85,8 @@ void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
     case NRW_OP_AVG_POOL:
     case NRW_OP_MAX_POOL:
         if (!nrw_accumulates(model, stage)) {
-            const struct nrw_geometry *geometry = params;
-            rows->stride = geometry->stride_h;
-            rows->pad = geometry->pad_top;
-            rows->extent = (geometry->kernel_h - 1) * geometry->dilation_h + 1;
-            columns->stride = geometry->stride_w;
-            columns->pad = geometry->pad_left;
-            columns->extent = (geometry->kernel_w - 1) * geometry->dilation_w + 1;
+            *rows = nrw_rows_of(params);
+            *columns = nrw_columns_of(params);
         }
         break;
     case NRW_OP_ELEMENTWISE:
@@ -179,40 +154,28 @@ static struct nrw_range rows_reshaped(const struct nrw_model *model,
     return rows;
 }
 
-struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
-                             uint32_t input, const struct nrw_firing *firing)
+struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                            uint32_t input, const struct nrw_firing *firing)
 {
-    const int32_t width = nrw_input_of(model, stage, input)->width;
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
     struct nrw_windows windows;
-    struct nrw_range columns;
+    struct nrw_area area;
 
     nrw_windows_of(&windows, model, stage, input);
-    columns.lo = nrw_window_start(&windows.columns, firing->x0, width);
-    columns.hi = nrw_window_end(&windows.columns, firing->x1, width);
-    return columns;
-}
-
-struct nrw_range nrw_rows(const struct nrw_model *model, const struct nrw_stage *stage,
-                          uint32_t input, const struct nrw_firing *firing)
-{
-    const int32_t height = nrw_input_of(model, stage, input)->height;
-    struct nrw_windows windows;
-    struct nrw_range rows;
-
-    nrw_windows_of(&windows, model, stage, input);
-    rows.lo = nrw_window_start(&windows.rows, firing->y0, height);
-    rows.hi = nrw_window_end(&windows.rows, firing->y1, height);
-    return rows;
+    area.rows = nrw_covered(&windows.rows, firing->y0, firing->y1, in->height);
+    area.columns = nrw_covered(&windows.columns, firing->x0, firing->x1, in->width);
+    return area;
 }
 
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing)
 {
-    struct nrw_range rows = nrw_rows(model, stage, 0, firing);
+    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
+    const struct nrw_axis window = nrw_rows_of(geometry);
+    struct nrw_range rows = nrw_covered(&window, firing->y0, firing->y1,
+                                        nrw_input_of(model, stage, 0)->height);
 
     if (nrw_is_rolling(stage)) {
-        const struct nrw_geometry *geometry =
-            &bottleneck_params(model, stage)->depthwise.geometry;
         const int32_t absorbed = nrw_absorbed(model, stage);
         if (firing->y0 < 0) {
             rows.lo = firing->y0 + absorbed;
@@ -239,8 +202,7 @@ struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage
     int32_t later; /* the first row that later rows of the frame need */
 
     nrw_windows_of(&windows, model, stage, input);
-    columns.lo = nrw_window_start(&windows.columns, firing->x0, width);
-    columns.hi = nrw_window_end(&windows.columns, firing->x1, width);
+    columns = nrw_covered(&windows.columns, firing->x0, firing->x1, width);
     if (nrw_is_rolling(stage)) {
         rows = nrw_expands(model, stage, firing);
         columns.lo = nrw_reached(&windows.columns, firing->x0, width);
@@ -252,8 +214,7 @@ struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage
         rows = rows_reshaped(model, stage, (uint32_t)firing->y0);
         later = rows.hi;
     } else {
-        rows.lo = nrw_window_start(&windows.rows, firing->y0, in->height);
-        rows.hi = nrw_window_end(&windows.rows, firing->y1, in->height);
+        rows = nrw_covered(&windows.rows, firing->y0, firing->y1, in->height);
         later = nrw_window_start(&windows.rows, firing->y1, in->height);
     }
     pixels.lo = rows.lo * width;

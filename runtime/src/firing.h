@@ -16,6 +16,8 @@ struct nrw_range {
  * absorbs come before row 0. */
 struct nrw_firing {
     int32_t y0, y1, x0, x1;
+    uint32_t given; /* pixels of the output that are there when it has ended */
+    bool is_last;
 };
 
 /* Along an axis, position i needs [i * stride - pad, i * stride - pad + extent) of the input. */
@@ -26,6 +28,11 @@ struct nrw_axis {
 /* Of an input: which of its rows and columns a row and a column of the frame need. */
 struct nrw_windows {
     struct nrw_axis rows, columns;
+};
+
+/* Rows and columns of an input. */
+struct nrw_area {
+    struct nrw_range rows, columns;
 };
 
 static inline int32_t nrw_clip(int32_t position, int32_t size)
@@ -47,6 +54,32 @@ static inline int32_t nrw_window_start(const struct nrw_axis *axis, int32_t firs
 static inline int32_t nrw_window_end(const struct nrw_axis *axis, int32_t end, int32_t size)
 {
     return nrw_clip((end - 1) * axis->stride - axis->pad + axis->extent, size);
+}
+
+/* What the windows of positions [first, end) cover. */
+static inline struct nrw_range nrw_covered(const struct nrw_axis *axis, int32_t first,
+                                           int32_t end, int32_t size)
+{
+    const struct nrw_range covered = {nrw_window_start(axis, first, size),
+                                      nrw_window_end(axis, end, size)};
+
+    return covered;
+}
+
+static inline struct nrw_axis nrw_rows_of(const struct nrw_geometry *geometry)
+{
+    const struct nrw_axis rows = {geometry->stride_h, geometry->pad_top,
+                                  (geometry->kernel_h - 1) * geometry->dilation_h + 1};
+
+    return rows;
+}
+
+static inline struct nrw_axis nrw_columns_of(const struct nrw_geometry *geometry)
+{
+    const struct nrw_axis columns = {geometry->stride_w, geometry->pad_left,
+                                     (geometry->kernel_w - 1) * geometry->dilation_w + 1};
+
+    return columns;
 }
 
 /* Columns that the windows of columns below x reach: what a rolling BOTTLENECK has expanded. */
@@ -86,26 +119,17 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
 struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
                                 uint32_t number);
 
-bool nrw_is_last(const struct nrw_model *model, const struct nrw_stage *stage,
-                 const struct nrw_firing *firing);
-
 /* The rows of RESIZE and RESHAPE are no windows: they come out as all. */
 void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
                     const struct nrw_stage *stage, uint32_t input);
 
-/* Columns of an input that a firing needs, and rows. */
-struct nrw_range nrw_columns(const struct nrw_model *model, const struct nrw_stage *stage,
-                             uint32_t input, const struct nrw_firing *firing);
-struct nrw_range nrw_rows(const struct nrw_model *model, const struct nrw_stage *stage,
-                          uint32_t input, const struct nrw_firing *firing);
+/* Rows and columns of an input that a firing needs. */
+struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                            uint32_t input, const struct nrw_firing *firing);
 
 /* Pixels of an input that a firing needs. */
 struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
                            uint32_t input, const struct nrw_firing *firing);
-
-/* Pixels of the output that are there after a firing. */
-uint32_t nrw_gives(const struct nrw_model *model, const struct nrw_stage *stage,
-                   uint32_t number);
 
 /* BOTTLENECK: input rows that a firing goes through, all of its windows' or, if it is rolling,
  * those that are new. */

@@ -35,53 +35,59 @@ uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape)
     return least(shape->in_width, (shape->col_tile - 1u) * shape->stride_w + last);
 }
 
-void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout, uint32_t isa,
+/* What the kernels ask for. */
+static uint32_t kernels_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
+{
+    uint32_t bytes = nrw_depthwise_scratch_bytes(isa, shape->kernel_h, shape->kernel_w,
+                                                 shape->slice);
+
+    if (shape->has_expand) {
+        bytes = most(bytes, nrw_conv_scratch_bytes(isa, 1, 1, shape->in_channels, shape->slice));
+    }
+    if (shape->has_project && shape->rolling) {
+        bytes = most(bytes, nrw_conv_scratch_bytes(isa, 1, 1, shape->slice, shape->out_channels));
+    }
+    return bytes;
+}
+
+void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout,
                            const struct nrw_bottleneck_shape *shape)
 {
-    const uint64_t columns = nrw_bottleneck_columns(shape);
+    const uint32_t columns = nrw_bottleneck_columns(shape);
     const uint32_t rows = shape->rolling
                               ? shape->stride_h
                               : (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h;
-    const uint64_t pixels = (uint64_t)shape->row_tile * shape->col_tile;
-    uint32_t kernels = nrw_depthwise_scratch_bytes(isa, shape->kernel_h, shape->kernel_w,
-                                                   shape->slice);
 
-    *layout = (struct nrw_bottleneck_layout){0};
-    if (shape->has_expand) {
-        layout->expanded = bytes32(least(shape->in_height, rows) * columns * shape->slice);
-        kernels = most(kernels, nrw_conv_scratch_bytes(isa, 1, 1, shape->in_channels,
-                                                       shape->slice));
-    }
-    if (shape->has_project) {
-        layout->filtered = bytes32((uint64_t)shape->col_tile * shape->slice);
-        if (!shape->rolling) {
-            layout->sums = bytes32(pixels * shape->out_channels * sizeof(int32_t));
-        } else {
-            kernels = most(kernels, nrw_conv_scratch_bytes(isa, 1, 1, shape->slice,
-                                                           shape->out_channels));
-        }
-    }
-    layout->kernels = kernels;
-    if (shape->rolling && shape->kernel_h >= shape->stride_h) {
-        layout->kept = bytes32((uint64_t)(shape->kernel_h - shape->stride_h) *
-                               shape->in_width * shape->mid_channels);
-    }
+    const uint32_t keep = shape->rolling && shape->kernel_h > shape->stride_h
+                              ? (uint32_t)(shape->kernel_h - shape->stride_h)
+                              : 0;
+    const uint64_t expanded = (uint64_t)least(shape->in_height, rows) * columns * shape->slice;
+    const uint64_t filtered = (uint64_t)shape->col_tile * shape->slice;
+    const uint64_t sums =
+        (uint64_t)shape->row_tile * shape->col_tile * shape->out_channels * sizeof(int32_t);
+
+    layout->columns = columns;
+    layout->expanded = shape->has_expand ? bytes32(expanded) : 0;
+    layout->filtered = shape->has_project ? bytes32(filtered) : 0;
+    layout->sums = shape->has_project && !shape->rolling ? bytes32(sums) : 0;
+    layout->kept = bytes32((uint64_t)keep * shape->in_width * shape->mid_channels);
 }
 
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
 {
     struct nrw_bottleneck_layout layout;
 
-    nrw_bottleneck_layout(&layout, isa, shape);
+    nrw_bottleneck_layout(&layout, shape);
     return bytes32((nrw_bottleneck_resumes(shape) ? 0 : (uint64_t)layout.expanded) +
-                   layout.filtered + layout.sums + layout.kernels);
+                   layout.filtered + layout.sums + kernels_bytes(isa, shape));
 }
 
 uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
 {
     struct nrw_bottleneck_layout layout;
 
-    nrw_bottleneck_layout(&layout, isa, shape);
+    (void)isa;
+    nrw_bottleneck_layout(&layout, shape);
     return bytes32((nrw_bottleneck_resumes(shape) ? (uint64_t)layout.expanded : 0) +
                    layout.kept);
 }

@@ -10,11 +10,12 @@ struct nrw_bottleneck_layout {
     uint32_t expanded; /* tiled: [rows][columns][slice]; rolling: [new rows][columns][mid] */
     uint32_t filtered; /* [col_tile][slice], with a projection */
     uint32_t sums;     /* i32 [row_tile][col_tile][out], tiled with a projection */
-    uint32_t kernels;  /* what the kernels ask for */
     uint32_t kept;     /* state: [kernel_h - stride_h][in_width][mid], rolling */
+    uint32_t columns;  /* not bytes: of an input row in `expanded` */
 };
 
-void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout, uint32_t isa,
+/* Behind the sums is what the kernels ask for. */
+void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout,
                            const struct nrw_bottleneck_shape *shape);
 
 /* Whether `expanded` is state. */

@@ -17,7 +17,7 @@ struct bottleneck {
     const struct nrw_stage *stage;
     const struct nrw_bottleneck_params *params;
     const struct nrw_tensor *in, *out;
-    struct nrw_windows windows;
+    struct nrw_axis window; /* of the columns */
     /* State and scratch. */
     int8_t *kept, *expanded, *filtered;
     int32_t *sums;
@@ -33,13 +33,13 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     uint8_t *state = nrw_arena(run, stage->state_offset);
     uint8_t *scratch = nrw_arena(run, stage->scratch_offset);
 
-    nrw_bottleneck_layout(&layout, nrw_header_of(run->model)->isa, &shape);
+    nrw_bottleneck_layout(&layout, &shape);
     b->run = run;
     b->stage = stage;
     b->params = nrw_at(run->model, stage->params);
     b->in = nrw_input_of(run->model, stage, 0);
     b->out = nrw_output_of(run->model, stage);
-    nrw_windows_of(&b->windows, run->model, stage, 0);
+    b->window = nrw_columns_of(&b->params->depthwise.geometry);
     b->kept = (int8_t *)state;
     if (nrw_bottleneck_resumes(&shape)) {
         b->expanded = (int8_t *)state + layout.kept;
@@ -51,8 +51,8 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     scratch += layout.filtered;
     b->sums = (void *)scratch;
     scratch += layout.sums;
-    b->kernels = layout.kernels > 0 ? scratch : NULL;
-    b->columns = nrw_bottleneck_columns(&shape);
+    b->kernels = scratch;
+    b->columns = layout.columns;
 }
 
 /* Columns [x0, x1) of an input row, channels [first, first + count) of the expansion, to
@@ -164,8 +164,8 @@ static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
     const uint32_t mid = b->params->mid_channels;
-    const int32_t left = nrw_window_start(&b->windows.columns, tile->x0, b->in->width);
-    const int32_t right = nrw_window_end(&b->windows.columns, tile->x1, b->in->width);
+    const int32_t left = nrw_window_start(&b->window, tile->x0, b->in->width);
+    const int32_t right = nrw_window_end(&b->window, tile->x1, b->in->width);
     const int32_t pitch = (right - left) * (int32_t)count;
     const uint32_t pixels = (uint32_t)(tile->x1 - tile->x0);
     const int8_t *rows[NRW_MAX_KERNEL_H];
@@ -270,9 +270,9 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t mid = b->params->mid_channels;
     const int32_t pitch = (int32_t)b->columns * mid;
     const int32_t top = y * geometry->stride_h - geometry->pad_top;
-    const int32_t end = nrw_reached(&b->windows.columns, x0, width);
-    const int32_t first = nrw_lesser(nrw_window_start(&b->windows.columns, x0, width), end);
-    const int32_t right = nrw_reached(&b->windows.columns, x1, width);
+    const int32_t end = nrw_reached(&b->window, x0, width);
+    const int32_t first = nrw_lesser(nrw_window_start(&b->window, x0, width), end);
+    const int32_t right = nrw_reached(&b->window, x1, width);
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window = depthwise_window(b, rows);
 
@@ -297,7 +297,7 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     /* Columns that no later window of this row needs replace those of rows that die. */
     const int32_t next = x1 == b->out->width
                              ? right
-                             : nrw_lesser(nrw_window_start(&b->windows.columns, x1, width), right);
+                             : nrw_lesser(nrw_window_start(&b->window, x1, width), right);
     for (int32_t row = fresh.lo; row < fresh.hi; row++) {
         int8_t *columns = b->expanded + (row - fresh.lo) * pitch;
         if (row >= top + geometry->stride_h) {
@@ -318,8 +318,8 @@ static void rolling(const struct bottleneck *b, const struct nrw_firing *firing)
         if (firing->y0 >= 0) {
             roll(b, firing->y0, x0, x1, fresh);
         } else {
-            const int32_t left = nrw_reached(&b->windows.columns, x0, b->in->width);
-            expand(b, fresh.lo, left, nrw_reached(&b->windows.columns, x1, b->in->width), 0, (uint32_t)mid,
+            const int32_t left = nrw_reached(&b->window, x0, b->in->width);
+            expand(b, fresh.lo, left, nrw_reached(&b->window, x1, b->in->width), 0, (uint32_t)mid,
                    kept_row(b, fresh.lo) + left * mid);
         }
     }

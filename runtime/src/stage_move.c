@@ -25,11 +25,10 @@ static struct nrw_operand operand_of(const struct nrw_run *run, const struct nrw
                                      uint32_t i, const struct nrw_firing *firing)
 {
     const struct nrw_tensor *tensor = nrw_input_of(run->model, stage, i);
-    const struct nrw_range columns = nrw_columns(run->model, stage, i, firing);
+    const struct nrw_area area = nrw_area_of(run->model, stage, i, firing);
     struct nrw_operand operand;
 
-    operand.data = nrw_segment(run, stage, i, tensor->height == 1 ? 0 : firing->y0, columns.lo,
-                               columns.hi);
+    operand.data = nrw_segment(run, stage, i, area.rows.lo, area.columns.lo, area.columns.hi);
     operand.pixel_stride = tensor->width == 1 ? 0 : tensor->channels;
     operand.channel_stride = tensor->channels != 1;
     return operand;
@@ -80,14 +79,15 @@ static bool move(const struct nrw_run *run, const struct nrw_stage *stage, uint3
                  const struct nrw_firing *firing, int8_t *to, uint32_t out_stride)
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
-    const struct nrw_range rows = nrw_rows(run->model, stage, i, firing);
-    const struct nrw_range columns = nrw_columns(run->model, stage, i, firing);
+    const struct nrw_area area = nrw_area_of(run->model, stage, i, firing);
+    const struct nrw_range columns = area.columns;
+    const bool is_there = area.rows.lo < area.rows.hi;
 
-    if (rows.lo < rows.hi) {
-        nrw_move(nrw_segment(run, stage, i, rows.lo, columns.lo, columns.hi), in->channels, 1,
-                 (uint32_t)(columns.hi - columns.lo), in->channels, to, out_stride);
+    if (is_there) {
+        nrw_move(nrw_segment(run, stage, i, area.rows.lo, columns.lo, columns.hi), in->channels,
+                 1, (uint32_t)(columns.hi - columns.lo), in->channels, to, out_stride);
     }
-    return rows.lo < rows.hi;
+    return is_there;
 }
 
 void nrw_stage_concat(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -126,9 +126,9 @@ void nrw_stage_slice(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_slice_params *params = nrw_at(run->model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    const struct nrw_range columns = nrw_columns(run->model, stage, 0, firing);
-    const int8_t *row = nrw_segment(run, stage, 0, nrw_rows(run->model, stage, 0, firing).lo,
-                                    columns.lo, columns.hi);
+    const struct nrw_area area = nrw_area_of(run->model, stage, 0, firing);
+    const int8_t *row =
+        nrw_segment(run, stage, 0, area.rows.lo, area.columns.lo, area.columns.hi);
 
     nrw_move(row + params->begin[2], (uint32_t)params->stride[1] * in->channels,
              params->stride[2], stage->run, out->channels,

@@ -6,24 +6,15 @@
 
 #include "stage.h"
 
-/* The window over the pixels of the input that the firing needs. rows: room for kernel_h
- * pointers. */
-static struct nrw_window gather(const struct nrw_run *run, const struct nrw_stage *stage,
-                                const struct nrw_geometry *geometry,
-                                const struct nrw_firing *firing, const int8_t **rows)
+/* A window over rows of the input, which point to column `origin`. */
+static struct nrw_window window_of(const struct nrw_geometry *geometry,
+                                   const struct nrw_tensor *in, const int8_t *const *rows,
+                                   int32_t origin)
 {
-    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
-    const struct nrw_range columns = nrw_columns(run->model, stage, 0, firing);
-    int32_t row = firing->y0 * geometry->stride_h - geometry->pad_top;
     struct nrw_window window;
 
-    for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
-        rows[i] = row >= 0 && row < in->height
-                      ? nrw_segment(run, stage, 0, row, columns.lo, columns.hi)
-                      : NULL;
-    }
     window.rows = rows;
-    window.origin = columns.lo;
+    window.origin = origin;
     window.in_width = in->width;
     window.pixel_stride = in->channels;
     window.kernel_h = geometry->kernel_h;
@@ -34,9 +25,23 @@ static struct nrw_window gather(const struct nrw_run *run, const struct nrw_stag
     return window;
 }
 
-static void *scratch_of(const struct nrw_run *run, const struct nrw_stage *stage)
+/* The window over the pixels of the input that the firing needs. rows: room for kernel_h
+ * pointers. */
+static struct nrw_window gather(const struct nrw_run *run, const struct nrw_stage *stage,
+                                const struct nrw_geometry *geometry,
+                                const struct nrw_firing *firing, const int8_t **rows)
 {
-    return stage->scratch_bytes > 0 ? nrw_arena(run, stage->scratch_offset) : NULL;
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_axis axis = nrw_columns_of(geometry);
+    const struct nrw_range columns = nrw_covered(&axis, firing->x0, firing->x1, in->width);
+    int32_t row = firing->y0 * geometry->stride_h - geometry->pad_top;
+
+    for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
+        rows[i] = row >= 0 && row < in->height
+                      ? nrw_segment(run, stage, 0, row, columns.lo, columns.hi)
+                      : NULL;
+    }
+    return window_of(geometry, in, rows, columns.lo);
 }
 
 void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -60,7 +65,7 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
     conv.act_max = params->geometry.act_max;
     nrw_conv(&conv, &window, firing->x0, firing->x1,
              nrw_out(run, out, firing->y0, firing->x0), out->channels,
-             scratch_of(run, stage));
+             nrw_arena(run, stage->scratch_offset));
 }
 
 void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -85,7 +90,7 @@ void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stag
     depthwise.act_max = params->geometry.act_max;
     nrw_depthwise(&depthwise, &window, firing->x0, firing->x1,
                   nrw_out(run, out, firing->y0, firing->x0), out->channels,
-                  scratch_of(run, stage));
+                  nrw_arena(run, stage->scratch_offset));
 }
 
 void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -108,17 +113,13 @@ static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
-    const int8_t *rows[1];
-    struct nrw_geometry row = *columns;
-
-    row.kernel_h = 1;
-    row.stride_h = 1;
-    row.pad_top = 0;
-    const struct nrw_window whole = gather(run, stage, &row, firing, rows);
+    const int8_t *const row = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
+    const struct nrw_window whole = window_of(columns, in, &row, 0);
     struct nrw_window window = whole;
+
+    window.kernel_h = 1;
     if (stage->run < in->width) {
         /* Part of a row that one window covers altogether. */
-        window.origin = 0;
         window.in_width = stage->run;
         window.kernel_w = stage->run;
     }
@@ -126,7 +127,7 @@ static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
         memset(sums, 0, stage->state_bytes);
     }
     nrw_sum(out->channels, &window, 0, out->width, sums);
-    if (nrw_is_last(run->model, stage, firing)) {
+    if (firing->is_last) {
         nrw_average_finish(average, &whole, in->height, 0, out->width, sums,
                            nrw_out(run, out, 0, 0), out->channels);
     }

@@ -20,9 +20,13 @@ enum {
     IN_ZERO = 5,
     OUT_ZERO = -7,
     SHIFT = -6,
-    ARENA = 96,
+    ARENA = 144,
+    RING_AT = 80,  /* of the convolution, if it is torn */
+    TORN_AT = 128, /* scratch for its torn rows */
+    TORN_BYTES = 16,
     HEADER = 80,
     TENSOR = 24,
+    POOL_AT = (24 + OUT * 12 + OUT * TAPS + 3) / 4 * 4, /* its parameters, behind the weights */
     BLOB_ROOM = 512
 };
 static const int32_t multiplier = 1518500250;
@@ -32,11 +36,13 @@ struct options {
     int streamed;     /* the output goes through an OUTPUT stage and a ring of one row */
     int capacity;     /* of the input's ring, in pixels */
     int run;          /* columns per firing of the convolution */
-    uint32_t output;  /* arena offset of its ring */
+    uint32_t output;  /* arena offset of the output's ring */
+    int torn;         /* capacity of a torn ring of the convolution's, which a maximum over 2x2
+                         pixels by pixels reads; 0: the convolution gives the output */
 };
-static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32};
+static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32, 0};
 /* By pixels, and the output in the third region of the arena. */
-static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000};
+static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0};
 
 static struct {
     uint8_t bytes[BLOB_ROOM];
@@ -47,6 +53,7 @@ static int8_t weights[OUT][KERNEL][KERNEL][IN];
 static const int32_t bias[OUT] = {100, -2000, 0};
 static int8_t input[HEIGHT][WIDTH][IN];
 static int8_t expected[HEIGHT][WIDTH][OUT];
+static int8_t expected_pooled[HEIGHT][WIDTH][OUT];
 
 /* --- Laying the blob ------------------------------------------------------------------------ */
 
@@ -101,7 +108,8 @@ static void put_tensor(uint32_t offset, int capacity, uint32_t channels, uint32_
     put(2, 0);
 }
 
-static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32_t params)
+static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32_t params,
+                      uint32_t scratch_bytes)
 {
     put(1, (uint32_t)op);
     put(1, 0);
@@ -114,16 +122,30 @@ static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32
         put(2, 0xFFFF);
     }
     put(4, params);
-    for (int i = 0; i < 4; i++) {
-        put(4, 0);
-    }
+    put(4, 0);
+    put(4, 0);
+    put(4, scratch_bytes > 0 ? TORN_AT : 0);
+    put(4, scratch_bytes);
+}
+
+static void put_geometry(uint32_t kernel)
+{
+    put(2, kernel);
+    put(2, kernel);
+    put(4, 0x01010101);
+    put(2, 1);
+    put(2, 1);
+    put(1, (uint32_t)-128);
+    put(1, 127);
+    put(2, 0);
 }
 
 static void lay_blob(struct options options)
 {
-    const uint32_t stages = options.streamed ? 3 : 2;
-    const uint32_t readers = options.streamed ? 2 : 1;
-    const uint32_t lists = HEADER + 2 * TENSOR + stages * 36;
+    const uint32_t pools = options.torn > 0;
+    const uint32_t readers = options.streamed || pools ? 2 : 1;
+    const uint32_t stages = readers + 1;
+    const uint32_t lists = HEADER + (2 + pools) * TENSOR + stages * 36;
     const uint32_t params = (lists + 2 * readers + 2 + 3) / 4 * 4;
     const uint32_t run = (uint32_t)options.run;
     const uint32_t run_macs = run * OUT * TAPS;
@@ -137,7 +159,7 @@ static void lay_blob(struct options options)
     for (uint32_t i = 0; i < NRW_REGIONS; i++) {
         put(4, i == 0 || i == options.output >> 28 ? ARENA : 0);
     }
-    put(2, 2);
+    put(2, 2 + pools);
     put(2, stages);
     put(2, readers);
     put(2, 1);
@@ -146,32 +168,32 @@ static void lay_blob(struct options options)
     put(4, run_macs);
     put(4, HEIGHT * WIDTH * OUT * TAPS);
     put(4, 0);
-    put(4, (stages - 1) * HEIGHT + HEIGHT * WIDTH / run);
+    put(4, (options.streamed ? 2u : 1u) * HEIGHT + (1 + pools) * HEIGHT * WIDTH / run);
     for (int i = 0; i < 5; i++) {
         put(4, 0);
     }
     put_tensor(0, options.capacity, IN, 0, 0, 1, IN_ZERO);
-    put_tensor(options.output, options.streamed ? WIDTH : HEIGHT * WIDTH, OUT, 1, 1, readers - 1, OUT_ZERO);
-    put_stage(NRW_OP_INPUT, 0xFFFF, 0, WIDTH, 0);
-    put_stage(NRW_OP_CONV, 0, 1, options.run, params);
+    if (pools) {
+        put_tensor(RING_AT, options.torn, OUT, 1, 1, 1, OUT_ZERO);
+    }
+    put_tensor(options.output, options.streamed ? WIDTH : HEIGHT * WIDTH, OUT, 1 + pools, 1 + pools,
+               options.streamed ? 1 : 0, OUT_ZERO);
+    put_stage(NRW_OP_INPUT, 0xFFFF, 0, WIDTH, 0, 0);
+    put_stage(NRW_OP_CONV, 0, 1, options.run, params, 0);
+    if (pools) {
+        put_stage(NRW_OP_MAX_POOL, 1, 2, options.run, params + POOL_AT, TORN_BYTES);
+    }
     if (options.streamed) {
-        put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, WIDTH, 0);
+        put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, WIDTH, 0, 0);
     }
     for (uint32_t i = 0; i < readers; i++) {
         put(2, i + 1);
     }
-    put(2, 1);
+    put(2, 1 + pools);
     while (laid.used < params) {
         put(1, 0);
     }
-    put(2, KERNEL);
-    put(2, KERNEL);
-    put(4, 0x01010101);
-    put(2, 1);
-    put(2, 1);
-    put(1, (uint32_t)-128);
-    put(1, 127);
-    put(2, 0);
+    put_geometry(KERNEL);
     put(4, params + 24 + OUT * 12);
     put(4, params + 24);
     for (int o = 0; o < OUT; o++) {
@@ -186,6 +208,12 @@ static void lay_blob(struct options options)
     }
     for (size_t i = 0; i < sizeof weights; i++) {
         put(1, (uint32_t)(&weights[0][0][0][0])[i]);
+    }
+    while (laid.used % 4 != 0) {
+        put(1, 0);
+    }
+    if (pools) {
+        put_geometry(2);
     }
     while (laid.used % 16 != 0) {
         put(1, 0);
@@ -225,6 +253,19 @@ static void compute_expected(void)
                 }
                 expected[y][x][o] =
                     (int8_t)reference_output(sum, multiplier, SHIFT, OUT_ZERO, -128, 127);
+            }
+        }
+    }
+    for (int i = 0; i < HEIGHT * WIDTH * OUT; i++) {
+        int8_t *const most = &expected_pooled[0][0][0] + i;
+
+        *most = -128;
+        for (int k = 0; k < 4; k++) {
+            const int row = i / OUT_ROW - k / 2;
+            const int column = i / OUT % WIDTH - k % 2;
+
+            if (row >= 0 && column >= 0 && expected[row][column][i % OUT] > *most) {
+                *most = expected[row][column][i % OUT];
             }
         }
     }
@@ -405,7 +446,7 @@ static int take_row(void *user, int output, int index, const int8_t *row, uint32
 
 static void use_the_loop(void)
 {
-    static const struct options streamed = {1, 3 * WIDTH, WIDTH, 32};
+    static const struct options streamed = {1, 3 * WIDTH, WIDTH, 32, 0};
     struct rows rows = {0, 0, -1};
     struct nrw_model model;
     struct nrw_run run;
@@ -441,6 +482,23 @@ static void use_the_loop(void)
     EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_run(&run, NULL, NULL, &rows), NRW_ERR_ARGUMENT);
     test_release();
+}
+
+/* The end of the convolution's ring lies between pixels of a row. */
+static void use_torn_rows(void)
+{
+    for (int capacity = 5; capacity < HEIGHT * WIDTH; capacity += 1 + (capacity % WIDTH == 2)) {
+        const struct options torn = {0, 3 * WIDTH, 1, 32, capacity};
+        struct rows rows = {0, 0, -1};
+        struct nrw_model model;
+        struct nrw_run run;
+
+        test_case("rows torn by a ring of %d pixels", capacity);
+        (void)start(&run, &model, torn);
+        EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_DONE);
+        EXPECT(memcmp(nrw_output(&run, 0), expected_pooled, sizeof expected_pooled) == 0);
+        test_release();
+    }
 }
 
 static void use_information(void)
@@ -546,7 +604,7 @@ static void misuse_blob(void)
 
 static void misuse_run(void)
 {
-    static const struct options too_short = {0, WIDTH, WIDTH, 32};
+    static const struct options too_short = {0, WIDTH, WIDTH, 32, 0};
     struct nrw_run run = {0};
     struct nrw_tensor_info info;
     struct nrw_model model;
@@ -619,6 +677,7 @@ int main(void)
         {"use regions", use_regions},
         {"use again and again", use_again_and_again},
         {"use the loop", use_the_loop},
+        {"use torn rows", use_torn_rows},
         {"use information", use_information},
         {"misuse open", misuse_open},
         {"misuse blob", misuse_blob},

@@ -8,7 +8,7 @@ from typing import Any
 
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.cli.console import add_json, count, parse_size, progress_bar, say, write_json
+from narrows.cli.console import add_json, arena, count, parse_size, progress_bar, say, write_json
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_file(arguments.output, compiled.blob)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
     say(arguments)(
-        f"{arguments.output}: {count(len(compiled.blob))} B, arena {count(plan.arena_total)} B, "
+        f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
         f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
     )
     write_json(arguments.json, compiled.report)

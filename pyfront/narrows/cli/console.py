@@ -76,6 +76,12 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def arena(regions: Sequence[int]) -> str:
+    """Bytes of an arena, and what of them is in which region if that is not all in the first."""
+    parts = f" ({' + '.join(map(count, regions))})" if any(regions[1:]) else ""
+    return f"arena {count(sum(regions))} B{parts}"
+
+
 def stage_label(names: Sequence[str], stage: int) -> str:
     """What a stage computes, short."""
     return short_name(names[stage]) if stage < len(names) else ""

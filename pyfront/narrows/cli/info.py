@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from narrows.blob import Blob, read_blob
-from narrows.cli.console import add_json, count, print_table, stage_label, write_json
+from narrows.cli.console import add_json, arena, count, print_table, stage_label, write_json
 from narrows.graph.edges import HostEdge
 
 
@@ -52,6 +52,7 @@ def describe(blob: Blob) -> dict[str, Any]:
         "isa": header.isa,
         "blob_bytes": header.blob_bytes,
         "arena_bytes": model.arena_bytes,
+        "region_bytes": list(header.region_bytes),
         "progress_bytes": model.progress_bytes,
         "macs": header.macs,
         "max_step_macs": header.max_step_macs,
@@ -81,7 +82,7 @@ def _edges(edges: Sequence[HostEdge]) -> list[dict[str, Any]]:
 def _print(report: dict[str, Any]) -> None:
     print(f"{report['model']}: blob format {report['format']}, instruction set {report['isa']}")
     print(
-        f"{count(report['blob_bytes'])} B, arena {count(report['arena_bytes'])} B, "
+        f"{count(report['blob_bytes'])} B, {arena(report['region_bytes'])}, "
         f"counters {count(report['progress_bytes'])} B"
     )
     print(

@@ -294,9 +294,7 @@ def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     expansion = pixel_macs(parts.expand) if parts.expand else 0
     starts = np.arange(0, stage.run, stage.col_tile)
     tiles = x0[: out.width // stage.run, None] + starts[None, :]
-    ends = np.minimum(
-        tiles + stage.col_tile, tiles[:, :1] + stage.run
-    )
+    ends = np.minimum(tiles + stage.col_tile, tiles[:, :1] + stage.run)
     columns = (_end(across, ends, source.width) - _start(across, tiles, source.width)).sum(axis=1)
     rows = _end(down, y1, source.height) - _start(down, y0, source.height)
     macs = rows * np.tile(columns, len(y0) // len(columns)) * expansion

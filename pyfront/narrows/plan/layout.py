@@ -51,9 +51,7 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
     given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
-    return Candidate(
-        stage, firings, state + windows + given, instructions(graph, stage, firings)
-    )
+    return Candidate(stage, firings, state + windows + given, instructions(graph, stage, firings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +132,7 @@ def lifetimes(
         count = capacity // tensor.width if by_row else 1
         size = capacity * tensor.channels // count
         slots = tuple(
-            Slot(slot * size, size, birth[slot::count], death[slot::count])
-            for slot in range(count)
+            Slot(slot * size, size, birth[slot::count], death[slot::count]) for slot in range(count)
         )
         rings[stage.output] = Item(tensor.name, capacity * tensor.channels, slots)
     return Layout(graph, net, schedule, capacities, rings, inputs)

@@ -167,7 +167,9 @@ def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list
         if failed < 0:
             break
         if trial % RISE == RISE - 1:
-            ceiling = min(ceiling + max(ALIGNMENT, round_up(bound // 256)), end_of(best) - ALIGNMENT)
+            ceiling = min(
+                ceiling + max(ALIGNMENT, round_up(bound // 256)), end_of(best) - ALIGNMENT
+            )
         order = [i for i in order if i != failed]
         order.insert(rng.randrange(count // 2 + 1) if rng.randrange(4) else 0, failed)
         high[failed] = rng.random() < 0.5

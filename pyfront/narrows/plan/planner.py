@@ -123,22 +123,40 @@ class _Planner:
 
     def materialized(self) -> Plan:
         """Every tensor whole."""
-        chosen = self.search.partition(0, len(self.graph.ops), FREE)
+        return self.placed_whole(self.search.partition(0, len(self.graph.ops), FREE))
+
+    def layers(self) -> Plan:
+        """Every operator alone and every tensor whole."""
+        return self.placed_whole(
+            [self.candidates.best((i,), FREE) for i in range(len(self.graph.ops))]
+        )
+
+    def placed_whole(self, chosen: Sequence[Candidate]) -> Plan:
+        """These stages with every tensor whole."""
         tensors = [edge.tensor for edge in self.graph.inputs] + [c.firings.output for c in chosen]
         whole = {t: self.graph.tensors[t].height * self.graph.tensors[t].width for t in tensors}
-        return self.placed(chosen, whole)
+        streamed = self.options.streamed_outputs
+        layout = simulated(self.graph, chosen, whole, streamed)
+        return lay_out(layout, chosen, streamed, self.options.isa)
 
     def least(self) -> Plan:
         """The least arena whose plan is affordable."""
-        cascades = self.search.cheapest(math.inf)
+        found = self.narrowed(self.search, OVERHEAD * self.layers_cost)
+        whole = max(self.graph.tensors[op.output].bytes for op in self.graph.ops)
+        if self.search.bound or whole >= found.arena_total:
+            return found
+        return min(found, self.layers(), key=lambda plan: plan.arena_total)
+
+    def narrowed(self, search: Search, budget: float) -> Plan:
+        """The least arena of a search whose plan costs at most ``budget``, or of its cheapest."""
+        cascades = search.cheapest(math.inf)
         assert cascades is not None
-        budget = OVERHEAD * self.layers_cost
         low, high = 0, max(c.placed for c in cascades)
         while low < high - 16:
-            limit = (low + high) // 2
-            found = self.search.cheapest(limit)
+            middle = (low + high) // 2
+            found = search.cheapest(middle)
             if found is None or sum(c.cost for c in found) > budget:
-                low = limit
+                low = middle
             else:
                 cascades, high = found, max(c.placed for c in found)
         return self.finish(cascades)
@@ -190,20 +208,13 @@ class _Planner:
 
     def smallest(self) -> Plan:
         """The least arena of all, the same whatever was asked before."""
-        search = Search(
-            self.graph, self.candidates, self.options.fuse, self.options.streamed_outputs
-        )
-        cascades = search.cheapest(math.inf)
-        assert cascades is not None
-        low, high = 0, max(c.placed for c in cascades)
-        while low < high - 16:
-            middle = (low + high) // 2
-            found = search.cheapest(middle)
-            if found is None:
-                low = middle
-            else:
-                cascades, high = found, max(c.placed for c in found)
-        return self.finish(cascades)
+        options = self.options
+        plans = []
+        for recompute in (False, True):
+            candidates = Candidates(self.graph, options.isa, recompute, options.tiling)
+            search = Search(self.graph, candidates, options.fuse, options.streamed_outputs)
+            plans.append(self.narrowed(search, math.inf))
+        return min(plans, key=lambda plan: plan.arena_total)
 
     def finish(self, cascades: Sequence[Cascade]) -> Plan:
         """One plan from cascades, with tiles as wide as fit into the same arena: long runs are
@@ -230,12 +241,7 @@ class _Planner:
         """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
         if len(c.stage.ops) == 1:
             return c
-        most = layout.scratch_bytes(c) + spare * eighths // 8
+        largest_piece = max(self.options.regions or (math.inf,))
+        most = min(layout.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
-
-    def placed(self, chosen: Sequence[Candidate], capacities: dict[int, int]) -> Plan:
-        """A plan with these stages and capacities."""
-        streamed = self.options.streamed_outputs
-        layout = simulated(self.graph, chosen, capacities, streamed)
-        return lay_out(layout, chosen, streamed, self.options.isa)

@@ -56,6 +56,7 @@ TRIALS = 6
 Edge = tuple[int, int]
 """The operators [first, end) of a cascade."""
 
+
 @dataclass(eq=False)
 class Way:
     """One form of a cascade: which stages run it.
@@ -207,9 +208,7 @@ class Search:
         self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.kept = kept_bytes(graph, candidates)
         self._ways: dict[Edge, list[Way]] = {}
-        self._partitions: dict[
-            tuple[int, Price], list[tuple[float, tuple[Candidate, ...]]]
-        ] = {}
+        self._partitions: dict[tuple[int, Price], list[tuple[float, tuple[Candidate, ...]]]] = {}
         self._trimmed: set[tuple[Edge, Way]] = set()
 
     def cheapest(self, limit: float) -> list[Cascade] | None:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What board files say of memory, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Narrows, missing
+from link_proxy import Proxy
+from narrows.boards import load_board, load_boards, read_board
+from narrows.errors import NarrowsError
+from narrows.link import firmware
+from narrows.link.client import Client
+from narrows.link.line import Line, open_port
+from narrows.link.qemu import Qemu
+from narrows.native import Model, Run
+from narrows.share import share_dir
+
+BOARDS = share_dir() / "boards"
+SMALL = BOARDS / "mps2-an386-16k.toml"
+REGION = """
+[[memory.regions]]
+name = "external"
+base = 0x23000000
+bytes = 0x1000
+cycles = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def tools() -> None:
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            missing(tool)
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    text = SMALL.read_text()
+    assert text.count(old) == 1
+    path = folder / "changed.toml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def with_region(folder: Path, old: str = "", new: str = "") -> Path:
+    """The board with one more memory, in whose table something is changed."""
+    assert old in REGION
+    return changed(folder, "[uart]", REGION.replace(old, new, 1) + "[uart]")
+
+
+@pytest.mark.parametrize("name", [board.name for board in load_boards()])
+def test_the_linker_leaves_what_is_planned_with(tools: None, name: str) -> None:
+    """At least that, and not much more; so a plan for the board has room on the board."""
+    board = load_board(name)
+    with Qemu(board, firmware.build(board)) as qemu:
+        port = open_port(qemu.url)
+        found = Client(Line(port, name)).hello.arena_bytes
+        port.close()
+    assert sum(board.regions) <= found < sum(board.regions) + 128
+    assert all(region % 16 == 0 for region in board.regions)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(NarrowsError) as caught:
+        read_board(path)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("receive_bytes = 512", "receive_bytes = 256", "uart.receive_bytes: 256 is no integer"),
+        ("receive_bytes = 512", "receive_bytes = 1000", "uart.receive_bytes: not a power of two"),
+        ("stack_bytes = 2048", "stack_bytes = 15200", "memory.ram.bytes: stack and variables"),
+        ("ram_bytes = 0x400000", "ram_bytes = 0x2000", "qemu.ram_bytes: it and memory.ram.bytes"),
+        ("ram_bytes = 0x400000", "ram_bytes = 0x500000", "qemu.ram_bytes: it and memory.ram.bytes"),
+        ("bytes = 0x4000 }", "bytes = 0x5000 }", "qemu.ram_bytes: it and memory.ram.bytes"),
+        ("bytes = 0x4000 }", "bytes = 0x4000, cycles = 0 }", "memory.ram.cycles: 0 is no positive"),
+        ("0x21000000", "0x20001000", "memory.ram: overlaps memory.slot"),
+    ],
+)
+def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
+    assert refused(changed(tmp_path, old, new)).startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[[memory.regions]]", "[memory.regions]", ": is no array of tables"),
+        ("name", "title", "[0].name: is missing"),
+        ("cycles", "x", "[0].cycles: is missing"),
+        ("cycles = 4", "cycles = 4\nspeed = 1", "[0].speed: is not a key"),
+        ("0x23000000", "0x23000008", "[0].base: not a multiple of 16"),
+        ("0x23000000", "0", "[0].base: no pointer"),
+        ("0x23000000", "0x21000000", "[0]: overlaps memory.slot"),
+        # Behind the chip's RAM, where QEMU has some that is forbidden.
+        ("0x23000000", "0x20100000", "[0]: overlaps memory.ram"),
+        (REGION, 2 * REGION, "[1]: overlaps memory.regions[0]"),
+        (REGION, 4 * REGION, ": more than 3"),
+    ],
+)
+def test_regions_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
+    path = with_region(tmp_path, old, new)
+    assert refused(path).startswith(f"memory.regions{place}")
+
+
+def test_the_fastest_memory_comes_first(tmp_path: Path) -> None:
+    for cycles, order in (
+        (4, ["ram", "external"]),
+        (0.5, ["external", "ram"]),
+        (1, ["ram", "external"]),
+    ):
+        board = read_board(with_region(tmp_path, "cycles = 4", f"cycles = {cycles}"))
+        assert [arena.name for arena in board.arenas] == order
+
+
+def test_a_path_is_a_board_too(tmp_path: Path) -> None:
+    path = changed(tmp_path, "stack_bytes = 2048", "stack_bytes = 1536")
+    assert load_board(str(path)).stack_bytes == 1536
+    with pytest.raises(NarrowsError, match="not a board's file"):
+        load_board(str(tmp_path / "nothing.toml"))
+
+
+def test_a_small_receive_buffer_is_enough(tools: None, digits_blob: Path) -> None:
+    """The host keeps to what the board grants, and all arrives."""
+    board = load_board(SMALL.stem)
+    blob = digits_blob.read_bytes()
+    model = Model(blob)
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-128, 128, info.shape).astype(np.int8) for info in model.inputs]
+    with Qemu(board, firmware.build(board)) as qemu, Proxy(qemu.url) as proxy:
+        port = open_port(proxy.url)
+        client = Client(Line(port, board.name))
+        client.upload(blob)
+        outputs = client.infer(model, inputs)
+        assert client.hello.credit == board.uart.receive_bytes == 512
+        assert 256 < proxy.most_in_flight <= 512
+        assert client.status().overruns == 0
+        port.close()
+    for found, wanted in zip(outputs, Run(model).infer(inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_compiled_for_a_board_with_two_memories(narrows: Narrows, tmp_path: Path) -> None:
+    """The command line plans with what both have, and shows it."""
+    board = with_region(tmp_path, "bytes = 0x1000\ncycles = 4", "bytes = 0x800\ncycles = 0.5")
+    blob = tmp_path / "digits.nrw"
+    model = share_dir() / "pyfront" / "narrows" / "models" / "digits_int8.tflite"
+    done = narrows("compile", model, "-o", blob, "--board", board, "--ram", "6K")
+    assert done.returncode == 0, done.stderr
+    done = narrows("info", blob, "--json", tmp_path / "info.json")
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "info.json").read_text())
+    first, second, *others = info["region_bytes"]
+    assert 0 < first + info["progress_bytes"] <= 0x800
+    assert second > 0
+    assert others == [0, 0]
+    assert f"arena {first + second:,} B ({first:,} + {second:,} + 0 + 0)" in done.stdout
