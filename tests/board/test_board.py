@@ -21,17 +21,12 @@ from figures import (
     grown,
 )
 
-<<<<<<< HEAD
 from models import missing, need
-from narrows.boards import load_board
-=======
-from conftest import missing
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
 from narrows.compile import compile_model
 from narrows.errors import BlobError
 from narrows.graph.edges import decode, encode
->>>>>>> pixels
 from narrows.link import firmware, open_target
 from narrows.link.frames import ANSWER, Decoder, Frame, Type
 from narrows.link.line import open_port
