@@ -172,17 +172,17 @@ def test_check_ends_with_1_when_bits_differ(
 ) -> None:
     """A blob whose last bias is not the model's: same shape, other answers."""
     blob = bytearray(digits_blob.read_bytes())
-    (tensors, stages) = struct.unpack_from("<HH", blob, 20)
+    (tensors, stages) = struct.unpack_from("<HH", blob, 32)
     logits = next(
-        64 + 20 * tensors + 36 * i
+        80 + 24 * tensors + 36 * i
         for i in reversed(range(stages))
-        if blob[64 + 20 * tensors + 36 * i] == 2
+        if blob[80 + 24 * tensors + 36 * i] == 2
     )
     (params,) = struct.unpack_from("<I", blob, logits + 16)
     (table,) = struct.unpack_from("<I", blob, params + 20)
     struct.pack_into("<i", blob, table, 1 << 20)
-    struct.pack_into("<I", blob, 56, zlib.crc32(blob[64:]))
-    struct.pack_into("<I", blob, 60, zlib.crc32(blob[:60]))
+    struct.pack_into("<I", blob, 72, zlib.crc32(blob[80:]))
+    struct.pack_into("<I", blob, 76, zlib.crc32(blob[:76]))
     changed, data, report = tmp_path / "c.nrw", tmp_path / "d.npz", tmp_path / "j.xml"
     changed.write_bytes(blob)
     np.savez(data, x=digits[0])
@@ -289,7 +289,7 @@ def test_a_truncated_blob(
 def test_a_blob_of_another_version(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
     data = bytearray(digits_blob.read_bytes())
     data[4] = 9
-    struct.pack_into("<I", data, 60, zlib.crc32(data[:60]))
+    struct.pack_into("<I", data, 76, zlib.crc32(data[:76]))
     blob = tmp_path / "v.nrw"
     blob.write_bytes(data)
     refused(narrows("info", blob), "v.nrw", "another version", "compile it anew")
