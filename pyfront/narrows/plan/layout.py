@@ -52,7 +52,7 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
     )
     given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
     return Candidate(
-        stage, firings, state + windows + given, instructions(graph, stage, firings)
+        stage, firings, state + windows + given, instructions(graph, stage, firings, isa)
     )
 
 
