@@ -14,6 +14,7 @@ from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.native import Model
 from narrows.pack import pack
+from narrows.plan.cost import figures
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan
 from narrows.plan.ram import beside_arena, ram_bytes
@@ -39,7 +40,7 @@ class Compiled:
     qgraph: QGraph
     plan: Plan
     blob: bytes
-    report: dict[str, int | float | str]
+    report: dict[str, Any]
 
 
 def compile_model(
@@ -77,7 +78,8 @@ def compile_model(
 
 
 def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[str, Any]:
-    """The figures of a compiled model, in bytes and multiply-accumulates.
+    """The figures of a compiled model, in bytes and multiply-accumulates; ``predicted``: what the
+    cost model says of one inference.
 
     ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and the row
     buffer that the caller fills.
@@ -94,4 +96,5 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "weight_bytes": weights,
         "blob_bytes": len(blob),
         "stages": len(model.stages),
+        "predicted": figures(qgraph, planned),
     }

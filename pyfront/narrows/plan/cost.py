@@ -1,21 +1,383 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage costs: instructions on the target, predicted from what it computes."""
+"""What a stage costs: what it does, counted, times the instructions of each on the target.
+
+Counts mirror the loops of the kernels and of the engine; what one of each takes was measured
+(``tests/bench/cost_model.py``) and stands in ``cost.json``, per instruction-set class.
+"""
 
 from __future__ import annotations
 
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph
-from narrows.plan.firing import Firings
-from narrows.plan.plan import Stage
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import (
+    Elementwise,
+    QConcat,
+    QConv,
+    QDepthwise,
+    QElementwise,
+    QGraph,
+    QLookup,
+    QMean,
+    QOp,
+    QPad,
+    QPool,
+    QReshape,
+    QResize,
+    QSlice,
+    QSoftmax,
+)
+from narrows.plan.firing import Firings, pixel_macs, row_run, stage_firings
+from narrows.plan.fusion import Bottleneck, bottleneck
+from narrows.plan.plan import Plan, Stage
+
+FILE = Path(__file__).with_name("cost.json")
+
+Work: TypeAlias = "Counter[str]"
+"""How often something is done in an inference. ``macs.*``, ``bytes.*`` and ``requantized`` are
+of interest by themselves; the others are loops and calls."""
 
 
-def instructions(graph: QGraph, stage: Stage, firings: Firings) -> float:
-    """Provisional."""
-    total = float(firings.macs.sum())
-    per_mac = 3.4
-    if len(stage.ops) == 1 and isinstance(graph.ops[stage.ops[0]], QDepthwise):
-        per_mac = 12.0
-    elif len(stage.ops) == 1 and isinstance(graph.ops[stage.ops[0]], QConv):
-        per_mac = 3.6
-    out = graph.tensors[firings.output]
-    elements = out.height * out.width * out.channels
-    return total * per_mac + 25.0 * elements + 700.0 * firings.count
+@dataclass(frozen=True)
+class Tiles:
+    """How the kernels of an instruction-set class cut their work (``runtime/kernels``).
+
+    outputs: channels that a convolution computes together; the last ones go alone.
+    block, group: channels and taps that a depthwise convolution computes together.
+    """
+
+    outputs: int
+    block: int
+    group: int
+
+    def convolved(self, channels: int) -> int:
+        """Tiles of so many output channels."""
+        return channels // self.outputs + channels % self.outputs
+
+
+TILES = {0: Tiles(outputs=4, block=16, group=3)}
+"""By instruction-set class."""
+
+
+@lru_cache(maxsize=1)
+def rates() -> dict[int, dict[str, float]]:
+    """Instructions of one of each, by instruction-set class."""
+    classes = json.loads(FILE.read_text(encoding="utf-8"))["classes"]
+    return {int(isa): table["instructions"] for isa, table in classes.items()}
+
+
+def instructions(graph: QGraph, stage: Stage, firings: Firings, isa: int = 0) -> float:
+    """Predicted instructions of a stage in one inference."""
+    return priced(work(graph, stage, firings, isa), rates()[isa])
+
+
+def priced(done: Work, table: Mapping[str, float]) -> float:
+    """Predicted instructions of counted work. table: instructions of one of each."""
+    return sum(table.get(name, 0.0) * count for name, count in done.items())
+
+
+def work(graph: QGraph, stage: Stage, firings: Firings, isa: int = 0) -> Work:
+    """What a stage does in one inference.
+
+    Raises: PlanError: an instruction-set class of which nothing is known.
+    """
+    if isa not in TILES:
+        raise PlanError(f"instruction-set class {isa}: its kernels have no cost model")
+    counter = _Counter(graph, stage, firings, TILES[isa])
+    if len(stage.ops) == 1:
+        counter.single(graph.ops[stage.ops[0]])
+    elif stage.rolling:
+        counter.rolling(bottleneck(graph, stage.ops))
+    else:
+        counter.tiled(bottleneck(graph, stage.ops))
+    counter.engine()
+    return counter.done
+
+
+def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
+    """What each stage of a plan does, and last, what taking and giving rows does."""
+    works = [
+        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa)
+        for stage in plan.stages
+    ]
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    tensors += [graph.tensors[graph.outputs[i].tensor] for i in plan.streamed_outputs]
+    edges = {
+        "edge.row": sum(tensor.height for tensor in tensors),
+        "edge.bytes": sum(tensor.bytes for tensor in tensors),
+        "edge.stage": len(tensors) + len(plan.stages),
+    }
+    return [*works, Counter(edges)]
+
+
+def plan_instructions(graph: QGraph, plan: Plan) -> float:
+    """Predicted instructions of one inference, from the first request for a row."""
+    return sum(priced(done, rates()[plan.isa]) for done in plan_work(graph, plan))
+
+
+def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
+    """The prediction for one inference, for reports.
+
+    flash_bytes: weights and channel tables that kernels read, as often as they do.
+    moved_bytes: copied or filled without arithmetic.
+    """
+    works = plan_work(graph, plan)
+    done = sum(works, Counter())
+    totals = {
+        "macs_pointwise": ("macs.pointwise",),
+        "macs_window": ("macs.window",),
+        "macs_depthwise": ("macs.depthwise",),
+        "macs_repeated": ("macs.repeated",),
+        "flash_bytes": ("bytes.flash",),
+        "moved_bytes": ("bytes.copied", "bytes.copied_singly", "bytes.set", "move.element"),
+        "requantizations": ("requantized", "depthwise.requantized", "accumulate.requantized"),
+    }
+    return {
+        "instructions": round(priced(done, rates()[plan.isa])),
+        **{name: sum(done[part] for part in parts) for name, parts in totals.items()},
+    }
+
+
+class _Counter:
+    """Counts the work of one stage."""
+
+    def __init__(self, graph: QGraph, stage: Stage, firings: Firings, tiles: Tiles) -> None:
+        self.graph = graph
+        self.stage = stage
+        self.firings = firings
+        self.tiles = tiles
+        self.done: Work = Counter()
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether it adds up its input, run by run."""
+        return len(self.stage.ops) == 1 and self.stage.state.bytes > 0
+
+    def engine(self) -> None:
+        """To find, set up and account for the firings."""
+        self.done["firing"] += self.firings.count
+        self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
+        if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
+            self.done["firing.part"] += self.firings.count
+        self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
+
+    # --- Kernels -------------------------------------------------------------------------
+
+    def pointwise(self, pixels: int, depth: int, channels: int, calls: int) -> None:
+        """A 1x1 convolution."""
+        tiles = pixels * self.tiles.convolved(channels)
+        self.done["macs.pointwise"] += pixels * channels * depth
+        self.done["pointwise.tile"] += tiles
+        self.done["pointwise.step"] += tiles * depth
+        self.finished(pixels, channels, pixels * channels * depth)
+        self.done["conv.call"] += calls
+
+    def convolution(self, op: QConv, calls: int) -> None:
+        """A convolution with a window, over the whole output."""
+        source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
+        channels, kernel_h, kernel_w, depth = op.weights.shape
+        pixels = out.height * out.width
+        tiles = self.tiles.convolved(channels)
+        rows = _inside(op.stride[0], op.pad[0], op.dilation[0], kernel_h, out.height, source.height)
+        inside = _inside(op.stride[1], op.pad[1], op.dilation[1], kernel_w, out.width, source.width)
+        begins = min(out.width, -(-op.pad[1] // op.stride[1]))
+        reach = source.width + op.pad[1] - (kernel_w - 1) * op.dilation[1]
+        ends = max(0, out.width - max(0, -(-reach // op.stride[1])))
+        products = rows * (out.width if op.dilation[1] == 1 else inside)
+        self.done["macs.window"] += pixels * pixel_macs(op)
+        self.done["window.tile"] += pixels * tiles
+        self.done["window.row"] += tiles * products
+        self.done["window.step"] += pixels * tiles * kernel_h * kernel_w * depth
+        missing = out.height * kernel_h - rows
+        self.done["window.padding"] += tiles * (missing * out.width + rows * (begins + ends))
+        self.finished(pixels, channels, pixels * pixel_macs(op))
+        self.done["conv.call"] += calls
+
+    def depthwise(self, op: QDepthwise, pixels: int, slices: list[int], calls: int) -> None:
+        """slices: channels of each."""
+        taps = op.weights.shape[0] * op.weights.shape[1]
+        groups = -(-taps // self.tiles.group)
+        channels = sum(slices)
+        blocks = pixels * sum(-(-count // self.tiles.block) for count in slices)
+        self.done["macs.depthwise"] += pixels * pixel_macs(op)
+        self.done["depthwise.block"] += blocks
+        self.done["depthwise.tap"] += blocks * taps
+        self.done["depthwise.group"] += blocks * groups
+        self.done["depthwise.step"] += pixels * channels * groups
+        if op.depth_multiplier > 1:
+            self.done["depthwise.repeat"] += pixels * channels * taps
+        self.finished(pixels * len(slices), 0, 0)
+        self.done["depthwise.requantized"] += pixels * channels
+        self.weights(pixels * pixel_macs(op), pixels * channels)
+        self.done["depthwise.call"] += calls
+
+    def accumulation(self, pixels: int, slices: list[int], channels: int, calls: int) -> None:
+        """A projection by slices, and its end."""
+        tiles = pixels * self.tiles.convolved(channels)
+        self.done["macs.pointwise"] += pixels * sum(slices) * channels
+        self.done["accumulate.tile"] += tiles * len(slices)
+        self.done["accumulate.step"] += tiles * sum(slices)
+        self.done["accumulate.requantized"] += pixels * channels
+        self.weights(pixels * sum(slices) * channels, pixels * channels)
+        self.done["accumulate.call"] += calls
+
+    def elementwise(self, function: Elementwise, elements: int, calls: int) -> None:
+        kind = "mul" if function == Elementwise.MUL else "add"
+        self.done[f"elementwise.{kind}"] += elements
+        self.done["elementwise.call"] += calls
+
+    def finished(self, pixels: int, channels: int, weights: int) -> None:
+        """Outputs of a convolution."""
+        self.done["pixel"] += pixels
+        self.done["requantized"] += pixels * channels
+        self.weights(weights, pixels * channels)
+
+    def weights(self, weights: int, requantized: int) -> None:
+        """Bytes read from flash: weights, and a line of the channel table per element."""
+        self.done["bytes.flash"] += weights + _CHANNEL_BYTES * requantized
+
+    def copied(self, size: int, pitch: int) -> None:
+        """Bytes moved from one row of pixels to another."""
+        self.done["bytes.copied" if pitch % _WORD == 0 else "bytes.copied_singly"] += size
+
+    # --- Stages --------------------------------------------------------------------------
+
+    def single(self, op: QOp) -> None:
+        out = self.graph.tensors[op.output]
+        source = self.graph.tensors[op.inputs[0]]
+        pixels, elements, calls = out.height * out.width, out.bytes, self.firings.count
+        match op:
+            case QConv():
+                channels, kernel_h, kernel_w, depth = op.weights.shape
+                self.done["window.firing_row"] += calls * kernel_h
+                if (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0):
+                    self.pointwise(pixels, depth, channels, calls)
+                else:
+                    self.convolution(op, calls)
+            case QDepthwise():
+                self.done["window.firing_row"] += calls * op.weights.shape[0]
+                self.depthwise(op, pixels, [out.channels], calls)
+            case QElementwise():
+                self.elementwise(op.function, elements, calls)
+            case QPool() | QMean():
+                self.pool(op)
+            case QSoftmax():
+                self.done["softmax.pixel"] += pixels
+                self.done["softmax.element"] += elements
+            case QLookup():
+                self.done["lookup.element"] += elements
+            case QReshape():
+                self.copied(elements, _WORD)
+                self.done["reshape.firing"] += calls
+            case QResize():
+                self.done["resize.element"] += elements
+                self.done["pixel"] += pixels
+            case QConcat() | QSlice() | QPad():
+                self.done["move.element"] += source.bytes if isinstance(op, QPad) else elements
+                self.done["move.pixel"] += pixels * len(op.inputs)
+                self.done["move.call"] += calls * len(op.inputs)
+                if isinstance(op, QPad):
+                    self.done["bytes.set"] += elements
+
+    def pool(self, op: QPool | QMean) -> None:
+        out = self.graph.tensors[op.output]
+        source = self.graph.tensors[op.inputs[0]]
+        calls, pixels = self.firings.count, out.height * out.width
+        if isinstance(op, QPool) and op.function == "max":
+            taps = op.kernel[0] * op.kernel[1]
+            self.done["window.firing_row"] += calls * op.kernel[0]
+            self.done["pixel"] += pixels
+            self.done["max.tap"] += pixels * taps
+            self.done["max.element"] += out.bytes * (taps + 2)
+            return
+        if self.accumulates:
+            self.done["sum.call"] += calls
+            self.done["sum.element"] += source.bytes
+        else:
+            kernel = op.kernel if isinstance(op, QPool) else (1, source.width)
+            taps = kernel[0] * (kernel[1] if isinstance(op, QPool) or op.over_width else 1)
+            self.done["window.firing_row"] += calls * kernel[0]
+            self.done["pixel"] += pixels
+            self.done["average.block"] += pixels * -(-out.channels // 16)
+            self.done["average.element"] += out.bytes * taps
+        self.done["mean.finished" if isinstance(op, QMean) else "average.finished"] += out.bytes
+
+    def rolling(self, parts: Bottleneck) -> None:
+        """Every input row is expanded once; the last ones are kept."""
+        source, out = (self.graph.tensors[t] for t in (parts.input, parts.output))
+        assert parts.expand is not None
+        mid = parts.depthwise.weights.shape[2]
+        extent, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
+        firings_of_row = out.width // self.stage.run
+        tiles = -(-self.stage.run // self.stage.col_tile) * firings_of_row
+        pixels = out.height * out.width
+        expanded = self.expanded(parts)
+        rows = -(-expanded // source.width)
+        self.done["rolling.firing"] += self.firings.count
+        self.done["rolling.tile"] += out.height * tiles
+        self.pointwise(expanded, source.channels, mid, rows * tiles)
+        self.depthwise(parts.depthwise, pixels, [mid], out.height * tiles)
+        self.done["rolling.row"] += out.height * tiles * extent[0]
+        if parts.project:
+            self.pointwise(pixels, mid, out.channels, out.height * tiles)
+        if parts.add:
+            self.elementwise(Elementwise.ADD, out.bytes, out.height * tiles)
+        # Columns pass on to the kept rows, and those that the next tile shares move ahead.
+        kept = source.width if extent[0] > stride[0] else 0
+        shared = max(0, extent[1] - stride[1]) * (tiles - 1)
+        self.copied(rows * (kept + shared) * mid, mid)
+        self.done["copy.call"] += rows * 2 * tiles
+
+    def tiled(self, parts: Bottleneck) -> None:
+        """Each tile's halo is expanded, slice by slice."""
+        source, out = (self.graph.tensors[t] for t in (parts.input, parts.output))
+        mid = parts.depthwise.weights.shape[2]
+        kernel_h, kernel_w = parts.depthwise.weights.shape[:2]
+        stage = self.stage
+        slices = [min(stage.slice, mid - first) for first in range(0, mid, stage.slice)]
+        tiles_of_row = -(-stage.run // stage.col_tile) * (out.width // stage.run)
+        rows = out.height * tiles_of_row
+        pixels = out.height * out.width
+        self.done["tiled.firing"] += self.firings.count
+        self.done["tiled.tile"] += -(-out.height // stage.row_tile) * tiles_of_row
+        self.done["tiled.row"] += rows * len(slices) * kernel_h
+        if parts.expand:
+            across = (stage.col_tile - 1) * parts.depthwise.stride[1] + kernel_w
+            expanded = self.expanded(parts)
+            calls = -(-expanded // min(source.width, across))
+            for channels in slices:
+                self.pointwise(expanded, source.channels, channels, calls)
+        self.depthwise(parts.depthwise, pixels, slices, rows * len(slices))
+        if parts.project:
+            self.accumulation(pixels, slices, out.channels, rows * len(slices))
+            self.done["bytes.set"] += 4 * out.bytes
+        if parts.add:
+            self.elementwise(Elementwise.ADD, out.bytes, rows)
+
+    def expanded(self, parts: Bottleneck) -> int:
+        """Pixels of the input that are expanded, repeats included."""
+        assert parts.expand is not None
+        out = self.graph.tensors[parts.output]
+        later = pixel_macs(parts.depthwise) + (pixel_macs(parts.project) if parts.project else 0)
+        macs = int(self.firings.macs.sum()) - out.height * out.width * later
+        return macs // pixel_macs(parts.expand)
+
+
+_WORD = 4
+_CHANNEL_BYTES = 12
+
+
+def _inside(stride: int, pad: int, dilation: int, taps: int, outputs: int, size: int) -> int:
+    """Taps of all windows along an axis that are not padding."""
+    total = 0
+    for tap in range(taps):
+        shift = pad - tap * dilation
+        first, end = -(-shift // stride), -(-(size + shift) // stride)
+        total += max(0, min(outputs, end) - max(0, first))
+    return total

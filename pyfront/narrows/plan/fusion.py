@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QConv, QDepthwise, QElementwise, QGraph
@@ -47,6 +48,7 @@ def is_pointwise(op: object) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def bottleneck(graph: QGraph, ops: tuple[int, ...]) -> Bottleneck:
     """The parts of the bottleneck that ``ops`` form.
 

@@ -51,7 +51,9 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
     given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
-    return Candidate(stage, firings, state + windows + given, instructions(graph, stage, firings))
+    return Candidate(
+        stage, firings, state + windows + given, instructions(graph, stage, firings, isa)
+    )
 
 
 @dataclass(frozen=True, eq=False)

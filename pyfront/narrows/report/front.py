@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from narrows.graph.qgraph import QGraph
-from narrows.plan.cost import instructions
-from narrows.plan.firing import stage_firings
+from narrows.plan.cost import plan_instructions
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan, plan_front
 from narrows.plan.ram import beside_arena, ram_bytes
@@ -77,11 +76,7 @@ def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress)
 
 def choice(graph: QGraph, planned: Plan) -> Choice:
     """A plan and what it takes."""
-    cost = sum(
-        instructions(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0))
-        for stage in planned.stages
-    )
-    return Choice(planned, ram_bytes(graph, planned), cost)
+    return Choice(planned, ram_bytes(graph, planned), plan_instructions(graph, planned))
 
 
 def undominated(found: Sequence[Choice]) -> list[Choice]:
