@@ -162,7 +162,7 @@ def test_stall_names_the_full_ring() -> None:
     stalled = net.simulate({0: 4, 1: 1, 2: 32})
     assert stalled.stalled
     assert stalled.blocked == (0,)
-    capacities, schedule = least_capacities(net, frozenset())
+    capacities, schedule = least_capacities(net, frozenset(), dict.fromkeys(net.pixels, 1))
     assert capacities[0] == 12  # rows come whole, three of them under a window
     assert capacities[1] < 8
     assert not schedule.stalled
@@ -173,7 +173,7 @@ def test_least_capacities_are_least(seed: int) -> None:
     """No single ring can be shorter."""
     graph = random_graph(seed, size=5)
     net = plan_network(graph, plan(graph))
-    capacities, _ = least_capacities(net, frozenset())
+    capacities, _ = least_capacities(net, frozenset(), dict.fromkeys(net.pixels, 1))
     gives = {stage.output: stage.gives_most for stage in net.stages if stage.output >= 0}
     for tensor, capacity in capacities.items():
         shorter = (capacity - 1) // net.units[tensor] * net.units[tensor]

@@ -26,7 +26,7 @@ def random_plan(graph: QGraph, rng: Random) -> Plan:
     net = network(graph, [c.firings for c in chosen], streamed)
     share = rng.random()
     whole = frozenset(t for t in net.pixels if rng.random() < share)
-    capacities, _ = least_capacities(net, whole)
+    capacities, _ = least_capacities(net, whole, dict(enumerate(t.channels for t in graph.tensors)))
     for tensor, pixels in net.pixels.items():
         if rng.randrange(3) == 0:
             capacities[tensor] = whole_units(net, tensor, rng.randint(capacities[tensor], pixels))

@@ -15,7 +15,7 @@ stage should be (alone or fused, its runs, slices and tiles) is a sum of indepen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -142,13 +142,16 @@ def _demand(net: Network, number: int) -> dict[int, Pixels]:
     return demand
 
 
-def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int], Schedule]:
+def least_capacities(
+    net: Network, whole: frozenset[int], channels: Mapping[int, int]
+) -> tuple[dict[int, int], Schedule]:
     """The shortest rings that do not stall: none can be shorter while the others stay.
 
-    Grown from what single firings need, while full rings block; then what grew in vain is
-    taken back.
+    Where a short way and a long one meet, some ring on the short way must hold what waits for
+    the long one: any that is full when the network stalls may be grown. Of those that are all
+    grown together, and only the one nearest the output, what needs fewer bytes is taken.
 
-    whole: tensors held whole.
+    whole: tensors held whole. channels: bytes of a pixel of each tensor.
 
     Raises: PlanError: the network stalls with whole tensors even.
     """
@@ -156,15 +159,30 @@ def least_capacities(net: Network, whole: frozenset[int]) -> tuple[dict[int, int
     for tensor, pixels in net.pixels.items():
         if tensor in whole or tensor in net.held or not net.readers[tensor]:
             least[tensor] = pixels
+    schedule = net.simulate(least)
+    if not schedule.stalled:
+        return least, schedule
+    found = [_grown(net, least, channels, last) for last in (False, True)]
+    return min(found, key=lambda f: sum(n * channels[t] for t, n in f[0].items()))
+
+
+def _grown(
+    net: Network, least: Mapping[int, int], channels: Mapping[int, int], last: bool
+) -> tuple[dict[int, int], Schedule]:
+    """Rings grown from ``least`` on until nothing stalls; then what grew in vain is taken back.
+
+    last: grow only the full ring nearest the output, not all that are full.
+    """
     capacities = dict(least)
     while (schedule := net.simulate(capacities)).stalled:
         grown = [t for t in schedule.blocked if capacities[t] < net.pixels[t]]
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
-        for tensor in grown:
+        for tensor in grown[-1:] if last else grown:
             more = capacities[tensor] + max(1, capacities[tensor] // 8)
             capacities[tensor] = whole_units(net, tensor, more)
-    for tensor in [tensor for tensor in capacities if capacities[tensor] > least[tensor]]:
+    changed = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
+    for tensor in sorted(changed, key=lambda t: -capacities[t] * channels[t]):
         unit = net.units[tensor]
         low, high = -(-least[tensor] // unit), -(-capacities[tensor] // unit)
         while low < high:  # longer rings never stall where shorter ones do not
@@ -206,6 +224,7 @@ class Search:
             if candidates.tiling and isinstance(graph.ops[index], QDepthwise)
         }
         self.ends = [0, *cut_points(graph), len(graph.ops)]
+        self.channels = {i: tensor.channels for i, tensor in enumerate(graph.tensors)}
         self.kept = kept_bytes(graph, candidates)
         self._ways: dict[Edge, list[Way]] = {}
         self._partitions: dict[tuple[int, Price], list[tuple[float, tuple[Candidate, ...]]]] = {}
@@ -360,7 +379,7 @@ class Search:
         """Simulate a cascade. whole: tensors held whole beside the cuts at its ends."""
         net = self.cascade_network(first, end, chosen)
         cuts = {self.graph.ops[index - 1].output for index in (first, end) if index}
-        capacities, schedule = least_capacities(net, whole | cuts)
+        capacities, schedule = least_capacities(net, whole | cuts, self.channels)
         inputs = 1 if first else len(self.graph.inputs)
         layout = lifetimes(self.graph, net, capacities, schedule, inputs)
         return Cascade(first, end, tuple(chosen), whole, layout)
