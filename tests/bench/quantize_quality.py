@@ -46,12 +46,14 @@ STRESS_SEED = 1
 FloatArray = npt.NDArray[np.float32]
 
 
-def crops(photo: Path, size: int, count: int, seed: int) -> list[Sample]:
+def crops(photo: Path | Image.Image, size: int, count: int, seed: int) -> list[Sample]:
     """Seeded square crops, half of them flipped; pixels 0 to 1, as the network was trained."""
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
-    with Image.open(photo) as opened:
-        image = opened.convert("RGB")
+    if isinstance(photo, Path):
+        with Image.open(photo) as opened:
+            photo = opened.convert("RGB")
+    image = photo
     for _ in range(count):
         side = int(min(image.size) * rng.uniform(0.4, 1))
         left, top = (int(rng.integers(0, n - side + 1)) for n in image.size)

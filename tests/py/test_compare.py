@@ -207,7 +207,7 @@ def test_float_against_int8(data: Dataset) -> None:
     found = compared(DIGITS_FLOAT, DIGITS_INT8, data)
     assert not found.exact
     assert found.parted is None
-    values = {d.layer.name: d.decibels for d in found.layers}
+    values = {d.layer.name: d.best for d in found.layers}
     assert len(values) == 26
     assert values["input"] == 99  # the data are the network's own int8
     assert all(v is not None and 20 < v < 60 for n, v in values.items() if n != "input")
@@ -225,7 +225,7 @@ def test_float_data_and_a_blob_on_the_float_side(digits_blob: Path, data: Datase
     real = np.kron(pictures.reshape(ITEMS, *held_out.images.shape[1:]), np.ones((1, 4, 4)))
     items = Dataset([v.astype(np.float32).reshape(32, 32, 1) for v in real], None)
     found = compared(DIGITS_FLOAT, digits_blob, items)
-    values = {d.layer.name: d.decibels for d in found.layers}
+    values = {d.layer.name: d.best for d in found.layers}
     assert values["input"] is not None
     assert 30 < values["input"] < 99
     assert values["stem"] is not None
