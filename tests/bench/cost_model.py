@@ -117,6 +117,9 @@ def lessons() -> Iterator[tuple[str, QGraph, Plan]]:
             yield name, graph, plan(graph, options)
         for seed in range(3):
             yield name, graph, random_plan(graph, Random(seed))
+    wide = lower(zoo.quantized("deeplab_v3", samples=1, width=0.35, size=65, upsample=True))
+    yield "deeplab_v3", wide, plan(wide, LAYERS)
+    yield "deeplab_v3", wide, random_plan(wide, Random(0))
     sys.path.insert(0, str(ROOT / "tests" / "py"))
     from random_graphs import random_graph
 
