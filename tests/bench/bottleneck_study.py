@@ -185,10 +185,11 @@ def report(title: str, how: str, points: Sequence[Point]) -> str:
     lines = [
         f"## {title}, instructions {how}",
         "",
-        "All blocks, by tile and t; the paper recommends a t between 2 and 5. RAM: of arenas,",
-        "relative to inputs and outputs, which they hold whole; instructions: relative to blocks",
-        "computed at once. MACs, since the halo of a tile is computed again: "
-        f"{', '.join(f'{tile} x{factor:.2f}' for tile, factor in macs.items())}.",
+        f"The {len({p.block for p in points})} blocks with an expansion, by tile and t; the paper "
+        "recommends a t between 2",
+        "and 5. RAM: of arenas, relative to inputs and outputs, which they hold whole;",
+        "instructions: relative to blocks computed at once. MACs, since the halo of a tile is",
+        f"computed again: {', '.join(f'{tile} x{factor:.2f}' for tile, factor in macs.items())}.",
         "",
         f"| t | {' | '.join(heads)} |",
         "|---:|" + "---:|---:|" * len(heads),
@@ -223,6 +224,8 @@ def plot(title: str, points: Sequence[Point]) -> bytes:
             axes.plot(names, values, "o-", label=f"tile: {tile.name}")
         axes.axvspan("2", "5", color="0.9", zorder=0, label="the paper's t")
         axes.set(xlabel="t", yscale="log", title=title)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
         axes.legend()
         axes.set_ylabel({"ram": "RAM, in inputs + outputs"}.get(what, f"{what}, relative"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of README.md that come from elsewhere, and those that are run.
 
-``python tests/py/readme.py`` writes the tables of operators anew; with ``--figures`` it also
-measures the networks in QEMU, which takes a minute.
+``python tests/py/readme.py`` writes the tables of operators anew; with ``--front`` it also plans
+MobileNetV2, and with ``--figures`` it measures the networks in QEMU too, which takes a minute.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ import numpy as np
 from models import INT8_NETWORKS, SHARED
 from narrows.compile import compile_model
 from narrows.graph.qgraph import QGraph
-from narrows.importers import onnx, tflite
+from narrows.importers import load, onnx, tflite
 from narrows.importers.tflite import SupportedOperator
 from narrows.models import DIGITS_INT8
 from narrows.native import Model
+from narrows.plan import PlanOptions
+from narrows.quantize.lower import lower
+from narrows.report.front import front
 from narrows.targets import open_target
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BOARD = "mps2-an386"
+LARGEST = "mobilenet_v2_1.0_224_ptq"
+FRONT_STEP = 0.9
 
 
 def operator_table(operators: Sequence[SupportedOperator]) -> str:
@@ -116,6 +121,24 @@ def figure_table(networks: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
+def front_table(path: Path) -> str:
+    """The front of memory plans, without neighbours that differ little; what compile takes is
+    bold."""
+    found = front(lower(load(path)), PlanOptions())
+    lines = ["| RAM | arena | MACs | instructions |", "|---:|---:|---:|---:|"]
+    least = found.choices[0].ram_bytes
+    for number, c in enumerate(found.choices):
+        cells = [f"{c.ram_bytes:,}", f"{c.plan.arena_total:,}", f"x{c.plan.mac_factor:.3f}"]
+        cells.append(f"{c.instructions / 1e6:.1f} M")
+        if number == found.chosen:
+            cells = [f"**{cell}**" for cell in cells]
+        elif number and c.ram_bytes > least * FRONT_STEP:
+            continue
+        least = c.ram_bytes
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def stated_arenas() -> dict[str, int]:
     """Network -> the arena that the README says it takes."""
     rows = re.findall(
@@ -132,4 +155,6 @@ if __name__ == "__main__":
     if "--figures" in sys.argv:
         networks = [DIGITS_INT8, *(SHARED / "models" / f"{name}.tflite" for name in INT8_NETWORKS)]
         text = with_part(text, "figures", figure_table(networks))
+    if {"--figures", "--front"} & set(sys.argv):
+        text = with_part(text, "front", front_table(SHARED / "models" / f"{LARGEST}.tflite"))
     README.write_text(text, encoding="utf-8")

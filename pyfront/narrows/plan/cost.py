@@ -208,7 +208,6 @@ class _Counter:
         self.done["macs.depthwise"] += pixels * pixel_macs(op)
         self.done["depthwise.block"] += blocks
         self.done["depthwise.tap"] += blocks * taps
-        self.done["depthwise.group"] += blocks * groups
         self.done["depthwise.step"] += pixels * channels * groups
         if op.depth_multiplier > 1:
             self.done["depthwise.repeat"] += pixels * channels * taps
@@ -293,7 +292,6 @@ class _Counter:
             taps = op.kernel[0] * op.kernel[1]
             self.done["window.firing_row"] += calls * op.kernel[0]
             self.done["pixel"] += pixels
-            self.done["max.tap"] += pixels * taps
             self.done["max.element"] += out.bytes * (taps + 2)
             return
         if self.accumulates:
@@ -320,7 +318,6 @@ class _Counter:
         expanded = self.expanded(parts)
         rows = -(-expanded // source.width)
         self.done["rolling.firing"] += self.firings.count
-        self.done["rolling.tile"] += out.height * tiles
         self.pointwise(expanded, source.channels, mid, rows * tiles)
         self.depthwise(parts.depthwise, pixels, [mid], out.height * tiles)
         self.done["rolling.row"] += out.height * tiles * extent[0]
@@ -332,7 +329,6 @@ class _Counter:
         kept = source.width if extent[0] > stride[0] else 0
         shared = max(0, extent[1] - stride[1]) * (tiles - 1)
         self.copied(rows * (kept + shared) * mid, mid)
-        self.done["copy.call"] += rows * 2 * tiles
 
     def tiled(self, parts: Bottleneck) -> None:
         """Each tile's halo is expanded, slice by slice."""

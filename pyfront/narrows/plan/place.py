@@ -108,9 +108,9 @@ def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list
     """Offsets of the items, multiples of 16, and the end of the highest.
 
     One after the other, each as low or as high as it fits below a ceiling, which is the bytes
-    that live at once at first and rises where that is in vain. What did not fit goes further
-    to the front of the order, at either end of the arena. The same items give the same
-    offsets.
+    that live at once at first, rises where that is in vain, and falls where it was not. What
+    did not fit goes further to the front of the order, at either end of the arena. The same
+    items give the same offsets.
 
     Args:
         firings: how many there are.
@@ -164,8 +164,9 @@ def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list
         offsets, failed = fit(order, high, ceiling)
         if end_of(offsets) < end_of(best):
             best = offsets
-        if failed < 0:
-            break
+        if failed < 0:  # it can be done below this ceiling: try halfway to what lives at once
+            ceiling = (bound + end_of(best)) // 2 // ALIGNMENT * ALIGNMENT
+            continue
         if trial % RISE == RISE - 1:
             ceiling = min(
                 ceiling + max(ALIGNMENT, round_up(bound // 256)), end_of(best) - ALIGNMENT
