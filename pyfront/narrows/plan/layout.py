@@ -179,7 +179,7 @@ def lay_out(
     chosen: Sequence[Candidate],
     streamed: tuple[int, ...] = (),
     isa: int = 0,
-    rounds: int = 2000,
+    rounds: int = 8000,
 ) -> Plan:
     """Place everything. rounds: effort of the placement."""
     items = layout.items(chosen)

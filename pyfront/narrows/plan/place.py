@@ -104,7 +104,7 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
     return merged
 
 
-def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list[int], int]:
+def place(items: Sequence[Item], firings: int, rounds: int = 8000) -> tuple[list[int], int]:
     """Offsets of the items, multiples of 16, and the end of the highest.
 
     One after the other, each as low or as high as it fits below a ceiling, which is the bytes
@@ -154,13 +154,14 @@ def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list
     ]
     rng = random.Random(0)
     low = [False] * count
-    best, order = min(
+    best, start = min(
         ((fit(order, low, bound)[0], order) for order in starts), key=lambda t: end_of(t[0])
     )
-    high, ceiling = list(low), bound
     for trial in range(rounds):
         if end_of(best) <= bound:
             break
+        if trial % RESTART == 0:
+            order, high, ceiling = list(start), list(low), bound
         offsets, failed = fit(order, high, ceiling)
         if end_of(offsets) < end_of(best):
             best = offsets
@@ -179,6 +180,9 @@ def place(items: Sequence[Item], firings: int, rounds: int = 2000) -> tuple[list
 
 RISE = 100
 """Orders that are tried before the ceiling rises."""
+
+RESTART = 2000
+"""Orders that are tried before the search begins anew, by other chances."""
 
 
 def _lowest(taken: list[Interval]) -> int:

@@ -23,6 +23,12 @@ from narrows.plan.verify import verify_plan
 OVERHEAD = 1.05
 """Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
 
+MISSES = 12
+"""Forms of cascades that are given up for one budget before all must be smaller."""
+
+CLOSER = 0.99
+"""How much smaller then."""
+
 STEP = 0.97
 """Budgets of neighbouring points of the front."""
 
@@ -188,14 +194,22 @@ class _Planner:
 
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes."""
-        tight = limit
+        tight, misses = limit, 0
         while (cascades := self.search.cheapest(tight)) is not None:
             found = self.finish(cascades)
             beside = self.options.beside(self.graph, found)
             if found.arena_total + beside <= limit:
                 return found
-            # What its cascades need one by one is a little less than what they need together.
-            tight = min(min(tight, max(c.placed for c in cascades)) - 16, limit - beside)
+            misses += 1
+            if limit - beside < tight:
+                tight = limit - beside
+            elif misses <= MISSES:
+                # Cascades share the tensors between them, so they may need more together than
+                # one by one: without the largest of those that stand too high.
+                high = standing_above(found, cascades, limit - beside)
+                self.search.forget(max(high, key=lambda c: c.placed))
+            else:
+                tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         found = self.smallest()
         beside = self.options.beside(self.graph, found)
         if found.arena_total + beside <= limit:
@@ -245,3 +259,17 @@ class _Planner:
         most = min(layout.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
+
+
+def standing_above(found: Plan, cascades: Sequence[Cascade], limit: int) -> list[Cascade]:
+    """The cascades of which something ends above ``limit``."""
+    high = []
+    for cascade in cascades:
+        ops = {c.stage.ops for c in cascade.chosen}
+        regions = [r for s in found.stages if s.ops in ops for r in (s.state, s.scratch)]
+        ends = [r.offset + r.bytes for r in regions]
+        rings = cascade.layout.rings
+        ends += [r.offset + rings[r.tensor].size for r in found.rings if r.tensor in rings]
+        if max(ends) > limit:
+            high.append(cascade)
+    return high

@@ -14,7 +14,6 @@ stage should be (alone or fused, its runs, slices and tiles) is a sum of indepen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import QDepthwise, QGraph
+from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import FREE, Candidates, Price, fusions, worth
 from narrows.plan.firing import Firings, Pixels
 from narrows.plan.fusion import bottleneck
@@ -30,7 +29,7 @@ from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import round_up
 from narrows.plan.schedule import Network, Schedule, network, network_of
 
-PLACE_ROUNDS = 300
+PLACE_ROUNDS = 40
 """Effort of trial placements."""
 
 PRICES = (
@@ -47,11 +46,17 @@ PRICES = (
 GUESS = 0.7
 """What share of its estimate a cascade may turn out to need."""
 
+LIKENESS = 0.93
+"""What share of what one form needs, relative to its estimate, others need at least."""
+
 WORTHWHILE = 0.001
 """Share of all instructions for which it is worth to look for a form between two."""
 
 TRIALS = 6
 """Simulations of one cascade that is being shortened."""
+
+FORBIDDEN = 1e18
+"""Instructions, more than any network has."""
 
 Edge = tuple[int, int]
 """The operators [first, end) of a cascade."""
@@ -61,15 +66,22 @@ Edge = tuple[int, int]
 class Way:
     """One form of a cascade: which stages run it.
 
+    estimate: of the bytes it needs.
     bytes: an optimistic estimate at first, then what has been found.
     cost: instructions.
     """
 
     chosen: tuple[Candidate, ...]
     whole: frozenset[int]
+    estimate: int
     bytes: int
     cost: float
     cascade: Cascade | None = None
+    placed: bool = False
+
+    def bytes_of(self, simulated: bool) -> int:
+        """What is said to be needed before anything is placed, simulated or estimated."""
+        return self.cascade.peak if simulated and self.cascade else self.estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +191,7 @@ def _grown(
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
         for tensor in grown[-1:] if last else grown:
-            more = capacities[tensor] + max(1, capacities[tensor] // 8)
+            more = capacities[tensor] + max(1, capacities[tensor] // (3 if last else 8))
             capacities[tensor] = whole_units(net, tensor, more)
     changed = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
     for tensor in sorted(changed, key=lambda t: -capacities[t] * channels[t]):
@@ -215,13 +227,14 @@ class Search:
             inverted = bottleneck(graph, group).project is not None
             if neighbours and (inverted or not candidates.tiling):
                 self.ending.setdefault(group[-1] + 1, []).append(group)
-        # Prescribed tiles leave no choice: no inverted residual's depthwise stands alone.
+        # Prescribed tiles leave no choice: no part of an inverted residual stands alone if it can
+        # be helped.
         self.bound = {
             index
             for groups in self.ending.values()
             for group in groups
             for index in group
-            if candidates.tiling and isinstance(graph.ops[index], QDepthwise)
+            if candidates.tiling
         }
         self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.channels = {i: tensor.channels for i, tensor in enumerate(graph.tensors)}
@@ -240,19 +253,37 @@ class Search:
             path = self.path(limit)
             if path is None:
                 return None
-            rough = [(edge, way) for edge, way in path if way.cascade is None]
-            for edge, way in rough:
-                way.cascade = self.evaluate(*edge, way.chosen, way.whole)
-                way.bytes = way.cascade.peak
-            if any(way.bytes > limit for _, way in path):
+            known = False
+            for edge, way in path:
+                if way.cascade is None:
+                    way.cascade = self.evaluate(*edge, way.chosen, way.whole)
+                    self.learn(edge, way, way.cascade.peak)
+                    known = True
+            if known and any(way.bytes > limit for _, way in path):
                 continue
-            for _, way in path:
+            for edge, way in path:
                 assert way.cascade is not None
-                way.bytes = way.cascade.placed
+                if not way.placed:
+                    way.placed = True
+                    self.learn(edge, way, way.cascade.placed)
             if any(way.bytes > limit for _, way in path):
                 continue
             if not self.trim(path, limit):
                 return [way.cascade for _, way in path if way.cascade is not None]
+
+    def learn(self, edge: Edge, known: Way, found: int) -> None:
+        """What one form has turned out to need tells about those like it."""
+        share = LIKENESS * found / known.bytes_of(known.placed)
+        for way in self._ways[edge]:
+            alike = way.whole == known.whole and not way.placed
+            if alike and (way.cascade is not None) == known.placed:
+                way.bytes = max(way.bytes, int(share * way.bytes_of(known.placed)))
+        known.bytes = found
+
+    def forget(self, cascade: Cascade) -> None:
+        """Use this form of a cascade no more."""
+        edge = (cascade.first, cascade.end)
+        self._ways[edge] = [way for way in self._ways[edge] if way.cascade is not cascade]
 
     def trim(self, path: list[tuple[Edge, Way]], limit: float) -> bool:
         """Look between the forms that prices give: shorten the next cheaper form of each cascade
@@ -279,7 +310,8 @@ class Search:
             excess = cascade.peak - limit
             if excess <= 0:
                 cost = cascade.cost
-                return Way(tuple(chosen), way.whole, cascade.peak, cost, cascade)
+                peak = cascade.peak
+                return Way(tuple(chosen), way.whole, peak, peak, cost, cascade)
             while excess > 0:
                 changes = [
                     (min(saved, excess) / max(option.cost - c.cost, 1.0), saved, number, option)
@@ -336,17 +368,19 @@ class Search:
         ]
         if not self.bound:
             forms.append(tuple(self.candidates.best((i,), FREE) for i in range(first, end)))
-        for chosen in filter(None, dict.fromkeys(forms)):
+        plain = {forms[0], forms[-1]}
+        for chosen in dict.fromkeys(forms):
+            cost = sum(c.cost for c in chosen)
             steady = sum(c.steady_bytes for c in chosen)
             scratch = max(c.stage.scratch.bytes for c in chosen)
-            cost = sum(c.cost for c in chosen)
-            yield Way(chosen, frozenset(), int(GUESS * (beside + steady + scratch)), cost)
-            if len(chosen) > 1:
+            size = beside + steady + scratch
+            yield Way(chosen, frozenset(), size, int(GUESS * size), cost)
+            if len(chosen) > 1 and chosen in plain:
                 inner = frozenset(c.firings.output for c in chosen)
                 outer = inner if first else inner | {edge.tensor for edge in self.graph.inputs}
                 for whole in dict.fromkeys((inner, outer)):
-                    largest = max(self.graph.tensors[tensor].bytes for tensor in whole)
-                    yield Way(chosen, whole, largest, cost)
+                    size = max(self.graph.tensors[tensor].bytes for tensor in whole)
+                    yield Way(chosen, whole, size, size, cost)
 
     def partition(self, first: int, end: int, price: Price) -> tuple[Candidate, ...]:
         """The stages of the operators [first, end) that are cheapest at a price."""
@@ -362,15 +396,15 @@ class Search:
         for end in range(first + 1, len(self.graph.ops) + 1):
             options = []
             for group in ((end - 1,), *self.ending.get(end, ())):
-                if group[0] >= first and not (len(group) == 1 and group[0] in self.bound):
+                if group[0] >= first:
                     c = self.candidates.best(group, price)
                     value, before = best[group[0] - first]
-                    options.append((value + worth(c, price)[0], -len(group), before, c))
-            if options:
-                value, _, before, c = min(options, key=lambda option: option[:2])
-                best.append((value, (*before, c)))
-            else:
-                best.append((math.inf, ()))
+                    value += worth(c, price)[0]
+                    if len(group) == 1 and group[0] in self.bound:
+                        value += FORBIDDEN
+                    options.append((value, -len(group), before, c))
+            value, _, before, c = min(options, key=lambda option: option[:2])
+            best.append((value, (*before, c)))
         return best
 
     def evaluate(
