@@ -370,7 +370,7 @@ class Search:
             forms.append(tuple(self.candidates.best((i,), FREE) for i in range(first, end)))
         plain = {forms[0], forms[-1]}
         for chosen in dict.fromkeys(forms):
-            cost = sum(c.cost for c in chosen)
+            cost = sum(c.cost + self.penalty(c.stage.ops) for c in chosen)
             steady = sum(c.steady_bytes for c in chosen)
             scratch = max(c.stage.scratch.bytes for c in chosen)
             size = beside + steady + scratch
@@ -381,6 +381,10 @@ class Search:
                 for whole in dict.fromkeys((inner, outer)):
                     size = max(self.graph.tensors[tensor].bytes for tensor in whole)
                     yield Way(chosen, whole, size, size, cost)
+
+    def penalty(self, ops: tuple[int, ...]) -> float:
+        """Of an operator alone that should not be."""
+        return FORBIDDEN if len(ops) == 1 and ops[0] in self.bound else 0.0
 
     def partition(self, first: int, end: int, price: Price) -> tuple[Candidate, ...]:
         """The stages of the operators [first, end) that are cheapest at a price."""
@@ -399,9 +403,7 @@ class Search:
                 if group[0] >= first:
                     c = self.candidates.best(group, price)
                     value, before = best[group[0] - first]
-                    value += worth(c, price)[0]
-                    if len(group) == 1 and group[0] in self.bound:
-                        value += FORBIDDEN
+                    value += worth(c, price)[0] + self.penalty(group)
                     options.append((value, -len(group), before, c))
             value, _, before, c = min(options, key=lambda option: option[:2])
             best.append((value, (*before, c)))
