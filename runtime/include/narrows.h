@@ -169,7 +169,8 @@ int8_t *nrw_row_slot(const struct nrw_run *run);
 int nrw_push_row(struct nrw_run *run, const int8_t *row);
 
 /* Take the row that NRW_HAVE_ROW offers: *row points into the arena and is valid until
- * the next call; *output and *index (either may be NULL) say which row it is. */
+ * the next call; *output and *index (either may be NULL) say which row it is. Where several
+ * outputs are one tensor (nrw_output_tensor), it is offered once, as the first of them. */
 int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index);
 
 /* After NRW_DONE: output tensor i, height * width * channels int8; NULL if it was
@@ -178,6 +179,9 @@ const int8_t *nrw_output(const struct nrw_run *run, int i);
 
 int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
 int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
+
+/* The number of the tensor that output i is; NRW_ERR_ARGUMENT if there is no such output. */
+int nrw_output_tensor(const struct nrw_model *model, int i);
 
 /* --- Looking inside: profiling, dumps, tests ----------------------------------------- */
 

@@ -516,6 +516,14 @@ int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info
     return nrw_tensor_info(model, nrw_outputs(model)[i], info);
 }
 
+int nrw_output_tensor(const struct nrw_model *model, int i)
+{
+    if (!is_open(model) || i < 0 || i >= model->output_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return nrw_outputs(model)[i];
+}
+
 int nrw_last_stage(const struct nrw_run *run)
 {
     return is_started(run) && run->last_stage != NRW_NONE ? run->last_stage : -1;

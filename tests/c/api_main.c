@@ -639,6 +639,9 @@ static void misuse_run(void)
     EXPECT(nrw_output(&run, 1) == NULL);
     EXPECT_EQUAL(nrw_input_info(&model, 1, &info), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_output_info(&model, -1, &info), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_output_tensor(&model, 0), 1);
+    EXPECT_EQUAL(nrw_output_tensor(&model, 1), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_output_tensor(&model, -1), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_tensor_info(&model, 2, &info), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_tensor_info(&model, 0, NULL), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_stage_op(&model, 2), NRW_ERR_ARGUMENT);

@@ -222,14 +222,15 @@ class Client:
                 break
             elif state.status != Status.OK:
                 self._check(state.status, b"")
-        for index, info in enumerate(model.outputs):
+        for index in sorted(set(model.first_outputs)):
+            info = model.outputs[index]
             if taken[index] == 0:
                 self._read(outputs, index, 0, info.bytes)
             elif taken[index] != info.height:
                 raise LinkError(f"{self.name}: did not offer all rows of output {index}")
         return [
-            np.frombuffer(bytes(output), np.int8).reshape(info.shape)
-            for output, info in zip(outputs, model.outputs, strict=True)
+            np.frombuffer(bytes(outputs[first]), np.int8).reshape(model.outputs[first].shape)
+            for first in model.first_outputs
         ]
 
     def profile(self) -> tuple[int, list[int]]:

@@ -167,6 +167,10 @@ class Model:
         blob: the whole file; a copy is kept.
         name: what errors call it, such as the path.
 
+    Attributes:
+        first_outputs: per output, the first one that is the same tensor: handed out by rows, it
+            stands for all of them.
+
     Raises: BlobError: the runtime refuses it.
     """
 
@@ -188,6 +192,8 @@ class Model:
         self.outputs = tuple(
             self._info(lib.nrw_output_info, i) for i in range(self.pointer.output_count)
         )
+        outputs = [lib.nrw_output_tensor(self.pointer, i) for i in range(len(self.outputs))]
+        self.first_outputs = tuple(outputs.index(tensor) for tensor in outputs)
         self.tensors = tuple(
             self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)
         )
@@ -339,7 +345,7 @@ class Run:
         self._check(status)
         if measure:
             self.measured = Measured((times / 1e9).tolist(), int(stack[0]))
-        return results
+        return [results[first] for first in self.model.first_outputs]
 
     def check_guards(self) -> None:
         """Prove that nothing beside the memory was written. AssertionError: a bug."""
