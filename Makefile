@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 BUILD := build/tests
 # make test EXTRAS=test,torch also tests what PyTorch exports
 EXTRAS ?= test
+JOBS ?= 2
 
 c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
@@ -24,9 +25,9 @@ demo: $(stamp) tools
 
 test: lint tools
 	$(BIN)/cmake -S . -B $(BUILD) -DNARROWS_TESTS=ON -DCMAKE_BUILD_TYPE=Release
-	$(BIN)/cmake --build $(BUILD) --parallel 2
+	$(BIN)/cmake --build $(BUILD) --parallel $(JOBS)
 	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 600
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
 
 lint: $(test_stamp)
 	$(BIN)/ruff check .
