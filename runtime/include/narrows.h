@@ -217,6 +217,7 @@ struct nrw_bottleneck_shape {
     uint16_t out_width, out_channels;
     uint16_t kernel_h, kernel_w, stride_h, stride_w;
     uint16_t run, slice, row_tile, col_tile;
+    uint16_t kept_rows;                    /* of the expansion, from one output row to the next */
     uint8_t has_expand, has_project, has_add, rolling;
 };
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);

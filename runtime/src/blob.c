@@ -286,7 +286,6 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
             params->filtered_zero_point);
     REQUIRE(add || params->projected_zero_point == out->zero_point,
             params->projected_zero_point);
-    REQUIRE(params->reserved == 0, params->reserved);
     REQUIRE(params->row_tile > 0 && params->row_tile <= (rolling ? 1 : out->height),
             params->row_tile);
     REQUIRE(params->row_tile == 1 || stage->run == out->width, stage->run);
@@ -296,6 +295,8 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
     REQUIRE(geometry->depth_multiplier == 1, geometry->depth_multiplier);
     TRY(check_filter(model, &params->depthwise, taps_of(geometry), mid));
     REQUIRE(!rolling || geometry->kernel_h >= geometry->stride_h, geometry->kernel_h);
+    REQUIRE(params->kept_rows <= (rolling ? geometry->kernel_h - geometry->stride_h : 0),
+            params->kept_rows);
     TRY(check_pointwise(model, &params->expand, expand, in->channels, mid));
     TRY(check_pointwise(model, &params->project, project, mid, out->channels));
     if (!add) {
@@ -543,6 +544,7 @@ struct nrw_bottleneck_shape nrw_bottleneck_shape_of(const struct nrw_model *mode
     shape.run = stage->run;
     shape.row_tile = params->row_tile;
     shape.col_tile = params->col_tile;
+    shape.kept_rows = params->kept_rows;
     shape.has_expand = (stage->flags & NRW_EXPAND) != 0;
     shape.has_project = (stage->flags & NRW_PROJECT) != 0;
     shape.has_add = (stage->flags & NRW_ADD_INPUT) != 0;

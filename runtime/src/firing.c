@@ -11,9 +11,9 @@ static const struct nrw_bottleneck_params *bottleneck_params(const struct nrw_mo
 
 int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
+    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
 
-    return nrw_clip(geometry->kernel_h - geometry->stride_h - geometry->pad_top,
+    return nrw_clip(params->kept_rows - params->depthwise.geometry.pad_top,
                     nrw_input_of(model, stage, 0)->height);
 }
 
@@ -167,11 +167,24 @@ struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stag
     return area;
 }
 
+/* Rolling BOTTLENECK: the first row of an output row's windows that is not kept. */
+static int32_t first_expanded(const struct nrw_model *model, const struct nrw_stage *stage,
+                              int32_t y)
+{
+    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
+    const struct nrw_geometry *geometry = &params->depthwise.geometry;
+    const int32_t absorbed = nrw_absorbed(model, stage);
+    const int32_t first = nrw_clip(y * geometry->stride_h - geometry->pad_top + params->kept_rows,
+                                   nrw_input_of(model, stage, 0)->height);
+
+    return first < absorbed ? absorbed : first;
+}
+
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing)
 {
-    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
-    const struct nrw_axis window = nrw_rows_of(geometry);
+    const struct nrw_axis window =
+        nrw_rows_of(&bottleneck_params(model, stage)->depthwise.geometry);
     struct nrw_range rows = nrw_covered(&window, firing->y0, firing->y1,
                                         nrw_input_of(model, stage, 0)->height);
 
@@ -182,12 +195,7 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
             rows.hi = rows.lo + 1;
             return rows;
         }
-        /* All but the last stride rows of the window are kept from earlier firings. */
-        rows.lo = nrw_clip((firing->y0 - 1) * geometry->stride_h - geometry->pad_top +
-                               geometry->kernel_h, rows.hi);
-        if (rows.lo < absorbed) {
-            rows.lo = nrw_lesser(absorbed, rows.hi);
-        }
+        rows.lo = nrw_lesser(first_expanded(model, stage, firing->y0), rows.hi);
     }
     return rows;
 }
@@ -206,7 +214,7 @@ struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage
     if (nrw_is_rolling(stage)) {
         rows = nrw_expands(model, stage, firing);
         columns.lo = nrw_reached(&windows.columns, firing->x0, width);
-        later = rows.hi;
+        later = first_expanded(model, stage, firing->y1);
     } else if (stage->op == NRW_OP_RESIZE) {
         rows = rows_resized(model, stage, (uint32_t)firing->y0);
         later = rows.hi;

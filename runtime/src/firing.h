@@ -131,8 +131,8 @@ struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stag
 struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
                            uint32_t input, const struct nrw_firing *firing);
 
-/* BOTTLENECK: input rows that a firing goes through, all of its windows' or, if it is rolling,
- * those that are new. */
+/* BOTTLENECK: input rows that a firing expands, all of its windows' or, if it is rolling, those
+ * that are not kept. */
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing);
 

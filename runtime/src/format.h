@@ -81,7 +81,7 @@ struct nrw_elementwise_params {
 struct nrw_bottleneck_params {
     uint16_t mid_channels, slice, col_tile;
     int8_t expanded_zero_point, filtered_zero_point, projected_zero_point;
-    uint8_t reserved;
+    uint8_t kept_rows;
     uint16_t row_tile;
     struct nrw_filter_params depthwise;
     struct nrw_pointwise_params expand, project;

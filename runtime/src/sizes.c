@@ -54,13 +54,8 @@ void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout,
                            const struct nrw_bottleneck_shape *shape)
 {
     const uint32_t columns = nrw_bottleneck_columns(shape);
-    const uint32_t rows = shape->rolling
-                              ? shape->stride_h
-                              : (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h;
-
-    const uint32_t keep = shape->rolling && shape->kernel_h > shape->stride_h
-                              ? (uint32_t)(shape->kernel_h - shape->stride_h)
-                              : 0;
+    const uint32_t rows =
+        (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h - shape->kept_rows;
     const uint64_t expanded = (uint64_t)least(shape->in_height, rows) * columns * shape->slice;
     const uint64_t filtered = (uint64_t)shape->col_tile * shape->slice;
     const uint64_t sums =
@@ -70,7 +65,7 @@ void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout,
     layout->expanded = shape->has_expand ? bytes32(expanded) : 0;
     layout->filtered = shape->has_project ? bytes32(filtered) : 0;
     layout->sums = shape->has_project && !shape->rolling ? bytes32(sums) : 0;
-    layout->kept = bytes32((uint64_t)keep * shape->in_width * shape->mid_channels);
+    layout->kept = bytes32((uint64_t)shape->kept_rows * shape->in_width * shape->mid_channels);
 }
 
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)

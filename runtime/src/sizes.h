@@ -7,10 +7,10 @@
 /* The parts of a bottleneck's scratch, in this order, and of its state; bytes, multiples of
  * 16. `expanded` is in the scratch, but in the state if it outlives a firing. */
 struct nrw_bottleneck_layout {
-    uint32_t expanded; /* tiled: [rows][columns][slice]; rolling: [new rows][columns][mid] */
+    uint32_t expanded; /* [rows][columns][slice]; rolling: of the rows that are not kept */
     uint32_t filtered; /* [col_tile][slice], with a projection */
     uint32_t sums;     /* i32 [row_tile][col_tile][out], tiled with a projection */
-    uint32_t kept;     /* state: [kernel_h - stride_h][in_width][mid], rolling */
+    uint32_t kept;     /* state: [kept_rows][in_width][mid], rolling */
     uint32_t columns;  /* not bytes: of an input row in `expanded` */
 };
 

@@ -3,8 +3,9 @@
  * The inverted residual in one stage: expansion, depthwise, projection, residual add. The
  * expanded tensor never exists as a whole. Tiled, it is computed for one tile of the output
  * and one slice of its channels at a time, and the tile's halo again for the next tile.
- * Rolling, it goes by once: the last kernel_h - stride_h rows are kept, and of the rows that
- * arrive only as many columns exist as the outputs at hand need.
+ * Rolling, it goes by from left to right: some rows of a window are kept for the next one, and of
+ * the others only as many columns exist as the outputs at hand need. If all are kept that the next
+ * window needs, nothing is computed twice.
  */
 #include <string.h>
 
@@ -251,16 +252,13 @@ static void finish(const struct bottleneck *b, const struct nrw_window *window, 
     add_input(b, y, x0, x1);
 }
 
-/* Expanded row r, column 0, of those that are kept: number r % keep. */
+/* Expanded row r, column 0, of those that are kept: number r % kept_rows. */
 static int8_t *kept_row(const struct bottleneck *b, int32_t row)
 {
-    const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
-
-    return b->kept +
-           row % (geometry->kernel_h - geometry->stride_h) * b->in->width * b->params->mid_channels;
+    return b->kept + row % b->params->kept_rows * b->in->width * b->params->mid_channels;
 }
 
-/* Output columns [x0, x1) of row y. fresh: the input rows that arrive; of these, `expanded`
+/* Output columns [x0, x1) of row y. fresh: the input rows that are not kept; of these, `expanded`
  * holds the columns that these windows and later ones share with earlier ones. */
 static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
                  struct nrw_range fresh)
@@ -270,6 +268,7 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t mid = b->params->mid_channels;
     const int32_t pitch = (int32_t)b->columns * mid;
     const int32_t top = y * geometry->stride_h - geometry->pad_top;
+    const int32_t kept_from = top + geometry->stride_h;
     const int32_t end = nrw_reached(&b->window, x0, width);
     const int32_t first = nrw_lesser(nrw_window_start(&b->window, x0, width), end);
     const int32_t right = nrw_reached(&b->window, x1, width);
@@ -294,13 +293,14 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     }
     finish(b, &window, y, x0, x1);
 
-    /* Columns that no later window of this row needs replace those of rows that die. */
+    /* Columns that no later window of this row needs replace those of rows that die, if the next
+     * row keeps them. */
     const int32_t next = x1 == b->out->width
                              ? right
                              : nrw_lesser(nrw_window_start(&b->window, x1, width), right);
     for (int32_t row = fresh.lo; row < fresh.hi; row++) {
         int8_t *columns = b->expanded + (row - fresh.lo) * pitch;
-        if (row >= top + geometry->stride_h) {
+        if (row >= kept_from && row < kept_from + b->params->kept_rows) {
             memmove(kept_row(b, row) + first * mid, columns, (size_t)((next - first) * mid));
         }
         memmove(columns, columns + (next - first) * mid, (size_t)((right - next) * mid));

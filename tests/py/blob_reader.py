@@ -313,10 +313,11 @@ class _Reader:
         }  # fmt: skip
 
     def bottleneck(self, stage: Stage, at: int) -> dict[str, Any]:
-        mid, slice_, col_tile, *zero_points, zero, row_tile = self.unpack("HHHbbbBH", at)
-        require(zero == 0, "reserved")
+        mid, slice_, col_tile, *zero_points, kept, row_tile = self.unpack("HHHbbbBH", at)
         source, out = self.tensors[stage.inputs[0]], self.tensors[stage.output]
         window = self.window(at + 12)
+        most = window.kernel[0] - window.stride[0] if stage.flags & 8 else 0
+        require(kept <= most, "kept_rows")
         require(window.dilation == (1, 1) and window.depth_multiplier == 1, "depthwise")
         size = window.kernel[0] * window.kernel[1] * mid
         window.filter = self.filter(at + 28, window.act, size, mid)
@@ -325,6 +326,7 @@ class _Reader:
             "slice": slice_,
             "col_tile": col_tile,
             "row_tile": row_tile,
+            "kept_rows": kept,
             "zero_points": tuple(zero_points),
             "window": window,
         }
@@ -449,9 +451,8 @@ class Engine:
 
     def absorbed(self, stage: Stage) -> int:
         """A, in rows."""
-        window = stage.fields["window"]
-        kept = window.kernel[0] - window.stride[0]
-        return min(self.source(stage).height, max(0, kept - window.pad[0]))
+        kept = stage.fields["kept_rows"] - stage.fields["window"].pad[0]
+        return min(self.source(stage).height, max(0, kept))
 
     def runs(self, stage: Stage) -> int:
         """R."""
@@ -522,11 +523,16 @@ class Engine:
             return 0 if add else row * width + first, row * width + end
         y = row - absorbed
         bottom = rows.end(y + 1)
-        seen = clip(y * rows.stride - rows.pad + rows.extent - rows.stride, rows.size)
-        top = min(bottom, max(absorbed, seen))
+
+        def not_kept(y: int) -> int:
+            kept = clip(y * rows.stride - rows.pad + stage.fields["kept_rows"], rows.size)
+            return max(absorbed, kept)
+
+        top = min(bottom, not_kept(y))
         lo = hi = top * width
         if bottom > top:
-            lo, hi = top * width + first, (bottom - 1) * width + end
+            lo = min(top * width + first, not_kept(y + 1) * width)
+            hi = (bottom - 1) * width + end
         return (min(lo, y * width + column) if add else lo), hi
 
     def windows(self, stage: Stage, which: int) -> tuple[Axis, Axis]:

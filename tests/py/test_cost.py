@@ -28,8 +28,8 @@ MOST_ERROR = 0.10
 
 def stage(record: list[Any]) -> Stage:
     """A stage as tests/bench/cost_model.py stores it."""
-    ops, run, rolling, slice_, row_tile, col_tile, state = record
-    return Stage(tuple(ops), run, rolling, slice_, row_tile, col_tile, Region(0, state))
+    ops, run, rolling, slice_, row_tile, col_tile, kept_rows, state = record
+    return Stage(tuple(ops), run, rolling, slice_, row_tile, col_tile, kept_rows, Region(0, state))
 
 
 @pytest.mark.parametrize("name", MEASURED)

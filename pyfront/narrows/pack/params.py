@@ -121,7 +121,7 @@ def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body
         stage.slice,
         stage.col_tile,
         *zero_points,
-        0,
+        stage.kept_rows,
         stage.row_tile,
     )
     params += _window(place, depthwise, kernel, 1) + _filter(graph, depthwise, body)

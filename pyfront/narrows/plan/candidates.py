@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph, QTensor
@@ -108,7 +107,6 @@ class Candidates:
         self.tiling = tiling
         self._made: dict[tuple[Stage, bool], Candidate] = {}
         self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
-        self._best: dict[tuple[tuple[int, ...], Price], Candidate] = {}
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
         """A stage, sized. accumulate: whether an average pool adds up row by row."""
@@ -117,19 +115,9 @@ class Candidates:
             self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
         return self._made[key]
 
-    def best(self, ops: tuple[int, ...], price: Price) -> Candidate:
-        """The option that is cheapest at a price."""
-        key = (ops, price)
-        if key not in self._best:
-            options = self.options(ops)
-            if price.exact:
-                options = tuple(c for c in options if c.exact) or options
-            self._best[key] = min(options, key=lambda c: worth(c, price))
-        return self._best[key]
-
     def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:
         """Every way to run one operator, or several as a bottleneck, that no other way beats in
-        each respect."""
+        each respect, the cheapest first."""
         if ops not in self._options:
             ways = self._single(ops) if len(ops) == 1 else self._fused(ops)
             self._options[ops] = undominated(ways)
@@ -158,10 +146,12 @@ class Candidates:
             yield self.make(Stage(ops, out.width, False, slice_, rows, columns))
             return
         if can_roll(parts):
-            for run in runs(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
-                tiles = tile_widths(out.width) if run == out.width else (run,)
-                for tile in tiles:
-                    yield self.make(Stage(ops, run, True, mid, 1, tile))
+            overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
+            for kept in range(0 if self.recompute else overlap, overlap + 1):
+                for run in runs(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
+                    tiles = tile_widths(out.width) if run == out.width else (run,)
+                    for tile in tiles:
+                        yield self.make(Stage(ops, run, True, mid, 1, tile, kept))
         for stage in self._tiled(ops, mid, out):
             made = self.make(stage)
             if self.recompute or made.exact:
@@ -218,32 +208,11 @@ def tile_widths(width: int) -> list[int]:
     return sorted({-(-width // count) for count in range(1, width + 1)})
 
 
-class Price(NamedTuple):
-    """Instructions that a byte is worth, if it lives on, and if it is scratch: of scratch only
-    one stage's at a time stands in the arena.
-
-    exact: nothing may be computed twice.
-    """
-
-    steady: float
-    scratch: float
-    exact: bool
-
-
-FREE = Price(0.0, 0.0, True)
-
-
-def worth(c: Candidate, price: Price) -> tuple[float, int]:
-    """What a stage costs at a price; of equals, its bytes."""
-    steady, scratch = c.steady_bytes, c.stage.scratch.bytes
-    return c.cost + price.steady * steady + price.scratch * scratch, steady + scratch
-
-
 def undominated(ways: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Those for which no other has neither more bytes nor more cost; of those that compute
     nothing twice, for which no other such has."""
     found: list[Candidate] = []
-    for c in sorted(ways, key=lambda c: worth(c, FREE)):
+    for c in sorted(ways, key=lambda c: (c.cost, c.steady_bytes + c.stage.scratch.bytes)):
         beaten = any(
             f.steady_bytes <= c.steady_bytes
             and f.stage.scratch.bytes <= c.stage.scratch.bytes

@@ -307,7 +307,7 @@ class _Counter:
         self.done["mean.finished" if isinstance(op, QMean) else "average.finished"] += out.bytes
 
     def rolling(self, parts: Bottleneck) -> None:
-        """Every input row is expanded once; the last ones are kept."""
+        """Rows are expanded column by column; some are kept."""
         source, out = (self.graph.tensors[t] for t in (parts.input, parts.output))
         assert parts.expand is not None
         mid = parts.depthwise.weights.shape[2]
@@ -326,9 +326,9 @@ class _Counter:
         if parts.add:
             self.elementwise(Elementwise.ADD, out.bytes, out.height * tiles)
         # Columns pass on to the kept rows, and those that the next tile shares move ahead.
-        kept = source.width if extent[0] > stride[0] else 0
+        kept = out.height * min(self.stage.kept_rows, stride[0]) * source.width
         shared = max(0, extent[1] - stride[1]) * (tiles - 1)
-        self.copied(rows * (kept + shared) * mid, mid)
+        self.copied((kept + rows * shared) * mid, mid)
 
     def tiled(self, parts: Bottleneck) -> None:
         """Each tile's halo is expanded, slice by slice."""

@@ -323,11 +323,12 @@ def _seen(window: Window, outputs: int, size: int) -> int:
 
 
 def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
-    """Rolling bottleneck: every row is expanded once; the first rows are only absorbed."""
+    """Rolling bottleneck: some rows are kept for the next output row, the first of them only
+    absorbed."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
     down, across = _depthwise_windows(parts)
-    kept, width, height = down.extent - down.stride, source.width, source.height
-    if kept < 0 or parts.expand is None or stage.row_tile != 1:
+    kept, width, height = stage.kept_rows, source.width, source.height
+    if parts.expand is None or stage.row_tile != 1 or kept > down.extent - down.stride:
         raise PlanError(f"operators {stage.ops}: rolling needs an expansion and kernel >= stride")
     absorbed = min(height, max(0, kept - down.pad))
 
@@ -335,14 +336,18 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         """Input columns that the windows of output columns below x reach."""
         return np.where(x == 0, 0, _end(across, x, width))
 
+    def first_expanded(y: Positions) -> Positions:
+        """The first row of an output row's windows that is not kept."""
+        return np.maximum(absorbed, np.clip(y * down.stride - down.pad + kept, 0, height))
+
     a, ax = _positions(absorbed, out.width, stage.run)
     y, x = _positions(out.height, out.width, stage.run)
     bottom = _end(down, y + 1, height)
-    top = np.clip(y * down.stride - down.pad + kept, 0, height)
-    top = np.minimum(bottom, np.maximum(absorbed, top))
+    top = np.minimum(bottom, first_expanded(y))
     fresh = bottom > top
     first, last = reached(x), reached(x + stage.run)
-    lo = np.where(fresh, top * width + first, top * width)
+    lo = np.minimum(top * width + first, first_expanded(y + 1) * width)
+    lo = np.where(fresh, lo, top * width)
     hi = np.where(fresh, (bottom - 1) * width + last, top * width)
     absorbing = a * width + reached(ax)
     if parts.add:
@@ -352,6 +357,8 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     macs = (bottom - top) * (last - first) * expansion + stage.run * _filter_macs(parts)
     absorb_macs = (reached(ax + stage.run) - reached(ax)) * expansion
     macs = np.concatenate([absorb_macs, macs])
+    rows = _end(down, np.array(out.height), height)
+    seen = rows * reached(np.array(out.width)) * expansion
     return Firings(
         (parts.input,),
         parts.output,
@@ -359,6 +366,6 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         (_pixels(np.concatenate([a * width + reached(ax + stage.run), hi])),),
         _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.run])),
         macs,
-        int(macs.sum()),
+        int(seen) + out.height * out.width * _filter_macs(parts),
         (held_columns(graph, stage),),
     )

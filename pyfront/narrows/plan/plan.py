@@ -32,11 +32,13 @@ class Stage:
         an optional 1x1 convolution (expansion), a depthwise convolution, an optional 1x1
         convolution (projection) and an optional ADD of the stage's input, in this order.
     run: columns per firing: of the output, or of the input where rows are added up.
-    rolling: (bottleneck) keeps ``kernel_h - stride_h`` expanded rows and computes nothing
-        twice; otherwise the expansion is computed anew for every tile, by channel slices.
+    rolling: (bottleneck) expands columns from left to right, each once for an output row;
+        otherwise the expansion is computed anew for every tile, by channel slices.
     slice: (tiled bottleneck) channels expanded, filtered and projected at a time.
     row_tile: (tiled bottleneck) output rows per firing; 1 for everything else.
     col_tile: (bottleneck) output columns computed at a time.
+    kept_rows: (rolling) expanded rows that are kept for the next output row; with
+        ``kernel_h - stride_h`` of them nothing is computed twice.
     state: bytes that live from the stage's first firing to its last.
     scratch: bytes used during one firing.
     """
@@ -47,6 +49,7 @@ class Stage:
     slice: int = 0
     row_tile: int = 1
     col_tile: int = 0
+    kept_rows: int = 0
     state: Region = Region()
     scratch: Region = Region()
 

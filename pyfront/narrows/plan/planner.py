@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import FREE, Candidates, Tiling
+from narrows.plan.candidates import Candidates, Tiling
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
 from narrows.plan.plan import Plan
@@ -120,8 +120,7 @@ class _Planner:
             recompute = options.ram is not None
         self.candidates = Candidates(graph, options.isa, recompute, options.tiling)
         self.search = Search(graph, self.candidates, options.fuse, options.streamed_outputs)
-        alone = [self.candidates.best((i,), FREE) for i in range(len(graph.ops))]
-        self.layers_cost = sum(c.cost for c in alone)
+        self.layers_cost = sum(c.cost for c in self.search.layers)
 
     def affordable(self, point: Point) -> bool:
         """Whether a plan's cost is that of its arithmetic, and little more."""
@@ -129,13 +128,11 @@ class _Planner:
 
     def materialized(self) -> Plan:
         """Every tensor whole."""
-        return self.placed_whole(self.search.partition(0, len(self.graph.ops), FREE))
+        return self.placed_whole(self.search.stages.cheapest(0, len(self.graph.ops)))
 
     def layers(self) -> Plan:
         """Every operator alone and every tensor whole."""
-        return self.placed_whole(
-            [self.candidates.best((i,), FREE) for i in range(len(self.graph.ops))]
-        )
+        return self.placed_whole(self.search.layers)
 
     def placed_whole(self, chosen: Sequence[Candidate]) -> Plan:
         """These stages with every tensor whole."""

@@ -66,7 +66,9 @@ def _random_bottleneck(graph: QGraph, ops: tuple[int, ...], rng: Random) -> Stag
     # Twice the rows: those that a rolling stage absorbs fire too.
     run = _random_run(out.width, 1, 2 * out.height, rng)
     if can_roll(parts) and rng.random() < 0.5:
-        return Stage(ops, run, True, mid, 1, _one_to(run, rng))
+        overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
+        kept = rng.choice((overlap, rng.randint(0, overlap)))
+        return Stage(ops, run, True, mid, 1, _one_to(run, rng), kept)
     row_tile = _one_to(out.height, rng) if run == out.width else 1
     return Stage(ops, run, False, _one_to(mid, rng), row_tile, _one_to(run, rng))
 

@@ -8,13 +8,15 @@ between cuts that do not see each other: the arena is as large as the largest ca
 the cost is their sum. For a budget of bytes the cheapest plan is a shortest path over those
 forms of cascades that fit.
 
-A cascade's forms come from a price: where a byte of RAM costs so many instructions, what each
-stage should be (alone or fused, its runs, slices and tiles) is a sum of independent choices.
+What stages keep adds up along a cascade, and so does what they cost: which operators fuse, and
+the runs, slices and tiles of each stage, come from ``forms``, for every number of bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,8 +24,9 @@ import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import FREE, Candidates, Price, fusions, worth
+from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.firing import Firings, Pixels
+from narrows.plan.forms import Form, Forms, Stages
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import round_up
@@ -32,28 +35,11 @@ from narrows.plan.schedule import Network, Schedule, network, network_of
 PLACE_ROUNDS = 40
 """Effort of trial placements."""
 
-PRICES = (
-    FREE,
-    *(
-        Price(p, share * p, exact)
-        for exact in (True, False)
-        for share in (0.3, 1.0)
-        for p in (10.0 * 1.5**n for n in range(31))
-    ),
-)
-"""At each price a cascade has one cheapest form."""
-
 GUESS = 0.7
 """What share of its estimate a cascade may turn out to need."""
 
 LIKENESS = 0.93
 """What share of what one form needs, relative to its estimate, others need at least."""
-
-WORTHWHILE = 0.001
-"""Share of all instructions for which it is worth to look for a form between two."""
-
-TRIALS = 6
-"""Simulations of one cascade that is being shortened."""
 
 FORBIDDEN = 1e18
 """Instructions, more than any network has."""
@@ -66,22 +52,38 @@ Edge = tuple[int, int]
 class Way:
     """One form of a cascade: which stages run it.
 
-    estimate: of the bytes it needs.
+    whole: tensors held whole beside the cuts at its ends.
     bytes: an optimistic estimate at first, then what has been found.
-    cost: instructions.
     """
 
     chosen: tuple[Candidate, ...]
     whole: frozenset[int]
-    estimate: int
-    bytes: int
+    bytes: float
     cost: float
     cascade: Cascade | None = None
     placed: bool = False
 
-    def bytes_of(self, simulated: bool) -> int:
-        """What is said to be needed before anything is placed, simulated or estimated."""
-        return self.cascade.peak if simulated and self.cascade else self.estimate
+
+@dataclass(eq=False)
+class Ways:
+    """The forms of one cascade about one size.
+
+    forms: those that nobody has looked at yet, the cheapest last.
+    looked: those whose stages are known.
+    factor: what share of its estimate a form needs at least.
+    """
+
+    forms: list[Form]
+    looked: list[Way]
+    factor: float = GUESS
+
+    def cheapest(self, limit: float) -> Form | Way | None:
+        """The cheapest that may need at most ``limit`` bytes."""
+        fitting: list[Form | Way] = [way for way in self.looked if way.bytes <= limit]
+        end = bisect_right(self.forms, limit / self.factor, key=lambda form: form.estimate)
+        if end:
+            fitting.append(self.forms[end - 1])
+        return min(fitting, key=lambda way: way.cost, default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,29 +221,31 @@ class Search:
         streamed: tuple[int, ...],
     ) -> None:
         self.graph = graph
-        self.candidates = candidates
         self.streamed = streamed
-        self.ending: dict[int, list[tuple[int, ...]]] = {}
+        groups: list[tuple[int, ...]] = [(index,) for index in range(len(graph.ops))]
         for group in fusions(graph) if fuse else ():
             neighbours = group == tuple(range(group[0], group[-1] + 1))
             inverted = bottleneck(graph, group).project is not None
             if neighbours and (inverted or not candidates.tiling):
-                self.ending.setdefault(group[-1] + 1, []).append(group)
+                groups.append(group)
         # Prescribed tiles leave no choice: no part of an inverted residual stands alone if it can
         # be helped.
-        self.bound = {
-            index
-            for groups in self.ending.values()
-            for group in groups
-            for index in group
-            if candidates.tiling
-        }
+        fused = {index for group in groups if len(group) > 1 for index in group}
+        self.bound = fused if candidates.tiling else set()
         self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.channels = {i: tensor.channels for i, tensor in enumerate(graph.tensors)}
-        self.kept = kept_bytes(graph, candidates)
-        self._ways: dict[Edge, list[Way]] = {}
-        self._partitions: dict[tuple[int, Price], list[tuple[float, tuple[Candidate, ...]]]] = {}
-        self._trimmed: set[tuple[Edge, Way]] = set()
+        self.stages = Stages([c for group in groups for c in candidates.options(group)], self.price)
+        self.layers = tuple(candidates.options((i,))[0] for i in range(len(graph.ops)))
+        least = [min(candidates.options(c.stage.ops), key=steady_bytes) for c in self.layers]
+        self.kept = kept_bytes(graph, least)
+        self._ways: dict[tuple[Edge, int], Ways] = {}
+        self._looked: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
+        self._forms: dict[int, Forms] = {}
+
+    def price(self, c: Candidate) -> float:
+        """What a stage costs; more than anything if it is an operator alone that should not be."""
+        alone = len(c.stage.ops) == 1 and c.stage.ops[0] in self.bound
+        return c.cost + (FORBIDDEN if alone else 0.0)
 
     def cheapest(self, limit: float) -> list[Cascade] | None:
         """The cascades that cost least of those that need at most ``limit`` bytes each; None if
@@ -249,165 +253,90 @@ class Search:
 
         What a cascade needs is found only where the cheapest path passes.
         """
-        while True:
-            path = self.path(limit)
-            if path is None:
-                return None
-            known = False
-            for edge, way in path:
-                if way.cascade is None:
-                    way.cascade = self.evaluate(*edge, way.chosen, way.whole)
-                    self.learn(edge, way, way.cascade.peak)
-                    known = True
-            if known and any(way.bytes > limit for _, way in path):
-                continue
-            for edge, way in path:
-                assert way.cascade is not None
-                if not way.placed:
-                    way.placed = True
-                    self.learn(edge, way, way.cascade.placed)
-            if any(way.bytes > limit for _, way in path):
-                continue
-            if not self.trim(path, limit):
-                return [way.cascade for _, way in path if way.cascade is not None]
+        level = self.stages.level(limit / GUESS)
+        while (path := self.path(limit, level)) is not None:
+            ways = [self.look(edge, level, way) for edge, way in path]
+            if all(way.bytes <= limit for way in ways):
+                for way in ways:
+                    if not way.placed and way.cascade is not None:
+                        way.placed = True
+                        way.bytes = max(way.bytes, way.cascade.placed)
+                if all(way.bytes <= limit for way in ways):
+                    return [way.cascade for way in ways if way.cascade is not None]
+        return None
 
-    def learn(self, edge: Edge, known: Way, found: int) -> None:
-        """What one form has turned out to need tells about those like it."""
-        share = LIKENESS * found / known.bytes_of(known.placed)
-        for way in self._ways[edge]:
-            alike = way.whole == known.whole and not way.placed
-            if alike and (way.cascade is not None) == known.placed:
-                way.bytes = max(way.bytes, int(share * way.bytes_of(known.placed)))
-        known.bytes = found
+    def look(self, edge: Edge, level: int, form: Form | Way) -> Way:
+        """Find out what a form needs, which tells about those like it."""
+        ways = self._ways[edge, level]
+        if isinstance(form, Form):
+            ways.forms.remove(form)
+            chosen = self._forms[level].chosen(edge, form)
+            way = self._looked.get((edge, chosen, frozenset()))
+            if way is None:
+                way = Way(chosen, frozenset(), 0.0, sum(map(self.price, chosen)))
+                self._looked[edge, chosen, frozenset()] = way
+            if way not in ways.looked:
+                ways.looked.append(way)
+        else:
+            way = form
+        if way.cascade is None:
+            way.cascade = self.evaluate(*edge, way.chosen, way.whole)
+            way.bytes = max(way.bytes, way.cascade.peak)
+        if isinstance(form, Form):
+            ways.factor = max(ways.factor, LIKENESS * way.cascade.peak / form.estimate)
+        return way
 
     def forget(self, cascade: Cascade) -> None:
         """Use this form of a cascade no more."""
-        edge = (cascade.first, cascade.end)
-        self._ways[edge] = [way for way in self._ways[edge] if way.cascade is not cascade]
+        for way in self._looked.values():
+            if way.cascade is cascade:
+                way.bytes = math.inf
 
-    def trim(self, path: list[tuple[Edge, Way]], limit: float) -> bool:
-        """Look between the forms that prices give: shorten the next cheaper form of each cascade
-        until it fits. Whether any has been found."""
-        total = sum(way.cost for _, way in path)
-        found = False
-        for edge, way in path:
-            cheaper = [w for w in self._ways[edge] if w.cost < way.cost - WORTHWHILE * total]
-            if cheaper and (edge, way) not in self._trimmed:
-                self._trimmed.add((edge, way))
-                start = max(cheaper, key=lambda w: w.cost)
-                trimmed = self.trimmed(edge, start, limit, way.cost)
-                if trimmed is not None:
-                    self._ways[edge].append(trimmed)
-                    found = True
-        return found
-
-    def trimmed(self, edge: Edge, way: Way, limit: float, most: float) -> Way | None:
-        """A form that fits into ``limit`` bytes by single changes of stages, each the one that
-        saves most of what is too much per instruction; None if it would cost ``most`` or more."""
-        cascade = way.cascade or self.evaluate(*edge, way.chosen, way.whole)
-        chosen = list(way.chosen)
-        for _ in range(TRIALS):
-            excess = cascade.peak - limit
-            if excess <= 0:
-                cost = cascade.cost
-                peak = cascade.peak
-                return Way(tuple(chosen), way.whole, peak, peak, cost, cascade)
-            while excess > 0:
-                changes = [
-                    (min(saved, excess) / max(option.cost - c.cost, 1.0), saved, number, option)
-                    for number, c in enumerate(chosen)
-                    for option in self.candidates.options(c.stage.ops)
-                    if (saved := c.steady_bytes - option.steady_bytes) > 0
-                    and option.stage.scratch.bytes - c.stage.scratch.bytes < saved
-                ]
-                if not changes:
-                    return None
-                _, saved, number, option = max(changes, key=lambda change: change[:3])
-                chosen[number] = option
-                excess -= saved
-            if sum(c.cost for c in chosen) >= most:
-                return None
-            cascade = self.evaluate(*edge, chosen, way.whole)
-        return None
-
-    def path(self, limit: float) -> list[tuple[Edge, Way]] | None:
+    def path(self, limit: float, level: int) -> list[tuple[Edge, Form | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
-        best: dict[int, tuple[float, int, tuple[tuple[Edge, Way], ...]]] = {0: (0.0, 0, ())}
+        best: dict[int, tuple[float, tuple[tuple[Edge, Form | Way], ...]]] = {0: (0.0, ())}
         for i, end in enumerate(self.ends[1:], 1):
             options = []
             for start in self.ends[:i]:
                 if start not in best or start == end:
                     continue
-                way = self.way((start, end), limit)
+                way = self.ways((start, end), level).cheapest(limit)
                 if way is not None:
-                    cost, size, path = best[start]
-                    options.append(
-                        (cost + way.cost, size + way.bytes, (*path, ((start, end), way)))
-                    )
+                    cost, path = best[start]
+                    options.append((cost + way.cost, (*path, ((start, end), way))))
             if options:
-                best[end] = min(options, key=lambda option: option[:2])
+                best[end] = min(options, key=lambda option: option[0])
         found = best.get(self.ends[-1])
-        return None if found is None else list(found[2])
+        return None if found is None else list(found[1])
 
-    def way(self, edge: Edge, limit: float) -> Way | None:
-        """The cheapest form of a cascade that may need at most ``limit`` bytes."""
-        if edge not in self._ways:
-            self._ways[edge] = list(self.ways(*edge))
-        fitting = [way for way in self._ways[edge] if way.bytes <= limit]
-        return min(fitting, key=lambda way: (way.cost, way.bytes), default=None)
+    def ways(self, edge: Edge, level: int) -> Ways:
+        """The forms of a cascade: what the stages leave to choose, or with all tensors whole."""
+        if (edge, level) not in self._ways:
+            if level not in self._forms:
+                self._forms[level] = Forms(self.stages, self.ends, level)
+            first, end = edge
+            cuts = [self.graph.ops[index - 1].output for index in edge if index]
+            beside = max((self.graph.tensors[tensor].bytes for tensor in cuts), default=0)
+            beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
+            forms = self._forms[level].between(edge, beside)
+            self._ways[edge, level] = Ways(forms, self.whole(edge))
+        return self._ways[edge, level]
 
-    def ways(self, first: int, end: int) -> Iterator[Way]:
-        """The forms of a cascade: one for each price of a byte, streamed or held whole."""
-        cuts = [self.graph.ops[index - 1].output for index in (first, end) if index]
-        beside = max((self.graph.tensors[tensor].bytes for tensor in cuts), default=0)
-        beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
-        forms = [
-            self.partition(first, end, price)
-            for price in PRICES
-            if price.exact or self.candidates.recompute
-        ]
-        if not self.bound:
-            forms.append(tuple(self.candidates.best((i,), FREE) for i in range(first, end)))
-        plain = {forms[0], forms[-1]}
-        for chosen in dict.fromkeys(forms):
-            cost = sum(c.cost + self.penalty(c.stage.ops) for c in chosen)
-            steady = sum(c.steady_bytes for c in chosen)
-            scratch = max(c.stage.scratch.bytes for c in chosen)
-            size = beside + steady + scratch
-            yield Way(chosen, frozenset(), size, int(GUESS * size), cost)
-            if len(chosen) > 1 and chosen in plain:
-                inner = frozenset(c.firings.output for c in chosen)
-                outer = inner if first else inner | {edge.tensor for edge in self.graph.inputs}
-                for whole in dict.fromkeys((inner, outer)):
+    def whole(self, edge: Edge) -> list[Way]:
+        """A cascade with every tensor whole, the network's inputs too or not."""
+        first, end = edge
+        ways = []
+        for chosen in dict.fromkeys((self.stages.cheapest(first, end), self.layers[first:end])):
+            inner = frozenset(c.firings.output for c in chosen)
+            outer = inner if first else inner | {edge.tensor for edge in self.graph.inputs}
+            for whole in dict.fromkeys((inner, outer)):
+                if len(chosen) > 1 and (edge, chosen, whole) not in self._looked:
                     size = max(self.graph.tensors[tensor].bytes for tensor in whole)
-                    yield Way(chosen, whole, size, size, cost)
-
-    def penalty(self, ops: tuple[int, ...]) -> float:
-        """Of an operator alone that should not be."""
-        return FORBIDDEN if len(ops) == 1 and ops[0] in self.bound else 0.0
-
-    def partition(self, first: int, end: int, price: Price) -> tuple[Candidate, ...]:
-        """The stages of the operators [first, end) that are cheapest at a price."""
-        key = (first, price)
-        if key not in self._partitions:
-            self._partitions[key] = self.partitions(first, price)
-        return self._partitions[key][end - first][1]
-
-    def partitions(self, first: int, price: Price) -> list[tuple[float, tuple[Candidate, ...]]]:
-        """For each number of operators from ``first`` on, the cheapest stages and their worth:
-        a shortest path, since what stages are worth adds up."""
-        best: list[tuple[float, tuple[Candidate, ...]]] = [(0.0, ())]
-        for end in range(first + 1, len(self.graph.ops) + 1):
-            options = []
-            for group in ((end - 1,), *self.ending.get(end, ())):
-                if group[0] >= first:
-                    c = self.candidates.best(group, price)
-                    value, before = best[group[0] - first]
-                    value += worth(c, price)[0] + self.penalty(group)
-                    options.append((value, -len(group), before, c))
-            value, _, before, c = min(options, key=lambda option: option[:2])
-            best.append((value, (*before, c)))
-        return best
+                    cost = sum(map(self.price, chosen))
+                    self._looked[edge, chosen, whole] = Way(chosen, whole, size, cost)
+                if len(chosen) > 1:
+                    ways.append(self._looked[edge, chosen, whole])
+        return ways
 
     def evaluate(
         self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]
@@ -439,11 +368,15 @@ class Search:
         return tuple(i for i in self.streamed if self.graph.outputs[i].tensor in made)
 
 
-def kept_bytes(graph: QGraph, candidates: Candidates) -> dict[int, int]:
+def steady_bytes(c: Candidate) -> int:
+    """What a stage keeps."""
+    return c.steady_bytes
+
+
+def kept_bytes(graph: QGraph, layers: Sequence[Candidate]) -> dict[int, int]:
     """Bytes of the tensors that must be whole although they are no cuts: those that are
-    multiplied by their own mean, for one."""
-    stages = [candidates.best((i,), PRICES[-1]).firings for i in range(len(graph.ops))]
-    net = network(graph, stages, ())
+    multiplied by their own mean, for one. layers: operators alone that keep little."""
+    net = network(graph, [c.firings for c in layers], ())
     return {
         tensor: graph.tensors[tensor].bytes
         for tensor, pixels in needed_pixels(net).items()

@@ -110,6 +110,7 @@ def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
         "run": stage.run,
         "row_tile": stage.row_tile,
         "col_tile": stage.col_tile,
+        "kept_rows": stage.kept_rows,
         "has_expand": int(parts.expand is not None),
         "has_project": int(parts.project is not None),
         "has_add": int(parts.add is not None),

@@ -145,8 +145,8 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
         if len(stage.ops) > 1:
             _check_bottleneck(graph, stage, number)
         else:
-            tiles = (stage.row_tile, stage.rolling)
-            _require(tiles == (1, False), f"stage {number}: a single operator has no tiles")
+            tiles = (stage.row_tile, stage.rolling, stage.kept_rows)
+            _require(tiles == (1, False, 0), f"stage {number}: a single operator has no tiles")
         _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
     for edge in graph.outputs:
@@ -224,10 +224,15 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
         and 1 <= stage.row_tile <= out.height,
         f"stage {number}: slice or tile out of range",
     )
+    overlap = depthwise.weights.shape[0] - depthwise.stride[0]
+    _require(
+        0 <= stage.kept_rows <= (overlap if stage.rolling else 0),
+        f"stage {number}: {stage.kept_rows} rows cannot be kept",
+    )
     if stage.rolling:
         _require(
             kinds[0] == "conv"
-            and depthwise.weights.shape[0] >= depthwise.stride[0]
+            and overlap >= 0
             and stage.row_tile == 1
             and stage.slice == depthwise.weights.shape[2],
             f"stage {number} cannot roll",
@@ -593,7 +598,7 @@ def _rolling(
 ) -> tuple[Numbers, Numbers, Numbers]:
     """lo, hi and multiply-accumulates of each firing, those that absorb first."""
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
-    width, kept = columns.size, rows.extent - rows.stride
+    width, kept = columns.size, stage.kept_rows
     absorbed = min(rows.size, max(0, kept - rows.pad))
     runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.run
 
@@ -601,10 +606,13 @@ def _rolling(
         return np.where(columns_out == 0, 0, columns.end(columns_out))
 
     bottom = rows.end(y + 1)
-    kept_to = np.clip(y * rows.stride - rows.pad + kept, 0, rows.size)
-    top = np.minimum(bottom, np.maximum(absorbed, kept_to))
+    kept_to, kept_next = (
+        np.maximum(absorbed, np.clip(row * rows.stride - rows.pad + kept, 0, rows.size))
+        for row in (y, y + 1)
+    )
+    top = np.minimum(bottom, kept_to)
     arrives = bottom > top
-    lo = np.where(arrives, top * width + reach(x), top * width)
+    lo = np.where(arrives, np.minimum(top * width + reach(x), kept_next * width), top * width)
     hi = np.where(arrives, (bottom - 1) * width + reach(x + stage.run), top * width)
     early = np.arange(absorbed * runs)
     row, column = early // runs, early % runs * stage.run
@@ -647,9 +655,14 @@ def _expanded(graph: QGraph, stage: Stage, y0: Numbers, y1: Numbers, x0: Numbers
 
 def _macs_once(graph: QGraph, stage: Stage, macs: int) -> int:
     """Multiply-accumulates of a stage if each element that it needs were computed once."""
-    if stage.rolling or not _expand_macs(graph, stage):
+    if not _expand_macs(graph, stage):
         return macs
     out = graph.tensors[graph.ops[stage.ops[-1]].output]
+    if stage.rolling:  # goes through every column, those between windows too
+        rows, columns = _windows(graph, _depthwise(graph, stage), 0)
+        ends = rows.end(np.array(out.height)), columns.end(np.array(out.width))
+        expanded = int(ends[0] * ends[1]) * _expand_macs(graph, stage)
+        return expanded + out.height * out.width * _filter_macs(graph, stage)
     seen = []
     for size, axis in zip(
         (out.height, out.width), _windows(graph, _depthwise(graph, stage), 0), strict=True
