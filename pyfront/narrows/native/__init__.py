@@ -124,7 +124,7 @@ def load() -> tuple[Any, Any]:
     here = Path(__file__).parent
     ffi = FFI()
     public = share_dir() / "runtime" / "include" / "narrows.h"
-    headers = (public, here / "host.h", here / "schedule.h", here / "forms.h")
+    headers = (public, *(here / f"{name}.h" for name in ("host", "schedule", "forms", "place")))
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:

@@ -8,13 +8,15 @@ has a slot per row, so that a tensor whose rows die can lie over one whose rows 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
+
+from narrows.native import load
 
 ALIGNMENT = 16
 
@@ -105,101 +107,35 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
 
 
 def place(items: Sequence[Item], firings: int, rounds: int = 8000) -> tuple[list[int], int]:
-    """Offsets of the items, multiples of 16, and the end of the highest.
-
-    One after the other, each as low or as high as it fits below a ceiling, which is the bytes
-    that live at once at first, rises where that is in vain, and falls where it was not. What
-    did not fit goes further to the front of the order, at either end of the arena. The same
-    items give the same offsets.
+    """Offsets of the items, multiples of 16, and the end of the highest; see native/place.h.
 
     Args:
         firings: how many there are.
         rounds: how many orders to try.
     """
     count = len(items)
-    conflicts: list[dict[int, list[Interval]]] = [{} for _ in items]
+    if not count:
+        return [], 0
+    conflicts: list[list[tuple[int, int, int]]] = [[] for _ in items]
     for i in range(count):
         for j in range(i):
-            between = forbidden(items[j], items[i])
-            if between:
-                conflicts[i][j] = between
-                conflicts[j][i] = [(-high, -low) for low, high in reversed(between)]
-    bound = round_up(int(live_bytes(items, firings).max(initial=0)))
-
-    def fit(order: Sequence[int], high: Sequence[bool], ceiling: int) -> tuple[list[int], int]:
-        """Offsets, and the number of the item that ends above the ceiling, or -1."""
-        offsets = [-1] * count
-        failed, end = -1, ceiling
-        for item in order:
-            taken = []
-            for other, between in conflicts[item].items():
-                base = offsets[other]
-                if base >= 0:
-                    taken += [(base + low, base + top) for low, top in between]
-            size = items[item].size
-            offsets[item] = _highest(taken, ceiling - size) if high[item] else _lowest(taken)
-            if offsets[item] < 0:
-                offsets[item] = _lowest(taken)
-            if offsets[item] + size > end:
-                failed, end = item, offsets[item] + size
-        return offsets, failed
-
-    def end_of(offsets: list[int]) -> int:
-        return round_up(max((o + i.size for o, i in zip(offsets, items, strict=True)), default=0))
-
-    starts = [
+            for low, high in forbidden(items[j], items[i]):
+                conflicts[i].append((j, low, high))
+                conflicts[j].append((i, -high, -low))
+    orders = [
         sorted(range(count), key=lambda i: (-items[i].size, i)),
         sorted(range(count), key=lambda i: (-items[i].first, -items[i].size, i)),
         sorted(range(count), key=lambda i: (items[i].first, -items[i].size, i)),
     ]
-    rng = random.Random(0)
-    low = [False] * count
-    best, start = min(
-        ((fit(order, low, bound)[0], order) for order in starts), key=lambda t: end_of(t[0])
-    )
-    for trial in range(rounds):
-        if end_of(best) <= bound:
-            break
-        if trial % RESTART == 0:
-            order, high, ceiling = list(start), list(low), bound
-        offsets, failed = fit(order, high, ceiling)
-        if end_of(offsets) < end_of(best):
-            best = offsets
-        if failed < 0:  # it can be done below this ceiling: try halfway to what lives at once
-            ceiling = (bound + end_of(best)) // 2 // ALIGNMENT * ALIGNMENT
-            continue
-        if trial % RISE == RISE - 1:
-            ceiling = min(
-                ceiling + max(ALIGNMENT, round_up(bound // 256)), end_of(best) - ALIGNMENT
-            )
-        order = [i for i in order if i != failed]
-        order.insert(rng.randrange(count // 2 + 1) if rng.randrange(4) else 0, failed)
-        high[failed] = rng.random() < 0.5
-    return best, end_of(best)
-
-
-RISE = 100
-"""Orders that are tried before the ceiling rises."""
-
-RESTART = 2000
-"""Orders that are tried before the search begins anew, by other chances."""
-
-
-def _lowest(taken: list[Interval]) -> int:
-    """The lowest multiple of 16 outside the open intervals."""
-    offset = 0
-    for low, high in sorted(taken):
-        if offset <= low:
-            break
-        offset = max(offset, high)
-    return offset
-
-
-def _highest(taken: list[Interval], most: int) -> int:
-    """The highest multiple of 16 up to ``most`` outside the open intervals; -1 if there is none."""
-    offset = most // ALIGNMENT * ALIGNMENT
-    for low, high in sorted(taken, key=lambda pair: -pair[1]):
-        if offset >= high:
-            break
-        offset = min(offset, low)
-    return offset if offset >= 0 else -1
+    bound = round_up(int(live_bytes(items, firings).max(initial=0)))
+    ffi, lib = load()
+    offsets = ffi.new("int32_t[]", count)
+    end = lib.plan_place(
+        [item.size for item in items], count,
+        ffi.new("struct plan_conflict[]", [c for some in conflicts for c in some]),
+        [0, *accumulate(map(len, conflicts))],
+        [i for order in orders for i in order], len(orders), bound, rounds, offsets,
+    )  # fmt: skip
+    if end < 0:
+        raise MemoryError
+    return list(offsets), int(end)
