@@ -90,14 +90,18 @@ void nrw_conv_c(const struct nrw_conv_op *conv, const struct nrw_window *window,
 
     (void)scratch;
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
-        const struct nrw_taps taps = nrw_taps_inside(window, x);
         /* Most convolutions are 1x1: one run of products per tile. */
-        const int single = window->kernel_h == 1 && window->kernel_w == 1 && taps.first == 0 &&
-                           taps.end == 1 && window->rows[0];
-        const int8_t *const in = single ? nrw_pixel(window, window->rows[0], taps.column) : NULL;
+        const int32_t column = x * window->stride_w - window->pad_left;
+        const int single = window->kernel_h == 1 && window->kernel_w == 1 && window->rows[0] &&
+                           column >= 0 && column < window->in_width;
+        const int8_t *const in = single ? nrw_pixel(window, window->rows[0], column) : NULL;
         const int8_t *weights = conv->weights;
+        struct nrw_taps taps = {0, 0, 0};
         uint32_t count;
 
+        if (!single) {
+            taps = nrw_taps_inside(window, x);
+        }
         for (uint32_t o = 0; o < conv->out_channels; o += count, weights += count * depth) {
             /* The last ones go alone: the tile then reads the same weights four times. */
             const int tiled = conv->out_channels - o >= TILE;

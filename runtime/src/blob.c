@@ -521,37 +521,6 @@ static const struct operator_rule {
 
 /* --- Stages -------------------------------------------------------------------------------- */
 
-struct nrw_bottleneck_shape nrw_bottleneck_shape_of(const struct nrw_model *model,
-                                                    const struct nrw_stage *stage)
-{
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
-    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
-    struct nrw_bottleneck_shape shape;
-
-    shape.in_height = in->height;
-    shape.in_width = in->width;
-    shape.in_channels = in->channels;
-    shape.mid_channels = params->mid_channels;
-    shape.out_width = out->width;
-    shape.out_channels = out->channels;
-    shape.kernel_h = geometry->kernel_h;
-    shape.kernel_w = geometry->kernel_w;
-    shape.stride_h = geometry->stride_h;
-    shape.stride_w = geometry->stride_w;
-    shape.slice = params->slice;
-    shape.run = stage->run;
-    shape.row_tile = params->row_tile;
-    shape.col_tile = params->col_tile;
-    shape.kept_rows = params->kept_rows;
-    shape.has_expand = (stage->flags & NRW_EXPAND) != 0;
-    shape.has_project = (stage->flags & NRW_PROJECT) != 0;
-    shape.has_add = (stage->flags & NRW_ADD_INPUT) != 0;
-    shape.rolling = (stage->flags & NRW_ROLLING) != 0;
-    return shape;
-}
-
 /* State and scratch are what the size functions say, and stand in the arena. */
 static int check_regions(struct nrw_model *model, const struct nrw_stage *stage)
 {
@@ -768,10 +737,9 @@ static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw
 {
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
     const int32_t width = nrw_input_of(model, stage, 0)->width;
-    struct nrw_windows windows;
+    const struct nrw_windows windows = nrw_windows_of(model, stage, 0);
     uint64_t columns = 0;
 
-    nrw_windows_of(&windows, model, stage, 0);
     if (nrw_is_rolling(stage)) {
         return (uint32_t)(nrw_reached(&windows.columns, firing->x1, width) -
                           nrw_reached(&windows.columns, firing->x0, width));
@@ -797,7 +765,8 @@ static int check_stage_work(struct nrw_model *model, const struct nrw_stage *sta
 
     REQUIRE(count <= UINT16_MAX, stage->op);
     for (uint32_t f = 0; work.expanded > 0 && f < runs; f++) {
-        const struct nrw_firing firing = nrw_firing_of(model, stage, f);
+        struct nrw_firing firing;
+        nrw_firing_of(&firing, model, stage, f);
         const uint64_t some = expanded_columns(model, stage, &firing);
         columns += some;
         most_columns = some > most_columns ? some : most_columns;
@@ -805,7 +774,8 @@ static int check_stage_work(struct nrw_model *model, const struct nrw_stage *sta
     /* columns < 2^32 */
     REQUIRE(most_columns * work.expanded <= UINT32_MAX, stage->op);
     for (uint32_t f = 0; work.filtered > 0 && f < count; f += runs) {
-        const struct nrw_firing firing = nrw_firing_of(model, stage, f);
+        struct nrw_firing firing;
+        nrw_firing_of(&firing, model, stage, f);
         const uint32_t given = firing.y0 < 0 ? 0 : (uint32_t)(firing.y1 - firing.y0) * stage->run;
         const uint64_t filtered = given * work.filtered;
         uint64_t expanded = 0;

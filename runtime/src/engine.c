@@ -15,13 +15,18 @@
 enum {
     AWAKE = 1, /* worth a look */
     READY = 2, /* what its next firing needs is there */
-    FINISHED = 4
+    SURE = 4,  /* will be READY when the pixels that it waits for have come */
+    FULL = 8,  /* there is no room for what its next firing gives */
+    FINISHED = 16
 };
+
+enum { MOST_INPUTS = 4 };
 
 /* One per stage, behind the arena. */
 struct progress {
     uint16_t fired;
-    uint16_t state;
+    uint8_t state;
+    uint8_t waits;     /* pixels of its inputs that must come before it is worth a look */
     uint32_t produced; /* pixels of the stage's output */
     uint32_t room;     /* pixels that the ring has taken when it is full: those that no reader
                           needs any more, and its capacity */
@@ -68,40 +73,43 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
                                    : progress_of(run)[tensor->producer].produced;
 }
 
-static struct nrw_firing next_firing(const struct nrw_run *run, uint32_t index)
+static void next_firing(struct nrw_firing *firing, const struct nrw_run *run, uint32_t index)
 {
-    return nrw_firing_of(run->model, nrw_stages(run->model) + index,
-                         progress_of(run)[index].fired);
+    nrw_firing_of(firing, run->model, nrw_stages(run->model) + index,
+                  progress_of(run)[index].fired);
 }
 
 /* Looks at a stage's next firing, which makes it READY if what it needs of each input is there.
- * Returns the first pixel of its last input that it needs. */
-static uint32_t look_ahead(const struct nrw_run *run, uint32_t index,
-                           const struct nrw_firing *firing)
+ * first: of each input, the first pixel that it needs. Returns what it will have given. */
+static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *stage,
+                           struct progress *progress, int32_t first[MOST_INPUTS])
 {
-    const struct nrw_model *model = run->model;
-    const struct nrw_stage *stage = nrw_stages(model) + index;
-    struct progress *progress = progress_of(run) + index;
-    struct nrw_range needs = {0, 0};
-    uint16_t ready = READY;
+    struct nrw_firing firing;
+    int32_t missing = 0;
 
+    nrw_firing_of(&firing, run->model, stage, progress->fired);
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        needs = nrw_needs(model, stage, i, firing);
-        if (pixels_produced(run, nrw_input_of(model, stage, i)) < (uint32_t)needs.hi) {
-            ready = 0;
-        }
+        const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
+        const struct nrw_range needs = nrw_needs(run->model, stage, i, &firing);
+        const int32_t short_of = needs.hi - (int32_t)pixels_produced(run, in);
+        first[i] = needs.lo;
+        missing = short_of > missing ? short_of : missing;
     }
-    progress->state |= ready;
-    return (uint32_t)needs.lo;
+    if (missing == 0) {
+        progress->state |= READY;
+    } else if (missing > UINT8_MAX) {
+        progress->waits = UINT8_MAX;
+    } else {
+        progress->waits = (uint8_t)missing;
+        progress->state |= stage->input_count == 1 ? SURE : 0;
+    }
+    return firing.given;
 }
 
-static bool can_fire(const struct progress *progress, const struct nrw_firing *next)
-{
-    return (progress->state & READY) != 0 && next->given <= progress->room;
-}
-
-/* Pixels of a tensor that no reader needs in its next firing or later. */
-static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *tensor)
+/* Pixels of a tensor that no reader needs in its next firing or later. What stage number `index`
+ * needs is known: from first[i] on of its input i. */
+static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *tensor,
+                            uint32_t index, const int32_t *first)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_tensor *tensors = nrw_tensors(model);
@@ -110,14 +118,18 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 
     for (uint32_t k = 0; k < tensor->reader_count; k++) {
         const struct nrw_stage *reader = nrw_stages(model) + readers[k];
-        const struct progress *progress = progress_of(run) + readers[k];
-        if (progress->state == FINISHED) {
+        const bool is_known = readers[k] == index;
+        struct nrw_firing firing;
+        if (progress_of(run)[readers[k]].state == FINISHED) {
             continue;
         }
-        const struct nrw_firing firing = next_firing(run, readers[k]);
+        if (!is_known) {
+            next_firing(&firing, run, readers[k]);
+        }
         for (uint32_t i = 0; i < reader->input_count; i++) {
             if (tensors + reader->inputs[i] == tensor) {
-                dead = nrw_lesser(dead, nrw_needs(model, reader, i, &firing).lo);
+                dead = nrw_lesser(dead, is_known ? first[i]
+                                                 : nrw_needs(model, reader, i, &firing).lo);
             }
         }
     }
@@ -178,12 +190,16 @@ static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tens
     }
 }
 
-static void wake(const struct nrw_run *run, uint32_t index)
+/* Pixels of an input have come. */
+static void feed(struct progress *progress, uint32_t pixels)
 {
-    struct progress *progress = progress_of(run) + index;
-
-    if (progress->state != FINISHED) {
-        progress->state |= AWAKE;
+    if (progress->waits > pixels) {
+        progress->waits = (uint8_t)(progress->waits - pixels);
+    } else if ((progress->state & (READY | FINISHED)) == 0) {
+        progress->waits = 0;
+        progress->state |= (progress->state & SURE) == 0   ? AWAKE
+                           : (progress->state & FULL) == 0 ? AWAKE | READY
+                                                           : READY;
     }
 }
 
@@ -191,32 +207,36 @@ static void wake(const struct nrw_run *run, uint32_t index)
 static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
 {
     const struct nrw_model *model = run->model;
-    const struct nrw_stage *stage = nrw_stages(model) + index;
-    struct progress *progress = progress_of(run) + index;
-    uint32_t needed = 0;
+    const struct nrw_stage *stages = nrw_stages(model);
+    const struct nrw_stage *stage = stages + index;
+    struct progress *all = progress_of(run);
+    struct progress *progress = all + index;
+    const uint32_t given = firing->given - progress->produced;
+    int32_t first[MOST_INPUTS];
+    bool is_alone = false; /* what it reads, if nobody else does */
 
-    if (stage->op != NRW_OP_OUTPUT) {
+    if (given > 0 && stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        const uint32_t produced = firing->given;
         const uint32_t gone = pixels_gone(progress, out);
-        for (uint32_t k = 0; produced != progress->produced && k < out->reader_count; k++) {
-            wake(run, readers[k]);
+        for (uint32_t k = 0; k < out->reader_count; k++) {
+            feed(all + readers[k], given);
         }
-        progress->produced = produced;
+        progress->produced += given;
         poison_gone(run, out, gone);
     }
     progress->fired++;
-    progress->state = 0;
     if (firing->is_last) {
         progress->state = FINISHED;
         poison(run, stage->state_offset, stage->state_bytes);
     } else {
-        const struct nrw_firing next = next_firing(run, index);
-        needed = look_ahead(run, index, &next);
-        if (can_fire(progress, &next)) {
+        progress->state = 0;
+        if (look_ahead(run, stage, progress, first) > progress->room) {
+            progress->state |= FULL;
+        } else if ((progress->state & READY) != 0) {
             progress->state |= AWAKE;
         }
+        is_alone = stage->input_count == 1;
     }
     run->last_stage = (uint16_t)index;
     run->next = (uint16_t)index;
@@ -225,18 +245,25 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         if (nrw_is_constant(in) || (nrw_is_whole(in) && !POISON)) {
             continue;
         }
-        struct progress *producer = progress_of(run) + in->producer;
-        /* Nearly always nobody else reads it. */
-        const bool is_alone = !firing->is_last && in->reader_count == 1 && stage->input_count == 1;
-        const uint32_t room = (is_alone ? needed : pixels_dead(run, in)) + in->capacity;
+        struct progress *producer = all + in->producer;
+        const uint32_t dead = is_alone && in->reader_count == 1
+                                  ? (uint32_t)first[0] : pixels_dead(run, in, index, first);
+        const uint32_t room = dead + in->capacity;
         if (room != producer->room) {
             const uint32_t gone = pixels_gone(producer, in);
             producer->room = room;
             if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
                 poison_gone(run, in, gone);
             }
-            wake(run, in->producer);
-            run->next = in->producer < run->next ? in->producer : run->next;
+            /* What is full gives a run or more. */
+            if ((producer->state & FULL) != 0 &&
+                producer->produced + stages[in->producer].run <= room) {
+                producer->state &= (uint8_t)~FULL;
+                if ((producer->state & READY) != 0) {
+                    producer->state |= AWAKE;
+                    run->next = in->producer < run->next ? in->producer : run->next;
+                }
+            }
         }
     }
 }
@@ -254,7 +281,7 @@ static int start(struct nrw_run *run)
         progress->room = UINT32_MAX;
         if (nrw_stages(model)[s].op != NRW_OP_OUTPUT) {
             const struct nrw_tensor *out = nrw_output_of(model, nrw_stages(model) + s);
-            progress->room = pixels_dead(run, out) + out->capacity;
+            progress->room = pixels_dead(run, out, NRW_NONE, NULL) + out->capacity;
         }
     }
     for (uint32_t i = 0; i < NRW_REGIONS; i++) {
@@ -312,20 +339,25 @@ int nrw_step(struct nrw_run *run)
     struct progress *progress = progress_of(run);
     const uint32_t count = run->model->stage_count;
     struct nrw_firing firing;
+    int32_t first[MOST_INPUTS];
 
     if (run->waiting == NRW_NONE) {
         uint32_t s = run->next;
         for (; s < count; s++) {
-            if ((progress[s].state & AWAKE) != 0) {
-                firing = next_firing(run, s);
-                if ((progress[s].state & READY) == 0) {
-                    (void)look_ahead(run, s, &firing);
-                }
-                if (can_fire(&progress[s], &firing)) {
+            if ((progress[s].state & AWAKE) == 0) {
+                continue;
+            }
+            if ((progress[s].state & READY) == 0) {
+                (void)look_ahead(run, &stages[s], &progress[s], first);
+            }
+            if ((progress[s].state & READY) != 0) {
+                nrw_firing_of(&firing, run->model, &stages[s], progress[s].fired);
+                if (firing.given <= progress[s].room) {
                     break;
                 }
-                progress[s].state &= (uint16_t)~AWAKE;
+                progress[s].state |= FULL;
             }
+            progress[s].state &= (uint8_t)~AWAKE;
         }
         run->next = (uint16_t)s;
         if (s == count) {
@@ -380,7 +412,8 @@ int nrw_push_row(struct nrw_run *run, const int8_t *row)
         memmove(slot, row,
                 nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
     }
-    const struct nrw_firing firing = next_firing(run, input);
+    struct nrw_firing firing;
+    next_firing(&firing, run, input);
     run->waiting = NRW_NONE;
     complete(run, input, &firing);
     return NRW_OK;
@@ -408,7 +441,8 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     if (index != NULL) {
         *index = number;
     }
-    const struct nrw_firing firing = next_firing(run, stage);
+    struct nrw_firing firing;
+    next_firing(&firing, run, stage);
     run->waiting = NRW_NONE;
     complete(run, stage, &firing);
     return NRW_OK;

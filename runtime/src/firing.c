@@ -31,51 +31,46 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
     return rows * (frame->width / stage->run);
 }
 
-struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
-                                uint32_t number)
+void nrw_peculiar_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
+                            const struct nrw_stage *stage, uint32_t number)
 {
+    const bool accumulates = nrw_accumulates(model, stage);
     const struct nrw_tensor *frame = nrw_frame(model, stage);
     const int32_t width = frame->width;
-    struct nrw_firing firing;
+    const struct nrw_place place = nrw_place_of(stage, width, number);
+    int32_t row = place.row;
+    int32_t rows = 1;
 
-    firing.y0 = (int32_t)number;
-    firing.x0 = 0;
-    if (stage->run < width) {
-        const int32_t pixel = (int32_t)number * stage->run;
-        firing.y0 = pixel / width;
-        firing.x0 = pixel - firing.y0 * width;
-    }
-    firing.x1 = firing.x0 + stage->run;
-    firing.y1 = firing.y0 + 1;
     if (stage->op == NRW_OP_BOTTLENECK) {
-        if ((stage->flags & NRW_ROLLING) != 0) {
-            firing.y0 -= nrw_absorbed(model, stage);
-            firing.y1 = firing.y0 + 1;
+        if (nrw_is_rolling(stage)) {
+            row -= nrw_absorbed(model, stage);
         } else {
-            const int32_t row_tile = bottleneck_params(model, stage)->row_tile;
-            firing.y0 *= row_tile;
-            firing.y1 = nrw_lesser(firing.y0 + row_tile, frame->height);
+            rows = bottleneck_params(model, stage)->row_tile;
+            row *= rows;
+            rows = nrw_lesser(rows, frame->height - row);
         }
     }
-    firing.given = firing.y0 < 0 ? 0 : (uint32_t)((firing.y1 - 1) * width + firing.x1);
-    firing.is_last = firing.given == nrw_pixels(frame);
-    if (nrw_accumulates(model, stage)) {
-        firing.given = firing.is_last ? nrw_pixels(nrw_output_of(model, stage)) : 0;
+    firing->y0 = row;
+    firing->y1 = row + rows;
+    firing->x0 = place.column;
+    firing->x1 = place.column + stage->run;
+    firing->given = row < 0 ? 0 : (uint32_t)((row + rows - 1) * width + firing->x1);
+    firing->is_last = firing->given == nrw_pixels(frame);
+    if (accumulates) {
+        firing->given = firing->is_last ? nrw_pixels(nrw_output_of(model, stage)) : 0;
     }
-    return firing;
 }
 
-void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
-                    const struct nrw_stage *stage, uint32_t input)
+struct nrw_windows nrw_windows_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                                  uint32_t input)
 {
     static const struct nrw_axis same = {1, 0, 1};
     const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    const struct nrw_axis all_rows = {0, 0, in->height};
+    const struct nrw_axis all_columns = {0, 0, in->width};
     const void *params = nrw_at(model, stage->params);
-    struct nrw_axis *rows = &windows->rows;
-    struct nrw_axis *columns = &windows->columns;
+    struct nrw_windows windows = {same, same};
 
-    *rows = same;
-    *columns = same;
     switch (stage->op) {
     case NRW_OP_BOTTLENECK:
         params = &((const struct nrw_bottleneck_params *)params)->depthwise;
@@ -85,49 +80,50 @@ void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
     case NRW_OP_AVG_POOL:
     case NRW_OP_MAX_POOL:
         if (!nrw_accumulates(model, stage)) {
-            *rows = nrw_rows_of(params);
-            *columns = nrw_columns_of(params);
+            windows.rows = nrw_rows_of(params);
+            windows.columns = nrw_columns_of(params);
         }
         break;
     case NRW_OP_ELEMENTWISE:
-        rows->stride = in->height != 1;
-        columns->stride = in->width != 1;
+        windows.rows.stride = in->height != 1;
+        windows.columns.stride = in->width != 1;
         break;
     case NRW_OP_SLICE: {
         const struct nrw_slice_params *slice = params;
-        rows->stride = slice->stride[0];
-        rows->pad = -(int32_t)slice->begin[0];
-        columns->stride = slice->stride[1];
-        columns->pad = -(int32_t)slice->begin[1];
+        windows.rows.stride = slice->stride[0];
+        windows.rows.pad = -(int32_t)slice->begin[0];
+        windows.columns.stride = slice->stride[1];
+        windows.columns.pad = -(int32_t)slice->begin[1];
         break;
     }
     case NRW_OP_CONCAT: {
         const struct nrw_concat_params *concat = params;
         for (uint32_t i = 0; concat->axis == 0 && i < input; i++) {
-            rows->pad += nrw_input_of(model, stage, i)->height;
+            windows.rows.pad += nrw_input_of(model, stage, i)->height;
         }
         if (concat->axis == 1) {
-            *columns = (struct nrw_axis){0, 0, in->width};
+            windows.columns = all_columns;
         }
         break;
     }
     case NRW_OP_RESIZE:
     case NRW_OP_RESHAPE:
-        *rows = (struct nrw_axis){0, 0, in->height};
-        *columns = (struct nrw_axis){0, 0, in->width};
+        windows.rows = all_rows;
+        windows.columns = all_columns;
         break;
     case NRW_OP_PAD:
-        rows->pad = ((const struct nrw_pad_params *)params)->before[0];
-        *columns = (struct nrw_axis){0, 0, in->width};
+        windows.rows.pad = ((const struct nrw_pad_params *)params)->before[0];
+        windows.columns = all_columns;
         break;
     case NRW_OP_MEAN:
         if (!nrw_accumulates(model, stage)) {
-            *columns = (struct nrw_axis){0, 0, in->width};
+            windows.columns = all_columns;
         }
         break;
     default:
         break;
     }
+    return windows;
 }
 
 static struct nrw_range rows_resized(const struct nrw_model *model,
@@ -158,10 +154,9 @@ struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stag
                             uint32_t input, const struct nrw_firing *firing)
 {
     const struct nrw_tensor *in = nrw_input_of(model, stage, input);
-    struct nrw_windows windows;
+    const struct nrw_windows windows = nrw_windows_of(model, stage, input);
     struct nrw_area area;
 
-    nrw_windows_of(&windows, model, stage, input);
     area.rows = nrw_covered(&windows.rows, firing->y0, firing->y1, in->height);
     area.columns = nrw_covered(&windows.columns, firing->x0, firing->x1, in->width);
     return area;
@@ -200,42 +195,53 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
     return rows;
 }
 
-struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
-                           uint32_t input, const struct nrw_firing *firing)
+/* BOTTLENECK */
+static struct nrw_range needs_of_bottleneck(const struct nrw_model *model,
+                                            const struct nrw_stage *stage,
+                                            const struct nrw_firing *firing)
 {
-    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
+    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
+    const struct nrw_axis rows_window = nrw_rows_of(geometry);
+    const struct nrw_axis window = nrw_columns_of(geometry);
     const int32_t width = in->width;
-    struct nrw_windows windows;
-    struct nrw_range rows, columns, pixels;
-    int32_t later; /* the first row that later rows of the frame need */
+    const struct nrw_range rows = nrw_expands(model, stage, firing);
+    struct nrw_range columns = nrw_covered(&window, firing->x0, firing->x1, width);
+    int32_t later = rows.hi;
 
-    nrw_windows_of(&windows, model, stage, input);
-    columns = nrw_covered(&windows.columns, firing->x0, firing->x1, width);
     if (nrw_is_rolling(stage)) {
-        rows = nrw_expands(model, stage, firing);
-        columns.lo = nrw_reached(&windows.columns, firing->x0, width);
+        columns.lo = nrw_reached(&window, firing->x0, width);
         later = first_expanded(model, stage, firing->y1);
-    } else if (stage->op == NRW_OP_RESIZE) {
-        rows = rows_resized(model, stage, (uint32_t)firing->y0);
-        later = rows.hi;
-    } else if (stage->op == NRW_OP_RESHAPE) {
-        rows = rows_reshaped(model, stage, (uint32_t)firing->y0);
-        later = rows.hi;
     } else {
-        rows = nrw_covered(&windows.rows, firing->y0, firing->y1, in->height);
-        later = nrw_window_start(&windows.rows, firing->y1, in->height);
+        later = nrw_window_start(&rows_window, firing->y1, in->height);
     }
-    pixels.lo = rows.lo * width;
-    pixels.hi = pixels.lo;
-    if (rows.hi > rows.lo) {
-        pixels.hi = (rows.hi - 1) * width + columns.hi;
-        /* Of the rows that later ones share with this one, every pixel stays. */
-        pixels.lo = nrw_lesser(nrw_lesser(pixels.lo + columns.lo, later * width), pixels.hi);
-    }
-    if (stage->op == NRW_OP_BOTTLENECK && (stage->flags & NRW_ADD_INPUT) != 0) {
+    struct nrw_range pixels = nrw_pixels_of(rows, columns, later, width);
+    if ((stage->flags & NRW_ADD_INPUT) != 0) {
         /* The residual reads the input's pixels of the numbers that the output's have. */
         const int32_t first = firing->y0 < 0 ? 0 : firing->y0 * width + firing->x0;
         pixels.lo = nrw_lesser(pixels.lo, first);
     }
     return pixels;
+}
+
+struct nrw_range nrw_peculiar_needs(const struct nrw_model *model, const struct nrw_stage *stage,
+                                    uint32_t input, const struct nrw_firing *firing)
+{
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    struct nrw_range rows;
+
+    if (stage->op == NRW_OP_BOTTLENECK) {
+        return needs_of_bottleneck(model, stage, firing);
+    }
+    if (stage->op == NRW_OP_RESIZE) {
+        rows = rows_resized(model, stage, (uint32_t)firing->y0);
+    } else if (stage->op == NRW_OP_RESHAPE) {
+        rows = rows_reshaped(model, stage, (uint32_t)firing->y0);
+    } else {
+        const struct nrw_windows windows = nrw_windows_of(model, stage, input);
+        return nrw_pixels_seen(windows.rows, windows.columns, in, firing);
+    }
+    rows.lo *= in->width;
+    rows.hi *= in->width;
+    return rows;
 }

@@ -116,20 +116,124 @@ static inline const struct nrw_tensor *nrw_frame(const struct nrw_model *model,
 /* How often the stage fires. */
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage);
 
-struct nrw_firing nrw_firing_of(const struct nrw_model *model, const struct nrw_stage *stage,
-                                uint32_t number);
+/* Row and first column of a firing that is a run of a row. */
+struct nrw_place {
+    int32_t row, column;
+};
+
+static inline struct nrw_place nrw_place_of(const struct nrw_stage *stage, int32_t width,
+                                            uint32_t number)
+{
+    struct nrw_place place = {(int32_t)number, 0};
+
+    if (stage->run < width) {
+        const int32_t pixel = (int32_t)number * stage->run;
+        place.row = pixel / width;
+        place.column = pixel - place.row * width;
+    }
+    return place;
+}
+
+/* Of a stage that does not simply give its output run by run. */
+void nrw_peculiar_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
+                            const struct nrw_stage *stage, uint32_t number);
+
+static inline void nrw_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
+                                 const struct nrw_stage *stage, uint32_t number)
+{
+    const uint32_t peculiar = 1u << NRW_OP_OUTPUT | 1u << NRW_OP_BOTTLENECK |
+                              1u << NRW_OP_AVG_POOL | 1u << NRW_OP_MEAN;
+
+    if ((peculiar >> stage->op & 1u) != 0) {
+        nrw_peculiar_firing_of(firing, model, stage, number);
+    } else {
+        const struct nrw_tensor *out = nrw_output_of(model, stage);
+        const int32_t width = out->width;
+        const struct nrw_place place = nrw_place_of(stage, width, number);
+
+        firing->y0 = place.row;
+        firing->y1 = place.row + 1;
+        firing->x0 = place.column;
+        firing->x1 = place.column + stage->run;
+        firing->given = (uint32_t)(place.row * width + firing->x1);
+        firing->is_last = firing->given == nrw_pixels(out);
+    }
+}
 
 /* The rows of RESIZE and RESHAPE are no windows: they come out as all. */
-void nrw_windows_of(struct nrw_windows *windows, const struct nrw_model *model,
-                    const struct nrw_stage *stage, uint32_t input);
+struct nrw_windows nrw_windows_of(const struct nrw_model *model, const struct nrw_stage *stage,
+                                  uint32_t input);
 
 /* Rows and columns of an input that a firing needs. */
 struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stage *stage,
                             uint32_t input, const struct nrw_firing *firing);
 
+/* Pixels of an input of so many columns: `columns` of its rows, and of those that rows of the
+ * frame from `later` on need too, every one. */
+static inline struct nrw_range nrw_pixels_of(struct nrw_range rows, struct nrw_range columns,
+                                             int32_t later, int32_t width)
+{
+    struct nrw_range pixels = {rows.lo * width, rows.lo * width};
+
+    if (rows.hi > rows.lo) {
+        pixels.hi = (rows.hi - 1) * width + columns.hi;
+        pixels.lo = nrw_lesser(nrw_lesser(pixels.lo + columns.lo, later * width), pixels.hi);
+    }
+    return pixels;
+}
+
+static inline struct nrw_range nrw_pixels_seen(const struct nrw_axis rows,
+                                               const struct nrw_axis columns,
+                                               const struct nrw_tensor *in,
+                                               const struct nrw_firing *firing)
+{
+    return nrw_pixels_of(nrw_covered(&rows, firing->y0, firing->y1, in->height),
+                         nrw_covered(&columns, firing->x0, firing->x1, in->width),
+                         nrw_window_start(&rows, firing->y1, in->height), in->width);
+}
+
+/* Whether a firing needs of an input the very pixels, by number, that it gives. */
+static inline bool nrw_is_pixelwise(const struct nrw_model *model, const struct nrw_stage *stage,
+                                    uint32_t input)
+{
+    const uint32_t simple = 1u << NRW_OP_ELEMENTWISE | 1u << NRW_OP_SOFTMAX |
+                            1u << NRW_OP_LOOKUP | 1u << NRW_OP_CONCAT | 1u << NRW_OP_SLICE;
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
+    if (stage->op == NRW_OP_CONV) {
+        const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+        if (geometry->kernel_h != 1 || geometry->kernel_w != 1 || geometry->stride_h != 1 ||
+            geometry->stride_w != 1 || geometry->pad_top != 0 || geometry->pad_left != 0) {
+            return false;
+        }
+    } else if ((simple >> stage->op & 1u) == 0) {
+        return false;
+    }
+    return in->height == out->height && in->width == out->width;
+}
+
+/* Of a stage that neither convolves nor is pixelwise. */
+struct nrw_range nrw_peculiar_needs(const struct nrw_model *model, const struct nrw_stage *stage,
+                                    uint32_t input, const struct nrw_firing *firing);
+
 /* Pixels of an input that a firing needs. */
-struct nrw_range nrw_needs(const struct nrw_model *model, const struct nrw_stage *stage,
-                           uint32_t input, const struct nrw_firing *firing);
+static inline struct nrw_range nrw_needs(const struct nrw_model *model,
+                                         const struct nrw_stage *stage, uint32_t input,
+                                         const struct nrw_firing *firing)
+{
+    if (nrw_is_pixelwise(model, stage, input)) {
+        const int32_t end = (int32_t)firing->given;
+        const struct nrw_range pixels = {end - stage->run, end};
+        return pixels;
+    }
+    if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
+        const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+        return nrw_pixels_seen(nrw_rows_of(geometry), nrw_columns_of(geometry),
+                               nrw_input_of(model, stage, 0), firing);
+    }
+    return nrw_peculiar_needs(model, stage, input, firing);
+}
 
 /* BOTTLENECK: input rows that a firing expands, all of its windows' or, if it is rolling, those
  * that are not kept. */

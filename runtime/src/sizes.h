@@ -4,6 +4,31 @@
 
 #include "narrows.h"
 
+/* Rounded up to 16; what no arena can hold becomes UINT32_MAX, which none does. */
+static inline uint32_t nrw_bytes32(uint64_t bytes)
+{
+    return bytes > 0x7FFFFFF0u ? UINT32_MAX : ((uint32_t)bytes + 15u) & ~15u;
+}
+
+static inline uint32_t nrw_least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint32_t nrw_most(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint32_t nrw_columns_at_a_time(const struct nrw_bottleneck_shape *shape)
+{
+    /* A rolling stage goes through every column, those between windows too. */
+    const uint32_t last = shape->rolling ? nrw_most(shape->kernel_w, shape->stride_w)
+                                         : shape->kernel_w;
+
+    return nrw_least(shape->in_width, (shape->col_tile - 1u) * shape->stride_w + last);
+}
+
 /* The parts of a bottleneck's scratch, in this order, and of its state; bytes, multiples of
  * 16. `expanded` is in the scratch, but in the state if it outlives a firing. */
 struct nrw_bottleneck_layout {
@@ -15,8 +40,25 @@ struct nrw_bottleneck_layout {
 };
 
 /* Behind the sums is what the kernels ask for. */
-void nrw_bottleneck_layout(struct nrw_bottleneck_layout *layout,
-                           const struct nrw_bottleneck_shape *shape);
+static inline struct nrw_bottleneck_layout
+nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape)
+{
+    const uint32_t columns = nrw_columns_at_a_time(shape);
+    const uint32_t rows =
+        (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h - shape->kept_rows;
+    const uint64_t expanded = (uint64_t)nrw_least(shape->in_height, rows) * columns * shape->slice;
+    const uint64_t filtered = (uint64_t)shape->col_tile * shape->slice;
+    const uint64_t sums =
+        (uint64_t)shape->row_tile * shape->col_tile * shape->out_channels * sizeof(int32_t);
+    struct nrw_bottleneck_layout layout;
+
+    layout.columns = columns;
+    layout.expanded = shape->has_expand ? nrw_bytes32(expanded) : 0;
+    layout.filtered = shape->has_project ? nrw_bytes32(filtered) : 0;
+    layout.sums = shape->has_project && !shape->rolling ? nrw_bytes32(sums) : 0;
+    layout.kept = nrw_bytes32((uint64_t)shape->kept_rows * shape->in_width * shape->mid_channels);
+    return layout;
+}
 
 /* Whether `expanded` is state. */
 static inline int nrw_bottleneck_resumes(const struct nrw_bottleneck_shape *shape)

@@ -44,14 +44,19 @@ static inline uint32_t nrw_slot(const struct nrw_tensor *tensor, uint32_t pixel)
     return pixel < tensor->capacity ? pixel : pixel % tensor->capacity;
 }
 
+/* Where a tensor's ring starts, or the constant that it is. */
+static inline const int8_t *nrw_start_of(const struct nrw_run *run,
+                                         const struct nrw_tensor *tensor)
+{
+    return nrw_is_constant(tensor) ? (const int8_t *)run->model->blob + tensor->offset
+                                   : (const int8_t *)nrw_arena(run, tensor->offset);
+}
+
 /* Pixel of a tensor, in its ring or in the blob. */
 static inline const int8_t *nrw_pixel_at(const struct nrw_run *run,
                                          const struct nrw_tensor *tensor, uint32_t pixel)
 {
-    const uint8_t *base = nrw_is_constant(tensor) ? run->model->blob + tensor->offset
-                                                  : nrw_arena(run, tensor->offset);
-
-    return (const int8_t *)base + nrw_slot(tensor, pixel) * tensor->channels;
+    return nrw_start_of(run, tensor) + nrw_slot(tensor, pixel) * tensor->channels;
 }
 
 /* Pixel (y, x) of the stage's output, to be written; those of a firing's row stand behind it. */
@@ -77,9 +82,7 @@ static inline const int8_t *nrw_segment(const struct nrw_run *run, const struct 
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, input);
     const uint32_t slot = nrw_slot(in, (uint32_t)(row * in->width + left));
-    const uint8_t *base = nrw_is_constant(in) ? run->model->blob + in->offset
-                                              : nrw_arena(run, in->offset);
-    const int8_t *start = (const int8_t *)base + slot * in->channels;
+    const int8_t *start = nrw_start_of(run, in) + slot * in->channels;
 
     if (slot + (uint32_t)(right - left) <= in->capacity) {
         return start;

@@ -30,11 +30,10 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
                     const struct nrw_stage *stage)
 {
     const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(run->model, stage);
-    struct nrw_bottleneck_layout layout;
+    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(&shape);
     uint8_t *state = nrw_arena(run, stage->state_offset);
     uint8_t *scratch = nrw_arena(run, stage->scratch_offset);
 
-    nrw_bottleneck_layout(&layout, &shape);
     b->run = run;
     b->stage = stage;
     b->params = nrw_at(run->model, stage->params);
@@ -102,20 +101,18 @@ static void filter(const struct bottleneck *b, const struct nrw_window *window, 
     nrw_depthwise(&depthwise, window, x0, x1, out, out_stride, b->kernels);
 }
 
-static struct nrw_conv_op projection(const struct bottleneck *b)
+static void project_with(struct nrw_conv_op *conv, const struct bottleneck *b)
 {
     const struct nrw_pointwise_params *params = &b->params->project;
-    struct nrw_conv_op conv;
 
-    conv.weights = nrw_at(b->run->model, params->weights);
-    conv.channels = nrw_at(b->run->model, params->channels);
-    conv.in_channels = b->params->mid_channels;
-    conv.out_channels = b->out->channels;
-    conv.in_zero_point = b->params->filtered_zero_point;
-    conv.out_zero_point = b->params->projected_zero_point;
-    conv.act_min = params->act_min;
-    conv.act_max = params->act_max;
-    return conv;
+    conv->weights = nrw_at(b->run->model, params->weights);
+    conv->channels = nrw_at(b->run->model, params->channels);
+    conv->in_channels = b->params->mid_channels;
+    conv->out_channels = b->out->channels;
+    conv->in_zero_point = b->params->filtered_zero_point;
+    conv->out_zero_point = b->params->projected_zero_point;
+    conv->act_min = params->act_min;
+    conv->act_max = params->act_max;
 }
 
 /* Add the input's pixels [x0, x1) of row y to the projection that stands in the output. */
@@ -138,22 +135,21 @@ static void add_input(const struct bottleneck *b, int32_t y, int32_t x0, int32_t
     nrw_elementwise(&op, &a, &residual, (uint32_t)(x1 - x0), channels, out);
 }
 
-/* The depthwise's window but for its rows. */
-static struct nrw_window depthwise_window(const struct bottleneck *b, const int8_t **rows)
+/* The depthwise's window. rows: pointers to column `origin`, of pixels pixel_stride apart. */
+static void depthwise_window(struct nrw_window *window, const struct bottleneck *b,
+                             const int8_t *const *rows, int32_t origin, uint32_t pixel_stride)
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
-    struct nrw_window window;
 
-    window.rows = rows;
-    window.origin = 0;
-    window.in_width = b->in->width;
-    window.pixel_stride = 0;
-    window.kernel_h = geometry->kernel_h;
-    window.kernel_w = geometry->kernel_w;
-    window.stride_w = geometry->stride_w;
-    window.dilation_w = 1;
-    window.pad_left = geometry->pad_left;
-    return window;
+    window->rows = rows;
+    window->origin = origin;
+    window->in_width = b->in->width;
+    window->pixel_stride = pixel_stride;
+    window->kernel_h = geometry->kernel_h;
+    window->kernel_w = geometry->kernel_w;
+    window->stride_w = geometry->stride_w;
+    window->dilation_w = 1;
+    window->pad_left = geometry->pad_left;
 }
 
 /* --- Tiled ------------------------------------------------------------------------------- */
@@ -170,11 +166,10 @@ static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile
     const int32_t pitch = (right - left) * (int32_t)count;
     const uint32_t pixels = (uint32_t)(tile->x1 - tile->x0);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    struct nrw_window window = depthwise_window(b, rows);
     const bool has_expand = (b->stage->flags & NRW_EXPAND) != 0;
+    struct nrw_window window;
 
-    window.origin = left;
-    window.pixel_stride = has_expand ? count : mid;
+    depthwise_window(&window, b, rows, left, has_expand ? count : mid);
     for (int32_t row = expanded.lo; has_expand && row < expanded.hi; row++) {
         expand(b, row, left, right, first, count, b->expanded + (row - expanded.lo) * pitch);
     }
@@ -208,9 +203,10 @@ static void tiled(const struct bottleneck *b, const struct nrw_firing *firing)
     const uint32_t mid = b->params->mid_channels;
     const uint32_t slice = b->params->slice;
     const bool has_project = (b->stage->flags & NRW_PROJECT) != 0;
-    const struct nrw_conv_op project = projection(b);
     struct nrw_firing tile = *firing;
+    struct nrw_conv_op project;
 
+    project_with(&project, b);
     for (; tile.x0 < firing->x1; tile.x0 = tile.x1) {
         tile.x1 = nrw_lesser(tile.x0 + b->params->col_tile, firing->x1);
         const uint32_t pixels = (uint32_t)(tile.x1 - tile.x0);
@@ -245,17 +241,20 @@ static void finish(const struct bottleneck *b, const struct nrw_window *window, 
     }
     const int8_t *rows[1] = {b->filtered};
     const struct nrw_window pixels = {rows, x0, b->out->width, mid, 1, 1, 1, 1, 0};
-    const struct nrw_conv_op project = projection(b);
+    struct nrw_conv_op project;
 
     filter(b, window, x0, x1, 0, mid, b->filtered, mid);
+    project_with(&project, b);
     nrw_conv(&project, &pixels, x0, x1, out, b->out->channels, b->kernels);
     add_input(b, y, x0, x1);
 }
 
-/* Expanded row r, column 0, of those that are kept: number r % kept_rows. */
-static int8_t *kept_row(const struct bottleneck *b, int32_t row)
+/* Expanded row r, from a column on, of those that are kept: number r % kept_rows. */
+static inline int8_t *kept_row(const struct bottleneck *b, int32_t row, int32_t column)
 {
-    return b->kept + row % b->params->kept_rows * b->in->width * b->params->mid_channels;
+    const int32_t place = row % b->params->kept_rows;
+
+    return b->kept + (place * b->in->width + column) * b->params->mid_channels;
 }
 
 /* Output columns [x0, x1) of row y. fresh: the input rows that are not kept; of these, `expanded`
@@ -265,6 +264,7 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
     const int32_t width = b->in->width;
+    const int32_t height = b->in->height;
     const int32_t mid = b->params->mid_channels;
     const int32_t pitch = (int32_t)b->columns * mid;
     const int32_t top = y * geometry->stride_h - geometry->pad_top;
@@ -273,24 +273,21 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t first = nrw_lesser(nrw_window_start(&b->window, x0, width), end);
     const int32_t right = nrw_reached(&b->window, x1, width);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    struct nrw_window window = depthwise_window(b, rows);
+    struct nrw_window window;
 
-    window.pixel_stride = (uint32_t)mid;
-    window.origin = first;
-    for (int32_t row = fresh.lo; row < fresh.hi; row++) {
-        expand(b, row, end, right, 0, (uint32_t)mid,
-               b->expanded + (row - fresh.lo) * pitch + (end - first) * mid);
+    int8_t *columns = b->expanded;
+    for (int32_t row = fresh.lo; row < fresh.hi; row++, columns += pitch) {
+        expand(b, row, end, right, 0, (uint32_t)mid, columns + (end - first) * mid);
     }
     for (int32_t i = 0; i < geometry->kernel_h; i++) {
         const int32_t row = top + i;
-        if (row < 0 || row >= b->in->height) {
-            rows[i] = NULL;
-        } else if (row < fresh.lo) {
-            rows[i] = kept_row(b, row) + first * mid;
-        } else {
-            rows[i] = b->expanded + (row - fresh.lo) * pitch;
+        rows[i] = NULL;
+        if (row >= 0 && row < height) {
+            rows[i] = row < fresh.lo ? kept_row(b, row, first)
+                                     : b->expanded + (row - fresh.lo) * pitch;
         }
     }
+    depthwise_window(&window, b, rows, first, (uint32_t)mid);
     finish(b, &window, y, x0, x1);
 
     /* Columns that no later window of this row needs replace those of rows that die, if the next
@@ -298,12 +295,13 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t next = x1 == b->out->width
                              ? right
                              : nrw_lesser(nrw_window_start(&b->window, x1, width), right);
-    for (int32_t row = fresh.lo; row < fresh.hi; row++) {
-        int8_t *columns = b->expanded + (row - fresh.lo) * pitch;
+    const size_t done = (size_t)((next - first) * mid);
+    columns = b->expanded;
+    for (int32_t row = fresh.lo; row < fresh.hi; row++, columns += pitch) {
         if (row >= kept_from && row < kept_from + b->params->kept_rows) {
-            memmove(kept_row(b, row) + first * mid, columns, (size_t)((next - first) * mid));
+            memmove(kept_row(b, row, first), columns, done);
         }
-        memmove(columns, columns + (next - first) * mid, (size_t)((right - next) * mid));
+        memmove(columns, columns + done, (size_t)((right - next) * mid));
     }
 }
 
@@ -320,7 +318,7 @@ static void rolling(const struct bottleneck *b, const struct nrw_firing *firing)
         } else {
             const int32_t left = nrw_reached(&b->window, x0, b->in->width);
             expand(b, fresh.lo, left, nrw_reached(&b->window, x1, b->in->width), 0, (uint32_t)mid,
-                   kept_row(b, fresh.lo) + left * mid);
+                   kept_row(b, fresh.lo, left));
         }
     }
 }

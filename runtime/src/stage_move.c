@@ -21,15 +21,17 @@ void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
     op->act_max = params->act_max;
 }
 
-static struct nrw_operand operand_of(const struct nrw_run *run, const struct nrw_stage *stage,
-                                     uint32_t i, const struct nrw_firing *firing)
+static inline struct nrw_operand operand_of(const struct nrw_run *run,
+                                            const struct nrw_stage *stage, uint32_t i,
+                                            const struct nrw_firing *firing)
 {
     const struct nrw_tensor *tensor = nrw_input_of(run->model, stage, i);
-    const struct nrw_area area = nrw_area_of(run->model, stage, i, firing);
+    const bool is_column = tensor->width == 1;
     struct nrw_operand operand;
 
-    operand.data = nrw_segment(run, stage, i, area.rows.lo, area.columns.lo, area.columns.hi);
-    operand.pixel_stride = tensor->width == 1 ? 0 : tensor->channels;
+    operand.data = nrw_segment(run, stage, i, tensor->height == 1 ? 0 : firing->y0,
+                               is_column ? 0 : firing->x0, is_column ? 1 : firing->x1);
+    operand.pixel_stride = is_column ? 0 : tensor->channels;
     operand.channel_stride = tensor->channels != 1;
     return operand;
 }
@@ -99,8 +101,12 @@ void nrw_stage_concat(const struct nrw_run *run, const struct nrw_stage *stage,
 
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
-        if (move(run, stage, i, firing, to, out->channels)) {
-            to += params->axis == 2 ? in->channels : nrw_row_bytes(in);
+        if (params->axis == 2) {
+            nrw_move(nrw_segment(run, stage, i, firing->y0, firing->x0, firing->x1),
+                     in->channels, 1, stage->run, in->channels, to, out->channels);
+            to += in->channels;
+        } else if (move(run, stage, i, firing, to, out->channels)) {
+            to += nrw_row_bytes(in);
         }
     }
 }
@@ -126,9 +132,10 @@ void nrw_stage_slice(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_slice_params *params = nrw_at(run->model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    const struct nrw_area area = nrw_area_of(run->model, stage, 0, firing);
-    const int8_t *row =
-        nrw_segment(run, stage, 0, area.rows.lo, area.columns.lo, area.columns.hi);
+    const int32_t y = params->begin[0] + firing->y0 * params->stride[0];
+    const int32_t left = params->begin[1] + firing->x0 * params->stride[1];
+    const int32_t right = params->begin[1] + (firing->x1 - 1) * params->stride[1] + 1;
+    const int8_t *row = nrw_segment(run, stage, 0, y, left, right);
 
     nrw_move(row + params->begin[2], (uint32_t)params->stride[1] * in->channels,
              params->stride[2], stage->run, out->channels,

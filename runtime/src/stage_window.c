@@ -7,41 +7,49 @@
 #include "stage.h"
 
 /* A window over rows of the input, which point to column `origin`. */
-static struct nrw_window window_of(const struct nrw_geometry *geometry,
-                                   const struct nrw_tensor *in, const int8_t *const *rows,
-                                   int32_t origin)
+static inline void window_of(struct nrw_window *window, const struct nrw_geometry *geometry,
+                             const struct nrw_tensor *in, const int8_t *const *rows,
+                             int32_t origin)
 {
-    struct nrw_window window;
-
-    window.rows = rows;
-    window.origin = origin;
-    window.in_width = in->width;
-    window.pixel_stride = in->channels;
-    window.kernel_h = geometry->kernel_h;
-    window.kernel_w = geometry->kernel_w;
-    window.stride_w = geometry->stride_w;
-    window.dilation_w = geometry->dilation_w;
-    window.pad_left = geometry->pad_left;
-    return window;
+    window->rows = rows;
+    window->origin = origin;
+    window->in_width = in->width;
+    window->pixel_stride = in->channels;
+    window->kernel_h = geometry->kernel_h;
+    window->kernel_w = geometry->kernel_w;
+    window->stride_w = geometry->stride_w;
+    window->dilation_w = geometry->dilation_w;
+    window->pad_left = geometry->pad_left;
 }
 
 /* The window over the pixels of the input that the firing needs. rows: room for kernel_h
  * pointers. */
-static struct nrw_window gather(const struct nrw_run *run, const struct nrw_stage *stage,
-                                const struct nrw_geometry *geometry,
-                                const struct nrw_firing *firing, const int8_t **rows)
+static void gather(struct nrw_window *window, const struct nrw_run *run,
+                   const struct nrw_stage *stage, const struct nrw_geometry *geometry,
+                   const struct nrw_firing *firing, const int8_t **rows)
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_axis axis = nrw_columns_of(geometry);
     const struct nrw_range columns = nrw_covered(&axis, firing->x0, firing->x1, in->width);
+    const int8_t *start = nrw_start_of(run, in);
+    const uint32_t capacity = in->capacity;
+    const uint32_t count = (uint32_t)(columns.hi - columns.lo);
+    const uint32_t channels = in->channels;
+    const int32_t height = in->height;
     int32_t row = firing->y0 * geometry->stride_h - geometry->pad_top;
 
     for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
-        rows[i] = row >= 0 && row < in->height
-                      ? nrw_segment(run, stage, 0, row, columns.lo, columns.hi)
-                      : NULL;
+        rows[i] = NULL;
+        if (row >= 0 && row < height) {
+            const uint32_t pixel = (uint32_t)(row * in->width + columns.lo);
+            const uint32_t slot = pixel < capacity ? pixel : pixel % capacity;
+            rows[i] = start + slot * channels;
+            if (slot + count > capacity) {
+                rows[i] = nrw_mend(run, stage, 0, rows[i], count * channels);
+            }
+        }
     }
-    return window_of(geometry, in, rows, columns.lo);
+    window_of(window, geometry, in, rows, columns.lo);
 }
 
 void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -52,9 +60,15 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window = gather(run, stage, &params->geometry, firing, rows);
+    struct nrw_window window;
     struct nrw_conv_op conv;
 
+    if (nrw_is_pixelwise(model, stage, 0)) {
+        rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
+        window_of(&window, &params->geometry, in, rows, firing->x0);
+    } else {
+        gather(&window, run, stage, &params->geometry, firing, rows);
+    }
     conv.weights = nrw_at(model, params->weights);
     conv.channels = nrw_at(model, params->channels);
     conv.in_channels = in->channels;
@@ -76,9 +90,10 @@ void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stag
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window = gather(run, stage, &params->geometry, firing, rows);
+    struct nrw_window window;
     struct nrw_depthwise_op depthwise;
 
+    gather(&window, run, stage, &params->geometry, firing, rows);
     depthwise.weights = nrw_at(model, params->weights);
     depthwise.channels = nrw_at(model, params->channels);
     depthwise.weight_stride = out->channels;
@@ -99,24 +114,24 @@ void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage
     const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
-    const struct nrw_window window = gather(run, stage, geometry, firing, rows);
+    struct nrw_window window;
 
+    gather(&window, run, stage, geometry, firing, rows);
     nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, firing->x0,
                  firing->x1, nrw_out(run, out, firing->y0, firing->x0), out->channels);
 }
 
-/* A run of the input into the sums; after the last one, the output. columns: the window's. */
-static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
-                       const struct nrw_firing *firing, const struct nrw_average_op *average,
-                       const struct nrw_geometry *columns)
+/* A run of the input into the sums. columns: the window's. */
+static void add_run(const struct nrw_run *run, const struct nrw_stage *stage,
+                    const struct nrw_firing *firing, const struct nrw_geometry *columns)
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
     const int8_t *const row = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
-    const struct nrw_window whole = window_of(columns, in, &row, 0);
-    struct nrw_window window = whole;
+    struct nrw_window window;
 
+    window_of(&window, columns, in, &row, 0);
     window.kernel_h = 1;
     if (stage->run < in->width) {
         /* Part of a row that one window covers altogether. */
@@ -127,9 +142,27 @@ static void accumulate(const struct nrw_run *run, const struct nrw_stage *stage,
         memset(sums, 0, stage->state_bytes);
     }
     nrw_sum(out->channels, &window, 0, out->width, sums);
-    if (firing->is_last) {
-        nrw_average_finish(average, &whole, in->height, 0, out->width, sums,
+}
+
+/* Averages: at once, or from the sums when the last run has come. */
+static void average_of(const struct nrw_run *run, const struct nrw_stage *stage,
+                       const struct nrw_firing *firing, const struct nrw_average_op *average,
+                       const struct nrw_geometry *geometry)
+{
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+    const int8_t *rows[NRW_MAX_KERNEL_H];
+    struct nrw_window window;
+
+    if (nrw_accumulates(run->model, stage)) {
+        window_of(&window, geometry, in, rows, 0);
+        nrw_average_finish(average, &window, in->height, 0, out->width,
+                           (const void *)nrw_arena(run, stage->state_offset),
                            nrw_out(run, out, 0, 0), out->channels);
+    } else {
+        gather(&window, run, stage, geometry, firing, rows);
+        nrw_average(average, &window, firing->x0, firing->x1,
+                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
     }
 }
 
@@ -137,20 +170,18 @@ void nrw_stage_avg_pool(const struct nrw_run *run, const struct nrw_stage *stage
                         const struct nrw_firing *firing)
 {
     const struct nrw_geometry *geometry = nrw_at(run->model, stage->params);
-    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_average_op average = {0};
 
-    average.channels = out->channels;
+    if ((stage->flags & NRW_ACCUMULATES) != 0) {
+        add_run(run, stage, firing, geometry);
+        if (!firing->is_last) {
+            return;
+        }
+    }
+    average.channels = nrw_output_of(run->model, stage)->channels;
     average.act_min = geometry->act_min;
     average.act_max = geometry->act_max;
-    if (stage->flags & NRW_ACCUMULATES) {
-        accumulate(run, stage, firing, &average, geometry);
-    } else {
-        const struct nrw_window window = gather(run, stage, geometry, firing, rows);
-        nrw_average(&average, &window, firing->x0, firing->x1,
-                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
-    }
+    average_of(run, stage, firing, &average, geometry);
 }
 
 void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -161,11 +192,16 @@ void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage,
     /* The mean over the width is a window as wide as the row. */
     struct nrw_geometry row = {.kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1,
                                .dilation_h = 1, .dilation_w = 1};
-    const int8_t *rows[1];
     struct nrw_average_op average;
 
     if (params->over_width) {
         row.kernel_w = nrw_input_of(run->model, stage, 0)->width;
+    }
+    if (params->over_height) {
+        add_run(run, stage, firing, &row);
+        if (!firing->is_last) {
+            return;
+        }
     }
     average.channels = out->channels;
     average.requantize = 1;
@@ -173,11 +209,5 @@ void nrw_stage_mean(const struct nrw_run *run, const struct nrw_stage *stage,
     average.out_zero_point = out->zero_point;
     average.act_min = INT8_MIN;
     average.act_max = INT8_MAX;
-    if (params->over_height) {
-        accumulate(run, stage, firing, &average, &row);
-    } else {
-        const struct nrw_window window = gather(run, stage, &row, firing, rows);
-        nrw_average(&average, &window, firing->x0, firing->x1,
-                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
-    }
+    average_of(run, stage, firing, &average, &row);
 }

@@ -20,8 +20,7 @@ uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *s
         const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
         segment = nrw_bottleneck_columns(&shape);
     } else {
-        struct nrw_windows windows;
-        nrw_windows_of(&windows, model, stage, input);
+        const struct nrw_windows windows = nrw_windows_of(model, stage, input);
         segment = (uint32_t)nrw_lesser((stage->run - 1) * windows.columns.stride +
                                            windows.columns.extent, in->width);
     }

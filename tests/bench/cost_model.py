@@ -253,7 +253,16 @@ def judge() -> dict[str, Any]:
             flush=True,
         )
         stages = [
-            [s.ops, s.run, s.rolling, s.slice, s.row_tile, s.col_tile, s.state.bytes]
+            [
+                s.ops,
+                s.run,
+                s.rolling,
+                s.slice,
+                s.row_tile,
+                s.col_tile,
+                s.kept_rows,
+                s.state.bytes,
+            ]  # fmt: skip
             for s in planned.stages
         ]
         found.setdefault(name, {})[kind] = {"instructions": total, "stages": stages}

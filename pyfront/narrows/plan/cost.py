@@ -245,6 +245,11 @@ class _Counter:
         """Bytes moved from one row of pixels to another."""
         self.done["bytes.copied" if pitch % _WORD == 0 else "bytes.copied_singly"] += size
 
+    def windowed(self, kernel_h: int) -> None:
+        """Firings that gather the rows of a window."""
+        self.done["window.firing"] += self.firings.count
+        self.done["window.firing_row"] += self.firings.count * kernel_h
+
     # --- Stages --------------------------------------------------------------------------
 
     def single(self, op: QOp) -> None:
@@ -254,13 +259,15 @@ class _Counter:
         match op:
             case QConv():
                 channels, kernel_h, kernel_w, depth = op.weights.shape
-                self.done["window.firing_row"] += calls * kernel_h
-                if (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0):
+                is_pointwise = (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0)
+                if not is_pointwise or op.stride != (1, 1):
+                    self.windowed(kernel_h)
+                if is_pointwise:
                     self.pointwise(pixels, depth, channels, calls)
                 else:
                     self.convolution(op, calls)
             case QDepthwise():
-                self.done["window.firing_row"] += calls * op.weights.shape[0]
+                self.windowed(op.weights.shape[0])
                 self.depthwise(op, pixels, [out.channels], calls)
             case QElementwise():
                 self.elementwise(op.function, elements, calls)
@@ -290,7 +297,7 @@ class _Counter:
         calls, pixels = self.firings.count, out.height * out.width
         if isinstance(op, QPool) and op.function == "max":
             taps = op.kernel[0] * op.kernel[1]
-            self.done["window.firing_row"] += calls * op.kernel[0]
+            self.windowed(op.kernel[0])
             self.done["pixel"] += pixels
             self.done["max.element"] += out.bytes * (taps + 2)
             return
@@ -300,7 +307,7 @@ class _Counter:
         else:
             kernel = op.kernel if isinstance(op, QPool) else (1, source.width)
             taps = kernel[0] * (kernel[1] if isinstance(op, QPool) or op.over_width else 1)
-            self.done["window.firing_row"] += calls * kernel[0]
+            self.windowed(kernel[0])
             self.done["pixel"] += pixels
             self.done["average.block"] += pixels * -(-out.channels // 16)
             self.done["average.element"] += out.bytes * taps
