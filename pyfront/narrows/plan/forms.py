@@ -100,7 +100,7 @@ class Stages:
             pointer("struct plan_option *", records), len(records), first, self.operators, most,
             pointer("float *", cost), pointer("int32_t *", choice),
         )  # fmt: skip
-        return cost, np.where(choice < 0, -1, which[choice]).astype(np.int32)
+        return cost, np.append(which, -1)[choice].astype(np.int32)
 
     def chain(
         self,

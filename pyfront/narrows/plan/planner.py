@@ -15,6 +15,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
+from narrows.plan.place import ALIGNMENT
 from narrows.plan.plan import Plan
 from narrows.plan.regions import spread
 from narrows.plan.search import Cascade, Search
@@ -23,7 +24,7 @@ from narrows.plan.verify import verify_plan
 OVERHEAD = 1.05
 """Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
 
-MISSES = 12
+MISSES = 40
 """Forms of cascades that are given up for one budget before all must be smaller."""
 
 CLOSER = 0.99
@@ -101,9 +102,8 @@ def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[
         return
     last = None
     limit = math.inf
-    while (cascades := planner.search.cheapest(limit)) is not None:
-        point = Point(planner.finish(cascades), sum(c.cost for c in cascades))
-        limit = STEP * min(point.plan.arena_total, max(c.placed for c in cascades))
+    while (point := planner.cheapest(limit)) is not None:
+        limit = STEP * point.plan.arena_total
         if planner.affordable(point):
             if last is not None and (point.plan.arena_total < last.plan.arena_total):
                 yield last
@@ -152,17 +152,42 @@ class _Planner:
 
     def narrowed(self, search: Search, budget: float) -> Plan:
         """The least arena of a search whose plan costs at most ``budget``, or of its cheapest."""
-        cascades = search.cheapest(math.inf)
-        assert cascades is not None
-        low, high = 0, max(c.placed for c in cascades)
+        point = self.cheapest(math.inf, search=search)
+        assert point is not None
+        low, high = 0, point.plan.arena_total
         while low < high - 16:
             middle = (low + high) // 2
-            found = search.cheapest(middle)
-            if found is None or sum(c.cost for c in found) > budget:
+            smaller = self.cheapest(middle, budget, search)
+            if smaller is None:
                 low = middle
             else:
-                cascades, high = found, max(c.placed for c in found)
-        return self.finish(cascades)
+                point, high = smaller, smaller.plan.arena_total
+        return point.plan
+
+    def cheapest(
+        self, limit: float, budget: float = math.inf, search: Search | None = None
+    ) -> Point | None:
+        """The cheapest plan of at most ``limit`` bytes, if it costs at most ``budget``.
+
+        Cascades share the tensors between them, so they may need more together than one by one:
+        then those that stand too high are given up one after the other, and in the end all must be
+        smaller.
+        """
+        search = search or self.search
+        tight, misses = limit, 0
+        while (cascades := search.cheapest(tight)) is not None:
+            point = Point(self.finish(cascades), sum(c.cost for c in cascades))
+            if point.instructions > budget:
+                return None
+            if point.plan.arena_total <= limit:
+                return point
+            misses += 1
+            if misses <= MISSES:
+                high = standing_above(point.plan, cascades, int(limit) // ALIGNMENT * ALIGNMENT)
+                search.forget(max(high, key=lambda c: c.placed))
+            else:
+                tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
+        return None
 
     def near(self, limit: int) -> Plan:
         """A plan of at most ``limit`` bytes: one for as few of the regions as are enough for an
@@ -191,22 +216,13 @@ class _Planner:
 
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes."""
-        tight, misses = limit, 0
-        while (cascades := self.search.cheapest(tight)) is not None:
-            found = self.finish(cascades)
-            beside = self.options.beside(self.graph, found)
-            if found.arena_total + beside <= limit:
-                return found
-            misses += 1
-            if limit - beside < tight:
-                tight = limit - beside
-            elif misses <= MISSES:
-                # Cascades share the tensors between them, so they may need more together than
-                # one by one: without the largest of those that stand too high.
-                high = standing_above(found, cascades, limit - beside)
-                self.search.forget(max(high, key=lambda c: c.placed))
-            else:
-                tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
+        tight = limit
+        while (point := self.cheapest(tight)) is not None:
+            beside = self.options.beside(self.graph, point.plan)
+            if point.plan.arena_total + beside <= limit:
+                return point.plan
+            tight = min(tight, point.plan.arena_total) - ALIGNMENT
+            tight = min(tight, limit - beside)
         found = self.smallest()
         beside = self.options.beside(self.graph, found)
         if found.arena_total + beside <= limit:
