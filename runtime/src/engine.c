@@ -84,13 +84,12 @@ static void next_firing(struct nrw_firing *firing, const struct nrw_run *run, ui
 static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *stage,
                            struct progress *progress, int32_t first[MOST_INPUTS])
 {
-    struct nrw_firing firing;
+    uint32_t given = (progress->fired + 1u) * stage->run; /* of an INPUT */
     int32_t missing = 0;
 
-    nrw_firing_of(&firing, run->model, stage, progress->fired);
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
-        const struct nrw_range needs = nrw_needs(run->model, stage, i, &firing);
+        const struct nrw_range needs = nrw_needs(run->model, stage, i, progress->fired, &given);
         const int32_t short_of = needs.hi - (int32_t)pixels_produced(run, in);
         first[i] = needs.lo;
         missing = short_of > missing ? short_of : missing;
@@ -103,7 +102,7 @@ static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *st
         progress->waits = (uint8_t)missing;
         progress->state |= stage->input_count == 1 ? SURE : 0;
     }
-    return firing.given;
+    return given;
 }
 
 /* Pixels of a tensor that no reader needs in its next firing or later. What stage number `index`
@@ -118,18 +117,18 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 
     for (uint32_t k = 0; k < tensor->reader_count; k++) {
         const struct nrw_stage *reader = nrw_stages(model) + readers[k];
-        const bool is_known = readers[k] == index;
-        struct nrw_firing firing;
-        if (progress_of(run)[readers[k]].state == FINISHED) {
+        const struct progress *progress = progress_of(run) + readers[k];
+        uint32_t given;
+        if (progress->state == FINISHED) {
             continue;
-        }
-        if (!is_known) {
-            next_firing(&firing, run, readers[k]);
         }
         for (uint32_t i = 0; i < reader->input_count; i++) {
             if (tensors + reader->inputs[i] == tensor) {
-                dead = nrw_lesser(dead, is_known ? first[i]
-                                                 : nrw_needs(model, reader, i, &firing).lo);
+                const int32_t needed =
+                    readers[k] == index
+                        ? first[i]
+                        : nrw_needs(model, reader, i, progress->fired, &given).lo;
+                dead = nrw_lesser(dead, needed);
             }
         }
     }

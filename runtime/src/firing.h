@@ -217,22 +217,28 @@ static inline bool nrw_is_pixelwise(const struct nrw_model *model, const struct 
 struct nrw_range nrw_peculiar_needs(const struct nrw_model *model, const struct nrw_stage *stage,
                                     uint32_t input, const struct nrw_firing *firing);
 
-/* Pixels of an input that a firing needs. */
+/* Pixels of an input that firing `number` needs. given: pixels of the output that are there when
+ * it has ended. */
 static inline struct nrw_range nrw_needs(const struct nrw_model *model,
                                          const struct nrw_stage *stage, uint32_t input,
-                                         const struct nrw_firing *firing)
+                                         uint32_t number, uint32_t *given)
 {
+    struct nrw_firing firing;
+
     if (nrw_is_pixelwise(model, stage, input)) {
-        const int32_t end = (int32_t)firing->given;
-        const struct nrw_range pixels = {end - stage->run, end};
+        const int32_t first = (int32_t)number * stage->run;
+        const struct nrw_range pixels = {first, first + stage->run};
+        *given = (uint32_t)pixels.hi;
         return pixels;
     }
+    nrw_firing_of(&firing, model, stage, number);
+    *given = firing.given;
     if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
         const struct nrw_geometry *geometry = nrw_at(model, stage->params);
         return nrw_pixels_seen(nrw_rows_of(geometry), nrw_columns_of(geometry),
-                               nrw_input_of(model, stage, 0), firing);
+                               nrw_input_of(model, stage, 0), &firing);
     }
-    return nrw_peculiar_needs(model, stage, input, firing);
+    return nrw_peculiar_needs(model, stage, input, &firing);
 }
 
 /* BOTTLENECK: input rows that a firing expands, all of its windows' or, if it is rolling, those
