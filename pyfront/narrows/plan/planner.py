@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from narrows.errors import PlanError
@@ -144,38 +144,35 @@ class _Planner:
 
     def least(self) -> Plan:
         """The least arena whose plan is affordable."""
-        found = self.narrowed(self.search, OVERHEAD * self.layers_cost)
+        found = self.narrowed(OVERHEAD * self.layers_cost)
         whole = max(self.graph.tensors[op.output].bytes for op in self.graph.ops)
         if self.search.bound or whole >= found.arena_total:
             return found
         return min(found, self.layers(), key=lambda plan: plan.arena_total)
 
-    def narrowed(self, search: Search, budget: float) -> Plan:
-        """The least arena of a search whose plan costs at most ``budget``, or of its cheapest."""
-        point = self.cheapest(math.inf, search=search)
+    def narrowed(self, budget: float) -> Plan:
+        """The least arena whose plan costs at most ``budget``, or that of the cheapest."""
+        point = self.cheapest(math.inf)
         assert point is not None
         low, high = 0, point.plan.arena_total
         while low < high - 16:
             middle = (low + high) // 2
-            smaller = self.cheapest(middle, budget, search)
+            smaller = self.cheapest(middle, budget)
             if smaller is None:
                 low = middle
             else:
                 point, high = smaller, smaller.plan.arena_total
         return point.plan
 
-    def cheapest(
-        self, limit: float, budget: float = math.inf, search: Search | None = None
-    ) -> Point | None:
+    def cheapest(self, limit: float, budget: float = math.inf) -> Point | None:
         """The cheapest plan of at most ``limit`` bytes, if it costs at most ``budget``.
 
         Cascades share the tensors between them, so they may need more together than one by one:
         then those that stand too high are given up one after the other, and in the end all must be
         smaller.
         """
-        search = search or self.search
         tight, misses = limit, 0
-        while (cascades := search.cheapest(tight)) is not None:
+        while (cascades := self.search.cheapest(tight)) is not None:
             point = Point(self.finish(cascades), sum(c.cost for c in cascades))
             if point.instructions > budget:
                 return None
@@ -184,7 +181,7 @@ class _Planner:
             misses += 1
             if misses <= MISSES:
                 high = standing_above(point.plan, cascades, int(limit) // ALIGNMENT * ALIGNMENT)
-                search.forget(max(high, key=lambda c: c.placed))
+                self.search.forget(max(high, key=lambda c: c.placed))
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
@@ -235,12 +232,10 @@ class _Planner:
 
     def smallest(self) -> Plan:
         """The least arena of all, the same whatever was asked before."""
-        options = self.options
         plans = []
         for recompute in (False, True):
-            candidates = Candidates(self.graph, options.isa, recompute, options.tiling)
-            search = Search(self.graph, candidates, options.fuse, options.streamed_outputs)
-            plans.append(self.narrowed(search, math.inf))
+            planner = _Planner(self.graph, replace(self.options, ram=None), recompute)
+            plans += [planner.least(), planner.narrowed(math.inf)]
         return min(plans, key=lambda plan: plan.arena_total)
 
     def finish(self, cascades: Sequence[Cascade]) -> Plan:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from narrows.plan.plan import Plan, Region
 from narrows.plan.ram import PROGRESS_BYTES
 
 MOST_REGIONS = 4
+CHANCES = 30
+"""Orders that are tried where hottest and largest first do not fit."""
+
 _SHIFT = 28
 
 Key = tuple[str, int]
@@ -42,11 +46,7 @@ def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
     firings = len(layout.schedule.order)
     heat = {key: bytes_ / items[key].size for key, bytes_ in traffic(layout, chosen).items()}
     shortages = []
-    # Placed hottest first, much goes where it is fast; placed largest first, more fits at all.
-    for order in (
-        sorted(items, key=lambda key: (-heat[key], key)),
-        sorted(items, key=lambda key: (-items[key].size, key)),
-    ):
+    for order in _orders(items, heat):
         offsets, sizes = _placed(items, order, rooms, firings)
         shortages.append(sizes[len(rooms) - 1] - rooms[-1])
         if shortages[-1] <= 0:
@@ -56,6 +56,17 @@ def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
         f"{min(shortages)} bytes more are needed in the last (counters have {counters} of the "
         "first); give it more, or plan with less RAM"
     )
+
+
+def _orders(items: Mapping[Key, Item], heat: Mapping[Key, float]) -> Iterator[list[Key]]:
+    """Placed hottest first, much goes where it is fast; placed largest first, more fits at all; and
+    where neither fits, some chance order may."""
+    yield sorted(items, key=lambda key: (-heat[key], key))
+    largest = sorted(items, key=lambda key: (-items[key].size, key))
+    yield largest
+    rng = Random(0)
+    for _ in range(CHANCES):
+        yield sorted(largest, key=lambda key: -items[key].size * rng.uniform(0.3, 1.0))
 
 
 def traffic(layout: Layout, chosen: Sequence[Candidate]) -> dict[Key, float]:
