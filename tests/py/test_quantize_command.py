@@ -16,7 +16,7 @@ import pytest
 from narrows.blob import read_blob
 from narrows.cli import main
 from narrows.exporters.export import export_tflite
-from narrows.graph.graph import Graph
+from narrows.graph.graph import Activation, Graph
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from test_onnx import Net, Qdq, qdq_network
@@ -123,9 +123,9 @@ def test_calibration_data_larger_than_the_memory_that_it_takes(tmp_path: Path) -
 # --- What is hard ------------------------------------------------------------------------------
 
 
-def network() -> Graph:
+def network(activation: Activation = RELU6) -> Graph:
     net = Builder("net", SHAPE, seed=1)
-    x = net.conv(0, 8, 3, 1, RELU6, name="first")
+    x = net.conv(0, 8, 3, 1, activation, name="first")
     x = net.conv(net.depthwise(x, 3, 1, name="depthwise"), 8, activation=NONE, name="second")
     return net.finish([net.dense(net.mean(x, name="mean"), 4, name="dense")])
 
@@ -175,6 +175,19 @@ def test_calibration_of_zeros(tmp_path: Path) -> None:
     assert main(f"compile {made} -o {blob}".split()) == 0
     unseen = save_inputs(tmp_path / "unseen.npy", seed=2)
     assert main(f"check {blob} --data {unseen} --reference tflm --model {made}".split()) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-40, 1e20, 1e37])
+@pytest.mark.parametrize("activation", [NONE, RELU6])
+def test_calibration_of_any_magnitude(tmp_path: Path, scale: float, activation: Activation) -> None:
+    """Squares of such values are no float32; scales of so far apart tensors hardly multiply."""
+    model, made, blob = (tmp_path / n for n in ("f.tflite", "q.tflite", "q.nrw"))
+    model.write_bytes(export_tflite(network(activation)))
+    data = save_inputs(tmp_path / "x.npy", scale=scale)
+    assert main(f"quantize {model} --data {data} -o {made}".split()) == 0
+    assert main(f"compile {made} -o {blob}".split()) == 0
+    assert main(f"check {blob} --data {data} --reference tflm --model {made}".split()) == 0
 
 
 def _nan(array: Array) -> None:

@@ -33,7 +33,7 @@ from narrows.graph.graph import (
     Tensor,
     readers,
 )
-from narrows.quantize.float_model import FloatArray, verify_float
+from narrows.quantize.float_model import FloatArray, unit_of, verify_float
 
 # Calibrated ranges under ReLU6 may grow up to here; unseen inputs go beyond what was seen.
 _CLEAR_OF_SIX = 4.8
@@ -82,7 +82,10 @@ class ChannelStatistics:
         least, most = flat.min(axis=0), flat.max(axis=0)
         self._low, self._high = min(self._low, least.min()), max(self._high, most.max())
         self.magnitude = np.maximum(self.magnitude, np.maximum(-least, most))
-        self._squares = self._squares + np.einsum("pc,pc->c", flat, flat).astype(np.float64)
+        unit = unit_of(max(-float(least.min()), float(most.max())))
+        small = flat / np.float32(unit)
+        squares = np.einsum("pc,pc->c", small, small).astype(np.float64)
+        self._squares = self._squares + squares * unit**2
         self._count += len(flat)
         self.samples += 1
 
