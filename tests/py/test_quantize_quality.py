@@ -144,7 +144,11 @@ def _quantized(tmp_path: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [(_empty, "nothing in it"), (_integers, "give floats"), (_quantized, "quantized already")],
+    [
+        (_empty, "nothing in it"),
+        (_integers, "x.npy: item 0: dtype uint8, but input"),
+        (_quantized, "quantized already"),
+    ],
 )
 def test_errors_are_one_line(
     narrows: Narrows,
