@@ -17,6 +17,7 @@ from narrows.blob import read_blob
 from narrows.cli import main
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Activation, Graph
+from narrows.importers import load
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from test_onnx import Net, Qdq, qdq_network
@@ -57,6 +58,30 @@ def float_onnx() -> bytes:
     y = net.conv(x, 8, 1, 3, 3, group=8, pads=[1, 1, 1, 1])
     x = net.add("Flatten", net.add("GlobalAveragePool", net.add("Add", x, y)))
     return net.model(net.add("Softmax", net.add("Gemm", x, net.normal(8, 5))))
+
+
+def clipped_onnx() -> bytes:
+    """Bounds that TFLite's activations do not have."""
+    net = Net()
+    x = net.conv("x", 8, 4, 3, 3, pads=[1, 1, 1, 1])
+    x = net.add("Clip", x, net.constant(0.0), net.constant(1.0))
+    x = net.add("Clip", net.conv(x, 8, 8, 1, 1), net.constant(-0.5), net.constant(2.0))
+    x = net.add("Clip", net.conv(x, 8, 1, 3, 3, group=8), "", net.constant(0.5))
+    return net.model(net.add("Max", x, net.constant(-0.25)))
+
+
+def test_clips_to_any_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "float.onnx"
+    model.write_bytes(clipped_onnx())
+    quantized_equals_tflm(model)
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "dB at the output" in x)
+    assert float(line.split("; ")[1].split()[0]) > 30
+    graph = load(tmp_path / "q.tflite")
+    (port,) = graph.outputs
+    q = graph.tensors[port.tensor].quantization
+    assert q is not None
+    least, most = (float(q.scale) * (n - q.zero_point) for n in (-128, 127))
+    np.testing.assert_allclose((least, most), (-0.25, 0.5), atol=0.02)
 
 
 def qdq_onnx(*, keeps_the_rules: bool) -> bytes:

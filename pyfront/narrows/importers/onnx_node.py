@@ -38,10 +38,11 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, stan
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
 
-# Operators that do not care which dimension is which.
+# Operators that do not care which dimension is which, or say it by number.
 _ANY_ORDER = frozenset((
     "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul",
-    "Div", "Clip", "Relu",
+    "Div", "Clip", "Max", "Min", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish",
+    "HardSigmoid", "Pad", "Slice", "Split", "Concat",
 ))  # fmt: skip
 
 
