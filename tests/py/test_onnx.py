@@ -737,6 +737,25 @@ def _tolerant(case: str) -> tuple[Qdq, str]:
         return net, net.around(net.add("Conv", x, w), 0.1, 0)
     if case == "weights":
         return net, net.around(net.conv(x, 8, 4, 1, 1), 0.1, 0)
+    if case == "clip":
+        w, _ = net.weights(8, 4, 1, 1, channels=8)
+        y = net.add("Clip", net.add("Conv", x, w), net.constant(0.0), net.constant(1.0))
+        return net, net.around(y, 1 / 255, -128)
+    if case in ("wide activation", "scales"):
+        number = 0.01 if case == "wide activation" else [0.01] * 4
+        z = (
+            net.constant(0, np.int16)
+            if case == "wide activation"
+            else net.constant([0] * 4, np.int8)
+        )
+        s = net.constant(np.float32(number))
+        return net, net.add("DequantizeLinear", net.add("QuantizeLinear", x, s, z), s, z)
+    if case == "wide weights":
+        s, z = net.constant(np.float32(0.001)), net.constant(0, np.int16)
+        w = net.add("DequantizeLinear", net.constant(np.ones((8, 4, 1, 1)), np.int16), s, z)
+        v = net.add("QuantizeLinear", net.normal(8, 8, 1, 1), s, z)
+        y = net.add("Conv", net.add("Conv", x, w), net.add("DequantizeLinear", v, s, z))
+        return net, net.around(y, 0.1, 0)
     assert case == "asymmetric"
     s, z = net.constant(np.float32(0.1)), net.constant(3, np.int8)
     w = net.add("DequantizeLinear", net.constant(np.ones((8, 4, 1, 1)), np.int8), s, z)
@@ -753,11 +772,17 @@ def _tolerant(case: str) -> tuple[Qdq, str]:
         ("axis", "not output channels"),
         ("weights", "weights that no DequantizeLinear gives"),
         ("asymmetric", "TFLite's weights are symmetric"),
+        ("clip", "bounds 0 and 1; TFLite's int8 has no such activation"),
+        ("wide activation", "it quantizes to int16; TFLite's activations are int8"),
+        ("scales", "4 scales; TFLite's activations have one"),
+        ("wide weights", "in int16; TFLite's are int8, uint8, int32"),
     ],
 )
 def test_qdq_that_breaks_a_rule(case: str, message: str) -> None:
     net, y = _tolerant(case)
     model = net.model(y, opset=19)
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=message) as caught:
         import_onnx(model, "qdq")
-    assert import_onnx(model, "qdq", requantize=True).operators
+    assert "'narrows quantize --requantize' chooses new scales" in str(caught.value)
+    graph = import_onnx(model, "qdq", requantize=True)
+    assert all(t.quantization is None for t in graph.tensors)

@@ -32,7 +32,16 @@ from narrows.graph.graph import (
     UnaryFunction,
 )
 from narrows.graph.qgraph import Axis, Elementwise
-from narrows.importers.onnx_node import NCHW, Constant, Node, Refused, Rule, is_nchw, parameters
+from narrows.importers.onnx_node import (
+    NCHW,
+    Constant,
+    Node,
+    NotTflites,
+    Refused,
+    Rule,
+    is_nchw,
+    parameters,
+)
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 _MAX_STRIDE = 255
@@ -50,11 +59,11 @@ def _quantize_linear(node: Node) -> None:
         node.result(x)
         return
     if kind not in ("int8", "uint8"):
-        raise Refused(f"it quantizes to {kind}; TFLite's activations are int8")
+        raise NotTflites(f"it quantizes to {kind}; TFLite's activations are int8")
     constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
     scales, zero_points = parameters(constants, kind)
     if len(scales) != 1:
-        raise Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+        raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
     q = Quantization(scales, zero_points)
     tensor = node.importer.tensors[x.tensor]
     if tensor.quantization is None:
@@ -77,11 +86,11 @@ def _dequantize_linear(node: Node) -> None:
         scales, zero_points = parameters(constants, kind)
         q, tensor = Quantization(scales, zero_points), node.importer.tensors[x.tensor]
         if len(scales) != 1:
-            raise Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+            raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
         if tensor.quantization is None:
             node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
         elif not _equal(tensor.quantization, q):
-            raise Refused(f"{tensor.name} was quantized with another scale or zero point")
+            raise NotTflites(f"{tensor.name} was quantized with another scale or zero point")
     node.result(x)
 
 
@@ -193,12 +202,12 @@ def _weights(
     if q is not None:
         name = node.record.inputs[i]
         if q.zero_points.any():
-            raise Refused(f"{name} has a zero point; TFLite's weights are symmetric")
+            raise NotTflites(f"{name} has a zero point; TFLite's weights are symmetric")
         channel = 2 if squeeze is not None else 0
         if len(q.scales) > 1 and q.axis != order[channel]:
-            raise Refused(f"{name} is quantized along dimension {q.axis}, not output channels")
+            raise NotTflites(f"{name} is quantized along dimension {q.axis}, not output channels")
         if constant.integers is None or constant.integers.dtype != np.int8:
-            raise Refused(f"{name} is not quantized to 8 bits")
+            raise NotTflites(f"{name} is not quantized to 8 bits")
         q = replace(q, axis=channel if len(q.scales) > 1 else 0)
     tensor = Tensor(node.record.inputs[i], shape, "float32", q, values)
     node.importer.tensors.append(tensor)
@@ -214,7 +223,7 @@ def _bias(node: Node, i: int, channels: int, rows: slice | None = None) -> int |
     if q is not None:
         assert constant.integers is not None
         if constant.integers.dtype != np.int32 or q.zero_points.any():
-            raise Refused(f"bias {name} is not int32 with zero point 0")
+            raise NotTflites(f"bias {name} is not int32 with zero point 0")
         values = constant.integers
     elif values.dtype.kind != "f":
         raise Refused(f"bias {name} is {values.dtype}")
@@ -275,7 +284,7 @@ def _gemm(node: Node) -> None:
         if factor != 1 and node.has(i):
             constant = node.constant(i, "weights and bias")
             if constant.quantization is not None:
-                raise Refused(f"{name} {factor:g} of integers; TFLite has none")
+                raise NotTflites(f"{name} {factor:g} of integers; TFLite has none")
             _replace(node, i, (constant.data * np.float64(factor)).astype(np.float32))
     _fully_connected(node, transposed=bool(node.attribute("transB", 0)), bias=2)
 
@@ -375,7 +384,7 @@ def _placed(node: Node, i: int, other: View) -> tuple[int, View]:
     q = constant.quantization
     if q is not None:
         if len(q.scales) != 1 or constant.integers is None or constant.integers.dtype != np.int8:
-            raise Refused(f"{node.record.inputs[i]} is not int8 with one scale")
+            raise NotTflites(f"{node.record.inputs[i]} is not int8 with one scale")
         tensor = node.importer.tensors[index]
         node.importer.tensors[index] = replace(tensor, quantization=q)
     view_shape = (1,) * (rank - constant.data.ndim) + constant.data.shape
@@ -418,7 +427,7 @@ def _binary(node: Node) -> None:
         if divisor.data.dtype.kind != "f" or (divisor.data == 0).any():
             raise Refused("its divisor is zero or not a float")
         if divisor.quantization is not None:
-            raise Refused("a quantized divisor; TFLite's int8 has no DIV")
+            raise NotTflites("a quantized divisor; TFLite's int8 has no DIV")
         _replace(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
         operator = "Mul"
     function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
@@ -665,6 +674,8 @@ def _bounded(node: Node, low: float, high: float) -> None:
         return
     if (low, high) == (-1, 1):
         x = _with(node, x, add, 0.0, Activation.RELU_N1_TO_1, name)
+    elif (low > -np.inf or high < np.inf) and node.importer.in_integers:
+        raise NotTflites(f"bounds {low:g} and {high:g}; TFLite's int8 has no such activation")
     elif low == -np.inf and high < np.inf:
         sub = Elementwise.SUB
         x = _with(node, x, sub, high, Activation.RELU, f"{name}/clipped", first=True)
