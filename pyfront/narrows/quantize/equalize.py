@@ -44,6 +44,10 @@ _MOST = 2.0**10
 # least on inputs that calibration never saw (tests/bench/quantize_thresholds.py), and 6 is about
 # what the greatest of a billion normal values reaches.
 _DEVIATIONS = 6.0
+# Of the mean power of a layer's input channels, each is expected to have this share at least: one
+# that calibration left asleep may wake. From 0 to 1 nothing differs by a tenth of a decibel where
+# tests/bench/quantize_thresholds.py measures it, whose pictures are more alike than photos are.
+_LEAST_POWER = 0.25
 # Shares of the ranges' spread that are taken away, on a logarithmic scale: at most half, which
 # leaves weak channels room for inputs that calibration never saw. Measured likewise: up to 1,
 # scaled channels gain up to 3.5 dB and trained networks lose as much.
@@ -152,6 +156,7 @@ def equalize(graph: Graph, statistics: Mapping[int, ChannelStatistics]) -> Graph
         assert isinstance(second, WEIGHTED)
         source = first.inputs[0]
         squares = statistics[source].mean_square / np.square(divided.get(source, 1.0))
+        squares = np.maximum(squares, _LEAST_POWER * squares.mean())
         seen = statistics[pair.tensor]
         magnitude = np.maximum(seen.magnitude, _expected(graph.tensors, first, squares))
         factors = _factors(
