@@ -120,6 +120,9 @@ def test_quantize_command(narrows: Narrows, tmp_path: Path) -> None:
     assert "<svg" in text
     assert not any(word in text for word in ("http:", "https:", "<script", "<link", "src="))
     assert len(text) < 400_000
+    profile = text.split("<svg")[1].split("</svg>")[0]  # a bar per operator, over a scale
+    assert profile.count("<title>") == len(values["layers"])
+    assert [f">{level} dB</text>" in profile for level in (0, 15, 30, 45, 60)] == [True] * 5
     preprocessing = parse_preprocessing("q", model_metadata(out)["preprocessing"])
     assert preprocessing is not None
     assert math.isclose(preprocessing.scale[0], 1 / 255)

@@ -98,8 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
     data = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
     write_file(arguments.output, data)
     logits = logits_decibels(quantized, layers)
+    used = len(dataset.items)
     say(arguments)(
-        f"{arguments.output}: {count(len(data))} B from {count(len(dataset.items))} samples; "
+        f"{arguments.output}: {count(len(data))} B from {count(used)} sample{'s' * (used > 1)}; "
         f"{logits:.1f} dB at the output"
     )
     write_json(arguments.json, _figures(arguments, data, dataset, layers, logits))
