@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.data import Dataset, Item, load_array, load_input
-from narrows.errors import InputError, UsageError
+from narrows.errors import UsageError
 from narrows.graph.edges import Array, core_shape, dequantize, real
 from narrows.quantize.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
@@ -129,8 +129,9 @@ def compare(
     count = min(count, len(dataset.items))
     for number, item in zip(range(count), dataset.items, strict=False):
         progress("comparing", number / count)
-        seen_a = a.see(_values(a, b, item), wanted[0])
-        seen_b = b.see(_values(b, a, item), wanted[1])
+        name = dataset.name_of(number)
+        seen_a = a.see(_values(a, b, item, name), wanted[0])
+        seen_b = b.see(_values(b, a, item, name), wanted[1])
         values = tuple((seen_a[i], seen_b[j]) for i, j in pairs)
         apart = [t.add(number, *both) for t, both in zip(tallies, values, strict=True)]
         if number == 0 or (any(apart) and not parted):
@@ -178,21 +179,19 @@ def _comparable(a: Layer, b: Layer, exact: bool) -> bool:
     return all(layer.is_float or layer.scale is not None for layer in (a, b))
 
 
-def _values(side: Side, other: Side, item: Item) -> Array:
+def _values(side: Side, other: Side, item: Item, name: str) -> Array:
     """An item as a side takes it. Floats take what the data holds; if those are the other side's
-    own integers, what they stand for."""
+    own integers, what they stand for. name: of the item, in errors."""
     edge, preprocessing = side.edge, side.preprocessing or other.preprocessing
     if isinstance(item, Path) and item.suffix.lower() == ".npy":
-        item = load_array(item)
+        name, item = str(item), load_array(item)
     if edge.dtype == "float32":
         if edge.tensor_scale == 0:  # of a float network; tells how pixels become values
             edge = replace(edge, tensor_scale=other.edge.tensor_scale)
-        if isinstance(item, np.ndarray) and item.dtype.kind != "f":
-            if other.edge.dtype == "float32":
-                raise InputError(f"data of {item.dtype}, but both models take floats")
-            inner = load_input(other.edge, preprocessing, item)
+        if isinstance(item, np.ndarray) and item.dtype == np.dtype(other.edge.dtype):
+            inner = load_input(other.edge, preprocessing, item, name)
             return real(other.edge, inner).reshape(edge.shape)
-    return load_input(edge, preprocessing, item)
+    return load_input(edge, preprocessing, item, name)
 
 
 def _with_drops(layers: Sequence[Difference]) -> tuple[Difference, ...]:

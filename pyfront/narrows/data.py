@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -32,27 +32,48 @@ __all__ = [
 
 Item: TypeAlias = "Path | Array"
 
+_FILES = (*PICTURES, ".npy")
+_LABELS_FILES = ("labels.txt", "labels.csv")
 
-def load_input(edge: HostEdge, preprocessing: Preprocessing | None, item: Item) -> Array:
+
+def load_input(
+    edge: HostEdge, preprocessing: Preprocessing | None, item: Item, name: str = "array"
+) -> Array:
     """A picture, an .npy file or an array -> what the model takes.
+
+    An array of uint8 that is not the input's own type is a picture, [height, width] or [height,
+    width, channels], if the model says how pictures are prepared.
+
+    Args:
+        name: what errors call an array.
 
     Returns: the edge's dtype and shape.
 
     Raises: InputError: cannot be read, or does not fit.
     """
-    if isinstance(item, np.ndarray):
-        return conform(edge, item, "array")
-    if item.suffix.lower() == ".npy":
-        return conform(edge, load_array(item), str(item))
-    return conform(edge, load_picture(edge, preprocessing, item), str(item))
+    if isinstance(item, Path):
+        name = str(item)
+        if item.suffix.lower() == ".npy":
+            item = load_array(item)
+    own = isinstance(item, np.ndarray) and (
+        preprocessing is None or item.dtype != np.uint8 or edge.dtype == "uint8"
+    )
+    if not own:
+        item = load_picture(edge, preprocessing, item, name)
+    assert isinstance(item, np.ndarray)
+    return conform(edge, item, name)
 
 
 def load_labels(path: str | Path) -> tuple[str, ...]:
     """Class names, one per line, class 0 first. Raises: InputError, NarrowsError."""
+    return tuple(_lines(path, "labels"))
+
+
+def _lines(path: str | Path, what: str) -> list[str]:
     try:
-        return tuple(read_file(path, "labels").decode().splitlines())
+        return read_file(path, what).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: labels are text in UTF-8, one per line") from error
+        raise InputError(f"{path}: {what} are text in UTF-8, one per line") from error
 
 
 class Items(Protocol):
@@ -79,36 +100,48 @@ class _First:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """labels: class numbers, one for each item; None if unknown."""
+    """labels: class numbers, one for each item; None if unknown. name: where it comes from."""
 
     items: Items
     labels: npt.NDArray[np.int64] | None
+    name: str = "data"
 
     def first(self, count: int) -> Dataset:
         """As many items from the beginning, if there are."""
         labels = None if self.labels is None else self.labels[:count]
-        return Dataset(_First(self.items, count), labels)
+        return Dataset(_First(self.items, count), labels, self.name)
+
+    def name_of(self, number: int) -> str:
+        """What errors call an item that is no file of its own."""
+        return f"{self.name}: item {number}"
 
 
 def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     """Inputs with the classes that they belong to.
 
     Args:
-        path: an .npz file with ``x`` [n, ...] and ``y`` [n]; an .npy file with ``x``; or a
-            folder with a folder of pictures or .npy files per class, or with such files
-            themselves, whose classes are unknown.
-        classes: names of the classes; a folder that has one of these names belongs to it,
-            otherwise folders are numbered in order of their names.
+        path: an .npz file with ``x`` [n, ...] and ``y`` [n]; an .npy file with ``x``; a picture;
+            or a folder. That has a folder of pictures or .npy files per class; or
+            such files and a labels file, labels.txt or labels.csv, with a line for each: the
+            file's name, a comma, tab or blank, and its class; or such files alone, whose classes
+            are unknown.
+        classes: names of the classes, in order. Other names than these must be class numbers,
+            or, if none is, stand for classes in their own order.
 
     Raises: InputError.
     """
-    dataset = _folder(path, classes) if path.is_dir() else _arrays(path)
+    if path.is_dir():
+        dataset = _folder(path, classes)
+    elif path.suffix.lower() in PICTURES and path.exists():
+        dataset = Dataset([path], None)
+    else:
+        dataset = _arrays(path)
     if len(dataset.items) == 0:
         raise InputError(
-            f"{path}: nothing in it; a data set is an .npz with x and y, an .npy, or a folder "
-            "with a folder of pictures per class"
+            f"{path}: nothing in it; a data set is an .npz with x and y, an .npy, or a folder of "
+            "pictures with labels.txt or a folder per class"
         )
-    return dataset
+    return replace(dataset, name=str(path))
 
 
 def _arrays(path: Path) -> Dataset:
@@ -126,15 +159,64 @@ def _labels(y: StoredArray, count: int) -> npt.NDArray[np.int64]:
 
 
 def _folder(path: Path, classes: Sequence[str]) -> Dataset:
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    for name in _LABELS_FILES:
+        if (path / name).is_file():
+            return _listed(path / name, classes)
+    loose = _files(path)
+    folders = sorted(e for e in path.iterdir() if e.is_dir() and not e.name.startswith("."))
     if not folders:
-        return Dataset(_files(path), None)
-    names = [folder.name for folder in folders]
-    numbers = {name: i for i, name in enumerate(classes if set(names) <= set(classes) else names)}
+        return Dataset(loose, None)
+    if loose:
+        raise InputError(
+            f"{path}: {loose[0].name} stands beside folders, such as {folders[0].name}; put it "
+            "into one, or write a labels.txt with the class of every file"
+        )
+    numbers = _class_numbers(path, [folder.name for folder in folders], classes)
     found = [(entry, numbers[folder.name]) for folder in folders for entry in _files(folder)]
     labels = np.array([number for _, number in found], np.int64)
     return Dataset([entry for entry, _ in found], labels)
 
 
 def _files(folder: Path) -> list[Path]:
-    return [e for e in sorted(folder.iterdir()) if e.suffix.lower() in (*PICTURES, ".npy")]
+    return [
+        e
+        for e in sorted(folder.iterdir())
+        if e.suffix.lower() in _FILES and not e.name.startswith(".")
+    ]
+
+
+def _listed(path: Path, classes: Sequence[str]) -> Dataset:
+    """What a labels file names, in its order. A first line that names no such file is a heading."""
+    found: list[tuple[Path, str]] = []
+    for number, line in enumerate(_lines(path, "labels")):
+        if not line.strip():
+            continue
+        separator = next((s for s in ",\t" if s in line), None)
+        name, *rest = (part.strip().strip('"') for part in line.split(separator, 1))
+        if number == 0 and Path(name).suffix.lower() not in _FILES:
+            continue
+        file = path.parent / name
+        if not rest or not rest[0] or file.suffix.lower() not in _FILES:
+            raise InputError(
+                f"{path}: line {number + 1}: {line.strip()[:80]!r} is not a picture or .npy file "
+                "and its class"
+            )
+        if not file.is_file():
+            raise InputError(f"{path}: line {number + 1}: there is no {name}")
+        found.append((file, rest[0]))
+    numbers = _class_numbers(path, sorted({name for _, name in found}), classes)
+    labels = np.array([numbers[name] for _, name in found], np.int64)
+    return Dataset([file for file, _ in found], labels)
+
+
+def _class_numbers(path: Path, names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """names: sorted, as folders or a labels file have them."""
+    known = {name: i for i, name in enumerate(classes)}
+    strange = [name for name in names if name not in known]
+    if strange and all(name.isdecimal() for name in names):
+        return {name: int(name) for name in names}
+    if not strange:
+        return {name: known[name] for name in names}
+    if len(strange) < len(names):
+        raise InputError(f"{path}: {strange[0]} is none of the model's classes, but others are")
+    return {name: i for i, name in enumerate(names)}

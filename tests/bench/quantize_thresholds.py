@@ -2,7 +2,7 @@
 """Choose the quantizer's thresholds by measurement, on what tests/bench/quantize_quality.py does
 not judge by.
 
-    python tests/bench/quantize_thresholds.py [--json FILE]
+    python tests/bench/quantize_thresholds.py [NAME ...] [--json FILE]
 
 Every case calibrates on one set of pictures and counts the decibels of the logits on another:
 
@@ -51,6 +51,7 @@ THRESHOLDS: tuple[tuple[Any, str, tuple[Any, ...]], ...] = (
     (equalize, "_ADVANTAGE", (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)),
     (equalize, "_DEVIATIONS", (10.0, 6.0, 4.0, 3.0, 2.0, 0.0)),
     (choose, "_ADVANTAGE", (0.0, 0.5, 0.7, 0.85, 1.0)),
+    (equalize, "_LEAST_POWER", (0.0, 1 / 16, 1 / 4, 1.0)),
 )
 _UNDECIDED = 0.1  # decibels
 SEEDS = (21, 22)
@@ -145,16 +146,21 @@ def sweep(
 def main() -> int:
     """Sweep all thresholds; print and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", help="thresholds to try, such as equalize._LEAST_POWER; all"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     cases = [digits(), *visual_wake_words(), *seeded()]
     print("cases:", ", ".join(case[0] for case in cases), flush=True)
     figures: dict[str, Any] = {"cases": [case[0] for case in cases]}
     for module, name, values in THRESHOLDS:
+        key = f"{module.__name__}.{name}"
+        if arguments.names and not key.endswith(tuple(f".{n}" for n in arguments.names)):
+            continue
         began = time.monotonic()
         rows = sweep(cases, module, name, values)
         least = min(row["mean_loss"] for row in rows)
-        key = f"{module.__name__}.{name}"
         figures[key] = rows
         print(f"\n{key}, now {getattr(module, name)} ({time.monotonic() - began:.0f} s)")
         for row in rows:

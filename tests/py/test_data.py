@@ -396,6 +396,100 @@ def test_folders_are_classes_by_name_or_by_order(tmp_path: Path) -> None:
     assert labels.tolist() == [2, 1]
 
 
+def _classes(path: Path, classes: tuple[str, ...] = ()) -> list[int]:
+    labels = load_dataset(path, classes).labels
+    assert labels is not None
+    return list(labels.tolist())
+
+
+def test_folders_that_are_numbers(tmp_path: Path) -> None:
+    for name in ("10", "2", ".hidden"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", np.zeros(1))
+        np.save(tmp_path / name / ".y.npy", np.zeros(1))
+    assert _classes(tmp_path) == [10, 2]
+    assert _classes(tmp_path, ("2", "10")) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("labels.txt", "b.npy cat\n\na/c.npy  ant\n", [1, 0]),
+        ("labels.txt", "a/c.npy\tred ant\nb.npy\tcat\n", [1, 0]),
+        ("labels.txt", "b.npy 7\na/c.npy 10", [7, 10]),
+        ("labels.csv", "\ufefffile,class\nb.npy,3\na/c.npy, 1\n", [3, 1]),
+        ("labels.csv", '"b.npy","cat"\r\n"a/c.npy","ant"\r\n', [1, 0]),
+    ],
+)
+def test_a_labels_file(tmp_path: Path, name: str, text: str, wanted: list[int]) -> None:
+    """It says what belongs to the data set, in which order."""
+    (tmp_path / "a").mkdir()
+    for place in ("b", "a/c", "unnamed"):
+        np.save(tmp_path / f"{place}.npy", np.zeros(1))
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert _classes(tmp_path) == wanted
+    first = next(iter(load_dataset(tmp_path).items))
+    assert isinstance(first, Path)
+    assert first.name == ("c.npy" if text.startswith("a/c") else "b.npy")
+
+
+def test_a_labels_file_with_the_models_classes(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.zeros(1))
+    (tmp_path / "labels.txt").write_text("b.npy cat\n")
+    assert _classes(tmp_path, ("dog", "cat")) == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("b.npy\n", "line 1: 'b.npy' is not"),
+        ("cat\ndog\n", "line 2: 'dog' is not"),
+        ("b.npy cat\nc.npy dog\n", "line 2: there is no c.npy"),
+        ("b.npy dog\nb.npy cow\n", "cow is none of the model's classes"),
+        ("\n", "nothing in it"),
+        ("\xff", "UTF-8"),
+    ],
+)
+def test_labels_files_that_do_not_fit(tmp_path: Path, text: str, message: str) -> None:
+    np.save(tmp_path / "b.npy", np.zeros(1))
+    (tmp_path / "labels.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        load_dataset(tmp_path, ("cat", "dog"))
+
+
+def test_files_beside_folders_are_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    np.save(tmp_path / "b.npy", np.zeros(1))
+    with pytest.raises(InputError, match=r"b\.npy stands beside folders, such as cat"):
+        load_dataset(tmp_path)
+
+
+def test_one_picture_is_a_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "p.png"
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+    assert list(load_dataset(path).items) == [path]
+    with pytest.raises(InputError, match="no such file"):
+        load_dataset(tmp_path / "q.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_of_pixels_are_prepared_as_pictures(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 30, channels)).astype(np.uint8)
+    path = tmp_path / "p.png"
+    Image.fromarray(pixels if channels > 1 else pixels[:, :, 0]).save(path)
+    edge = replace(FLOAT, shape=(1, 8, 8, channels))
+    rule = Preprocessing((100.0,), (0.5,), "crop", 0.9, "BGR" if channels == 3 else "RGB")
+    wanted = load_input(edge, rule, path)
+    np.testing.assert_array_equal(load_input(edge, rule, pixels), wanted)
+    np.testing.assert_array_equal(load_input(edge, rule, pixels[np.newaxis]), wanted)
+    np.save(tmp_path / "p.npy", pixels)
+    np.testing.assert_array_equal(load_input(edge, rule, tmp_path / "p.npy"), wanted)
+    with pytest.raises(InputError, match=r"x\.npy: item 3: dtype uint8"):
+        load_input(edge, None, pixels[:8, :8], "x.npy: item 3")
+    own = replace(UINT8, shape=(1, 8, 8, channels))  # the input's own type is taken as it is
+    np.testing.assert_array_equal(load_input(own, rule, pixels[:8, :8])[0], pixels[:8, :8])
+
+
 def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("café\nthé\n".encode())

@@ -192,11 +192,70 @@ def test_activations(operator: str) -> None:
     check(net, net.add(operator, net.conv("x", 4, 4, 1, 1)))
 
 
-@pytest.mark.parametrize("bounds", [(0.0, 6.0), (0.0, None), (-1.0, 1.0), (None, None)])
-def test_clip(bounds: tuple[float | None, float | None]) -> None:
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "operators"),
+    [
+        ((0.0, 6.0), 1),
+        ((0.0, None), 1),
+        ((0.0, INF), 1),
+        ((-3.4028234663852886e38, 3.4028234663852886e38), 1),
+        ((-1.0, 1.0), 1),
+        ((None, None), 1),
+        ((0.0, 1.0), 2),
+        ((0.5, None), 2),
+        ((None, 2.0), 2),
+        ((None, -2.0), 2),
+        ((-2.0, 3.0), 3),
+    ],
+)
+def test_clip(bounds: tuple[float | None, float | None], operators: int) -> None:
+    """Numbers before the clip are part of the convolution."""
     net = Net()
     names = [net.constant(b) if b is not None else "" for b in bounds]
-    check(net, net.add("Clip", net.conv("x", 4, 4, 1, 1), *names))
+    graph = check(net, net.add("Clip", net.conv("x", 4, 4, 1, 1), *names))
+    assert len(graph.operators) == operators
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.0, float("nan")), (INF, INF), (2.0, 2.0)])
+def test_clip_to_nothing(bounds: tuple[float, float]) -> None:
+    net = Net()
+    y = net.add("Clip", "x", *(net.constant(b) for b in bounds))
+    with pytest.raises(UnsupportedError, match="bounds"):
+        import_onnx(net.model(y))
+
+
+def test_extrema() -> None:
+    net = Net()
+    y = net.conv("x", 4, 4, 1, 1)
+    z = net.add("Min", net.constant([1.5]), net.add("Max", y, net.constant(-0.5)))
+    check(net, z, net.add("Max", net.constant(0.0), "x"))
+    net = Net()
+    with pytest.raises(UnsupportedError, match="neither operand is a constant number"):
+        import_onnx(net.model(net.add("Max", "x", net.add("Relu", "x"))))
+
+
+@pytest.mark.parametrize(
+    ("chain", "activation"),
+    [
+        (["Relu", "Clip"], Activation.RELU6),
+        (["Clip", "Relu"], Activation.RELU6),
+        (["Relu", "Min"], Activation.RELU6),
+        (["Max", "Min"], Activation.RELU6),
+        (["Relu", "Relu"], Activation.RELU),
+    ],
+)
+def test_activations_in_a_row_are_one(chain: list[str], activation: Activation) -> None:
+    net = Net()
+    y = net.conv("x", 4, 4, 1, 1)
+    bounds = {"Relu": (), "Clip": (0.0, 6.0), "Min": (6.0,), "Max": (0.0,)}
+    for name in chain:
+        y = net.add(name, y, *(net.constant(b) for b in bounds[name]))
+    (operator,) = check(net, y).operators
+    assert isinstance(operator, Conv)
+    assert operator.activation is activation
 
 
 def test_leaky_relu_and_prelu() -> None:
@@ -310,6 +369,13 @@ def test_gemm_after_flatten_takes_the_channels_first() -> None:
     graph = check(net, y)
     assert Reshape not in kinds(graph)
     assert kinds(graph).count(FullyConnected) == 2
+
+
+def test_gemm_with_factors() -> None:
+    net = Net((1, 12))
+    w, b = net.normal(12, 5), net.normal(5)
+    y = net.add("Gemm", "x", w, b, alpha=0.5, beta=2.0)
+    check(net, y, net.add("Gemm", "x", w, b), net.add("Gemm", "x", w, beta=3.0))
 
 
 def test_matmul_and_add_is_one_operator() -> None:
@@ -455,6 +521,15 @@ def test_an_nhwc_input_stays() -> None:
     check(net, net.add("MatMul", y, net.normal(100, 3)), transposed=False)
 
 
+def test_an_nhwc_input_may_be_padded_first() -> None:
+    """As Keras's MobileNetV2 begins."""
+    net = Net((1, 7, 6, 4))
+    y = net.add("Pad", "x", net.constant([0, 0, 0, 0, 0, 1, 1, 0]))
+    y = net.conv(net.add("Transpose", y, perm=[0, 3, 1, 2]), 5, 4, 3, 3, strides=[2, 2])
+    y = net.add("Flatten", net.add("GlobalAveragePool", y))
+    assert kinds(check(net, y, transposed=False))[0] is Conv
+
+
 def test_a_flat_input_of_one_channel() -> None:
     net = Net((1, 40))
     y = net.conv(net.add("Reshape", "x", net.constant([1, 1, 8, 5])), 3, 1, 3, 3)
@@ -468,7 +543,7 @@ def test_all_that_is_unsupported_is_listed() -> None:
     net = Net()
     y = net.add("Elu", "x")
     a = net.add("Relu", net.add("Softmax", y, axis=3))
-    b = net.add("Clip", "x", net.constant(0.0), net.constant(1.0))
+    b = net.add("Clip", "x", net.constant(1.0), net.constant(0.0))
     c = net.add("NonZero", "x")
     with pytest.raises(UnsupportedError) as caught:
         import_onnx(net.model(a, b, c))
@@ -662,6 +737,25 @@ def _tolerant(case: str) -> tuple[Qdq, str]:
         return net, net.around(net.add("Conv", x, w), 0.1, 0)
     if case == "weights":
         return net, net.around(net.conv(x, 8, 4, 1, 1), 0.1, 0)
+    if case == "clip":
+        w, _ = net.weights(8, 4, 1, 1, channels=8)
+        y = net.add("Clip", net.add("Conv", x, w), net.constant(0.0), net.constant(1.0))
+        return net, net.around(y, 1 / 255, -128)
+    if case in ("wide activation", "scales"):
+        number = 0.01 if case == "wide activation" else [0.01] * 4
+        z = (
+            net.constant(0, np.int16)
+            if case == "wide activation"
+            else net.constant([0] * 4, np.int8)
+        )
+        s = net.constant(np.float32(number))
+        return net, net.add("DequantizeLinear", net.add("QuantizeLinear", x, s, z), s, z)
+    if case == "wide weights":
+        s, z = net.constant(np.float32(0.001)), net.constant(0, np.int16)
+        w = net.add("DequantizeLinear", net.constant(np.ones((8, 4, 1, 1)), np.int16), s, z)
+        v = net.add("QuantizeLinear", net.normal(8, 8, 1, 1), s, z)
+        y = net.add("Conv", net.add("Conv", x, w), net.add("DequantizeLinear", v, s, z))
+        return net, net.around(y, 0.1, 0)
     assert case == "asymmetric"
     s, z = net.constant(np.float32(0.1)), net.constant(3, np.int8)
     w = net.add("DequantizeLinear", net.constant(np.ones((8, 4, 1, 1)), np.int8), s, z)
@@ -678,11 +772,17 @@ def _tolerant(case: str) -> tuple[Qdq, str]:
         ("axis", "not output channels"),
         ("weights", "weights that no DequantizeLinear gives"),
         ("asymmetric", "TFLite's weights are symmetric"),
+        ("clip", "bounds 0 and 1; TFLite's int8 has no such activation"),
+        ("wide activation", "it quantizes to int16; TFLite's activations are int8"),
+        ("scales", "4 scales; TFLite's activations have one"),
+        ("wide weights", "in int16; TFLite's are int8, uint8, int32"),
     ],
 )
 def test_qdq_that_breaks_a_rule(case: str, message: str) -> None:
     net, y = _tolerant(case)
     model = net.model(y, opset=19)
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=message) as caught:
         import_onnx(model, "qdq")
-    assert import_onnx(model, "qdq", requantize=True).operators
+    assert "'narrows quantize --requantize' chooses new scales" in str(caught.value)
+    graph = import_onnx(model, "qdq", requantize=True)
+    assert all(t.quantization is None for t in graph.tensors)

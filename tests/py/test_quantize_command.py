@@ -16,7 +16,8 @@ import pytest
 from narrows.blob import read_blob
 from narrows.cli import main
 from narrows.exporters.export import export_tflite
-from narrows.graph.graph import Graph
+from narrows.graph.graph import Activation, Graph
+from narrows.importers import load
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from test_onnx import Net, Qdq, qdq_network
@@ -57,6 +58,30 @@ def float_onnx() -> bytes:
     y = net.conv(x, 8, 1, 3, 3, group=8, pads=[1, 1, 1, 1])
     x = net.add("Flatten", net.add("GlobalAveragePool", net.add("Add", x, y)))
     return net.model(net.add("Softmax", net.add("Gemm", x, net.normal(8, 5))))
+
+
+def clipped_onnx() -> bytes:
+    """Bounds that TFLite's activations do not have."""
+    net = Net()
+    x = net.conv("x", 8, 4, 3, 3, pads=[1, 1, 1, 1])
+    x = net.add("Clip", x, net.constant(0.0), net.constant(1.0))
+    x = net.add("Clip", net.conv(x, 8, 8, 1, 1), net.constant(-0.5), net.constant(2.0))
+    x = net.add("Clip", net.conv(x, 8, 1, 3, 3, group=8), "", net.constant(0.5))
+    return net.model(net.add("Max", x, net.constant(-0.25)))
+
+
+def test_clips_to_any_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "float.onnx"
+    model.write_bytes(clipped_onnx())
+    quantized_equals_tflm(model)
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "dB at the output" in x)
+    assert float(line.split("; ")[1].split()[0]) > 30
+    graph = load(tmp_path / "q.tflite")
+    (port,) = graph.outputs
+    q = graph.tensors[port.tensor].quantization
+    assert q is not None
+    least, most = (float(q.scale) * (n - q.zero_point) for n in (-128, 127))
+    np.testing.assert_allclose((least, most), (-0.25, 0.5), atol=0.02)
 
 
 def qdq_onnx(*, keeps_the_rules: bool) -> bytes:
@@ -123,9 +148,9 @@ def test_calibration_data_larger_than_the_memory_that_it_takes(tmp_path: Path) -
 # --- What is hard ------------------------------------------------------------------------------
 
 
-def network() -> Graph:
+def network(activation: Activation = RELU6) -> Graph:
     net = Builder("net", SHAPE, seed=1)
-    x = net.conv(0, 8, 3, 1, RELU6, name="first")
+    x = net.conv(0, 8, 3, 1, activation, name="first")
     x = net.conv(net.depthwise(x, 3, 1, name="depthwise"), 8, activation=NONE, name="second")
     return net.finish([net.dense(net.mean(x, name="mean"), 4, name="dense")])
 
@@ -175,6 +200,19 @@ def test_calibration_of_zeros(tmp_path: Path) -> None:
     assert main(f"compile {made} -o {blob}".split()) == 0
     unseen = save_inputs(tmp_path / "unseen.npy", seed=2)
     assert main(f"check {blob} --data {unseen} --reference tflm --model {made}".split()) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-40, 1e20, 1e37])
+@pytest.mark.parametrize("activation", [NONE, RELU6])
+def test_calibration_of_any_magnitude(tmp_path: Path, scale: float, activation: Activation) -> None:
+    """Squares of such values are no float32; scales of so far apart tensors hardly multiply."""
+    model, made, blob = (tmp_path / n for n in ("f.tflite", "q.tflite", "q.nrw"))
+    model.write_bytes(export_tflite(network(activation)))
+    data = save_inputs(tmp_path / "x.npy", scale=scale)
+    assert main(f"quantize {model} --data {data} -o {made}".split()) == 0
+    assert main(f"compile {made} -o {blob}".split()) == 0
+    assert main(f"check {blob} --data {data} --reference tflm --model {made}".split()) == 0
 
 
 def _nan(array: Array) -> None:

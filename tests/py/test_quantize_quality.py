@@ -47,7 +47,9 @@ def test_visual_wake_words_beside_the_vendor(quality: ModuleType) -> None:
         network(name.removesuffix(".tflite"))
     for name in quality.PHOTOS:
         photo(name)
-    for row in quality.vww():
+    rows = quality.vww()
+    assert len(rows) == 6
+    for row in rows:
         assert row["best_error"] <= row["vendor_error"], row
 
 
@@ -118,6 +120,9 @@ def test_quantize_command(narrows: Narrows, tmp_path: Path) -> None:
     assert "<svg" in text
     assert not any(word in text for word in ("http:", "https:", "<script", "<link", "src="))
     assert len(text) < 400_000
+    profile = text.split("<svg")[1].split("</svg>")[0]  # a bar per operator, over a scale
+    assert profile.count("<title>") == len(values["layers"])
+    assert [f">{level} dB</text>" in profile for level in (0, 15, 30, 45, 60)] == [True] * 5
     preprocessing = parse_preprocessing("q", model_metadata(out)["preprocessing"])
     assert preprocessing is not None
     assert math.isclose(preprocessing.scale[0], 1 / 255)
@@ -144,7 +149,11 @@ def _quantized(tmp_path: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [(_empty, "nothing in it"), (_integers, "give floats"), (_quantized, "quantized already")],
+    [
+        (_empty, "nothing in it"),
+        (_integers, "x.npy: item 0: dtype uint8, but input"),
+        (_quantized, "quantized already"),
+    ],
 )
 def test_errors_are_one_line(
     narrows: Narrows,

@@ -31,7 +31,8 @@ def add_parser(commands: Any) -> None:
         "--data",
         metavar="DATASET",
         required=True,
-        help=".npz with x and y, .npy, or a folder with a folder of pictures per class",
+        help=".npz with x and y, .npy, a picture, or a folder of pictures: with labels.txt, or "
+        "with a folder per class",
     )
     parser.add_argument(
         "--target",
@@ -119,7 +120,7 @@ def check_target(
     correct = 0
     for index, item in enumerate(dataset.items):
         progress(f"checking on {spec}", index / len(dataset.items))
-        values = load_input(edge, blob.preprocessing, item)
+        values = load_input(edge, blob.preprocessing, item, dataset.name_of(index))
         result = target.infer([encode(edge, values)])
         outputs = [decode(e, v) for e, v in zip(blob.outputs, result.outputs, strict=True)]
         if reference is not None and not _same(outputs, reference(values)):

@@ -22,7 +22,7 @@ from narrows.cli.console import (
     write_json,
 )
 from narrows.compare import Comparison, Difference, compare
-from narrows.data import PICTURES, Dataset, load_dataset, load_labels
+from narrows.data import load_dataset, load_labels
 from narrows.errors import UsageError
 from narrows.files import write_file
 from narrows.sides import Layer, Side, open_side
@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
         "--data",
         metavar="DATA",
         required=True,
-        help=".npz with x (and y), .npy, a picture, or a folder of pictures, per class or not",
+        help="as check takes it; classes need not be known",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
     parser.add_argument(
@@ -89,9 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         labels = a.labels or b.labels
         if arguments.labels is not None:
             labels = load_labels(arguments.labels)
-        path = Path(arguments.data)
-        is_picture = path.suffix.lower() in PICTURES
-        data = Dataset([path], None) if is_picture else load_dataset(path, labels)
+        data = load_dataset(Path(arguments.data), labels)
         found = compare(a, b, data, arguments.count, part(bar, 2, 3), arguments.layer)
     tell = say(arguments)
     for line in _sentences(a, b, found):

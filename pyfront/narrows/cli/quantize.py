@@ -12,7 +12,7 @@ from typing import Any
 from narrows.cli.console import add_json, count, print_table, progress_bar, say, write_json
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.data import Dataset, load_dataset, load_input
-from narrows.errors import InputError, ModelError, UsageError
+from narrows.errors import ModelError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.files import write_file
 from narrows.graph.edges import HostEdge
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "--data",
         metavar="CALIBRATION",
         required=True,
-        help="a few hundred typical inputs: .npz with x, .npy, or a folder of pictures",
+        help="a few hundred typical inputs: .npz with x, .npy, or pictures, as check takes them",
     )
     parser.add_argument("-o", "--output", metavar="MODEL_INT8", required=True)
     parser.add_argument(
@@ -98,8 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
     data = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
     write_file(arguments.output, data)
     logits = logits_decibels(quantized, layers)
+    used = len(dataset.items)
     say(arguments)(
-        f"{arguments.output}: {count(len(data))} B from {count(len(dataset.items))} samples; "
+        f"{arguments.output}: {count(len(data))} B from {count(used)} sample{'s' * (used > 1)}; "
         f"{logits:.1f} dB at the output"
     )
     write_json(arguments.json, _figures(arguments, data, dataset, layers, logits))
@@ -118,11 +119,9 @@ class _Samples:
         self._dataset = dataset
 
     def __call__(self) -> Iterator[Sample]:
-        for item in self._dataset.items:
-            if isinstance(item, Path) or item.dtype.kind == "f":
-                yield [load_input(self._edge, self._preprocessing, item)]
-            else:
-                raise InputError(f"calibration of {item.dtype}; give floats, as the model has them")
+        for number, item in enumerate(self._dataset.items):
+            name = self._dataset.name_of(number)
+            yield [load_input(self._edge, self._preprocessing, item, name)]
 
 
 def _preprocessing(

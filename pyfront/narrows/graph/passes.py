@@ -72,7 +72,7 @@ _FUSED = {UnaryFunction.RELU: Activation.RELU, UnaryFunction.RELU6: Activation.R
 def fuse_activations(graph: Graph) -> Graph:
     """Make RELU and RELU6 of a float network part of the operator before.
 
-    Allowed if that operator has no activation yet and nobody else reads its output. In a
+    Allowed if that operator has no other activation yet and nobody else reads its output. In a
     quantized network the two may differ in scale, so there they stay apart.
     """
     reading = readers(graph)
@@ -85,12 +85,14 @@ def fuse_activations(graph: Graph) -> Graph:
             before = operators[makers[source]] if source in makers else None
             if (
                 isinstance(before, (*WEIGHTED, Binary, Pool))
-                and before.activation is Activation.NONE
+                and before.activation in (Activation.NONE, *_FUSED.values())
                 and graph.tensors[source].quantization is None
                 and len(reading[source]) == 1
                 and source not in visible
             ):
                 activation = _FUSED[operator.function]
+                if before.activation is Activation.RELU6:  # the narrower one stays
+                    activation = Activation.RELU6
                 fused = replace(before, output=operator.output, activation=activation)
                 operators[makers[source]] = fused
                 makers[operator.output] = makers[source]

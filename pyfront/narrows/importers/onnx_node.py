@@ -38,15 +38,20 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, stan
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
 
-# Operators that do not care which dimension is which.
+# Operators that do not care which dimension is which, or say it by number.
 _ANY_ORDER = frozenset((
     "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul",
-    "Div", "Clip", "Relu",
+    "Div", "Clip", "Max", "Min", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish",
+    "HardSigmoid", "Pad", "Slice", "Split", "Concat",
 ))  # fmt: skip
 
 
 class Refused(Exception):
     """The operator cannot be imported; the message is the reason."""
+
+
+class NotTflites(Refused):
+    """Because of how it is quantized, which ``requantize`` would not mind."""
 
 
 class Skipped(Exception):
@@ -83,6 +88,11 @@ class Rule:
     outputs: int | None = 1
 
 
+def requantizable(path: str) -> str:
+    """What errors call a model whose scales could be chosen anew."""
+    return f"{path} (in QDQ form; 'narrows quantize --requantize' chooses new scales)"
+
+
 class Importer:
     """Walks the nodes in order. ``values``: what every name became; None after a refusal."""
 
@@ -93,6 +103,8 @@ class Importer:
         self.rules = rules
         self.path = path
         self.keep = keep  # quantization
+        self.in_integers = keep and any(n.operator == "QuantizeLinear" for n in record.nodes)
+        self.helped = False  # something is refused that requantization would not mind
         self.folder = Folder(record.opset)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
@@ -124,7 +136,9 @@ class Importer:
             except Skipped:
                 pass
         if refused:
-            raise UnsupportedError(self.path, tuple(refused))
+            raise UnsupportedError(
+                requantizable(self.path) if self.helped else self.path, tuple(refused)
+            )
         graph = Graph(
             name, tuple(self.tensors), tuple(self.operators), tuple(ports), tuple(outputs)
         )
@@ -216,6 +230,7 @@ class Importer:
             rule.build(node)
             return None
         except Refused as refusal:
+            self.helped |= isinstance(refusal, NotTflites)
             return str(refusal)
         except Skipped:
             return None
@@ -433,23 +448,26 @@ def _along(node: Node, constants: Sequence[Constant], kind: str) -> tuple[Quanti
 
 def _quantized(node: Node, constants: Sequence[Constant]) -> Constant:
     """Of a float constant, as training with quantization in mind leaves it."""
-    kind = constants[2].data.dtype.name if node.has(2) else "uint8"
-    if kind not in ("int8", "uint8"):
-        raise Refused(f"it quantizes to {kind}; TFLite's weights are int8")
-    q, shape = _along(node, constants, kind)
-    shift = 128 if kind == "uint8" else 0
+    dtype = constants[2].data.dtype if node.has(2) else np.dtype(np.uint8)
+    _check_integers(node, dtype, ("int8", "uint8"))
+    q, shape = _along(node, constants, dtype.name)
     steps = np.rint(constants[0].data.astype(np.float32) / q.scales.reshape(shape))
-    steps = steps + (q.zero_points.reshape(shape) + shift)
-    low, high = -128 + shift, 127 + shift
-    return Constant(np.clip(np.nan_to_num(steps), low, high).astype(kind))
+    steps = steps + (q.zero_points.reshape(shape) + (128 if dtype == np.uint8 else 0))
+    limits = np.iinfo(dtype)
+    return Constant(np.clip(np.nan_to_num(steps), limits.min, limits.max).astype(dtype))
+
+
+def _check_integers(node: Node, dtype: np.dtype[Any], known: Sequence[str]) -> None:
+    if dtype.kind not in "iu":
+        raise Refused(f"integers of type {dtype}")
+    if node.importer.keep and dtype.name not in known:
+        raise NotTflites(f"{node.record.inputs[0]} in {dtype}; TFLite's are {', '.join(known)}")
 
 
 def _dequantized(node: Node, constants: Sequence[Constant]) -> Constant:
     """Weights and biases of QDQ form."""
     values = constants[0].data
-    if values.dtype.name not in ("int8", "uint8", "int32"):
-        name = node.record.inputs[0]
-        raise Refused(f"{name} is {values.dtype}; int8, uint8 and int32 are TFLite's")
+    _check_integers(node, values.dtype, ("int8", "uint8", "int32"))
     q, shape = _along(node, constants, values.dtype.name)
     if values.dtype == np.uint8:
         values = (values.astype(np.int16) - 128).astype(np.int8)

@@ -28,6 +28,7 @@ from narrows.graph.graph import (
     Unary,
     UnaryFunction,
 )
+from narrows.importers.onnx_node import requantizable
 
 # Operators whose output TFLite quantizes as their input.
 _SHARING = (Pool, Concat, Resize, Reshape, Pad, Slice)
@@ -92,10 +93,7 @@ def integers(graph: Graph, path: str) -> Graph:
             reason = "no QuantizeLinear gives its scale"
             problems.append(Unsupported("input", 0, port.name, reason))
     if problems:
-        raise UnsupportedError(
-            f"{path} (in QDQ form; 'narrows quantize --requantize' chooses new scales)",
-            tuple(dict.fromkeys(problems)),
-        )
+        raise UnsupportedError(requantizable(path), tuple(dict.fromkeys(problems)))
     activations = {i for op in operators for i in (*op.inputs, op.output)}
     activations |= {port.tensor for port in (*graph.inputs, *graph.outputs)}
     for index in activations:

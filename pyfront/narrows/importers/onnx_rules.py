@@ -32,7 +32,16 @@ from narrows.graph.graph import (
     UnaryFunction,
 )
 from narrows.graph.qgraph import Axis, Elementwise
-from narrows.importers.onnx_node import NCHW, Constant, Node, Refused, Rule, is_nchw, parameters
+from narrows.importers.onnx_node import (
+    NCHW,
+    Constant,
+    Node,
+    NotTflites,
+    Refused,
+    Rule,
+    is_nchw,
+    parameters,
+)
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 _MAX_STRIDE = 255
@@ -50,11 +59,11 @@ def _quantize_linear(node: Node) -> None:
         node.result(x)
         return
     if kind not in ("int8", "uint8"):
-        raise Refused(f"it quantizes to {kind}; TFLite's activations are int8")
+        raise NotTflites(f"it quantizes to {kind}; TFLite's activations are int8")
     constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
     scales, zero_points = parameters(constants, kind)
     if len(scales) != 1:
-        raise Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+        raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
     q = Quantization(scales, zero_points)
     tensor = node.importer.tensors[x.tensor]
     if tensor.quantization is None:
@@ -77,11 +86,11 @@ def _dequantize_linear(node: Node) -> None:
         scales, zero_points = parameters(constants, kind)
         q, tensor = Quantization(scales, zero_points), node.importer.tensors[x.tensor]
         if len(scales) != 1:
-            raise Refused(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+            raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
         if tensor.quantization is None:
             node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
         elif not _equal(tensor.quantization, q):
-            raise Refused(f"{tensor.name} was quantized with another scale or zero point")
+            raise NotTflites(f"{tensor.name} was quantized with another scale or zero point")
     node.result(x)
 
 
@@ -193,12 +202,12 @@ def _weights(
     if q is not None:
         name = node.record.inputs[i]
         if q.zero_points.any():
-            raise Refused(f"{name} has a zero point; TFLite's weights are symmetric")
+            raise NotTflites(f"{name} has a zero point; TFLite's weights are symmetric")
         channel = 2 if squeeze is not None else 0
         if len(q.scales) > 1 and q.axis != order[channel]:
-            raise Refused(f"{name} is quantized along dimension {q.axis}, not output channels")
+            raise NotTflites(f"{name} is quantized along dimension {q.axis}, not output channels")
         if constant.integers is None or constant.integers.dtype != np.int8:
-            raise Refused(f"{name} is not quantized to 8 bits")
+            raise NotTflites(f"{name} is not quantized to 8 bits")
         q = replace(q, axis=channel if len(q.scales) > 1 else 0)
     tensor = Tensor(node.record.inputs[i], shape, "float32", q, values)
     node.importer.tensors.append(tensor)
@@ -214,7 +223,7 @@ def _bias(node: Node, i: int, channels: int, rows: slice | None = None) -> int |
     if q is not None:
         assert constant.integers is not None
         if constant.integers.dtype != np.int32 or q.zero_points.any():
-            raise Refused(f"bias {name} is not int32 with zero point 0")
+            raise NotTflites(f"bias {name} is not int32 with zero point 0")
         values = constant.integers
     elif values.dtype.kind != "f":
         raise Refused(f"bias {name} is {values.dtype}")
@@ -267,12 +276,16 @@ def _batch_normalization(node: Node) -> None:
 
 
 def _gemm(node: Node) -> None:
-    """Weights and bias are constants, the input is not transposed, alpha and beta 1."""
-    alpha, beta = float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
+    """Weights and bias are constants, the input is not transposed."""
     if node.attribute("transA", 0):
         raise Refused("its input is transposed")
-    if alpha != 1 or (beta != 1 and node.has(2)):
-        raise Refused(f"alpha {alpha}, beta {beta}")
+    for i, name in ((1, "alpha"), (2, "beta")):
+        factor = float(node.attribute(name, 1.0))
+        if factor != 1 and node.has(i):
+            constant = node.constant(i, "weights and bias")
+            if constant.quantization is not None:
+                raise NotTflites(f"{name} {factor:g} of integers; TFLite has none")
+            _replace(node, i, (constant.data * np.float64(factor)).astype(np.float32))
     _fully_connected(node, transposed=bool(node.attribute("transB", 0)), bias=2)
 
 
@@ -371,7 +384,7 @@ def _placed(node: Node, i: int, other: View) -> tuple[int, View]:
     q = constant.quantization
     if q is not None:
         if len(q.scales) != 1 or constant.integers is None or constant.integers.dtype != np.int8:
-            raise Refused(f"{node.record.inputs[i]} is not int8 with one scale")
+            raise NotTflites(f"{node.record.inputs[i]} is not int8 with one scale")
         tensor = node.importer.tensors[index]
         node.importer.tensors[index] = replace(tensor, quantization=q)
     view_shape = (1,) * (rank - constant.data.ndim) + constant.data.shape
@@ -397,6 +410,14 @@ def _aligned(a: View, b: View) -> tuple[tuple[Axis, ...], ...] | None:
     return tuple(chosen)
 
 
+def _replace(node: Node, i: int, data: Array) -> None:
+    """Other values for a constant input of this node alone."""
+    inputs = list(node.record.inputs)
+    inputs[i] = f"{inputs[i]}/{node.record.index}"
+    node.importer.values[inputs[i]] = Constant(data)
+    node.record = replace(node.record, inputs=tuple(inputs))
+
+
 def _binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels; an operand may be a
     constant; a divisor is one."""
@@ -406,11 +427,8 @@ def _binary(node: Node) -> None:
         if divisor.data.dtype.kind != "f" or (divisor.data == 0).any():
             raise Refused("its divisor is zero or not a float")
         if divisor.quantization is not None:
-            raise Refused("a quantized divisor; TFLite's int8 has no DIV")
-        inverse = (1 / divisor.data.astype(np.float64)).astype(np.float32)
-        name = f"{node.record.inputs[1]}/inverse/{node.record.index}"
-        node.importer.values[name] = Constant(inverse)
-        node.record = replace(node.record, inputs=(node.record.inputs[0], name))
+            raise NotTflites("a quantized divisor; TFLite's int8 has no DIV")
+        _replace(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
         operator = "Mul"
     function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
     values = [node.value(i) for i in (0, 1)]
@@ -586,12 +604,20 @@ def _leaky_relu(node: Node) -> None:
 
 
 def _with(
-    node: Node, x: View, function: Elementwise, value: float, activation: Activation, name: str
+    node: Node,
+    x: View,
+    function: Elementwise,
+    value: float,
+    activation: Activation,
+    name: str,
+    *,
+    first: bool = False,
 ) -> View:
-    """x with a number added or multiplied."""
+    """x with a number added or multiplied; or subtracted from the number, which then is first."""
     operand = node.importer.tensor(f"{name}/{value:g}", (1, 1, 1), np.array(value, np.float32))
     y = node.importer.tensor(name, x.storage)
-    node.emit(Binary((x.tensor, operand), y, function, activation))
+    inputs = (operand, x.tensor) if first else (x.tensor, operand)
+    node.emit(Binary(inputs, y, function, activation))
     return replace(x, tensor=y)
 
 
@@ -607,23 +633,65 @@ def _hard_sigmoid(node: Node) -> None:
 
 
 def _clip(node: Node) -> None:
-    """To [0, inf], [0, 6] or [-1, 1], or not at all."""
+    """To constant bounds. As RELU or RELU6 from 0 to infinity or 6; other bounds are moved and
+    scaled to these and back."""
     bounds = []
     for i, name, none in ((1, "min", -np.inf), (2, "max", np.inf)):
         bounds.append(float(node.floats(i, name).reshape(-1)[0]) if node.has(i) else none)
+    _bounded(node, bounds[0], bounds[1])
+
+
+def _extremum(node: Node) -> None:
+    """Of a tensor and a constant number, as Clip with one bound."""
+    place = next((i for i in (0, 1) if isinstance(node.value(i), Constant)), None)
+    bound = None if place is None else node.floats(place, "bound")
+    if place is None or bound is None or bound.size != 1:
+        raise Refused("neither operand is a constant number")
+    if place == 0:
+        node.record = replace(node.record, inputs=node.record.inputs[::-1])
+    number = float(bound.reshape(-1)[0])
+    _bounded(node, *((number, np.inf) if node.operator == "Max" else (-np.inf, number)))
+
+
+def _bounded(node: Node, low: float, high: float) -> None:
     largest = float(np.finfo(np.float32).max)
-    low, high = (n if abs(n) < largest else np.copysign(np.inf, n) for n in bounds)
+    low, high = (np.copysign(np.inf, n) if abs(n) >= largest else n for n in (low, high))
+    if not low < high:  # nor are they, if one is NaN
+        raise Refused(f"bounds {low:g} and {high:g}")
+    x, name = node.view(0), node.name
+    rectified = any(
+        isinstance(op, Unary) and op.function is UnaryFunction.RELU and op.output == x.tensor
+        for op in node.importer.operators
+    )
+    if low == -np.inf and high > 0 and rectified:
+        low = 0.0
+    none, add, mul = Activation.NONE, Elementwise.ADD, Elementwise.MUL
     if (low, high) == (0, np.inf):
         _unary_of(node, UnaryFunction.RELU)
-    elif (low, high) == (0, 6):
+        return
+    if (low, high) == (0, 6):
         _unary_of(node, UnaryFunction.RELU6)
-    elif (low, high) == (-1, 1):
-        activation = Activation.RELU_N1_TO_1
-        node.result(_with(node, node.view(0), Elementwise.ADD, 0.0, activation, node.name))
-    elif (low, high) == (-np.inf, np.inf):
-        node.result(node.view(0))
-    else:
-        raise Refused(f"bounds {low:g} and {high:g}")
+        return
+    if (low, high) == (-1, 1):
+        x = _with(node, x, add, 0.0, Activation.RELU_N1_TO_1, name)
+    elif (low > -np.inf or high < np.inf) and node.importer.in_integers:
+        raise NotTflites(f"bounds {low:g} and {high:g}; TFLite's int8 has no such activation")
+    elif low == -np.inf and high < np.inf:
+        sub = Elementwise.SUB
+        x = _with(node, x, sub, high, Activation.RELU, f"{name}/clipped", first=True)
+        x = _with(node, x, sub, high, none, name, first=True)
+    elif low > -np.inf and high == np.inf:
+        x = _with(node, x, add, -low, Activation.RELU, f"{name}/clipped")
+        x = _with(node, x, add, low, none, name)
+    elif low > -np.inf:
+        factor = 6 / (high - low)
+        if low != 0:
+            x = _with(node, x, add, -low, none, f"{name}/moved")
+        x = _with(node, x, mul, factor, Activation.RELU6, f"{name}/clipped")
+        x = _with(node, x, mul, 1 / factor, none, name if low == 0 else f"{name}/scaled")
+        if low != 0:
+            x = _with(node, x, add, low, none, name)
+    node.result(x)
 
 
 def _shape_of(node: Node, x: View) -> tuple[int, ...]:
@@ -891,6 +959,7 @@ def _same_places(n: int, wanted: Array, flags: tuple[bool, bool], mode: str, rou
 
 _UNARY = Rule(_unary, (1, 1))
 _BINARY = Rule(_binary, (2, 2))
+_EXTREMUM = Rule(_extremum, (2, 2))
 _POOL, _GLOBAL_POOL = Rule(_pool, (1, 1)), Rule(_global_pool, (1, 1))
 _LABELS, _SAME = Rule(_reshape, (1, 2), ()), Rule(_identity, (1, 3), ())
 RULES: dict[str, Rule] = {
@@ -910,6 +979,8 @@ RULES: dict[str, Rule] = {
     "PRelu": Rule(_leaky_relu, (2, 2)),
     "HardSigmoid": Rule(_hard_sigmoid, (1, 1)),
     "Clip": Rule(_clip, (1, 3)),
+    "Max": _EXTREMUM,
+    "Min": _EXTREMUM,
     "AveragePool": _POOL,
     "MaxPool": _POOL,
     "GlobalAveragePool": _GLOBAL_POOL,

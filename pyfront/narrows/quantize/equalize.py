@@ -33,7 +33,7 @@ from narrows.graph.graph import (
     Tensor,
     readers,
 )
-from narrows.quantize.float_model import FloatArray, verify_float
+from narrows.quantize.float_model import FloatArray, unit_of, verify_float
 
 # Calibrated ranges under ReLU6 may grow up to here; unseen inputs go beyond what was seen.
 _CLEAR_OF_SIX = 4.8
@@ -44,6 +44,10 @@ _MOST = 2.0**10
 # least on inputs that calibration never saw (tests/bench/quantize_thresholds.py), and 6 is about
 # what the greatest of a billion normal values reaches.
 _DEVIATIONS = 6.0
+# Of the mean power of a layer's input channels, each is expected to have this share at least: one
+# that calibration left asleep may wake. From 0 to 1 nothing differs by a tenth of a decibel where
+# tests/bench/quantize_thresholds.py measures it, whose pictures are more alike than photos are.
+_LEAST_POWER = 0.25
 # Shares of the ranges' spread that are taken away, on a logarithmic scale: at most half, which
 # leaves weak channels room for inputs that calibration never saw. Measured likewise: up to 1,
 # scaled channels gain up to 3.5 dB and trained networks lose as much.
@@ -82,7 +86,10 @@ class ChannelStatistics:
         least, most = flat.min(axis=0), flat.max(axis=0)
         self._low, self._high = min(self._low, least.min()), max(self._high, most.max())
         self.magnitude = np.maximum(self.magnitude, np.maximum(-least, most))
-        self._squares = self._squares + np.einsum("pc,pc->c", flat, flat).astype(np.float64)
+        unit = unit_of(max(-float(least.min()), float(most.max())))
+        small = flat / np.float32(unit)
+        squares = np.einsum("pc,pc->c", small, small).astype(np.float64)
+        self._squares = self._squares + squares * unit**2
         self._count += len(flat)
         self.samples += 1
 
@@ -149,6 +156,7 @@ def equalize(graph: Graph, statistics: Mapping[int, ChannelStatistics]) -> Graph
         assert isinstance(second, WEIGHTED)
         source = first.inputs[0]
         squares = statistics[source].mean_square / np.square(divided.get(source, 1.0))
+        squares = np.maximum(squares, _LEAST_POWER * squares.mean())
         seen = statistics[pair.tensor]
         magnitude = np.maximum(seen.magnitude, _expected(graph.tensors, first, squares))
         factors = _factors(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import floor, log2
 from typing import TypeAlias
 
 import numpy as np
@@ -201,6 +202,12 @@ def _evaluate(
             return np.pad(x, widths, constant_values=np.float32(operator.value))
         case Reshape():
             return x.reshape(shape)
+
+
+def unit_of(magnitude: float) -> float:
+    """A power of two: divided by it, which is exact, numbers of up to this magnitude have
+    squares that float32 can sum."""
+    return 2.0 ** min(max(floor(log2(magnitude)), -126), 127) if magnitude > 0 else 1.0
 
 
 def activate(x: FloatArray, activation: Activation) -> FloatArray:

@@ -331,8 +331,9 @@ def _raise_scales(
                 least = max(scales) / _MAX_RATIO
         q = of_group[group]
         if float(q.scale) < least and group not in prescribed:
-            # The zero point stays: a larger scale only widens the range.
-            of_group[group] = _quantization(least, q.zero_point)
+            # The zero point stays: a larger scale only widens the range. Nor may rounding to
+            # float32 take away what is needed.
+            of_group[group] = _quantization(least * (1 + 2.0**-22), q.zero_point)
 
 
 def _port(port: Port, q: Quantization, dtype: ExternalDtype) -> Port:

@@ -28,7 +28,7 @@ from narrows.graph.graph import (
     Graph,
     Tensor,
 )
-from narrows.quantize.float_model import FloatArray, Sample, seen
+from narrows.quantize.float_model import FloatArray, Sample, seen, unit_of
 from narrows.quantize.lockstep import Twin, dequantize_tensor, walk
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -128,13 +128,16 @@ class _Layer:
         return replace(tensor, data=np.ascontiguousarray(shaped.reshape(self.shape)))
 
     def _covariance(self, samples: Sequence[FloatArray]) -> Float64Array:
-        """[1, inputs, inputs]; of a depthwise convolution [out, inputs, inputs]."""
+        """[1, inputs, inputs], in a unit of its own; of a depthwise convolution [out, inputs,
+        inputs]."""
+        unit = unit_of(max(float(np.abs(rows).max()) for rows in samples))
         thinned = [rows[:: -(-len(rows) // _MOST_ROWS)] for rows in samples]
         count = sum(map(len, thinned))
         mean = sum(rows.sum(axis=0, dtype=np.float64) for rows in thinned) / count
         total: Float64Array | float = 0.0
         for rows in thinned:
             centered = rows - np.asarray(mean, np.float32)
+            centered /= np.float32(unit)
             if self.depthwise:
                 by_channel = centered.transpose(2, 1, 0)
                 total = total + (by_channel @ by_channel.transpose(0, 2, 1)).astype(np.float64)

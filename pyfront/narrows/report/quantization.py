@@ -14,11 +14,14 @@ from narrows.quantize.measure import LayerReport
 
 _WIDTH, _HEIGHT, _BARS = 240, 48, 64
 _GOOD, _POOR = 30.0, 15.0
+# Of the profile: decibels at its top, those that have a line, and pixels for one.
+_MOST, _LINES, _PIXELS = 60, (0, 15, 30, 45, 60), 2
 _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; }
 table { border-collapse: collapse; } td, th { padding: 2px 10px; text-align: left; }
 td { border-top: 1px solid #ddd; vertical-align: top; } .n { text-align: right; }
 .good { fill: #3a8f5c; } .fair { fill: #c9931f; } .poor { fill: #c0392b; }
+.line { stroke: #ddd; } text { font-size: 10px; fill: #666; }
 .bar { fill: #5b83b5; } .cut { stroke: #c0392b; stroke-dasharray: 3 2; }
 """
 
@@ -77,16 +80,26 @@ def _row(layer: LayerReport, histogram: Histogram | None) -> str:
 
 
 def _profile(layers: Sequence[LayerReport]) -> str:
-    bars = []
+    width, height = 9 * len(layers), _MOST * _PIXELS
+    parts = []
+    for level in _LINES:
+        y = height - level * _PIXELS
+        parts.append(
+            f'<line class="line" x1="0" x2="{width}" y1="{y}" y2="{y}"/>'
+            f'<text x="{width + 4}" y="{y + 3}">{level} dB</text>'
+        )
     for number, layer in enumerate(layers):
-        height = float(np.clip(layer.decibels, 0, 60)) * 2
+        extent = float(np.clip(layer.decibels, 0, _MOST)) * _PIXELS
         kind = "good" if layer.decibels >= _GOOD else "fair" if layer.decibels > _POOR else "poor"
-        bars.append(
-            f'<rect class="{kind}" x="{number * 9}" y="{120 - height:.1f}" width="7" '
-            f'height="{height:.1f}"><title>{escape(layer.name)}: {layer.decibels:.1f} dB</title>'
+        parts.append(
+            f'<rect class="{kind}" x="{number * 9}" y="{height - extent:.1f}" width="7" '
+            f'height="{extent:.1f}"><title>{escape(layer.name)}: {layer.decibels:.1f} dB</title>'
             "</rect>"
         )
-    return f'<svg width="{9 * len(layers)}" height="120">{"".join(bars)}</svg>'
+    return (
+        f'<svg width="{width + 40}" height="{height + 10}" viewBox="0 -5 {width + 40} '
+        f'{height + 10}">{"".join(parts)}</svg>'
+    )
 
 
 def _histogram(
