@@ -34,7 +34,7 @@ static uint32_t kernels_bytes(uint32_t isa, const struct nrw_bottleneck_shape *s
 
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
 {
-    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(shape);
+    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(shape, nrw_any_product);
 
     return nrw_bytes32((nrw_bottleneck_resumes(shape) ? 0 : (uint64_t)layout.expanded) +
                        layout.filtered + layout.sums + kernels_bytes(isa, shape));
@@ -42,7 +42,7 @@ uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_
 
 uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape)
 {
-    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(shape);
+    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(shape, nrw_any_product);
 
     (void)isa;
     return nrw_bytes32((nrw_bottleneck_resumes(shape) ? (uint64_t)layout.expanded : 0) +

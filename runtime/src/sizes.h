@@ -10,6 +10,20 @@ static inline uint32_t nrw_bytes32(uint64_t bytes)
     return bytes > 0x7FFFFFF0u ? UINT32_MAX : ((uint32_t)bytes + 15u) & ~15u;
 }
 
+/* a * b * c, rounded up to 16. */
+typedef uint32_t nrw_product(uint32_t a, uint32_t b, uint32_t c);
+
+static inline uint32_t nrw_any_product(uint32_t a, uint32_t b, uint32_t c)
+{
+    return (uint64_t)a * b > UINT32_MAX ? UINT32_MAX : nrw_bytes32((uint64_t)a * b * c);
+}
+
+/* Of a part of a stage that nrw_open has accepted: it fits into an arena. */
+static inline uint32_t nrw_small_product(uint32_t a, uint32_t b, uint32_t c)
+{
+    return (a * b * c + 15u) & ~15u;
+}
+
 static inline uint32_t nrw_least(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
@@ -41,22 +55,23 @@ struct nrw_bottleneck_layout {
 
 /* Behind the sums is what the kernels ask for. */
 static inline struct nrw_bottleneck_layout
-nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape)
+nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape, nrw_product *product)
 {
     const uint32_t columns = nrw_columns_at_a_time(shape);
     const uint32_t rows =
         (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h - shape->kept_rows;
-    const uint64_t expanded = (uint64_t)nrw_least(shape->in_height, rows) * columns * shape->slice;
-    const uint64_t filtered = (uint64_t)shape->col_tile * shape->slice;
-    const uint64_t sums =
-        (uint64_t)shape->row_tile * shape->col_tile * shape->out_channels * sizeof(int32_t);
     struct nrw_bottleneck_layout layout;
 
     layout.columns = columns;
-    layout.expanded = shape->has_expand ? nrw_bytes32(expanded) : 0;
-    layout.filtered = shape->has_project ? nrw_bytes32(filtered) : 0;
-    layout.sums = shape->has_project && !shape->rolling ? nrw_bytes32(sums) : 0;
-    layout.kept = nrw_bytes32((uint64_t)shape->kept_rows * shape->in_width * shape->mid_channels);
+    layout.expanded = shape->has_expand
+                          ? product(nrw_least(shape->in_height, rows), columns, shape->slice)
+                          : 0;
+    layout.filtered = shape->has_project ? product(shape->col_tile, shape->slice, 1) : 0;
+    layout.sums = shape->has_project && !shape->rolling
+                      ? product((uint32_t)sizeof(int32_t) * shape->row_tile, shape->col_tile,
+                                shape->out_channels)
+                      : 0;
+    layout.kept = product(shape->kept_rows, shape->in_width, shape->mid_channels);
     return layout;
 }
 

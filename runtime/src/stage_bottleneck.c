@@ -30,7 +30,8 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
                     const struct nrw_stage *stage)
 {
     const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(run->model, stage);
-    const struct nrw_bottleneck_layout layout = nrw_bottleneck_layout(&shape);
+    const struct nrw_bottleneck_layout layout =
+        nrw_bottleneck_layout(&shape, nrw_small_product);
     uint8_t *state = nrw_arena(run, stage->state_offset);
     uint8_t *scratch = nrw_arena(run, stage->scratch_offset);
 
@@ -301,7 +302,9 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
         if (row >= kept_from && row < kept_from + b->params->kept_rows) {
             memmove(kept_row(b, row, first), columns, done);
         }
-        memmove(columns, columns + done, (size_t)((right - next) * mid));
+        if (right > next) {
+            memmove(columns, columns + done, (size_t)((right - next) * mid));
+        }
     }
 }
 

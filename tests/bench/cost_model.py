@@ -262,7 +262,7 @@ def judge() -> dict[str, Any]:
                 s.col_tile,
                 s.kept_rows,
                 s.state.bytes,
-            ]  # fmt: skip
+            ]
             for s in planned.stages
         ]
         found.setdefault(name, {})[kind] = {"instructions": total, "stages": stages}

@@ -179,8 +179,8 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
     native.load.cache_clear()
     monkeypatch.setattr(native, "__file__", str(tmp_path / "__init__.py"))
-    (tmp_path / "schedule.h").write_text("/* cffi: begin */ /* cffi: end */")
-    (tmp_path / "host.h").write_text("/* cffi: begin */ /* cffi: end */")
+    for name in native.HEADERS:
+        (tmp_path / name).write_text("/* cffi: begin */ /* cffi: end */")
     with pytest.raises(ToolError, match="pip install"):
         native.isa_classes()
     monkeypatch.undo()

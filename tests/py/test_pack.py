@@ -80,8 +80,8 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
         at = names.index("depthwise")
         flags = (at > 0) + 2 * ("conv" in names[at:]) + 4 * ("elementwise" in names)
         assert found.flags == flags + 8 * planned.rolling
-        tile = (planned.slice, planned.row_tile, planned.col_tile)
-        assert (fields["slice"], fields["row_tile"], fields["col_tile"]) == tile
+        for name in ("slice", "row_tile", "col_tile", "kept_rows"):
+            assert fields[name] == getattr(planned, name)
         check_window(ops[at], fields["window"])
         check_filter(graph, ops[at], fields["window"].filter)
         if at:

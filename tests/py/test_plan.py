@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,9 +19,10 @@ from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QGraph
 from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
 from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.layout import lifetimes
+from narrows.plan.forms import Forms, Stages
+from narrows.plan.layout import Candidate, lifetimes
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
-from narrows.plan.plan import Plan, Region
+from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.planner import STEP, plan, plan_front
 from narrows.plan.schedule import plan_network
 from narrows.plan.search import cut_points, least_capacities, whole_units
@@ -133,6 +135,72 @@ def test_predictions_of_stages_come_from_c(large: tuple[QGraph, Plan]) -> None:
         sized = again.make(replace(stage, state=Region(), scratch=Region()))
         assert sized.stage.state.bytes == stage.state.bytes
         assert layout.scratch_bytes(sized) == stage.scratch.bytes
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_kept_rows_buy_arithmetic(kernel: int) -> None:
+    """Each row that is kept costs a row of state and saves a row's expansion."""
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input(12, 12, 4)
+    expanded = build.conv(x, 16)
+    graph = build.graph([build.conv(build.depthwise(expanded, (kernel, kernel)), 6)])
+    candidates = Candidates(graph, recompute=True)
+    stages = [Stage((0, 1, 2), 12, True, 16, 1, 2, kept) for kept in range(kernel)]
+    made = [candidates.make(stage) for stage in stages]
+    states = [c.stage.state.bytes for c in made]
+    assert states == [12 * 16 * kept for kept in range(kernel)]
+    expanded_rows = [(int(c.firings.macs.sum()) - 144 * 16 * (kernel**2 + 6)) // 768 for c in made]
+    half = kernel // 2
+    for kept, rows in enumerate(expanded_rows):  # windows at the edges have fewer rows
+        windows = [range(max(0, y - half), min(12, y + half + 1)) for y in range(12)]
+        held = [set(range(y - half, y - half + kept)) for y in range(12)]
+        again = sum(len(set(w) - h) for w, h in zip(windows, held, strict=True))
+        assert rows == again + max(0, kept - half)
+    assert [c.exact for c in made] == [False] * (kernel - 1) + [True]
+    with pytest.raises(PlanError):
+        candidates.make(Stage((0, 1, 2), 12, True, 16, 1, 2, kernel))
+
+
+def test_forms_are_the_cheapest_for_their_bytes() -> None:
+    """Against every combination of stages."""
+    build = GraphBuilder(np.random.default_rng(2))
+    x = build.inverted_residual(build.input(8, 8, 4), 2, 4)
+    graph = build.graph([build.conv(x, 3)])
+    candidates = Candidates(graph, recompute=True)
+    groups = [(i,) for i in range(len(graph.ops))] + list(fusions(graph))
+    options = {group: candidates.options(group)[::4] for group in groups}
+    stages = Stages([c for some in options.values() for c in some], lambda c: c.cost)
+    forms = Forms(stages, [0, len(graph.ops)], 0)
+    found = forms.between((0, len(graph.ops)), 0)
+    assert len(found) > 3
+
+    def chains(first: int) -> Iterator[list[Candidate]]:
+        if first == len(graph.ops):
+            yield []
+        for group in groups:
+            if group[0] == first and group == tuple(range(first, group[-1] + 1)):
+                for c in options[group]:
+                    yield from ([c, *rest] for rest in chains(group[-1] + 1))
+
+    every = list(chains(0))
+    for form in found:
+        chosen = forms.chosen((0, len(graph.ops)), form)
+        assert [i for c in chosen for i in c.stage.ops] == list(range(len(graph.ops)))
+        assert sum(c.cost for c in chosen) == pytest.approx(form.cost, rel=1e-6)
+        steady = sum(c.steady_bytes for c in chosen)
+        scratch = max(c.stage.scratch.bytes for c in chosen)
+        slack = len(graph.ops) * forms.unit  # bytes are rounded to units
+        assert steady + scratch <= form.estimate + slack
+        best = min(
+            (
+                sum(c.cost for c in chain)
+                for chain in every
+                if max(c.stage.scratch.bytes for c in chain) <= scratch
+                and sum(c.steady_bytes for c in chain) <= steady - slack
+            ),
+            default=math.inf,
+        )
+        assert form.cost <= best * (1 + 1e-6)
 
 
 # --- Schedule -------------------------------------------------------------------------------

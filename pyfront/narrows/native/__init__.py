@@ -22,6 +22,9 @@ from narrows.errors import BlobError, InputError, ToolError
 from narrows.graph.qgraph import Int8Array
 from narrows.share import share_dir
 
+HEADERS = ("host.h", "schedule.h", "forms.h", "place.h")
+"""Of what the library has beside the runtime: running on the host, and the planner's loops."""
+
 _GUARD = 32
 _GUARD_BYTE = 0xA5
 _ALIGNMENT = 16
@@ -124,7 +127,7 @@ def load() -> tuple[Any, Any]:
     here = Path(__file__).parent
     ffi = FFI()
     public = share_dir() / "runtime" / "include" / "narrows.h"
-    headers = (public, *(here / f"{name}.h" for name in ("host", "schedule", "forms", "place")))
+    headers = (public, *(here / name for name in HEADERS))
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:

@@ -164,7 +164,7 @@ class _Counter:
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
         if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
-            self.done["firing.part"] += self.firings.count
+            self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
 
     # --- Kernels -------------------------------------------------------------------------

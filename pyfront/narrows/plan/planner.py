@@ -181,7 +181,7 @@ class _Planner:
             misses += 1
             if misses <= MISSES:
                 high = standing_above(point.plan, cascades, int(limit) // ALIGNMENT * ALIGNMENT)
-                self.search.forget(max(high, key=lambda c: c.placed))
+                self.search.exclude(max(high, key=lambda c: c.placed), limit)
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None

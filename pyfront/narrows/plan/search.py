@@ -14,7 +14,6 @@ the runs, slices and tiles of each stage, come from ``forms``, for every number 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -286,11 +285,11 @@ class Search:
             ways.factor = max(ways.factor, LIKENESS * way.cascade.peak / form.estimate)
         return way
 
-    def forget(self, cascade: Cascade) -> None:
-        """Use this form of a cascade no more."""
+    def exclude(self, cascade: Cascade, limit: float) -> None:
+        """Use this form of a cascade no more within ``limit`` bytes."""
         for way in self._looked.values():
             if way.cascade is cascade:
-                way.bytes = math.inf
+                way.bytes = max(way.bytes, limit + 1)
 
     def path(self, limit: float, level: int) -> list[tuple[Edge, Form | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""

@@ -45,7 +45,7 @@ _MOST = 2.0**10
 # what the greatest of a billion normal values reaches.
 _DEVIATIONS = 6.0
 # Of the mean power of a layer's input channels, each is expected to have this share at least: one
-# that calibration left asleep may wake. From 0 to 1 nothing differs by a tenth of a decibel where
+# that calibration left asleep may wake. On average 0 is as good, to some tenths of a decibel, where
 # tests/bench/quantize_thresholds.py measures it, whose pictures are more alike than photos are.
 _LEAST_POWER = 0.25
 # Shares of the ranges' spread that are taken away, on a logarithmic scale: at most half, which
