@@ -213,11 +213,11 @@ def test_networks_fire_as_predicted(network: Path) -> None:
 
 ARENAS = {
     "mlperf_ad01_int8": 768,
-    "mlperf_kws_int8": 4848,
-    "mlperf_resnet_int8": 13600,
-    "mlperf_vww_96_int8": 11360,
+    "mlperf_kws_int8": 4272,
+    "mlperf_resnet_int8": 8928,
+    "mlperf_vww_96_int8": 10432,
     "tinyengine_vww": 11872,
-    "mobilenet_v2_1.0_224_ptq": 80080,
+    "mobilenet_v2_1.0_224_ptq": 75888,
 }
 
 
