@@ -144,7 +144,8 @@ class _Planner:
 
     def least(self) -> Plan:
         """The least arena whose plan is affordable."""
-        found = self.narrowed(OVERHEAD * self.layers_cost)
+        # Prescribed tiles cost what they cost.
+        found = self.narrowed(math.inf if self.options.tiling else OVERHEAD * self.layers_cost)
         whole = max(self.graph.tensors[op.output].bytes for op in self.graph.ops)
         if self.search.bound or whole >= found.arena_total:
             return found
