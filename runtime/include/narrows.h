@@ -73,7 +73,8 @@ enum nrw_op {
     NRW_OP_SLICE = 13,
     NRW_OP_PAD = 14,
     NRW_OP_RESHAPE = 15,
-    NRW_OP_COUNT = 16
+    NRW_OP_ROLLING_DEPTHWISE = 16,
+    NRW_OP_COUNT = 17
 };
 
 /* Rows that a window may span (kernel_h of whatever does not accumulate). */
@@ -228,6 +229,9 @@ uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);
 /* Scratch, beside the operator's own, for an input whose rows the ring's end may tear: the most
  * pixels of a row that are read at a time. */
 uint32_t nrw_torn_row_bytes(uint32_t pixels, uint32_t channels);
+/* State of a rolling depthwise: a row of its input, or of what two rows add up to. */
+uint32_t nrw_rolling_depthwise_state_bytes(uint32_t in_width, uint32_t out_width,
+                                           uint32_t pad_left, uint32_t channels);
 /* State of an accumulating mean or average pool: sums of one output row. */
 uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
 

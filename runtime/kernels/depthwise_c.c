@@ -90,27 +90,99 @@ static void add_window(uint32_t *sums, const struct nrw_depthwise_op *op,
     }
 }
 
-void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
-                     int32_t x0, int32_t x1, int8_t *out, uint32_t out_stride, void *scratch)
+static void finish_block(int8_t *out, const struct nrw_depthwise_op *op, const uint32_t *sums,
+                         uint32_t c, uint32_t count)
 {
+    const struct nrw_channel *const channels = &op->channels[c];
     const int32_t zero_point = op->out_zero_point;
     const int32_t act_min = op->act_min;
     const int32_t act_max = op->act_max;
 
+    for (uint32_t k = 0; k < count; k++) {
+        out[k] = nrw_finish(&channels[k], sums[k], zero_point, act_min, act_max);
+    }
+}
+
+void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
+                     int32_t x0, int32_t x1, int8_t *out, uint32_t out_stride, void *scratch)
+{
     (void)scratch;
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
         const struct nrw_taps taps = nrw_taps_inside(window, x);
 
         for (uint32_t c = 0; c < op->out_channels; c += BLOCK) {
-            const struct nrw_channel *const channels = &op->channels[c];
             const uint32_t left = op->out_channels - c;
             const uint32_t count = left < BLOCK ? left : BLOCK;
             uint32_t sums[BLOCK] = {0};
 
             add_window(sums, op, window, taps, c, count);
-            for (uint32_t k = 0; k < count; k++) {
-                out[c + k] = nrw_finish(&channels[k], sums[k], zero_point, act_min, act_max);
-            }
+            finish_block(out + c, op, sums, c, count);
+        }
+    }
+}
+
+/* --- By rows ------------------------------------------------------------------------------ */
+
+static void store_sums(const uint32_t *sums, int8_t *low, uint32_t channels, uint8_t *highs,
+                       uint32_t count)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        low[k] = (int8_t)sums[k];
+        low[channels + k] = (int8_t)(sums[k] >> 8);
+        const uint32_t before = k % 4 == 0 ? 0 : highs[k / 4];
+        highs[k / 4] = (uint8_t)(before | (sums[k] >> 16 & 3u) << k % 4 * 2);
+    }
+}
+
+static void load_sums(uint32_t *sums, const int8_t *low, uint32_t channels, const uint8_t *highs,
+                      uint32_t count)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        const uint32_t high = highs[k / 4] >> k % 4 * 2 & 3u;
+        const uint32_t sum = (uint8_t)low[k] | (uint32_t)(uint8_t)low[channels + k] << 8 |
+                             high << 16;
+        sums[k] = (sum ^ 0x20000u) - 0x20000u; /* bit 17 is the sign */
+    }
+}
+
+void nrw_depthwise_fold_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
+                          int32_t x0, int32_t x1, const struct nrw_folded *folded)
+{
+    const uint32_t channels = op->out_channels;
+
+    for (int32_t x = x0; x < x1; x++) {
+        const struct nrw_taps taps = nrw_taps_inside(window, x);
+        int8_t *low = folded->row + 2u * (uint32_t)x * channels;
+        uint8_t *highs = folded->highs + (uint32_t)x * ((channels + 3) / 4);
+
+        for (uint32_t c = 0; c < channels; c += BLOCK) {
+            const uint32_t count = channels - c < BLOCK ? channels - c : BLOCK;
+            uint32_t sums[BLOCK] = {0};
+
+            add_window(sums, op, window, taps, c, count);
+            store_sums(sums, low + c, channels, highs + c / 4, count);
+        }
+    }
+}
+
+void nrw_depthwise_unfold_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
+                            int32_t x0, int32_t x1, const struct nrw_folded *folded, int8_t *out,
+                            uint32_t out_stride)
+{
+    const uint32_t channels = op->out_channels;
+
+    for (int32_t x = x0; x < x1; x++, out += out_stride) {
+        const struct nrw_taps taps = nrw_taps_inside(window, x);
+        const int8_t *low = folded->row + 2u * (uint32_t)x * channels;
+        const uint8_t *highs = folded->highs + (uint32_t)x * ((channels + 3) / 4);
+
+        for (uint32_t c = 0; c < channels; c += BLOCK) {
+            const uint32_t count = channels - c < BLOCK ? channels - c : BLOCK;
+            uint32_t sums[BLOCK];
+
+            load_sums(sums, low + c, channels, highs + c / 4, count);
+            add_window(sums, op, window, taps, c, count);
+            finish_block(out + c, op, sums, c, count);
         }
     }
 }

@@ -24,6 +24,8 @@
 #define nrw_conv_accumulate nrw_conv_accumulate_c
 #define nrw_conv_finish nrw_conv_finish_c
 #define nrw_depthwise nrw_depthwise_c
+#define nrw_depthwise_fold nrw_depthwise_fold_c
+#define nrw_depthwise_unfold nrw_depthwise_unfold_c
 #define nrw_elementwise nrw_elementwise_c
 #define nrw_average nrw_average_c
 #define nrw_sum nrw_sum_c

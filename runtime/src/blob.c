@@ -233,6 +233,22 @@ static int check_depthwise(struct nrw_model *model, const struct nrw_stage *stag
     return check_filter(model, filter, taps_of(&filter->geometry), channels);
 }
 
+static int check_rolling_depthwise(struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+
+    REQUIRE(geometry->kernel_h == 3, geometry->kernel_h);
+    REQUIRE(geometry->kernel_w == 3, geometry->kernel_w);
+    REQUIRE(geometry->stride_h == 2, geometry->stride_h);
+    REQUIRE(geometry->stride_w == 2, geometry->stride_w);
+    REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
+    REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
+    REQUIRE(geometry->pad_top < 3, geometry->pad_top);
+    REQUIRE(geometry->pad_left < 3, geometry->pad_left);
+    REQUIRE(geometry->depth_multiplier == 1, geometry->depth_multiplier);
+    return check_depthwise(model, stage);
+}
+
 static int check_arithmetic(struct nrw_model *model, const struct nrw_elementwise_params *params)
 {
     REQUIRE(params->multiplier_a >= 0, params->multiplier_a);
@@ -517,6 +533,8 @@ static const struct operator_rule {
     [NRW_OP_SLICE] = {check_slice, 1, 1, sizeof(struct nrw_slice_params), 0},
     [NRW_OP_PAD] = {check_pad, 1, 1, sizeof(struct nrw_pad_params), 0},
     [NRW_OP_RESHAPE] = {check_reshape, 1, 1, 0, 0},
+    [NRW_OP_ROLLING_DEPTHWISE] = {check_rolling_depthwise, 1, 1,
+                                  sizeof(struct nrw_filter_params), 0},
 };
 
 /* --- Stages -------------------------------------------------------------------------------- */
@@ -535,6 +553,11 @@ static int check_regions(struct nrw_model *model, const struct nrw_stage *stage)
         const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
         state = nrw_bottleneck_state_bytes(isa, &shape);
         scratch = nrw_bottleneck_scratch_bytes(isa, &shape);
+    } else if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
+        const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+        const struct nrw_tensor *out = nrw_output_of(model, stage);
+        state = nrw_rolling_depthwise_state_bytes(nrw_input_of(model, stage, 0)->width,
+                                                  out->width, geometry->pad_left, out->channels);
     } else if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
         const struct nrw_geometry *geometry = nrw_at(model, stage->params);
         const uint32_t channels = nrw_output_of(model, stage)->channels;
@@ -705,8 +728,8 @@ static int check_outputs(struct nrw_model *model)
 
 /* --- Work ---------------------------------------------------------------------------------- */
 
-/* Multiply-accumulates of an output pixel, and of an expanded one. Weights stand in the blob,
- * so both are < 2^31. */
+/* Multiply-accumulates of an output pixel (of a ROLLING_DEPTHWISE, of a row of its window), and of
+ * an expanded one. Weights stand in the blob, so both are < 2^31. */
 struct work {
     uint64_t filtered, expanded;
 };
@@ -720,6 +743,8 @@ static struct work work_of(const struct nrw_model *model, const struct nrw_stage
             stage->op == NRW_OP_CONV ? nrw_input_of(model, stage, 0)->channels : 1;
         work.filtered = taps_of(nrw_at(model, stage->params)) *
                         nrw_output_of(model, stage)->channels * depth;
+    } else if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
+        work.filtered = 3u * nrw_output_of(model, stage)->channels;
     } else if (stage->op == NRW_OP_BOTTLENECK) {
         const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
         const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
@@ -752,6 +777,15 @@ static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw
     return columns;
 }
 
+/* Output rows of a firing; rows of its window if it is a ROLLING_DEPTHWISE's. */
+static uint64_t rows_filtered(const struct nrw_stage *stage, const struct nrw_firing *firing)
+{
+    if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
+        return firing->y0 == 0 ? 0 : 1u + (uint32_t)firing->y0 % 2;
+    }
+    return firing->y0 < 0 ? 0 : (uint32_t)(firing->y1 - firing->y0);
+}
+
 /* Adds up a stage's firings. They are alike from row to row but for the rows that they expand,
  * and within a row but for the columns: so the most of both is the most of a firing. */
 static int check_stage_work(struct nrw_model *model, const struct nrw_stage *stage,
@@ -776,8 +810,7 @@ static int check_stage_work(struct nrw_model *model, const struct nrw_stage *sta
     for (uint32_t f = 0; work.filtered > 0 && f < count; f += runs) {
         struct nrw_firing firing;
         nrw_firing_of(&firing, model, stage, f);
-        const uint32_t given = firing.y0 < 0 ? 0 : (uint32_t)(firing.y1 - firing.y0) * stage->run;
-        const uint64_t filtered = given * work.filtered;
+        const uint64_t filtered = rows_filtered(stage, &firing) * stage->run * work.filtered;
         uint64_t expanded = 0;
         if (work.expanded > 0) {
             const struct nrw_range rows = nrw_expands(model, stage, &firing);

@@ -48,6 +48,7 @@ static nrw_stage_fn *const compute[NRW_OP_COUNT] = {
     [NRW_OP_SLICE] = nrw_stage_slice,
     [NRW_OP_PAD] = nrw_stage_pad,
     [NRW_OP_RESHAPE] = nrw_stage_reshape,
+    [NRW_OP_ROLLING_DEPTHWISE] = nrw_stage_rolling_depthwise,
 };
 
 static struct progress *progress_of(const struct nrw_run *run)
@@ -175,7 +176,8 @@ static uint32_t pixels_gone(const struct progress *progress, const struct nrw_te
     return progress->produced < dead ? progress->produced : dead;
 }
 
-/* Those that have gone since there were `before` of them, if they are still in the ring. */
+/* Those that have gone since there were `before` of them, if they are still in the ring. (What is
+ * dead when it is given stays: somebody may look at all that a firing gives.) */
 static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tensor,
                         uint32_t before)
 {
@@ -217,12 +219,10 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     if (given > 0 && stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        const uint32_t gone = pixels_gone(progress, out);
         for (uint32_t k = 0; k < out->reader_count; k++) {
             feed(all + readers[k], given);
         }
         progress->produced += given;
-        poison_gone(run, out, gone);
     }
     progress->fired++;
     if (firing->is_last) {

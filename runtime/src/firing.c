@@ -24,6 +24,8 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
 
     if (nrw_is_rolling(stage)) {
         rows += (uint32_t)nrw_absorbed(model, stage);
+    } else if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
+        rows = 2 * rows + 1;
     } else if (stage->op == NRW_OP_BOTTLENECK) {
         const uint32_t row_tile = bottleneck_params(model, stage)->row_tile;
         rows = (rows + row_tile - 1) / row_tile;
@@ -55,6 +57,10 @@ void nrw_peculiar_firing_of(struct nrw_firing *firing, const struct nrw_model *m
     firing->x0 = place.column;
     firing->x1 = place.column + stage->run;
     firing->given = row < 0 ? 0 : (uint32_t)((row + rows - 1) * width + firing->x1);
+    if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
+        const int32_t before = row > 0 ? (row - 1) / 2 * width : 0;
+        firing->given = (uint32_t)(before + (row > 0 && row % 2 == 0 ? firing->x1 : 0));
+    }
     firing->is_last = firing->given == nrw_pixels(frame);
     if (accumulates) {
         firing->given = firing->is_last ? nrw_pixels(nrw_output_of(model, stage)) : 0;
@@ -83,6 +89,10 @@ struct nrw_windows nrw_windows_of(const struct nrw_model *model, const struct nr
             windows.rows = nrw_rows_of(params);
             windows.columns = nrw_columns_of(params);
         }
+        break;
+    case NRW_OP_ROLLING_DEPTHWISE:
+        windows.rows.pad = ((const struct nrw_geometry *)params)->pad_top;
+        windows.columns = nrw_columns_of(params);
         break;
     case NRW_OP_ELEMENTWISE:
         windows.rows.stride = in->height != 1;

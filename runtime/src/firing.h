@@ -13,7 +13,7 @@ struct nrw_range {
 };
 
 /* Rows [y0, y1) and columns [x0, x1) of the stage's frame. The rows that a rolling BOTTLENECK
- * absorbs come before row 0. */
+ * absorbs come before row 0. Row y0 of a ROLLING_DEPTHWISE is input row y0 - pad_top. */
 struct nrw_firing {
     int32_t y0, y1, x0, x1;
     uint32_t given; /* pixels of the output that are there when it has ended */
@@ -142,7 +142,8 @@ static inline void nrw_firing_of(struct nrw_firing *firing, const struct nrw_mod
                                  const struct nrw_stage *stage, uint32_t number)
 {
     const uint32_t peculiar = 1u << NRW_OP_OUTPUT | 1u << NRW_OP_BOTTLENECK |
-                              1u << NRW_OP_AVG_POOL | 1u << NRW_OP_MEAN;
+                              1u << NRW_OP_AVG_POOL | 1u << NRW_OP_MEAN |
+                              1u << NRW_OP_ROLLING_DEPTHWISE;
 
     if ((peculiar >> stage->op & 1u) != 0) {
         nrw_peculiar_firing_of(firing, model, stage, number);

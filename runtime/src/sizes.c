@@ -49,6 +49,15 @@ uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_sh
                        layout.kept);
 }
 
+uint32_t nrw_rolling_depthwise_state_bytes(uint32_t in_width, uint32_t out_width,
+                                           uint32_t pad_left, uint32_t channels)
+{
+    const struct nrw_rolling_depthwise_layout layout =
+        nrw_rolling_depthwise_layout(in_width, out_width, pad_left, channels, nrw_any_product);
+
+    return nrw_bytes32((uint64_t)layout.kept + layout.highs);
+}
+
 uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels)
 {
     return nrw_bytes32((uint64_t)out_width * channels * sizeof(int32_t));

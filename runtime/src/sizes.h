@@ -75,6 +75,25 @@ nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape, nrw_product *pro
     return layout;
 }
 
+/* The parts of a rolling depthwise's state, in this order; bytes, multiples of 16. */
+struct nrw_rolling_depthwise_layout {
+    uint32_t kept;  /* [columns][channels], from column -pad_left on */
+    uint32_t highs; /* [out_width][channels / 4, rounded up]: bits 16 and 17 of the sums */
+};
+
+static inline struct nrw_rolling_depthwise_layout
+nrw_rolling_depthwise_layout(uint32_t in_width, uint32_t out_width, uint32_t pad_left,
+                             uint32_t channels, nrw_product *product)
+{
+    /* Two columns for each sum, and those of the input that windows reach. */
+    const uint32_t reached = nrw_least(in_width + pad_left, 2u * out_width + 1u);
+    struct nrw_rolling_depthwise_layout layout;
+
+    layout.kept = product(nrw_most(reached, 2u * out_width), channels, 1);
+    layout.highs = product(out_width, (channels + 3u) / 4u, 1);
+    return layout;
+}
+
 /* Whether `expanded` is state. */
 static inline int nrw_bottleneck_resumes(const struct nrw_bottleneck_shape *shape)
 {

@@ -15,6 +15,7 @@ typedef void nrw_stage_fn(const struct nrw_run *run, const struct nrw_stage *sta
 
 nrw_stage_fn nrw_stage_conv;
 nrw_stage_fn nrw_stage_depthwise;
+nrw_stage_fn nrw_stage_rolling_depthwise;
 nrw_stage_fn nrw_stage_bottleneck;
 nrw_stage_fn nrw_stage_elementwise;
 nrw_stage_fn nrw_stage_avg_pool;

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "sizes.h"
 #include "stage.h"
 
 /* A window over rows of the input, which point to column `origin`. */
@@ -82,30 +83,87 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
              nrw_arena(run, stage->scratch_offset));
 }
 
+static void depthwise_op_of(struct nrw_depthwise_op *depthwise, const struct nrw_model *model,
+                            const struct nrw_stage *stage)
+{
+    const struct nrw_filter_params *params = nrw_at(model, stage->params);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
+    depthwise->weights = nrw_at(model, params->weights);
+    depthwise->channels = nrw_at(model, params->channels);
+    depthwise->weight_stride = out->channels;
+    depthwise->out_channels = out->channels;
+    depthwise->depth_multiplier = params->geometry.depth_multiplier;
+    depthwise->in_zero_point = nrw_input_of(model, stage, 0)->zero_point;
+    depthwise->out_zero_point = out->zero_point;
+    depthwise->act_min = params->geometry.act_min;
+    depthwise->act_max = params->geometry.act_max;
+}
+
 void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stage,
                          const struct nrw_firing *firing)
 {
-    const struct nrw_model *model = run->model;
-    const struct nrw_filter_params *params = nrw_at(model, stage->params);
-    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window;
     struct nrw_depthwise_op depthwise;
 
-    gather(&window, run, stage, &params->geometry, firing, rows);
-    depthwise.weights = nrw_at(model, params->weights);
-    depthwise.channels = nrw_at(model, params->channels);
-    depthwise.weight_stride = out->channels;
-    depthwise.out_channels = out->channels;
-    depthwise.depth_multiplier = params->geometry.depth_multiplier;
-    depthwise.in_zero_point = in->zero_point;
-    depthwise.out_zero_point = out->zero_point;
-    depthwise.act_min = params->geometry.act_min;
-    depthwise.act_max = params->geometry.act_max;
+    gather(&window, run, stage, nrw_at(run->model, stage->params), firing, rows);
+    depthwise_op_of(&depthwise, run->model, stage);
     nrw_depthwise(&depthwise, &window, firing->x0, firing->x1,
                   nrw_out(run, out, firing->y0, firing->x0), out->channels,
                   nrw_arena(run, stage->scratch_offset));
+}
+
+/* A depthwise of three rows and stride 2 that keeps one row between its windows. Of each window
+ * it has the first row; it adds up the second and that, in its place; the third completes the
+ * outputs, and is the first of the next window. */
+void nrw_stage_rolling_depthwise(const struct nrw_run *run, const struct nrw_stage *stage,
+                                 const struct nrw_firing *firing)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const uint32_t channels = out->channels;
+    const struct nrw_rolling_depthwise_layout layout = nrw_rolling_depthwise_layout(
+        in->width, out->width, geometry->pad_left, channels, nrw_small_product);
+    const struct nrw_folded folded = {
+        .row = (int8_t *)nrw_arena(run, stage->state_offset),
+        .highs = nrw_arena(run, stage->state_offset + layout.kept),
+    };
+    const struct nrw_axis axis = nrw_columns_of(geometry);
+    const struct nrw_range columns = nrw_covered(&axis, firing->x0, firing->x1, in->width);
+    int8_t *const kept = folded.row + (uint32_t)(columns.lo + geometry->pad_left) * channels;
+    const int32_t row = firing->y0 - geometry->pad_top;
+    const bool is_second = firing->y0 % 2 != 0;
+    const int8_t *rows[2] = {NULL, NULL};
+    const int8_t **fresh = &rows[is_second];
+    struct nrw_window window;
+    struct nrw_depthwise_op depthwise;
+
+    if (row >= 0 && row < in->height) {
+        *fresh = nrw_segment(run, stage, 0, row, columns.lo, columns.hi);
+    }
+    if (firing->y0 > 0) {
+        window_of(&window, geometry, in, rows, columns.lo);
+        depthwise_op_of(&depthwise, model, stage);
+        if (is_second) {
+            window.kernel_h = 2;
+            rows[0] = row > 0 && row <= in->height ? kept : NULL;
+            nrw_depthwise_fold(&depthwise, &window, firing->x0, firing->x1, &folded);
+            return;
+        }
+        window.kernel_h = 1;
+        depthwise.weights += 2u * geometry->kernel_w * channels;
+        nrw_depthwise_unfold(&depthwise, &window, firing->x0, firing->x1, &folded,
+                             nrw_out(run, out, firing->y0 / 2 - 1, firing->x0), channels);
+    }
+    if (*fresh != NULL) {
+        const int32_t next = firing->x1 == out->width
+                                 ? columns.hi : nrw_window_start(&axis, firing->x1, in->width);
+        memcpy(kept, *fresh, (uint32_t)(next - columns.lo) * channels);
+    }
 }
 
 void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage,

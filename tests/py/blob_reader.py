@@ -14,8 +14,8 @@ import numpy as np
 NONE = 0xFFFF
 (
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
-    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE,
-) = range(16)  # fmt: skip
+    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE, ROLLING_DEPTHWISE,
+) = range(17)  # fmt: skip
 
 
 class FormatError(Exception):
@@ -255,7 +255,7 @@ class _Reader:
         require(at >= self.records_end, "params")
         source = self.tensors[stage.inputs[0]]
         out = self.tensors[stage.output]
-        if stage.op in (CONV, DEPTHWISE):
+        if stage.op in (CONV, DEPTHWISE, ROLLING_DEPTHWISE):
             window = self.window(at)
             size = window.kernel[0] * window.kernel[1] * out.channels
             if stage.op == CONV:
@@ -263,6 +263,10 @@ class _Reader:
                 size *= source.channels
             else:
                 require(out.channels == source.channels * window.depth_multiplier, "multiplier")
+            if stage.op == ROLLING_DEPTHWISE:
+                shape = (window.kernel, window.stride, window.dilation, window.depth_multiplier)
+                require(shape == ((3, 3), (2, 2), (1, 1), 1), "rolling depthwise")
+                require(max(window.pad) < 3, "rolling depthwise")
             window.filter = self.filter(at + 16, window.act, size, out.channels)
             return {"window": window}
         if stage.op == BOTTLENECK:
@@ -464,6 +468,8 @@ class Engine:
         if stage.op == OUTPUT or accumulates(stage):
             return self.source(stage).height * self.runs(stage)
         height = self.blob.tensors[stage.output].height
+        if stage.op == ROLLING_DEPTHWISE:
+            return (2 * height + 1) * self.runs(stage)
         if self.rolls(stage):
             return (self.absorbed(stage) + height) * self.runs(stage)
         return -(-height // stage.fields.get("row_tile", 1)) * self.runs(stage)
@@ -483,6 +489,11 @@ class Engine:
         out = self.blob.tensors[stage.output]
         if accumulates(stage):
             return out.pixels if firing == self.count(stage) - 1 else 0
+        if stage.op == ROLLING_DEPTHWISE:
+            step, column = divmod(firing, self.runs(stage))
+            if step % 2:
+                return step // 2 * out.width
+            return (step // 2 - 1) * out.width + (column + 1) * stage.run if step else 0
         if self.rolls(stage):
             firing -= self.absorbed(stage) * self.runs(stage)
             if firing < 0:
@@ -497,6 +508,14 @@ class Engine:
             return firing * stage.run, (firing + 1) * stage.run
         if self.rolls(stage):
             return self.rolling_needs(stage, firing)
+        if stage.op == ROLLING_DEPTHWISE:
+            rows, columns = self.windows(stage, which)
+            step, column = divmod(firing, self.runs(stage))
+            row, x = step - rows.pad, column * stage.run
+            if not 0 <= row < rows.size:
+                return (clip(row, rows.size) * source.width,) * 2
+            at = row * source.width
+            return at + columns.start(x), at + columns.end(x + stage.run)
         y0, y1, x0, x1 = self.gives(stage, firing)
         if not by_pixels(stage):
             top, bottom = self.whole_rows(stage, which, y0)

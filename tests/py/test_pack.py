@@ -101,7 +101,8 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
         assert found.flags == (planned.state.bytes > 0)
         check_window(op, fields["window"])
         return
-    assert (found.op, found.flags) == (KINDS[op.kind], 0)
+    kind = blob_reader.ROLLING_DEPTHWISE if planned.rolling else KINDS[op.kind]
+    assert (found.op, found.flags) == (kind, 0)
     if isinstance(op, (QConv, QDepthwise)):
         check_window(op, fields["window"])
         check_filter(graph, op, fields["window"].filter)

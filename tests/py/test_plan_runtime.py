@@ -19,10 +19,14 @@ from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import Int8Array, QConv, QDepthwise, QGraph
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
-from narrows.plan import PlanOptions, Tiling, random_plan
-from narrows.plan.plan import Plan
+from narrows.plan import PlanOptions, Tiling, random_plan, schedule
+from narrows.plan.candidates import Candidates, runs
+from narrows.plan.layout import lay_out, simulated
+from narrows.plan.plan import Plan, Stage
 from narrows.plan.planner import plan
 from narrows.plan.schedule import plan_network
+from narrows.plan.search import least_capacities
+from narrows.plan.verify import verify_plan
 from narrows.quantize import reference
 from random_graphs import GraphBuilder, random_graph
 
@@ -144,6 +148,49 @@ def test_random_budgets(seed: int) -> None:
         planned = plan(graph, PlanOptions(ram=ram))
         assert planned.arena_total <= ram
         check_run(graph, planned, inputs, expected, rng)
+
+
+ROLLING_SHAPES = [
+    # height, width, channels, padding at the top and on the left, output height and width
+    (8, 8, 16, (0, 0), (4, 4)),  # SAME
+    (8, 8, 5, (1, 1), (4, 4)),  # PyTorch's padding
+    (9, 9, 17, (1, 1), (5, 5)),
+    (9, 7, 4, (0, 0), (4, 3)),  # VALID
+    (7, 12, 33, (1, 0), (4, 6)),
+    (1, 1, 3, (1, 1), (1, 1)),
+    (2, 3, 7, (2, 2), (4, 4)),  # windows altogether in the padding
+]
+
+
+@pytest.mark.parametrize(("height", "width", "channels", "pad", "size"), ROLLING_SHAPES)
+def test_rolling_depthwise(
+    height: int, width: int, channels: int, pad: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """Every run of it gives the reference's bytes, of the largest sums too."""
+    build = GraphBuilder(np.random.default_rng(height))
+    x = build.lookup(build.input(height, width, channels))
+    y = build.depthwise(x, (3, 3), (2, 2))
+    out = build.tensors[y]
+    build.tensors[y] = replace(out, height=size[0], width=size[1])
+    op = build.ops[-1]
+    assert isinstance(op, QDepthwise)
+    weights = np.where(op.weights < 0, -128, 127).astype(np.int8)
+    for values in (op.weights, weights):
+        build.ops[-1] = replace(op, pad=pad, weights=values)
+        graph = build.graph([y])
+        inputs = random_inputs(graph, 0)
+        extremes = [np.where(value < 0, -128, 127).astype(np.int8) for value in inputs]
+        candidates = Candidates(graph)
+        for run in runs(size[1], 1, 2 * size[0] + 1):
+            chosen = [candidates.make(Stage((0,), width)), candidates.make(Stage((1,), run, True))]
+            net = schedule.network(graph, [c.firings for c in chosen], ())
+            channels_of = dict(enumerate(t.channels for t in graph.tensors))
+            capacities, _ = least_capacities(net, frozenset(), channels_of)
+            planned = lay_out(simulated(graph, chosen, capacities), chosen)
+            verify_plan(graph, planned)
+            for values_in in (inputs, extremes):
+                expected = reference.run(graph, values_in)
+                check_run(graph, planned, values_in, expected, Random(run))
 
 
 @pytest.mark.parametrize("seed", range(5))

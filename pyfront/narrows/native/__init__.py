@@ -68,6 +68,7 @@ class Op(IntEnum):
     SLICE = 13
     PAD = 14
     RESHAPE = 15
+    ROLLING_DEPTHWISE = 16
 
 
 _REFUSALS = {
@@ -405,6 +406,14 @@ def bottleneck_columns(**shape: int) -> int:
 def torn_row_bytes(pixels: int, channels: int) -> int:
     """Scratch for an input whose rows the ring's end may tear."""
     return int(load()[1].nrw_torn_row_bytes(pixels, channels))
+
+
+def rolling_depthwise_state_bytes(
+    in_width: int, out_width: int, pad_left: int, channels: int
+) -> int:
+    """Bytes that a rolling depthwise keeps."""
+    lib = load()[1]
+    return int(lib.nrw_rolling_depthwise_state_bytes(in_width, out_width, pad_left, channels))
 
 
 def accumulate_state_bytes(out_width: int, channels: int) -> int:

@@ -159,7 +159,7 @@ class _Packer:
             params = bottleneck_params(self.graph, parts, stage, body)
         else:
             op = self.graph.ops[stage.ops[0]]
-            code = op_code(op)
+            code = Op.ROLLING_DEPTHWISE if stage.rolling else op_code(op)
             self.check_kernel(op, stage)
             if isinstance(op, QPool) and accumulates(self.graph, stage):
                 flags = ACCUMULATE

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph, QTensor
-from narrows.plan.firing import least_run, row_run
+from narrows.plan.firing import can_fold, least_run, row_run
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, candidate
 from narrows.plan.plan import Region, Stage
@@ -134,6 +134,10 @@ class Candidates:
             rows = self.graph.tensors[op.inputs[0] if adds_up else op.output].height
             for run in runs(width, least_run(self.graph, op, adds_up), rows):
                 yield self.make(Stage(ops, run), accumulate)
+        if isinstance(op, QDepthwise) and can_fold(op):
+            width, rows = row_run(self.graph, ops), self.graph.tensors[op.output].height
+            for run in runs(width, 1, 2 * rows + 1):
+                yield self.make(Stage(ops, run, rolling=True))
 
     def _fused(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
         parts = bottleneck(self.graph, ops)

@@ -157,7 +157,8 @@ class _Counter:
     @property
     def accumulates(self) -> bool:
         """Whether it adds up its input, run by run."""
-        return len(self.stage.ops) == 1 and self.stage.state.bytes > 0
+        is_alone = len(self.stage.ops) == 1 and not self.stage.rolling
+        return is_alone and self.stage.state.bytes > 0
 
     def engine(self) -> None:
         """To find, set up and account for the firings."""
@@ -216,6 +217,24 @@ class _Counter:
         self.weights(pixels * pixel_macs(op), pixels * channels)
         self.done["depthwise.call"] += calls
 
+    def folding(self, op: QDepthwise) -> None:
+        """A rolling depthwise: windows of two rows, then of one."""
+        source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
+        pixels = out.height * out.width
+        taps = op.weights.shape[0] * op.weights.shape[1]
+        blocks = 2 * pixels * -(-out.channels // self.tiles.block)
+        groups = -(-taps // self.tiles.group)
+        self.done["macs.depthwise"] += pixels * pixel_macs(op)
+        self.done["depthwise.block"] += blocks
+        self.done["depthwise.tap"] += blocks * taps // 2
+        self.done["depthwise.step"] += pixels * out.channels * groups
+        self.done["depthwise.requantized"] += pixels * out.channels
+        self.done["folding.element"] += pixels * out.channels
+        self.done["folding.firing"] += self.firings.count
+        self.done["pixel"] += 2 * pixels
+        self.copied((out.height + 1) * source.width * source.channels, source.channels)
+        self.weights(pixels * pixel_macs(op), pixels * out.channels)
+
     def accumulation(self, pixels: int, slices: list[int], channels: int, calls: int) -> None:
         """A projection by slices, and its end."""
         tiles = pixels * self.tiles.convolved(channels)
@@ -267,8 +286,11 @@ class _Counter:
                 else:
                     self.convolution(op, calls)
             case QDepthwise():
-                self.windowed(op.weights.shape[0])
-                self.depthwise(op, pixels, [out.channels], calls)
+                if self.stage.rolling:
+                    self.folding(op)
+                else:
+                    self.windowed(op.weights.shape[0])
+                    self.depthwise(op, pixels, [out.channels], calls)
             case QElementwise():
                 self.elementwise(op.function, elements, calls)
             case QPool() | QMean():

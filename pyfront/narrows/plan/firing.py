@@ -139,6 +139,10 @@ def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firin
         )
     if stage.row_tile != 1:
         raise PlanError(f"operator {stage.ops[0]} ({op.kind}): row_tile must be 1")
+    if stage.rolling:
+        if not isinstance(op, QDepthwise) or not can_fold(op):
+            raise PlanError(f"operator {stage.ops[0]} ({op.kind}): it cannot roll")
+        return _folding(graph, stage, op)
     arena_inputs = [n for n, i in enumerate(op.inputs) if graph.tensors[i].data is None]
     y, x = _positions(out.height, out.width, stage.run)
     needs = [_needs(graph, op, which, y, x, stage.run) for which in arena_inputs]
@@ -152,6 +156,43 @@ def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firin
         macs,
         int(macs.sum()),
         tuple(segment for _, _, segment in needs),
+    )
+
+
+def can_fold(op: QDepthwise) -> bool:
+    """Whether a depthwise convolution may roll (runtime/SPEC.md, "ROLLING_DEPTHWISE")."""
+    return (
+        op.weights.shape[:2] == (3, 3)
+        and op.stride == (2, 2)
+        and op.dilation == (1, 1)
+        and op.depth_multiplier == 1
+        and max(op.pad) < 3
+    )
+
+
+def _folding(graph: QGraph, stage: Stage, op: QDepthwise) -> Firings:
+    """Rolling depthwise: of the rows of each window it keeps the first, adds the second to it, and
+    gives outputs with the third, which is the first of the next window."""
+    source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    _, across = _depthwise_windows(op)
+    down = Window(1, op.pad[0], 1)
+    step, x = _positions(2 * out.height + 1, out.width, stage.run)
+    lo, hi = _window_needs(
+        (down, across), source.height, source.width, step, step + 1, x, x + stage.run
+    )
+    is_last = (step > 0) & (step % 2 == 0)
+    rows_done = np.maximum(step - 1, 0) // 2
+    rows_added = np.where(step == 0, 0, np.where(is_last, 1, 2))
+    macs = stage.run * rows_added * (pixel_macs(op) // 3)
+    return Firings(
+        op.inputs[:1],
+        op.output,
+        (_pixels(lo),),
+        (_pixels(hi),),
+        _pixels(rows_done * out.width + np.where(is_last, x + stage.run, 0)),
+        macs,
+        int(macs.sum()),
+        (min(source.width, (stage.run - 1) * across.stride + across.extent),),
     )
 
 
@@ -261,8 +302,7 @@ def _filter_macs(parts: Bottleneck) -> int:
     return pixel_macs(parts.depthwise) + (pixel_macs(parts.project) if parts.project else 0)
 
 
-def _depthwise_windows(parts: Bottleneck) -> tuple[Window, Window]:
-    op = parts.depthwise
+def _depthwise_windows(op: QDepthwise) -> tuple[Window, Window]:
     return (
         Window(op.stride[0], op.pad[0], op.weights.shape[0]),
         Window(op.stride[1], op.pad[1], op.weights.shape[1]),
@@ -272,7 +312,7 @@ def _depthwise_windows(parts: Bottleneck) -> tuple[Window, Window]:
 def held_columns(graph: QGraph, stage: Stage) -> int:
     """``columns`` of a bottleneck: the most of an input row that it has expanded at a time."""
     parts = bottleneck(graph, stage.ops)
-    across = _depthwise_windows(parts)[1]
+    across = _depthwise_windows(parts.depthwise)[1]
     extent = max(across.extent, across.stride) if stage.rolling else across.extent
     width = graph.tensors[parts.input].width
     return min(width, (stage.col_tile - 1) * across.stride + extent)
@@ -281,7 +321,7 @@ def held_columns(graph: QGraph, stage: Stage) -> int:
 def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Tiled bottleneck: the halo of each tile is expanded anew."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
-    windows = down, across = _depthwise_windows(parts)
+    windows = down, across = _depthwise_windows(parts.depthwise)
     if stage.row_tile != 1 and stage.run != out.width:
         raise PlanError(f"operators {stage.ops}: tiles of several rows are as wide as the output")
     y0, x0 = _positions(-(-out.height // stage.row_tile), out.width, stage.run)
@@ -326,7 +366,7 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Rolling bottleneck: some rows are kept for the next output row, the first of them only
     absorbed."""
     source, out = graph.tensors[parts.input], graph.tensors[parts.output]
-    down, across = _depthwise_windows(parts)
+    down, across = _depthwise_windows(parts.depthwise)
     kept, width, height = stage.kept_rows, source.width, source.height
     if parts.expand is None or stage.row_tile != 1 or kept > down.extent - down.stride:
         raise PlanError(f"operators {stage.ops}: rolling needs an expansion and kernel >= stride")

@@ -34,6 +34,7 @@ class Stage:
     run: columns per firing: of the output, or of the input where rows are added up.
     rolling: (bottleneck) expands columns from left to right, each once for an output row;
         otherwise the expansion is computed anew for every tile, by channel slices.
+        (depthwise alone) takes its input row by row and keeps one row, or what two add up to.
     slice: (tiled bottleneck) channels expanded, filtered and projected at a time.
     row_tile: (tiled bottleneck) output rows per firing; 1 for everything else.
     col_tile: (bottleneck) output columns computed at a time.

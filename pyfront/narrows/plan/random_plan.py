@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from random import Random
 
-from narrows.graph.qgraph import QGraph
+from narrows.graph.qgraph import QDepthwise, QGraph
 from narrows.plan.candidates import Candidates, can_roll, fusions, runs
-from narrows.plan.firing import least_run, row_run
+from narrows.plan.firing import can_fold, least_run, row_run
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, lay_out, simulated
 from narrows.plan.plan import Plan, Stage
@@ -18,7 +18,7 @@ from narrows.plan.verify import verify_plan
 
 
 def random_plan(graph: QGraph, rng: Random) -> Plan:
-    """A valid plan: random fusions, rolling or tiled, runs, slices, tiles, capacities between
+    """A valid plan: random fusions, rolling or not, runs, slices, tiles, capacities between
     the least and the whole tensor, streamed outputs."""
     candidates = Candidates(graph)
     chosen = _random_stages(graph, candidates, rng)
@@ -52,6 +52,11 @@ def _random_stages(graph: QGraph, candidates: Candidates, rng: Random) -> list[C
 
 def _random_single(graph: QGraph, candidates: Candidates, index: int, rng: Random) -> Candidate:
     op, accumulate = graph.ops[index], rng.random() < 0.5
+    if isinstance(op, QDepthwise) and can_fold(op) and rng.random() < 0.5:
+        out = graph.tensors[op.output]
+        return candidates.make(
+            Stage((index,), _random_run(out.width, 1, 2 * out.height + 1, rng), rolling=True)
+        )
     adds_up = stage_bytes(graph, Stage((index,), 1), candidates.isa, accumulate)[0] > 0
     rows = graph.tensors[op.inputs[0] if adds_up else op.output].height
     width = row_run(graph, (index,), adds_up)

@@ -28,7 +28,7 @@ def stage_bytes(
     """
     state, scratch = _own_bytes(graph, stage, isa, accumulate)
     for which in torn:
-        pixels, channels = _segment(graph, stage, state > 0, which)
+        pixels, channels = _segment(graph, stage, state > 0 and not stage.rolling, which)
         scratch += native.torn_row_bytes(pixels, channels)
     return state, scratch
 
@@ -43,6 +43,10 @@ def _own_bytes(graph: QGraph, stage: Stage, isa: int, accumulate: bool) -> tuple
         return 0, native.conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, channels)
     if isinstance(op, QDepthwise):
         kernel_h, kernel_w, channels = op.weights.shape
+        if stage.rolling:
+            in_width = graph.tensors[op.inputs[0]].width
+            state = native.rolling_depthwise_state_bytes(in_width, out.width, op.pad[1], channels)
+            return state, 0
         return 0, native.depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels)
     if (isinstance(op, QMean) and op.over_height) or (
         isinstance(op, QPool) and can_accumulate(graph, op) and (accumulate or tall(op))

@@ -145,8 +145,12 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
         if len(stage.ops) > 1:
             _check_bottleneck(graph, stage, number)
         else:
-            tiles = (stage.row_tile, stage.rolling, stage.kept_rows)
-            _require(tiles == (1, False, 0), f"stage {number}: a single operator has no tiles")
+            tiles = (stage.row_tile, stage.kept_rows)
+            _require(tiles == (1, 0), f"stage {number}: a single operator has no tiles")
+            _require(
+                not stage.rolling or _folds(graph.ops[stage.ops[0]]),
+                f"stage {number}: its operator cannot roll",
+            )
         _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
     for edge in graph.outputs:
@@ -477,6 +481,16 @@ def _depthwise(graph: QGraph, stage: Stage) -> QDepthwise:
     return next(op for i in stage.ops if isinstance(op := graph.ops[i], QDepthwise))
 
 
+def _folds(op: QOp) -> bool:
+    """Whether an operator alone may go row by row over a window."""
+    return (
+        isinstance(op, QDepthwise)
+        and op.weights.shape == (3, 3, op.weights.shape[2])
+        and (op.stride, op.dilation, op.depth_multiplier) == ((2, 2), (1, 1), 1)
+        and all(pad <= 2 for pad in op.pad)
+    )
+
+
 def _has_add(graph: QGraph, stage: Stage) -> bool:
     return len(stage.ops) > 1 and isinstance(graph.ops[stage.ops[-1]], QElementwise)
 
@@ -548,6 +562,10 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
         needs = [(lo, lo + stage.run)]
         given = np.where(firings == len(firings) - 1, out.height * out.width, 0)
         macs = np.zeros(len(firings), np.int64)
+    elif stage.rolling and len(stage.ops) == 1:
+        lo, hi, given, macs = _folding(graph, stage)
+        _check_count(name, len(given))
+        needs = [(lo, hi)]
     elif stage.rolling:
         lo, hi, macs = _rolling(graph, stage, y0, x0)
         needs = [(lo, hi)]
@@ -626,6 +644,30 @@ def _rolling(
     macs = expanded * _expand_macs(graph, stage)
     macs[len(early) :] += stage.run * _filter_macs(graph, stage)
     return np.concatenate([early_lo, lo]), np.concatenate([early_hi, hi]), macs
+
+
+def _folding(graph: QGraph, stage: Stage) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """lo, hi, given and multiply-accumulates of each firing of a rolling depthwise."""
+    op = _depthwise(graph, stage)
+    rows, columns = _windows(graph, op, 0)
+    out = graph.tensors[op.output]
+    lo, hi, given, macs = [], [], [], []
+    for arrival in range(2 * out.height + 1):
+        row, y = arrival - rows.pad, (arrival - 1) // 2
+        for x in range(0, out.width, stage.run):
+            start = int(columns.start(np.array(x)))
+            end = int(columns.end(np.array(x + stage.run)))
+            if 0 <= row < rows.size:
+                lo.append(row * columns.size + start)
+                hi.append(row * columns.size + end)
+            else:
+                lo.append(min(max(row, 0), rows.size) * columns.size)
+                hi.append(lo[-1])
+            done = arrival > 0 and arrival % 2 == 0
+            given.append(max(y, 0) * out.width + (x + stage.run if done else 0))
+            rows_used = 0 if arrival == 0 else 1 if done else 2
+            macs.append(rows_used * 3 * out.channels * stage.run)
+    return np.array(lo), np.array(hi), np.array(given), np.array(macs)
 
 
 def _expand_macs(graph: QGraph, stage: Stage) -> int:
