@@ -245,6 +245,9 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
             continue;
         }
         struct progress *producer = all + in->producer;
+        if (!firing->is_last && (uint32_t)first[i] + in->capacity == producer->room) {
+            continue; /* what dies next, this stage still needs */
+        }
         const uint32_t dead = is_alone && in->reader_count == 1
                                   ? (uint32_t)first[0] : pixels_dead(run, in, index, first);
         const uint32_t room = dead + in->capacity;

@@ -34,7 +34,7 @@ from narrows.graph.qgraph import (
     QSoftmax,
 )
 from narrows.plan.firing import Firings, pixel_macs, row_run, stage_firings
-from narrows.plan.fusion import Bottleneck, bottleneck
+from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.plan import Plan, Stage
 
 FILE = Path(__file__).with_name("cost.json")
@@ -116,6 +116,17 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
     return [*works, Counter(edges)]
 
 
+@lru_cache(maxsize=1)
+def _window_readers(graph: QGraph) -> dict[int, set[int]]:
+    """Of each tensor, the operators that read it through windows."""
+    readers: dict[int, set[int]] = {t: set() for t in range(len(graph.tensors))}
+    for index, op in enumerate(graph.ops):
+        is_window = isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
+        if is_window:
+            readers[op.inputs[0]].add(index)
+    return readers
+
+
 def plan_instructions(graph: QGraph, plan: Plan) -> float:
     """Predicted instructions of one inference, from the first request for a row."""
     return sum(priced(done, rates()[plan.isa]) for done in plan_work(graph, plan))
@@ -164,6 +175,9 @@ class _Counter:
         """To find, set up and account for the firings."""
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
+        readers = _window_readers(self.graph)
+        others = sum(len(readers[t].difference(self.stage.ops)) for t in self.firings.inputs)
+        self.done["firing.other_window"] += self.firings.count * others
         if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
             self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
