@@ -42,7 +42,7 @@ class HostTarget:
         if self._measured is None or profile:
             run.infer(inputs, measure=True)
             self._measured = run.measured
-        row_buffer = max(info.row_bytes for info in model.inputs)
+        row_buffer = max(info.run_bytes for info in model.inputs)
         ram = model.memory_bytes + model.state_bytes + row_buffer + self._measured.stack_bytes
         costs = self._measured.stage_seconds if profile else []
         return Result(
