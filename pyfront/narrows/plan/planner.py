@@ -108,7 +108,7 @@ def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[
     for input_runs in ((), *planner.by_parts()):
         if input_runs:
             planner = planner.taking(input_runs)
-            limit = limit if last is None else last.plan.arena_total - ALIGNMENT
+            limit = math.inf if last is None else STEP * last.plan.arena_total
         while (point := planner.cheapest(limit)) is not None:
             limit = STEP * point.plan.arena_total
             if planner.affordable(point):
@@ -144,7 +144,7 @@ class _Planner:
             tensor
             for c in self.search.layers
             for tensor, segment in zip(c.firings.inputs, c.firings.segments, strict=True)
-            if segment
+            if segment and tensor not in self.search.kept
         }
         choices = [parts(self.graph, t) if t in streaming else [] for t in inputs]
         for level in range(max(map(len, choices))):

@@ -22,8 +22,8 @@ def beside_arena(graph: QGraph, plan: Plan) -> int:
     streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
     stages = len(inputs) + len(plan.stages) + len(streamed)
     runs = zip(inputs, input_runs(graph, plan.input_runs), strict=True)
-    row_buffer = max(run * tensor.channels for tensor, run in runs)
-    return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + row_buffer
+    due = max(run * tensor.channels for tensor, run in runs)
+    return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + due
 
 
 def ram_bytes(graph: QGraph, plan: Plan) -> int:
