@@ -29,7 +29,8 @@ static struct {
     bool event_due;           /* the host does not know of that yet */
     uint16_t watch;           /* the tensor that the host wants to see, as in WATCH */
     uint32_t firings;
-    uint32_t row_received;    /* bytes of the row that is asked for */
+    int input;                /* that was asked for last */
+    uint32_t part_received;   /* bytes of what is due of its row */
     const int8_t *row;        /* the row that is offered */
     int row_output, row_index;
     uint64_t ticks;           /* inside the runtime since START */
@@ -68,6 +69,8 @@ static void end_run(void)
     server.watch = LINK_WATCH_NONE;
     server.ticks = 0;
     server.firings = 0;
+    server.input = 0;
+    server.part_received = 0;
 }
 
 static void open_model(uint32_t bytes)
@@ -320,15 +323,22 @@ static int on_start(struct request *request)
     return NRW_OK;
 }
 
-/* Rows of the input that have been pushed: the number of the next one. */
-static uint32_t rows_pushed(int input)
+/* How far an input has come: whole rows, and bytes of the next one that have been pushed. */
+struct reached {
+    uint32_t row, bytes;
+};
+
+static struct reached input_reached(int input)
 {
     struct nrw_tensor_info info;
 
+    if (server.run_id == 0 || nrw_input_info(&server.model, input, &info) != NRW_OK) {
+        return (struct reached){0, 0};
+    }
     /* Input number i is stage i (runtime/SPEC.md). */
-    (void)nrw_input_info(&server.model, input, &info);
-    return (uint32_t)nrw_tensor_pixels(&server.run, nrw_stage_output(&server.model, input)) /
-           info.width;
+    const uint32_t pixels =
+        (uint32_t)nrw_tensor_pixels(&server.run, nrw_stage_output(&server.model, input));
+    return (struct reached){pixels / info.width, pixels % info.width * info.channels};
 }
 
 /* What the last firing gave to: what HAVE_TENSOR speaks of. */
@@ -374,17 +384,19 @@ static struct piece tensor_piece(int tensor, uint32_t offset)
 static void put_state(struct request *request)
 {
     const int status = server.run_status;
-    const int input = status == NRW_NEED_ROW ? nrw_wanted_input(&server.run) : 0;
     const int tensor = last_tensor();
+    struct reached reached = input_reached(server.input);
 
+    reached.bytes += server.part_received;
+    if (status == NRW_HAVE_ROW) {
+        reached = (struct reached){(uint32_t)server.row_index, 0};
+    } else if (status == LINK_HAVE_TENSOR) {
+        reached = (struct reached){(uint32_t)tensor, tensor_piece(tensor, 0).made};
+    }
     put32(request, server.run_id);
-    put8(request, status == NRW_HAVE_ROW ? (uint32_t)server.row_output : (uint32_t)input);
-    put16(request, status == NRW_HAVE_ROW       ? (uint32_t)server.row_index
-                   : status == NRW_NEED_ROW     ? rows_pushed(input)
-                   : status == LINK_HAVE_TENSOR ? (uint32_t)tensor
-                                                : 0);
-    put32(request, status == LINK_HAVE_TENSOR ? tensor_piece(tensor, 0).made
-                                              : server.row_received);
+    put8(request, (uint32_t)(status == NRW_HAVE_ROW ? server.row_output : server.input));
+    put16(request, reached.row);
+    put32(request, reached.bytes);
     put32(request, server.firings);
 }
 
@@ -399,8 +411,9 @@ static bool is_this_run(const struct request *request)
     return server.run_id != 0 && nrw_load32(request->payload) == server.run_id;
 }
 
-/* A piece of the row that is asked for goes where the row will stand. A piece of an earlier row,
- * or one that is there already, has been sent twice and changes nothing. */
+/* A piece of the row that is asked for goes where the row will stand, as far as it is due. A
+ * piece of an earlier row, or one that is there already, has been sent twice and changes
+ * nothing. */
 static int on_row(struct request *request)
 {
     const int input = request->payload[4];
@@ -418,28 +431,35 @@ static int on_row(struct request *request)
         count > info.row_bytes || offset > info.row_bytes - count) {
         return NRW_ERR_ARGUMENT;
     }
-    if (number < rows_pushed(input)) {
+    const struct reached reached = input_reached(input);
+    if (number < reached.row) {
         put32(request, info.row_bytes);
         return NRW_OK;
     }
-    if (server.run_status != NRW_NEED_ROW || input != nrw_wanted_input(&server.run) ||
-        number > rows_pushed(input)) {
+    if (number == reached.row && offset + count <= reached.bytes) {
+        put32(request, reached.bytes + (input == server.input ? server.part_received : 0));
+        return NRW_OK;
+    }
+    if (server.run_status != NRW_NEED_ROW || input != server.input || number > reached.row) {
         return NRW_ERR_STATE;
     }
-    if (offset > server.row_received) {
+    if (offset > reached.bytes + server.part_received) {
         result = LINK_ERR_GAP;
-    } else if (offset == server.row_received) {
-        int8_t *slot = nrw_row_slot(&server.run);
-        memcpy(slot + offset, bytes, count);
-        server.row_received += count;
-        if (server.row_received == info.row_bytes) {
-            const uint64_t before = port_ticks();
-            server.run_status = nrw_push_row(&server.run, slot);
-            server.ticks += port_ticks() - before;
-            offer_tensor();
-        }
+    } else if (offset == reached.bytes + server.part_received) {
+        const uint32_t due = nrw_due_bytes(&server.run);
+        const uint32_t left = due - server.part_received;
+        const uint32_t taken = count < left ? count : left;
+        memcpy(nrw_row_slot(&server.run) + server.part_received, bytes, taken);
+        server.part_received += taken;
     }
-    put32(request, server.row_received);
+    put32(request, reached.bytes + server.part_received);
+    if (server.part_received == nrw_due_bytes(&server.run)) {
+        const uint64_t before = port_ticks();
+        server.part_received = 0;
+        server.run_status = nrw_push_slot(&server.run);
+        server.ticks += port_ticks() - before;
+        offer_tensor();
+    }
     return result;
 }
 
@@ -664,7 +684,9 @@ static void step(void)
         offer_tensor();
         return;
     }
-    server.row_received = 0;
+    if (result == NRW_NEED_ROW) {
+        server.input = nrw_wanted_input(&server.run);
+    }
     if (result == NRW_HAVE_ROW) {
         const int status = nrw_take_row(&server.run, &server.row, &server.row_output,
                                         &server.row_index);

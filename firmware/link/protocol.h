@@ -6,7 +6,7 @@
 #define NARROWS_PROTOCOL_H
 
 #define LINK_MAJOR 1
-#define LINK_MINOR 1
+#define LINK_MINOR 2
 #define FIRMWARE_VERSION "0.1.0"
 
 enum {

@@ -81,8 +81,9 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
     """The figures of a compiled model, in bytes and multiply-accumulates; ``predicted``: what the
     cost model says of one inference.
 
-    ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and the row
-    buffer that the caller fills.
+    ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and a buffer for
+    what the caller is asked for at a time.
+    input_runs: pixels of a row that each input takes at a time, if not all take whole rows.
     """
     weights = sum(int(op.weights.size) for op in qgraph.ops if isinstance(op, (QConv, QDepthwise)))
     return {
@@ -97,4 +98,5 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "blob_bytes": len(blob),
         "stages": len(model.stages),
         "predicted": figures(qgraph, planned),
+        **({"input_runs": list(planned.input_runs)} if planned.input_runs else {}),
     }

@@ -42,8 +42,8 @@ class HostTarget:
         if self._measured is None or profile:
             run.infer(inputs, measure=True)
             self._measured = run.measured
-        row_buffer = max(info.row_bytes for info in model.inputs)
-        ram = model.memory_bytes + model.state_bytes + row_buffer + self._measured.stack_bytes
+        due = max(info.run_bytes for info in model.inputs)
+        ram = model.memory_bytes + model.state_bytes + due + self._measured.stack_bytes
         costs = self._measured.stage_seconds if profile else []
         return Result(
             outputs=tuple(outputs),

@@ -13,7 +13,10 @@
  *     nrw_start(&run, &model, memory, nrw_memory_bytes(&model));
  *     for (;;) {
  *         int s = nrw_step(&run);                one bounded firing
- *         if (s == NRW_NEED_ROW) s = nrw_push_row(&run, row);
+ *         if (s == NRW_NEED_ROW) {
+ *             fill(nrw_row_slot(&run), nrw_due_bytes(&run));
+ *             s = nrw_push_slot(&run);
+ *         }
  *         if (s == NRW_DONE || s < 0) break;
  *     }
  *     const int8_t *scores = nrw_output(&run, 0);
@@ -40,7 +43,7 @@ extern "C" {
  * The serial protocol and the Python package use the same numbers. */
 enum nrw_status {
     NRW_OK = 0,               /* done; for nrw_step: one stage has fired */
-    NRW_NEED_ROW = 1,         /* nrw_push_row is due, see nrw_wanted_input */
+    NRW_NEED_ROW = 1,         /* a row is due, or a part of one: nrw_push_slot */
     NRW_HAVE_ROW = 2,         /* nrw_take_row is due (streamed outputs only) */
     NRW_DONE = 3,             /* every stage has finished */
     NRW_ERR_ARGUMENT = -1,    /* a null pointer, an index out of range */
@@ -51,7 +54,7 @@ enum nrw_status {
     NRW_ERR_ISA = -6,         /* packed for kernels that this build lacks */
     NRW_ERR_STRUCTURE = -7,   /* a field is out of range: nrw_model.error_at */
     NRW_ERR_MEMORY = -8,      /* memory too small or not 16-byte aligned */
-    NRW_ERR_STATE = -9,       /* call out of order (a row nobody asked for) */
+    NRW_ERR_STATE = -9,       /* call out of order (a row that is not due) */
     NRW_ERR_STALLED = -10     /* no stage can fire: the capacities deadlock */
 };
 
@@ -113,7 +116,7 @@ struct nrw_tensor_info {
     uint16_t height;          /* rows */
     uint16_t width;           /* pixels */
     uint16_t channels;
-    uint16_t reserved;
+    uint16_t run;             /* pixels of a row that come at a time; 0 of a constant */
     uint32_t capacity;        /* pixels held in the arena */
     uint32_t row_bytes;       /* width * channels */
     int32_t zero_point;
@@ -159,14 +162,25 @@ int nrw_step(struct nrw_run *run);
 
 /* --- Rows in and out ----------------------------------------------------------------- */
 
-/* Which input (0-based) the row that is due belongs to; -1 if none is due. */
+/* What NRW_NEED_ROW asks for, from left to right and row after row, is a whole row of most
+ * models; of one that takes its input by parts, the next `run` pixels (nrw_input_info) of a row.
+ * The caller fills nrw_row_slot with nrw_due_bytes and calls nrw_push_slot; it needs no buffer
+ * of its own. */
+
+/* Which input (0-based) is due; -1 if none is. */
 int nrw_wanted_input(const struct nrw_run *run);
 
-/* Where in the arena the row that is due will stand; NULL if none is due. A caller that
- * fills it and passes it to nrw_push_row needs no row buffer of its own. */
+/* Where in the arena what is due will stand; NULL if nothing is due. */
 int8_t *nrw_row_slot(const struct nrw_run *run);
 
-/* Give the row that NRW_NEED_ROW asked for: width * channels int8. */
+/* Bytes that are due; 0 if none are. */
+uint32_t nrw_due_bytes(const struct nrw_run *run);
+
+/* The slot has been filled. */
+int nrw_push_slot(struct nrw_run *run);
+
+/* Give a whole row from anywhere: width * channels int8. NRW_ERR_STATE if none is due, or only
+ * a part of one. */
 int nrw_push_row(struct nrw_run *run, const int8_t *row);
 
 /* Take the row that NRW_HAVE_ROW offers: *row points into the arena and is valid until
@@ -239,9 +253,10 @@ uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
 
 /* --- The loop, for those who want it ------------------------------------------------------ */
 
-/* Return 0 to go on, anything else to stop with that value. `row` of a source may be
- * written up to row_bytes; it stands in the arena. */
-typedef int (*nrw_row_source)(void *user, int input, int index, int8_t *row, uint32_t row_bytes);
+/* Return 0 to go on, anything else to stop with that value. A source writes so many bytes, the
+ * pixels of a row from a column on; they stand in the arena. */
+typedef int (*nrw_row_source)(void *user, int input, int row, int column, int8_t *pixels,
+                              uint32_t bytes);
 typedef int (*nrw_row_sink)(void *user, int output, int index, const int8_t *row,
                             uint32_t row_bytes);
 

@@ -586,7 +586,6 @@ static int check_regions(struct nrw_model *model, const struct nrw_stage *stage)
 static bool works_by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     switch (stage->op) {
-    case NRW_OP_INPUT:
     case NRW_OP_OUTPUT:
     case NRW_OP_RESIZE:
     case NRW_OP_PAD:

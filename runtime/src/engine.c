@@ -245,9 +245,6 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
             continue;
         }
         struct progress *producer = all + in->producer;
-        if (!firing->is_last && (uint32_t)first[i] + in->capacity == producer->room) {
-            continue; /* what dies next, this stage still needs */
-        }
         const uint32_t dead = is_alone && in->reader_count == 1
                                   ? (uint32_t)first[0] : pixels_dead(run, in, index, first);
         const uint32_t room = dead + in->capacity;
@@ -395,30 +392,50 @@ int8_t *nrw_row_slot(const struct nrw_run *run)
     if (input < 0) {
         return NULL;
     }
-    return nrw_out(run, nrw_output_of(run->model, nrw_stages(run->model) + input),
-                   progress_of(run)[input].fired, 0);
+    return nrw_out(run, nrw_output_of(run->model, nrw_stages(run->model) + input), 0,
+                   (int32_t)progress_of(run)[input].produced);
 }
 
-int nrw_push_row(struct nrw_run *run, const int8_t *row)
+uint32_t nrw_due_bytes(const struct nrw_run *run)
 {
-    int8_t *slot = nrw_row_slot(run);
+    const int input = nrw_wanted_input(run);
 
-    if (slot == NULL) {
+    if (input < 0) {
+        return 0;
+    }
+    const struct nrw_stage *stage = nrw_stages(run->model) + input;
+    return (uint32_t)stage->run * nrw_output_of(run->model, stage)->channels;
+}
+
+int nrw_push_slot(struct nrw_run *run)
+{
+    if (nrw_wanted_input(run) < 0) {
         return NRW_ERR_STATE;
     }
-    if (row == NULL) {
-        return NRW_ERR_ARGUMENT;
-    }
     const uint32_t input = run->waiting;
-    if (row != slot) {
-        memmove(slot, row,
-                nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + input)));
-    }
     struct nrw_firing firing;
     next_firing(&firing, run, input);
     run->waiting = NRW_NONE;
     complete(run, input, &firing);
     return NRW_OK;
+}
+
+int nrw_push_row(struct nrw_run *run, const int8_t *row)
+{
+    int8_t *slot = nrw_row_slot(run);
+    const uint32_t bytes = nrw_due_bytes(run);
+
+    if (slot == NULL ||
+        bytes != nrw_row_bytes(nrw_output_of(run->model, nrw_stages(run->model) + run->waiting))) {
+        return NRW_ERR_STATE;
+    }
+    if (row == NULL) {
+        return NRW_ERR_ARGUMENT;
+    }
+    if (row != slot) {
+        memmove(slot, row, bytes);
+    }
+    return nrw_push_slot(run);
 }
 
 int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index)
@@ -474,11 +491,13 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
         if (status == NRW_NEED_ROW) {
             const int input = run->waiting;
             const struct nrw_stage *stage = nrw_stages(run->model) + input;
-            int8_t *slot = nrw_row_slot(run);
-            status = source(user, input, progress_of(run)[input].fired, slot,
-                            nrw_row_bytes(nrw_output_of(run->model, stage)));
+            const struct nrw_place place =
+                nrw_place_of(stage, nrw_output_of(run->model, stage)->width,
+                             progress_of(run)[input].fired);
+            status = source(user, input, place.row, place.column, nrw_row_slot(run),
+                            nrw_due_bytes(run));
             if (status == NRW_OK) {
-                status = nrw_push_row(run, slot);
+                status = nrw_push_slot(run);
             }
         } else if (status == NRW_HAVE_ROW) {
             const int8_t *row;
@@ -529,7 +548,7 @@ int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor
     info->height = record->height;
     info->width = record->width;
     info->channels = record->channels;
-    info->reserved = 0;
+    info->run = nrw_is_constant(record) ? 0 : nrw_stages(model)[record->producer].run;
     info->capacity = record->capacity;
     info->row_bytes = nrw_row_bytes(record);
     info->zero_point = record->zero_point;

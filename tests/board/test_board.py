@@ -38,6 +38,7 @@ from narrows.plan.planner import plan
 from narrows.plan.regions import spread
 from narrows.quantize import reference
 from oracle import Oracle
+from parts import by_parts, picture_for
 from random_graphs import random_graph
 
 SMALL = "mps2-an386-16k"
@@ -99,6 +100,19 @@ def test_random_graphs_and_plans(seed: int) -> None:
                 assert result.instructions is not None
                 assert 0 < sum(cost.cost for cost in result.profile) <= result.instructions
             assert target.client.status().overruns == 0
+
+
+def test_an_input_by_parts_of_rows() -> None:
+    graph, planned = by_parts()
+    inputs = picture_for(graph)
+    expected = reference.run(graph, inputs)
+    with open_target(f"qemu:{BOARD}", pack(graph, planned, None)) as target:
+        for _ in range(2):
+            result = target.infer(inputs, profile=True)
+            for found, wanted in zip(result.outputs, expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+            assert result.arena_bytes == planned.arena_total
+        assert target.client.status().overruns == 0
 
 
 def test_instructions_are_counted_exactly() -> None:

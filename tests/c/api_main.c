@@ -22,7 +22,7 @@ enum {
     SHIFT = -6,
     ARENA = 144,
     RING_AT = 80,  /* of the convolution, if it is torn */
-    TORN_AT = 128, /* scratch for its torn rows */
+    TORN_AT = 128, /* scratch for its torn rows, or the input's */
     TORN_BYTES = 16,
     HEADER = 80,
     TENSOR = 24,
@@ -39,10 +39,11 @@ struct options {
     uint32_t output;  /* arena offset of the output's ring */
     int torn;         /* capacity of a torn ring of the convolution's, which a maximum over 2x2
                          pixels by pixels reads; 0: the convolution gives the output */
+    int part;         /* pixels of a row that the input takes at a time */
 };
-static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32, 0};
+static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32, 0, WIDTH};
 /* By pixels, and the output in the third region of the arena. */
-static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0};
+static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0, WIDTH};
 
 static struct {
     uint8_t bytes[BLOB_ROOM];
@@ -168,7 +169,8 @@ static void lay_blob(struct options options)
     put(4, run_macs);
     put(4, HEIGHT * WIDTH * OUT * TAPS);
     put(4, 0);
-    put(4, (options.streamed ? 2u : 1u) * HEIGHT + (1 + pools) * HEIGHT * WIDTH / run);
+    put(4, HEIGHT * WIDTH / (uint32_t)options.part + (options.streamed ? HEIGHT : 0u) +
+               (1 + pools) * HEIGHT * WIDTH / run);
     for (int i = 0; i < 5; i++) {
         put(4, 0);
     }
@@ -178,8 +180,9 @@ static void lay_blob(struct options options)
     }
     put_tensor(options.output, options.streamed ? WIDTH : HEIGHT * WIDTH, OUT, 1 + pools, 1 + pools,
                options.streamed ? 1 : 0, OUT_ZERO);
-    put_stage(NRW_OP_INPUT, 0xFFFF, 0, WIDTH, 0, 0);
-    put_stage(NRW_OP_CONV, 0, 1, options.run, params, 0);
+    put_stage(NRW_OP_INPUT, 0xFFFF, 0, options.part, 0, 0);
+    put_stage(NRW_OP_CONV, 0, 1, options.run, params,
+              options.capacity % WIDTH > 0 ? TORN_BYTES : 0);
     if (pools) {
         put_stage(NRW_OP_MAX_POOL, 1, 2, options.run, params + POOL_AT, TORN_BYTES);
     }
@@ -417,19 +420,34 @@ static void use_again_and_again(void)
 struct rows {
     int given, taken;
     int stop_at; /* the source returns 1234 there; -1: nowhere */
+    int parts;   /* pixels that have been given where they come one by one */
 };
 
-static int give_row(void *user, int in, int index, int8_t *row, uint32_t row_bytes)
+static int give_row(void *user, int in, int row, int column, int8_t *pixels, uint32_t bytes)
 {
     struct rows *const rows = user;
 
     EXPECT_EQUAL(in, 0);
-    EXPECT_EQUAL(index, rows->given);
-    EXPECT_EQUAL(row_bytes, IN_ROW);
-    if (index == rows->stop_at) {
+    EXPECT_EQUAL(row, rows->given);
+    EXPECT_EQUAL(column, 0);
+    EXPECT_EQUAL(bytes, IN_ROW);
+    if (row == rows->stop_at) {
         return 1234;
     }
-    memcpy(row, input[rows->given++], IN_ROW);
+    memcpy(pixels, input[rows->given++], IN_ROW);
+    return 0;
+}
+
+static int give_pixel(void *user, int in, int row, int column, int8_t *pixels, uint32_t bytes)
+{
+    struct rows *const rows = user;
+
+    EXPECT_EQUAL(in, 0);
+    EXPECT_EQUAL(row * WIDTH + column, rows->parts);
+    EXPECT(column < WIDTH);
+    EXPECT_EQUAL(bytes, IN);
+    rows->parts++;
+    memcpy(pixels, input[row][column], IN);
     return 0;
 }
 
@@ -446,8 +464,8 @@ static int take_row(void *user, int output, int index, const int8_t *row, uint32
 
 static void use_the_loop(void)
 {
-    static const struct options streamed = {1, 3 * WIDTH, WIDTH, 32, 0};
-    struct rows rows = {0, 0, -1};
+    static const struct options streamed = {1, 3 * WIDTH, WIDTH, 32, 0, WIDTH};
+    struct rows rows = {0, 0, -1, 0};
     struct nrw_model model;
     struct nrw_run run;
     const int8_t *row;
@@ -468,7 +486,7 @@ static void use_the_loop(void)
     test_release();
 
     test_case("nrw_run, stopped by its source and continued");
-    rows = (struct rows){0, 0, 2};
+    rows = (struct rows){0, 0, 2, 0};
     (void)start(&run, &model, ordinary);
     EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), 1234);
     rows.stop_at = -1;
@@ -477,7 +495,7 @@ static void use_the_loop(void)
     test_release();
 
     test_case("nrw_run without a sink");
-    rows = (struct rows){0, 0, -1};
+    rows = (struct rows){0, 0, -1, 0};
     (void)start(&run, &model, streamed);
     EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_ERR_ARGUMENT);
     EXPECT_EQUAL(nrw_run(&run, NULL, NULL, &rows), NRW_ERR_ARGUMENT);
@@ -488,8 +506,8 @@ static void use_the_loop(void)
 static void use_torn_rows(void)
 {
     for (int capacity = 5; capacity < HEIGHT * WIDTH; capacity += 1 + (capacity % WIDTH == 2)) {
-        const struct options torn = {0, 3 * WIDTH, 1, 32, capacity};
-        struct rows rows = {0, 0, -1};
+        const struct options torn = {0, 3 * WIDTH, 1, 32, capacity, WIDTH};
+        struct rows rows = {0, 0, -1, 0};
         struct nrw_model model;
         struct nrw_run run;
 
@@ -497,6 +515,51 @@ static void use_torn_rows(void)
         (void)start(&run, &model, torn);
         EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_DONE);
         EXPECT(memcmp(nrw_output(&run, 0), expected_pooled, sizeof expected_pooled) == 0);
+        test_release();
+    }
+}
+
+/* The input comes by pixels, into rings that hold rows, tear them, or are whole. */
+static void use_parts_of_rows(void)
+{
+    for (int capacity = 3 * WIDTH; capacity <= HEIGHT * WIDTH; capacity++) {
+        const struct options parts = {0, capacity, 1, 32, 0, 1};
+        struct rows rows = {0, 0, -1, 0};
+        struct nrw_tensor_info info;
+        struct nrw_model model;
+        struct nrw_run run;
+        int pushed = 0;
+        int status;
+
+        test_case("parts of rows in a ring of %d pixels", capacity);
+        (void)start(&run, &model, parts);
+        EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
+        EXPECT_EQUAL(info.run, 1);
+        EXPECT_EQUAL(nrw_run(&run, give_pixel, NULL, &rows), NRW_DONE);
+        EXPECT_EQUAL(rows.parts, HEIGHT * WIDTH);
+        check_output(&run);
+        test_release();
+
+        test_case("parts of rows, step by step, a ring of %d pixels", capacity);
+        (void)start(&run, &model, parts);
+        EXPECT_EQUAL(nrw_due_bytes(&run), 0);
+        EXPECT_EQUAL(nrw_push_slot(&run), NRW_ERR_STATE);
+        while ((status = nrw_step(&run)) != NRW_DONE) {
+            if (status == NRW_NEED_ROW) {
+                EXPECT_EQUAL(nrw_due_bytes(&run), IN);
+                /* Who knows only whole rows is told, and nothing has happened. */
+                EXPECT_EQUAL(nrw_push_row(&run, &input[0][0][0]), NRW_ERR_STATE);
+                EXPECT_EQUAL(nrw_tensor_pixels(&run, 0), pushed);
+                memcpy(nrw_row_slot(&run), &input[0][0][0] + IN * pushed++, IN);
+                EXPECT_EQUAL(nrw_push_slot(&run), NRW_OK);
+                EXPECT_EQUAL(nrw_push_slot(&run), NRW_ERR_STATE);
+                EXPECT_EQUAL(nrw_due_bytes(&run), 0);
+            } else {
+                EXPECT_EQUAL(status, NRW_OK);
+            }
+        }
+        EXPECT_EQUAL(pushed, HEIGHT * WIDTH);
+        check_output(&run);
         test_release();
     }
 }
@@ -514,6 +577,7 @@ static void use_information(void)
     EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
     EXPECT(info.height == HEIGHT && info.width == WIDTH && info.channels == IN);
     EXPECT(info.capacity == 3 * WIDTH && info.row_bytes == IN_ROW && info.zero_point == IN_ZERO);
+    EXPECT_EQUAL(info.run, WIDTH);
     EXPECT_EQUAL(nrw_output_info(&model, 0, &info), NRW_OK);
     EXPECT(info.channels == OUT && info.capacity == HEIGHT * WIDTH && info.zero_point == OUT_ZERO);
     EXPECT_EQUAL(nrw_stage_op(&model, 1), NRW_OP_CONV);
@@ -572,7 +636,9 @@ static void misuse_blob(void)
         {INPUT_AT + 4, 8, 1, NRW_ERR_STRUCTURE},    /* a capacity of no whole firings */
         {INPUT_AT + 12, 0, 1, NRW_ERR_STRUCTURE},   /* a tensor of 0 channels */
         {STAGES_AT, 99, 1, NRW_ERR_STRUCTURE},      /* no such operator */
-        {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels */
+        {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels: more firings */
+        {STAGES_AT + 6, 2, 1, NRW_ERR_STRUCTURE},   /* an INPUT by 2 pixels of 3 */
+        {STAGES_AT + 6, 0, 1, NRW_ERR_STRUCTURE},   /* an INPUT by nothing */
         {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* runs of 2 in a width of 3 */
         {STAGES_AT + 36 + 6, 1, 1, NRW_ERR_STRUCTURE}, /* macs of a run: less than claimed */
     };
@@ -604,7 +670,7 @@ static void misuse_blob(void)
 
 static void misuse_run(void)
 {
-    static const struct options too_short = {0, WIDTH, WIDTH, 32, 0};
+    static const struct options too_short = {0, WIDTH, WIDTH, 32, 0, WIDTH};
     struct nrw_run run = {0};
     struct nrw_tensor_info info;
     struct nrw_model model;
@@ -618,6 +684,8 @@ static void misuse_run(void)
     EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STATE);
     EXPECT_EQUAL(nrw_step(NULL), NRW_ERR_STATE);
     EXPECT_EQUAL(nrw_push_row(&run, &input[0][0][0]), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_push_slot(&run), NRW_ERR_STATE);
+    EXPECT_EQUAL(nrw_due_bytes(&run), 0);
     EXPECT(nrw_output(&run, 0) == NULL);
     EXPECT_EQUAL(nrw_wanted_input(&run), -1);
 
@@ -681,6 +749,7 @@ int main(void)
         {"use again and again", use_again_and_again},
         {"use the loop", use_the_loop},
         {"use torn rows", use_torn_rows},
+        {"use parts of rows", use_parts_of_rows},
         {"use information", use_information},
         {"misuse open", misuse_open},
         {"misuse blob", misuse_blob},

@@ -86,14 +86,22 @@ static void push(struct nrw_run *run, uint32_t step)
 {
     struct nrw_tensor_info info;
     const int input = nrw_wanted_input(run);
+    const uint32_t bytes = nrw_due_bytes(run);
     REQUIRE(input >= 0);
     REQUIRE(nrw_input_info(run->model, input, &info) == NRW_OK);
-    int8_t *row = (int8_t *)allocate(info.row_bytes);
+    REQUIRE(bytes == (uint32_t)info.run * info.channels);
+    int8_t *pixels = (int8_t *)allocate(info.row_bytes);
     for (uint32_t i = 0; i < info.row_bytes; i++) {
-        row[i] = (int8_t)((i * 37u + step * 101u) & 0xFFu);
+        pixels[i] = (int8_t)((i * 37u + step * 101u) & 0xFFu);
     }
-    REQUIRE(nrw_push_row(run, row) == NRW_OK);
-    free(row);
+    if (info.run == info.width) {
+        REQUIRE(nrw_push_row(run, pixels) == NRW_OK);
+    } else {
+        REQUIRE(nrw_push_row(run, pixels) == NRW_ERR_STATE);
+        memcpy(nrw_row_slot(run), pixels, bytes);
+        REQUIRE(nrw_push_slot(run) == NRW_OK);
+    }
+    free(pixels);
 }
 
 static void take(struct nrw_run *run)

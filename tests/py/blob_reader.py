@@ -364,7 +364,7 @@ def by_pixels(stage: Stage) -> bool:
         return bool(stage.fields["axis"] != 1)
     if stage.op == MEAN:
         return accumulates(stage)
-    return stage.op not in (INPUT, OUTPUT, RESIZE, PAD, RESHAPE)
+    return stage.op not in (OUTPUT, RESIZE, PAD, RESHAPE)
 
 
 def clip(value: int, size: int) -> int:

@@ -84,6 +84,7 @@ def shapes(width: float, size: int) -> QGraph:
         ("tinyengine_vww", 9.5, 1.25),
         ("mlperf_vww_96_int8", 11, 1.0),
         ("mlperf_vww_96_int8", 9.25, 1.25),
+        ("mlperf_vww_96_int8", 8.6, 1.4),
         ("mlperf_resnet_int8", 9.5, 1.0),
         ("mlperf_kws_int8", 4.2, 1.0),
     ],

@@ -41,6 +41,7 @@ from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan
 from narrows.plan.planner import plan
 from narrows.quantize import reference
+from parts import by_parts, picture_for
 from random_graphs import random_graph
 
 BOARD = "mps2-an386"
@@ -146,6 +147,74 @@ def test_lost_requests_and_answers_of_every_kind(board: Qemu, digits_blob: Path,
     ):
         client.upload(blob)
         assert same(client.infer(model, inputs), blob, inputs)
+
+
+# --- Inputs by parts of rows ------------------------------------------------------------------
+
+
+def test_parts_of_rows_through_a_bad_line(board: Qemu) -> None:
+    """Frames that are lost and doubled, of parts that are longer than a frame."""
+    graph, planned = by_parts()
+    blob = pack(graph, planned, {})
+    model = Model(blob)
+
+    def bad(seed: int) -> Filter:
+        lost, doubled = lost_frames(seed, 0.02), doubled_frames(seed, 0.2)
+        return lambda data: doubled(lost(data))
+
+    with Proxy(board.url, bad(1), bad(2)) as proxy, client_of(proxy.url) as client:
+        client.upload(blob)
+        for i in range(2):
+            inputs = picture_for(graph, i)
+            assert same(client.infer(model, inputs), blob, inputs)
+        inputs = picture_for(graph, 2)
+        assert same_dumps(dump_of(client, model, inputs), observe(Run(model), inputs))
+
+
+def test_a_part_of_a_row_is_taken_as_far_as_it_is_due(board: Qemu) -> None:
+    """Piece by piece, some of them too long, twice or too early; STATE says how far it is."""
+    graph, planned = by_parts()
+    blob = pack(graph, planned, {})
+    (picture,) = picture_for(graph)
+    part, row = 48 * 12, 192 * 12
+
+    with client_of(board.url) as client:
+        client.upload(blob)
+        line = client._line
+
+        def send(number: int, offset: int, count: int) -> tuple[int, int]:
+            data = picture[number].tobytes()[offset : offset + count]
+            status, fields = line.request(
+                Type.ROW, struct.pack("<IBHI", 7, 0, number, offset) + data
+            )
+            return status, int.from_bytes(fields[:4], "little")
+
+        def state() -> tuple[int, int, int]:
+            status, fields = line.request(Type.STATE)
+            _, _, number, count, _ = struct.unpack_from("<IBHII", fields)
+            return status, number, count
+
+        assert line.request(Type.START, struct.pack("<IB", 7, 0))[0] == 0
+        for number in range(len(picture)):
+            for begin in range(0, row, part):
+                while (now := state())[0] == 0:  # it computes
+                    assert now[1:] == (number, begin)
+                assert now == (1, number, begin)
+                assert send(number, begin, 250) == (0, begin + 250)
+                assert state() == (1, number, begin + 250)
+                assert send(number, begin, 250) == (0, begin + 250)
+                assert send(number, begin + 251, 9)[0] == LinkStatus.ERR_GAP
+                if number + 1 < len(picture):
+                    assert send(number + 1, 0, 9)[0] == -9
+                assert send(number, begin + 250, 250) == (0, begin + 500)
+                # The last 76 bytes of the part, and 124 of the next if there is one.
+                count = min(200, row - begin - 500)
+                assert send(number, begin + 500, count) == (0, begin + part)
+                assert send(number, begin + 500, 76) == (0, begin + part)
+                assert send(number, begin, 250) == (0, begin + part)
+        while (now := state())[0] == 0:
+            assert now[1:] == (len(picture), 0)
+        assert now[0] == 3
 
 
 # --- Credit -----------------------------------------------------------------------------------

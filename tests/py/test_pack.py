@@ -131,6 +131,8 @@ def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     assert (header["minor"], header["isa"], header["input_passes"]) == (0, planned.isa, 1)
     inputs = [edge.tensor for edge in graph.inputs]
     tensor_of = {blob.stages[i].output: tensor for i, tensor in enumerate(inputs)}
+    widths = tuple(graph.tensors[tensor].width for tensor in inputs)
+    assert tuple(s.run for s in blob.stages[: len(inputs)]) == (planned.input_runs or widths)
     stages = blob.stages[len(inputs) :]
     for stage, found in zip(planned.stages, stages, strict=False):
         check_stage(graph, stage, found)

@@ -61,6 +61,7 @@ def run_by_steps(
     outputs = [np.zeros(info.shape, np.int8) for info in model.outputs]
     order: list[int] = []
     pushed = [0] * len(inputs)
+    flat = [values.reshape(-1) for values in inputs]
     out_of_turn = np.zeros(max(info.row_bytes for info in model.inputs), np.int8)
     while (status := run.step()) != Status.DONE:
         if rng.random() < 0.1:  # asked again, the engine answers the same or goes on
@@ -69,8 +70,17 @@ def run_by_steps(
             which = run.wanted_input()
             with pytest.raises(BlobError):
                 run.take_row()
-            run.push_row(inputs[which][pushed[which]])
-            pushed[which] += 1
+            info, begin = model.inputs[which], pushed[which]
+            pushed[which] += run.due_bytes()
+            part = flat[which][begin : pushed[which]]
+            assert part.size == info.run_bytes
+            if info.run == info.width and rng.random() < 0.5:
+                run.push_row(part)
+            else:
+                if info.run < info.width:  # who knows whole rows alone is told
+                    with pytest.raises(BlobError, match="out of order"):
+                        run.push_row(inputs[which][0])
+                run.push(part)
             order.append(run.last_stage())
         elif status == Status.HAVE_ROW:
             with pytest.raises(BlobError):
@@ -200,7 +210,7 @@ def test_a_run_can_begin_anew_in_the_middle(seed: int) -> None:
     run = Run(Model(pack(graph, plan(graph), None)))
     for _ in range(7):
         if run.step() == Status.NEED_ROW:
-            run.push_row(inputs[run.wanted_input()][0])
+            run.push(inputs[run.wanted_input()].reshape(-1)[: run.due_bytes()])
     for found, wanted in zip(run.infer(inputs), reference.run(graph, inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)
 

@@ -76,9 +76,9 @@ const uint8_t blob[] __attribute__((aligned(16))) = {{ {blob} }};
 const size_t blob_bytes = sizeof blob;
 static const int8_t picture[] = {{ {picture} }};
 static size_t at;
-void read_row(int8_t *row, uint32_t bytes)
+void read_pixels(int8_t *to, uint32_t bytes)
 {{
-    memcpy(row, picture + at, bytes);
+    memcpy(to, picture + at, bytes);
     at += bytes;
 }}
 int main(void)

@@ -56,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     write_file(arguments.output, compiled.blob)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
+    pixels = ", ".join(map(str, plan.input_runs))
     say(arguments)(
         f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
         f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
+        f"{f', input by {pixels} pixels' if pixels else ''}"
     )
     write_json(arguments.json, compiled.report)
     return 0

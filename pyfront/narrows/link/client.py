@@ -27,7 +27,7 @@ from narrows.link.frames import (
 )
 from narrows.link.line import ROOM_BEFORE_HELLO, Line
 from narrows.native import Model, Status
-from narrows.native.observe import Dump, input_rows
+from narrows.native.observe import Dump, input_bytes
 from narrows.result import Progress, no_progress
 
 _FIRST_POLL, _LONGEST_POLL = 0.25, 2.0
@@ -122,7 +122,7 @@ class Client:
         self.name = line.name
         self._line = line
         self._run = 0
-        self._moved: tuple[tuple[int, int], float] = (0, 0), 0.0  # how far, since when
+        self._moved: tuple[tuple[int, ...], float] = (), 0.0  # how far, since when
         self.hello = self._greet()
         line.credit = self.hello.credit
 
@@ -177,7 +177,7 @@ class Client:
         dump: Dump | None = None,
         watch: int = WATCH_ALL,
     ) -> list[Int8Array]:
-        """Run the device's model once, sending each row when it is asked for.
+        """Run the device's model once, sending each row, or part of one, when it is asked for.
 
         Args:
             model: the host's view of the same blob.
@@ -190,13 +190,13 @@ class Client:
 
         Raises: InputError: inputs that do not fit. BlobError: the run failed on the device.
         """
-        rows = input_rows(model, inputs)
-        sent = [0] * len(rows)
+        data = input_bytes(model, inputs)
+        sent = [0] * len(data)
         outputs = [bytearray(info.bytes) for info in model.outputs]
         taken = [0] * len(outputs)
         self._run = random.randrange(1, 1 << 32)
         self._line.events.clear()
-        self._moved = (0, 0), time.monotonic()
+        self._moved = (), time.monotonic()
         self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
         if dump is not None:
             self._ask(Type.WATCH, struct.pack("<IH", self._run, watch))
@@ -204,11 +204,14 @@ class Client:
             state = self._next_state()
             progress(f"inference on {self.name}", min(1.0, state.firings / max(1, firings)))
             if state.status == Status.NEED_ROW:
-                self._within(state, [len(some) for some in rows])
-                # An event that comes late or twice asks for a row that is there already.
-                if state.row == sent[state.index]:
-                    self._send_row(state, rows[state.index][state.row])
-                    sent[state.index] += 1
+                self._within(state, [info.height for info in model.inputs])
+                info = model.inputs[state.index]
+                begin = state.bytes - state.bytes % info.run_bytes
+                # An event that comes late or twice asks for what is there already.
+                if state.row * info.row_bytes + begin == sent[state.index]:
+                    row = data[state.index][sent[state.index] - begin :]
+                    self._send_part(state, row, begin, begin + info.run_bytes)
+                    sent[state.index] += info.run_bytes
             elif state.status == Status.HAVE_ROW:
                 self._within(state, [info.height for info in model.outputs])
                 if state.row == taken[state.index]:
@@ -301,13 +304,13 @@ class Client:
             )
             run, index, row, size, firings = self._unpack(_STATE, fields)
             if run == self._run:
-                self._watch((firings, row))
+                self._watch((firings, row, size))
                 return _State(status, run, index, row, size, firings)
             if not told:
                 self._check(LinkStatus.ERR_RUN, b"")
             timeout = min(2 * timeout, _LONGEST_POLL)
 
-    def _watch(self, progress: tuple[int, int]) -> None:
+    def _watch(self, progress: tuple[int, ...]) -> None:
         """A device that answers, but does not go on, is given up too."""
         now = time.monotonic()
         if progress != self._moved[0]:
@@ -323,13 +326,14 @@ class Client:
                 f"{self.name}: speaks of row {state.row} of tensor {state.index}; there is none"
             )
 
-    def _send_row(self, state: _State, row: bytes) -> None:
+    def _send_part(self, state: _State, row: bytes, begin: int, end: int) -> None:
+        """What is due of a row: no piece reaches beyond it."""
         head = struct.pack("<IBH", self._run, state.index, state.row)
 
         def piece(offset: int) -> bytes:
-            return head + struct.pack("<I", offset) + row[offset : offset + DATA_BYTES]
+            return head + struct.pack("<I", offset) + row[offset : min(end, offset + DATA_BYTES)]
 
-        self._check(self._line.transfer(Type.ROW, piece, DATA_BYTES, 0, len(row)), b"")
+        self._check(self._line.transfer(Type.ROW, piece, DATA_BYTES, begin, end), b"")
 
     def _fetch(self, state: _State, dump: Dump) -> None:
         """What a tensor has more than before; then the run goes on."""

@@ -87,11 +87,13 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """height, width, channels; capacity: pixels in the arena; row_bytes: width * channels."""
+    """height, width, channels; run: pixels of a row that come at a time (0: a constant);
+    capacity: pixels in the arena; row_bytes: width * channels."""
 
     height: int
     width: int
     channels: int
+    run: int
     capacity: int
     row_bytes: int
     zero_point: int
@@ -104,6 +106,11 @@ class TensorInfo:
     @property
     def bytes(self) -> int:
         return self.height * self.row_bytes
+
+    @property
+    def run_bytes(self) -> int:
+        """What an input takes at a time."""
+        return self.run * self.channels
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,7 @@ class Model:
             info.height,
             info.width,
             info.channels,
+            info.run,
             info.capacity,
             info.row_bytes,
             info.zero_point,
@@ -262,13 +270,33 @@ class Run:
         return self._check(self._lib.nrw_step(self._run))
 
     def wanted_input(self) -> int:
-        """The input whose row is due; -1 if none is."""
+        """The input that is due; -1 if none is."""
         return int(self._lib.nrw_wanted_input(self._run))
 
-    def push_row(self, row: Int8Array) -> None:
-        """Give the row that is due: int8 [width, channels] or as many bytes.
+    def due_bytes(self) -> int:
+        """Bytes of a row that are due; 0 if none are."""
+        return int(self._lib.nrw_due_bytes(self._run))
 
-        Raises: InputError: wrong type or size. BlobError: no row is due.
+    def push(self, pixels: Int8Array) -> None:
+        """Give what is due, a row or the part of one: int8 of any shape.
+
+        Raises: InputError: wrong type or size. BlobError: nothing is due.
+        """
+        due = self.due_bytes()
+        if due:
+            if pixels.dtype != np.int8 or pixels.nbytes != due:
+                raise InputError(
+                    f"{due} int8 of input {self.wanted_input()} are due, "
+                    f"not {pixels.size} {pixels.dtype}"
+                )
+            slot = self._lib.nrw_row_slot(self._run)
+            self._ffi.memmove(slot, pixels.tobytes(), due)
+        self._check(self._lib.nrw_push_slot(self._run))
+
+    def push_row(self, row: Int8Array) -> None:
+        """Give the whole row that is due: int8 [width, channels] or as many bytes.
+
+        Raises: InputError: wrong type or size. BlobError: no row is due, or only a part of one.
         """
         wanted = self.wanted_input()
         if wanted >= 0 and (

@@ -14,7 +14,7 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The row that is due: INPUT stage i is stage i, so its tensor says how far it has come. */
+/* What is due: INPUT stage i is stage i, so its tensor says how far it has come. */
 static int push_next(struct nrw_run *run, const int8_t *const *inputs)
 {
     const int input = nrw_wanted_input(run);
@@ -24,8 +24,10 @@ static int push_next(struct nrw_run *run, const int8_t *const *inputs)
     if (status < 0) {
         return status;
     }
-    return nrw_push_row(run,
-                        inputs[input] + (size_t)nrw_tensor_pixels(run, tensor) * info.channels);
+    memcpy(nrw_row_slot(run),
+           inputs[input] + (size_t)nrw_tensor_pixels(run, tensor) * info.channels,
+           nrw_due_bytes(run));
+    return nrw_push_slot(run);
 }
 
 static int take_next(struct nrw_run *run, int8_t *const *outputs)

@@ -45,13 +45,15 @@ def observe(run: Run, inputs: Sequence[Int8Array]) -> Dump:
     Raises: InputError: inputs that do not fit. BlobError: a plan that stalls.
     """
     model = run.model
-    rows = input_rows(model, inputs)
+    data = input_bytes(model, inputs)
+    sent = [0] * len(data)
     dump = Dump(model)
     run.start()
     while (status := run.step()) is not Status.DONE:
         if status is Status.NEED_ROW:
-            number = run.wanted_input()
-            run.push_row(np.frombuffer(rows[number].pop(0), np.int8))
+            number, begin = run.wanted_input(), sent[run.wanted_input()]
+            sent[number] += run.due_bytes()
+            run.push(np.frombuffer(data[number][begin : sent[number]], np.int8))
         elif status is Status.HAVE_ROW:
             run.take_row()
         _add_given(run, dump, model.stages[run.last_stage()].output)
@@ -70,13 +72,11 @@ def _add_given(run: Run, dump: Dump, tensor: int) -> None:
             dump.add(tensor, pixel * unit, values.tobytes())
 
 
-def input_rows(model: Model, inputs: Sequence[Int8Array]) -> list[list[bytes]]:
-    """The rows of each input, as they are pushed or go over a line. Raises: InputError."""
+def input_bytes(model: Model, inputs: Sequence[Int8Array]) -> list[bytes]:
+    """Each input, as it is pushed or goes over a line. Raises: InputError."""
     if len(inputs) != len(model.inputs):
         raise InputError(f"{model.name} has {len(model.inputs)} inputs, not {len(inputs)}")
-    rows = []
     for i, (values, info) in enumerate(zip(inputs, model.inputs, strict=True)):
         if values.dtype != np.int8 or values.size != info.bytes:
             raise InputError(f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}")
-        rows.append([row.tobytes() for row in values.reshape(info.height, info.row_bytes)])
-    return rows
+    return [values.tobytes() for values in inputs]

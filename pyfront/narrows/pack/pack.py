@@ -26,7 +26,7 @@ from narrows.pack.layout import (
 )
 from narrows.pack.metadata import describe_edges, producer
 from narrows.pack.params import bottleneck_params, op_code, op_params
-from narrows.plan.firing import stage_firings
+from narrows.plan.firing import input_firings, input_runs, stage_firings
 from narrows.plan.fusion import bottleneck
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.sizes import MAX_KERNEL_ROWS
@@ -56,6 +56,7 @@ class _Packer:
         self.plan = plan
         self.rings = {ring.tensor: ring for ring in plan.rings}
         self.inputs = [edge.tensor for edge in graph.inputs]
+        self.input_runs = input_runs(graph, plan.input_runs)
         self.outputs = [edge.tensor for edge in graph.outputs]
         self.streamed = list(dict.fromkeys(self.outputs[i] for i in plan.streamed_outputs))
         constants = {
@@ -135,10 +136,8 @@ class _Packer:
 
     def stage_records(self, body: Body) -> bytes:
         records = b""
-        for tensor in self.inputs:
-            records += self.record(
-                Op.INPUT, 0, (), self.number[tensor], self.graph.tensors[tensor].width
-            )
+        for tensor, run in zip(self.inputs, self.input_runs, strict=True):
+            records += self.record(Op.INPUT, 0, (), self.number[tensor], run)
         for stage in self.plan.stages:
             records += self.planned_record(stage, body)
         for tensor in self.streamed:
@@ -203,7 +202,9 @@ class _Packer:
         )  # fmt: skip
 
     def firing_counts(self) -> list[int]:
-        counts = [self.graph.tensors[tensor].height for tensor in self.inputs + self.streamed]
+        counts = [self.graph.tensors[tensor].height for tensor in self.streamed]
+        for tensor, run in zip(self.inputs, self.input_runs, strict=True):
+            counts.append(input_firings(self.graph, tensor, run).count)
         for stage in self.plan.stages:
             counts.append(stage_firings(self.graph, stage, accumulates(self.graph, stage)).count)
         return counts

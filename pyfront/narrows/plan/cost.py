@@ -33,7 +33,7 @@ from narrows.graph.qgraph import (
     QSlice,
     QSoftmax,
 )
-from narrows.plan.firing import Firings, pixel_macs, row_run, stage_firings
+from narrows.plan.firing import Firings, input_runs, pixel_macs, row_run, stage_firings
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.plan import Plan, Stage
 
@@ -106,10 +106,13 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
         work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa)
         for stage in plan.stages
     ]
-    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
-    tensors += [graph.tensors[graph.outputs[i].tensor] for i in plan.streamed_outputs]
+    inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    outputs = [graph.tensors[graph.outputs[i].tensor] for i in plan.streamed_outputs]
+    tensors = inputs + outputs
+    runs = zip(inputs, input_runs(graph, plan.input_runs), strict=True)
+    parts = sum(tensor.height * (tensor.width // run) for tensor, run in runs)
     edges = {
-        "edge.row": sum(tensor.height for tensor in tensors),
+        "edge.row": parts + sum(tensor.height for tensor in outputs),
         "edge.bytes": sum(tensor.bytes for tensor in tensors),
         "edge.stage": len(tensors) + len(plan.stages),
     }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -100,11 +101,16 @@ def least_run(graph: QGraph, op: QOp, accumulates: bool) -> int:
     return 1
 
 
-def input_firings(graph: QGraph, tensor: int) -> Firings:
-    """INPUT: one row per firing."""
+def input_runs(graph: QGraph, runs: Sequence[int]) -> tuple[int, ...]:
+    """Pixels per firing of each input. runs: as in ``Plan.input_runs``."""
+    return tuple(runs) or tuple(graph.tensors[edge.tensor].width for edge in graph.inputs)
+
+
+def input_firings(graph: QGraph, tensor: int, run: int) -> Firings:
+    """INPUT: ``run`` pixels of a row per firing."""
     info = graph.tensors[tensor]
-    given = _pixels(np.arange(1, info.height + 1) * info.width)
-    return Firings((), tensor, (), (), given, np.zeros(info.height, np.int64), 0)
+    given = _pixels(np.arange(run, info.height * info.width + 1, run))
+    return Firings((), tensor, (), (), given, np.zeros(len(given), np.int64), 0)
 
 
 def output_firings(graph: QGraph, tensor: int) -> Firings:

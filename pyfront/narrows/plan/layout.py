@@ -13,7 +13,7 @@ from narrows import native
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.cost import instructions
-from narrows.plan.firing import Firings, Positions, stage_firings
+from narrows.plan.firing import Firings, Positions, input_runs, stage_firings
 from narrows.plan.place import Item, Slot, live_bytes, place
 from narrows.plan.plan import Plan, Region, Ring, Stage
 from narrows.plan.schedule import Network, Schedule, network
@@ -157,16 +157,18 @@ def simulated(
     chosen: Sequence[Candidate],
     capacities: Mapping[int, int],
     streamed: tuple[int, ...] = (),
+    runs: tuple[int, ...] = (),
 ) -> Layout:
     """Run chosen stages, in execution order.
 
     Args:
         capacities: pixels of every tensor that lives in the arena.
         streamed: indices of the outputs that are handed out by rows.
+        runs: as in ``Plan.input_runs``.
 
     Raises: PlanError: the capacities stall.
     """
-    net = network(graph, [c.firings for c in chosen], streamed)
+    net = network(graph, [c.firings for c in chosen], streamed, runs)
     schedule = net.simulate(capacities)
     if schedule.stalled:
         names = ", ".join(graph.tensors[t].name for t in schedule.blocked)
@@ -194,6 +196,7 @@ def lay_out(
         for number, c in enumerate(chosen)
     )
     macs = np.concatenate([np.zeros(1, np.int64), *(c.firings.macs for c in chosen)])
+    runs = tuple(stage.gives_most for stage in layout.net.stages[: layout.inputs])
     return Plan(
         stages=stages,
         rings=tuple(Ring(t, layout.capacities[t], offset["ring", t]) for t in sorted(layout.rings)),
@@ -202,5 +205,6 @@ def lay_out(
         macs_once=sum(c.firings.macs_once for c in chosen),
         max_step_macs=int(macs.max()),
         streamed_outputs=streamed,
+        input_runs=() if runs == input_runs(layout.graph, ()) else runs,
         isa=isa,
     )

@@ -63,6 +63,7 @@ class Plan:
     macs: multiply-accumulates of one inference, repeats included; macs_once: without.
     max_step_macs: the most that one firing computes.
     streamed_outputs: indices of outputs handed out by rows instead of held whole.
+    input_runs: pixels of a row that each input takes at a time; (): all take whole rows.
     """
 
     stages: tuple[Stage, ...]
@@ -72,6 +73,7 @@ class Plan:
     macs_once: int
     max_step_macs: int
     streamed_outputs: tuple[int, ...] = ()
+    input_runs: tuple[int, ...] = ()
     input_passes: int = 1
     isa: int = 0
 

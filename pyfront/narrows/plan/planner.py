@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, Tiling
+from narrows.plan.candidates import Candidates, Tiling, runs
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT
@@ -29,6 +28,9 @@ MISSES = 40
 
 CLOSER = 0.99
 """How much smaller then."""
+
+FEWEST = 3
+"""Pixels of an input that come at a time at least."""
 
 STEP = 0.97
 """Budgets of neighbouring points of the front."""
@@ -95,32 +97,65 @@ class Point:
 
 def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[Point]:
     """The plans of which no other has neither more RAM nor more cost, the largest first;
-    neighbours are apart by some percent. ``options.ram`` is not looked at."""
+    neighbours are apart by some percent. Those that take whole input rows come first, and those
+    by parts of rows below them. ``options.ram`` is not looked at."""
     planner = _Planner(graph, options, recompute=True)
     if not graph.ops:
         yield Point(planner.materialized(), 0.0)
         return
     last = None
     limit = math.inf
-    while (point := planner.cheapest(limit)) is not None:
-        limit = STEP * point.plan.arena_total
-        if planner.affordable(point):
-            if last is not None and (point.plan.arena_total < last.plan.arena_total):
-                yield last
-            last = point
+    for input_runs in ((), *planner.by_parts()):
+        if input_runs:
+            planner = planner.taking(input_runs)
+            limit = math.inf if last is None else STEP * last.plan.arena_total
+        while (point := planner.cheapest(limit)) is not None:
+            limit = STEP * point.plan.arena_total
+            if planner.affordable(point):
+                if last is not None and (point.plan.arena_total < last.plan.arena_total):
+                    yield last
+                last = point
     if last is not None:
         yield last
 
 
 class _Planner:
-    def __init__(self, graph: QGraph, options: PlanOptions, recompute: bool | None = None) -> None:
+    def __init__(
+        self,
+        graph: QGraph,
+        options: PlanOptions,
+        recompute: bool | None = None,
+        input_runs: tuple[int, ...] = (),
+    ) -> None:
         self.graph = graph
         self.options = options
-        if recompute is None:
-            recompute = options.ram is not None
-        self.candidates = Candidates(graph, options.isa, recompute, options.tiling)
-        self.search = Search(graph, self.candidates, options.fuse, options.streamed_outputs)
+        self.recompute = options.ram is not None if recompute is None else recompute
+        self.input_runs = input_runs
+        self.candidates = Candidates(graph, options.isa, self.recompute, options.tiling)
+        self.search = Search(
+            graph, self.candidates, options.fuse, options.streamed_outputs, input_runs
+        )
         self.layers_cost = sum(c.cost for c in self.search.layers)
+
+    def by_parts(self) -> Iterator[tuple[int, ...]]:
+        """``Plan.input_runs``, from large parts to small, that may save RAM."""
+        inputs = [edge.tensor for edge in self.graph.inputs]
+        streaming = {
+            tensor
+            for c in self.search.layers
+            for tensor, segment in zip(c.firings.inputs, c.firings.segments, strict=True)
+            if segment and tensor not in self.search.kept
+        }
+        choices = [parts(self.graph, t) if t in streaming else [] for t in inputs]
+        for level in range(max(map(len, choices))):
+            yield tuple(
+                some[min(level, len(some) - 1)] if some else self.graph.tensors[tensor].width
+                for tensor, some in zip(inputs, choices, strict=True)
+            )
+
+    def taking(self, input_runs: tuple[int, ...]) -> _Planner:
+        """A planner of the same whose inputs come by other parts."""
+        return _Planner(self.graph, self.options, self.recompute, input_runs)
 
     def affordable(self, point: Point) -> bool:
         """Whether a plan's cost is that of its arithmetic, and little more."""
@@ -165,6 +200,16 @@ class _Planner:
                 point, high = smaller, smaller.plan.arena_total
         return point.plan
 
+    def narrower(self, found: Plan) -> Plan:
+        """The least plan below another, or that one: they cannot be far apart."""
+        while (smaller := self.fitting(self.size(found) - 1)) is not None:
+            found = smaller
+        return found
+
+    def size(self, found: Plan) -> int:
+        """Bytes of what counts toward ``options.ram``."""
+        return found.arena_total + self.options.beside(self.graph, found)
+
     def cheapest(self, limit: float, budget: float = math.inf) -> Point | None:
         """The cheapest plan of at most ``limit`` bytes, if it costs at most ``budget``.
 
@@ -194,8 +239,9 @@ class _Planner:
             cascades = self.search.cheapest(min(room, limit))
             budget = OVERHEAD * self.layers_cost
             if cascades is not None and sum(c.cost for c in cascades) <= budget:
-                with suppress(PlanError):
-                    return self.within(min(room, limit))
+                found = self.fitting(min(room, limit))
+                if found is not None:
+                    return found
         return self.within(limit)
 
     def spread(self, found: Plan, regions: tuple[int, ...]) -> Plan:
@@ -206,13 +252,12 @@ class _Planner:
             except PlanError as misfit:
                 if self.options.ram is None:
                     raise
-                size = found.arena_total + self.options.beside(self.graph, found)
                 try:
-                    found = self.within(int(STEP * size))
+                    found = self.within(int(STEP * self.size(found)))
                 except PlanError:
                     raise misfit from None
 
-    def within(self, limit: int) -> Plan:
+    def fitting(self, limit: int) -> Plan | None:
         """The cheapest plan of at most ``limit`` bytes."""
         tight = limit
         while (point := self.cheapest(tight)) is not None:
@@ -221,7 +266,21 @@ class _Planner:
                 return point.plan
             tight = min(tight, point.plan.arena_total) - ALIGNMENT
             tight = min(tight, limit - beside)
-        found = self.smallest()
+        return None
+
+    def within(self, limit: int) -> Plan:
+        """The cheapest plan of at most ``limit`` bytes; by parts of input rows only where none of
+        whole ones fits.
+
+        Searches remember what they were asked before. So that the least arena that an error names
+        is the same for every limit, it comes from planners of their own.
+        """
+        found = self.fitting(limit) or self.smallest()
+        for input_runs in self.by_parts():
+            if self.size(found) <= limit:
+                return found
+            fitting = self.taking(input_runs).fitting(limit)
+            found = fitting or self.taking(input_runs).narrower(found)
         beside = self.options.beside(self.graph, found)
         if found.arena_total + beside <= limit:
             return found
@@ -232,7 +291,7 @@ class _Planner:
         )
 
     def smallest(self) -> Plan:
-        """The least arena of all, the same whatever was asked before."""
+        """The least arena of whole input rows, the same whatever was asked before."""
         plans = []
         for recompute in (False, True):
             planner = _Planner(self.graph, replace(self.options, ram=None), recompute)
@@ -245,7 +304,7 @@ class _Planner:
         chosen = [c for cascade in cascades for c in cascade.chosen]
         capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
         streamed = self.options.streamed_outputs
-        layout = simulated(self.graph, chosen, capacities, streamed)
+        layout = simulated(self.graph, chosen, capacities, streamed, self.input_runs)
         found = lay_out(layout, chosen, streamed, self.options.isa)
         if self.options.tiling:
             return found
@@ -268,6 +327,15 @@ class _Planner:
         most = min(layout.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
+
+
+def parts(graph: QGraph, tensor: int) -> list[int]:
+    """Pixels of an input that may come at a time, less than a row: about a quarter and an eighth
+    of one, and the fewest that are worth a call."""
+    info = graph.tensors[tensor]
+    divisors = [run for run in runs(info.width, FEWEST, info.height) if run < info.width]
+    widest = [max((run for run in divisors if run <= info.width // n), default=0) for n in (4, 8)]
+    return sorted({*widest, *divisors[:1]} - {0}, reverse=True)
 
 
 def standing_above(found: Plan, cascades: Sequence[Cascade], limit: int) -> list[Cascade]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from narrows.graph.qgraph import QGraph
+from narrows.plan.firing import input_runs
 from narrows.plan.plan import Plan
 
 STATE_BYTES = 72
@@ -15,13 +16,14 @@ PROGRESS_BYTES = 12
 
 
 def beside_arena(graph: QGraph, plan: Plan) -> int:
-    """Alignment slack, state of run and model on a 32-bit chip, counters, and the row buffer
-    that the caller fills."""
+    """Alignment slack, state of run and model on a 32-bit chip, counters, and a buffer for what
+    the caller is asked for at a time."""
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
     streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
     stages = len(inputs) + len(plan.stages) + len(streamed)
-    row_buffer = max(tensor.width * tensor.channels for tensor in inputs)
-    return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + row_buffer
+    runs = zip(inputs, input_runs(graph, plan.input_runs), strict=True)
+    due = max(run * tensor.channels for tensor, run in runs)
+    return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + due
 
 
 def ram_bytes(graph: QGraph, plan: Plan) -> int:

@@ -19,18 +19,20 @@ from narrows.plan.verify import verify_plan
 
 def random_plan(graph: QGraph, rng: Random) -> Plan:
     """A valid plan: random fusions, rolling or not, runs, slices, tiles, capacities between
-    the least and the whole tensor, streamed outputs."""
+    the least and the whole tensor, inputs by parts of rows, streamed outputs."""
     candidates = Candidates(graph)
     chosen = _random_stages(graph, candidates, rng)
     streamed = tuple(i for i in range(len(graph.outputs)) if rng.randrange(4) == 0)
-    net = network(graph, [c.firings for c in chosen], streamed)
+    inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    taken = tuple(_random_run(tensor.width, 1, tensor.height, rng) for tensor in inputs)
+    net = network(graph, [c.firings for c in chosen], streamed, taken)
     share = rng.random()
     whole = frozenset(t for t in net.pixels if rng.random() < share)
     capacities, _ = least_capacities(net, whole, dict(enumerate(t.channels for t in graph.tensors)))
     for tensor, pixels in net.pixels.items():
         if rng.randrange(3) == 0:
             capacities[tensor] = whole_units(net, tensor, rng.randint(capacities[tensor], pixels))
-    layout = simulated(graph, chosen, capacities, streamed)
+    layout = simulated(graph, chosen, capacities, streamed, taken)
     found = lay_out(layout, chosen, streamed, rounds=rng.randrange(30))
     verify_plan(graph, found)
     return found

@@ -16,7 +16,14 @@ import numpy as np
 
 from narrows.graph.qgraph import QGraph
 from narrows.native import load
-from narrows.plan.firing import Firings, Pixels, input_firings, output_firings, stage_firings
+from narrows.plan.firing import (
+    Firings,
+    Pixels,
+    input_firings,
+    input_runs,
+    output_firings,
+    stage_firings,
+)
 from narrows.plan.plan import Plan
 
 
@@ -138,11 +145,18 @@ class Schedule:
         return not self.times
 
 
-def network(graph: QGraph, planned: Sequence[Firings], streamed: Sequence[int]) -> Network:
-    """The network of planned stages. streamed: indices of outputs handed out by rows."""
+def network(
+    graph: QGraph,
+    planned: Sequence[Firings],
+    streamed: Sequence[int],
+    runs: Sequence[int] = (),
+) -> Network:
+    """The network of planned stages. streamed: indices of outputs handed out by rows.
+    runs: as in ``Plan.input_runs``."""
     tensors = dict.fromkeys(graph.outputs[i].tensor for i in streamed)
+    taken = zip(graph.inputs, input_runs(graph, runs), strict=True)
     stages = (
-        *(input_firings(graph, edge.tensor) for edge in graph.inputs),
+        *(input_firings(graph, edge.tensor, run) for edge, run in taken),
         *planned,
         *(output_firings(graph, tensor) for tensor in tensors),
     )
@@ -161,4 +175,4 @@ def network_of(graph: QGraph, stages: tuple[Firings, ...], held: frozenset[int])
 def plan_network(graph: QGraph, plan: Plan) -> Network:
     """The network of a finished plan."""
     planned = [stage_firings(graph, stage, stage.state.bytes > 0) for stage in plan.stages]
-    return network(graph, planned, plan.streamed_outputs)
+    return network(graph, planned, plan.streamed_outputs, plan.input_runs)

@@ -210,7 +210,10 @@ def _grown(
 
 
 class Search:
-    """The cheapest cascades of one network, for any number of bytes."""
+    """The cheapest cascades of one network, for any number of bytes.
+
+    input_runs: as in ``Plan.input_runs``.
+    """
 
     def __init__(
         self,
@@ -218,9 +221,11 @@ class Search:
         candidates: Candidates,
         fuse: bool,
         streamed: tuple[int, ...],
+        input_runs: tuple[int, ...] = (),
     ) -> None:
         self.graph = graph
         self.streamed = streamed
+        self.input_runs = input_runs
         groups: list[tuple[int, ...]] = [(index,) for index in range(len(graph.ops))]
         for group in fusions(graph) if fuse else ():
             neighbours = group == tuple(range(group[0], group[-1] + 1))
@@ -351,7 +356,7 @@ class Search:
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""
         streamed = self.streamed_in(first, end)
-        whole = network(self.graph, [c.firings for c in chosen], streamed)
+        whole = network(self.graph, [c.firings for c in chosen], streamed, self.input_runs)
         last = {self.graph.ops[end - 1].output} if end < len(self.graph.ops) else set()
         if not first:
             return network_of(self.graph, whole.stages, whole.held | last)

@@ -97,11 +97,25 @@ class _Actor:
 
 def _actors(graph: QGraph, plan: Plan) -> list[_Actor]:
     actors = []
-    for edge in graph.inputs:
-        info = graph.tensors[edge.tensor]
-        given = [(row + 1) * info.width for row in range(info.height)]
-        name, none = f"input {edge.name}", [0] * info.height
-        actors.append(_Actor(name, (), edge.tensor, [], [], given, none, run=info.width))
+    runs = plan.input_runs
+    _require(
+        len(runs) in (0, len(graph.inputs)),
+        f"input_runs has {len(runs)} entries for {len(graph.inputs)} inputs",
+    )
+    for number, edge in enumerate(graph.inputs):
+        info, name = graph.tensors[edge.tensor], f"input {edge.name}"
+        run = runs[number] if runs else info.width
+        _require(
+            1 <= run <= info.width and info.width % run == 0,
+            f"{name} takes {run} pixels of {info.width} at a time",
+        )
+        _check_count(name, info.height * (info.width // run))
+        given = [
+            row * info.width + end
+            for row in range(info.height)
+            for end in range(run, info.width + 1, run)
+        ]
+        actors.append(_Actor(name, (), edge.tensor, [], [], given, [0] * len(given), run=run))
     for number, stage in enumerate(plan.stages):
         actors.append(_stage_actor(graph, number, stage))
     for i in plan.streamed_outputs:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network whose input comes by parts of rows where RAM is short."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from narrows.graph.qgraph import Int8Array, QGraph
+from narrows.plan.plan import Plan
+from narrows.plan.planner import plan_front
+from random_graphs import GraphBuilder
+
+
+def wide_graph() -> QGraph:
+    """Rows of the input are most of what is held."""
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.conv(build.input(8, 192, 12), 4, (3, 3), (2, 2))
+    return build.graph([build.conv(build.mean(x), 5)])
+
+
+@cache
+def by_parts() -> tuple[QGraph, Plan]:
+    """The wide graph, and the largest of its plans by parts; they are longer than a frame."""
+    graph = wide_graph()
+    found = next(point.plan for point in plan_front(graph) if point.plan.input_runs)
+    assert found.input_runs == (48,)
+    return graph, found
+
+
+def picture_for(graph: QGraph, seed: int = 0) -> list[Int8Array]:
+    """Random inputs."""
+    rng = np.random.default_rng(seed)
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    shapes = [(t.height, t.width, t.channels) for t in tensors]
+    return [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
