@@ -32,6 +32,7 @@ from narrows.graph.qgraph import (
     QResize,
     QSlice,
     QSoftmax,
+    QTensor,
 )
 from narrows.plan.firing import Firings, input_runs, pixel_macs, row_run, stage_firings
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
@@ -120,13 +121,15 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
 
 
 @lru_cache(maxsize=1)
-def _window_readers(graph: QGraph) -> dict[int, set[int]]:
-    """Of each tensor, the operators that read it through windows."""
-    readers: dict[int, set[int]] = {t: set() for t in range(len(graph.tensors))}
+def _readers(graph: QGraph) -> dict[str, list[set[int]]]:
+    """Of each tensor, the operators that read it through windows, and the others."""
+    readers: dict[str, list[set[int]]] = {
+        name: [set() for _ in graph.tensors] for name in ("window", "reader")
+    }
     for index, op in enumerate(graph.ops):
         is_window = isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
-        if is_window:
-            readers[op.inputs[0]].add(index)
+        for tensor in op.inputs:
+            readers["window" if is_window else "reader"][tensor].add(index)
     return readers
 
 
@@ -178,9 +181,9 @@ class _Counter:
         """To find, set up and account for the firings."""
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
-        readers = _window_readers(self.graph)
-        others = sum(len(readers[t].difference(self.stage.ops)) for t in self.firings.inputs)
-        self.done["firing.other_window"] += self.firings.count * others
+        for name, readers in _readers(self.graph).items():
+            others = sum(len(readers[t].difference(self.stage.ops)) for t in self.firings.inputs)
+            self.done[f"firing.other_{name}"] += self.firings.count * others
         if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
             self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
@@ -262,9 +265,10 @@ class _Counter:
         self.weights(pixels * sum(slices) * channels, pixels * channels)
         self.done["accumulate.call"] += calls
 
-    def elementwise(self, function: Elementwise, elements: int, calls: int) -> None:
+    def elementwise(self, function: Elementwise, out: QTensor, calls: int) -> None:
         kind = "mul" if function == Elementwise.MUL else "add"
-        self.done[f"elementwise.{kind}"] += elements
+        self.done[f"elementwise.{kind}"] += out.bytes
+        self.done["elementwise.pixel"] += out.height * out.width
         self.done["elementwise.call"] += calls
 
     def finished(self, pixels: int, channels: int, weights: int) -> None:
@@ -295,10 +299,10 @@ class _Counter:
         match op:
             case QConv():
                 channels, kernel_h, kernel_w, depth = op.weights.shape
-                is_pointwise = (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0)
-                if not is_pointwise or op.stride != (1, 1):
+                is_1x1 = (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0)
+                if not is_pointwise(op):
                     self.windowed(kernel_h)
-                if is_pointwise:
+                if is_1x1:
                     self.pointwise(pixels, depth, channels, calls)
                 else:
                     self.convolution(op, calls)
@@ -309,7 +313,7 @@ class _Counter:
                     self.windowed(op.weights.shape[0])
                     self.depthwise(op, pixels, [out.channels], calls)
             case QElementwise():
-                self.elementwise(op.function, elements, calls)
+                self.elementwise(op.function, out, calls)
             case QPool() | QMean():
                 self.pool(op)
             case QSoftmax():
@@ -370,7 +374,7 @@ class _Counter:
         if parts.project:
             self.pointwise(pixels, mid, out.channels, out.height * tiles)
         if parts.add:
-            self.elementwise(Elementwise.ADD, out.bytes, out.height * tiles)
+            self.elementwise(Elementwise.ADD, out, out.height * tiles)
         # Columns pass on to the kept rows, and those that the next tile shares move ahead.
         kept = out.height * min(self.stage.kept_rows, stride[0]) * source.width
         shared = max(0, extent[1] - stride[1]) * (tiles - 1)
@@ -400,7 +404,7 @@ class _Counter:
             self.accumulation(pixels, slices, out.channels, rows * len(slices))
             self.done["bytes.set"] += 4 * out.bytes
         if parts.add:
-            self.elementwise(Elementwise.ADD, out.bytes, rows)
+            self.elementwise(Elementwise.ADD, out, rows)
 
     def expanded(self, parts: Bottleneck) -> int:
         """Pixels of the input that are expanded, repeats included."""

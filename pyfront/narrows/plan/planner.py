@@ -14,10 +14,10 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling, runs
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
-from narrows.plan.place import ALIGNMENT
+from narrows.plan.place import ALIGNMENT, place
 from narrows.plan.plan import Plan
 from narrows.plan.regions import spread
-from narrows.plan.search import Cascade, Search
+from narrows.plan.search import PLACE_ROUNDS, Cascade, Search
 from narrows.plan.verify import verify_plan
 
 OVERHEAD = 1.05
@@ -98,14 +98,14 @@ class Point:
 def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[Point]:
     """The plans of which no other has neither more RAM nor more cost, the largest first;
     neighbours are apart by some percent. Those that take whole input rows come first, and those
-    by parts of rows below them. ``options.ram`` is not looked at."""
+    by small parts of rows below them. ``options.ram`` is not looked at."""
     planner = _Planner(graph, options, recompute=True)
     if not graph.ops:
         yield Point(planner.materialized(), 0.0)
         return
     last = None
     limit = math.inf
-    for input_runs in ((), *planner.by_parts()):
+    for input_runs in ((), *tuple(planner.by_parts())[-1:]):
         if input_runs:
             planner = planner.taking(input_runs)
             limit = math.inf if last is None else STEP * last.plan.arena_total
@@ -203,7 +203,7 @@ class _Planner:
     def narrower(self, found: Plan) -> Plan:
         """The least plan below another, or that one: they cannot be far apart."""
         while (smaller := self.fitting(self.size(found) - 1)) is not None:
-            found = smaller
+            found = smaller.plan
         return found
 
     def size(self, found: Plan) -> int:
@@ -214,23 +214,56 @@ class _Planner:
         """The cheapest plan of at most ``limit`` bytes, if it costs at most ``budget``.
 
         Cascades share the tensors between them, so they may need more together than one by one:
-        then those that stand too high are given up one after the other, and in the end all must be
-        smaller.
+        then a form of those that clash is given up, and in the end all must be smaller.
         """
         tight, misses = limit, 0
         while (cascades := self.search.cheapest(tight)) is not None:
-            point = Point(self.finish(cascades), sum(c.cost for c in cascades))
-            if point.instructions > budget:
+            cost = sum(c.cost for c in cascades)
+            if cost > budget:
                 return None
-            if point.plan.arena_total <= limit:
-                return point
+            chosen = [c for cascade in cascades for c in cascade.chosen]
+            layout = self.joined(cascades, chosen)
+            found = self.placed(layout, chosen)
+            if found.arena_total <= limit:
+                return Point(self.widened(found, layout, chosen), cost)
             misses += 1
             if misses <= MISSES:
-                high = standing_above(point.plan, cascades, int(limit) // ALIGNMENT * ALIGNMENT)
-                self.search.exclude(max(high, key=lambda c: c.placed), limit)
+                clashing = self.clashing(cascades, layout, chosen, limit)
+                costs = [self.search.cost_without(c, limit) for c in clashing]
+                dear = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
+                self.search.exclude(clashing[dear.index(min(dear))], limit)
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
+
+    def joined(self, cascades: Sequence[Cascade], chosen: Sequence[Candidate]) -> Layout:
+        """The stages of all cascades, one after the other."""
+        capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
+        streamed = self.options.streamed_outputs
+        return simulated(self.graph, chosen, capacities, streamed, self.input_runs)
+
+    def placed(self, layout: Layout, chosen: Sequence[Candidate]) -> Plan:
+        return lay_out(layout, chosen, self.options.streamed_outputs, self.options.isa)
+
+    def clashing(
+        self,
+        cascades: Sequence[Cascade],
+        layout: Layout,
+        chosen: Sequence[Candidate],
+        limit: float,
+    ) -> Sequence[Cascade]:
+        """The fewest neighbours that are above the limit together."""
+        items = layout.items(chosen)
+        starts = list(accumulate((len(c.chosen) for c in cascades), initial=0))
+        for count in range(2, len(cascades)):
+            for i, group in enumerate(zip(*(cascades[n:] for n in range(count)), strict=False)):
+                own = {("ring", tensor) for cascade in group for tensor in cascade.layout.rings}
+                for number in range(starts[i], starts[i + count]):
+                    own |= {("state", number), ("scratch", number)}
+                some = [item for key, item in items.items() if key in own]
+                if place(some, len(layout.schedule.order), PLACE_ROUNDS)[1] > limit:
+                    return group
+        return cascades
 
     def near(self, limit: int) -> Plan:
         """A plan of at most ``limit`` bytes: one for as few of the regions as are enough for an
@@ -241,7 +274,7 @@ class _Planner:
             if cascades is not None and sum(c.cost for c in cascades) <= budget:
                 found = self.fitting(min(room, limit))
                 if found is not None:
-                    return found
+                    return found.plan
         return self.within(limit)
 
     def spread(self, found: Plan, regions: tuple[int, ...]) -> Plan:
@@ -257,30 +290,36 @@ class _Planner:
                 except PlanError:
                     raise misfit from None
 
-    def fitting(self, limit: int) -> Plan | None:
+    def fitting(self, limit: int) -> Point | None:
         """The cheapest plan of at most ``limit`` bytes."""
         tight = limit
         while (point := self.cheapest(tight)) is not None:
             beside = self.options.beside(self.graph, point.plan)
             if point.plan.arena_total + beside <= limit:
-                return point.plan
+                return point
             tight = min(tight, point.plan.arena_total) - ALIGNMENT
             tight = min(tight, limit - beside)
         return None
 
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes; by parts of input rows only where none of
-        whole ones fits.
+        whole ones fits, or all those are dear.
 
         Searches remember what they were asked before. So that the least arena that an error names
         is the same for every limit, it comes from planners of their own.
         """
-        found = self.fitting(limit) or self.smallest()
+        best = self.fitting(limit)
         for input_runs in self.by_parts():
-            if self.size(found) <= limit:
-                return found
-            fitting = self.taking(input_runs).fitting(limit)
-            found = fitting or self.taking(input_runs).narrower(found)
+            if best is not None and self.affordable(best):
+                break
+            other = self.taking(input_runs).fitting(limit)
+            if best is None or (other and other.instructions * OVERHEAD < best.instructions):
+                best = other
+        if best is not None:
+            return best.plan
+        found = self.smallest()
+        for input_runs in self.by_parts():
+            found = self.taking(input_runs).narrower(found)
         beside = self.options.beside(self.graph, found)
         if found.arena_total + beside <= limit:
             return found
@@ -298,28 +337,22 @@ class _Planner:
             plans += [planner.least(), planner.narrowed(math.inf)]
         return min(plans, key=lambda plan: plan.arena_total)
 
-    def finish(self, cascades: Sequence[Cascade]) -> Plan:
-        """One plan from cascades, with tiles as wide as fit into the same arena: long runs are
-        fast."""
-        chosen = [c for cascade in cascades for c in cascade.chosen]
-        capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
-        streamed = self.options.streamed_outputs
-        layout = simulated(self.graph, chosen, capacities, streamed, self.input_runs)
-        found = lay_out(layout, chosen, streamed, self.options.isa)
+    def widened(self, found: Plan, layout: Layout, chosen: Sequence[Candidate]) -> Plan:
+        """The same plan with tiles as wide as fit into the same arena: long runs are fast."""
         if self.options.tiling:
             return found
         live = layout.live_bytes(chosen)
         for eighths in (8, 4, 1):
             wider = [
-                self.widened(c, layout, found.arena_total - int(live[times].max()), eighths)
+                self.wider(c, layout, found.arena_total - int(live[times].max()), eighths)
                 for c, times in zip(chosen, layout.schedule.times[layout.inputs :], strict=False)
             ]
-            trial = lay_out(layout, wider, streamed, self.options.isa)
+            trial = self.placed(layout, wider)
             if trial.arena_total <= found.arena_total:
                 return trial
         return found
 
-    def widened(self, c: Candidate, layout: Layout, spare: int, eighths: int) -> Candidate:
+    def wider(self, c: Candidate, layout: Layout, spare: int, eighths: int) -> Candidate:
         """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
         if len(c.stage.ops) == 1:
             return c
@@ -336,17 +369,3 @@ def parts(graph: QGraph, tensor: int) -> list[int]:
     divisors = [run for run in runs(info.width, FEWEST, info.height) if run < info.width]
     widest = [max((run for run in divisors if run <= info.width // n), default=0) for n in (4, 8)]
     return sorted({*widest, *divisors[:1]} - {0}, reverse=True)
-
-
-def standing_above(found: Plan, cascades: Sequence[Cascade], limit: int) -> list[Cascade]:
-    """The cascades of which something ends above ``limit``."""
-    high = []
-    for cascade in cascades:
-        ops = {c.stage.ops for c in cascade.chosen}
-        regions = [r for s in found.stages if s.ops in ops for r in (s.state, s.scratch)]
-        ends = [r.offset + r.bytes for r in regions]
-        rings = cascade.layout.rings
-        ends += [r.offset + rings[r.tensor].size for r in found.rings if r.tensor in rings]
-        if max(ends) > limit:
-            high.append(cascade)
-    return high

@@ -14,6 +14,7 @@ the runs, slices and tiles of each stage, come from ``forms``, for every number 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -295,6 +296,15 @@ class Search:
         for way in self._looked.values():
             if way.cascade is cascade:
                 way.bytes = max(way.bytes, limit + 1)
+
+    def cost_without(self, cascade: Cascade, limit: float) -> float:
+        """The least cost within ``limit`` bytes without this form of a cascade."""
+        ways = [(way, way.bytes) for way in self._looked.values() if way.cascade is cascade]
+        self.exclude(cascade, limit)
+        found = self.cheapest(limit)
+        for way, size in ways:
+            way.bytes = size
+        return math.inf if found is None else sum(c.cost for c in found)
 
     def path(self, limit: float, level: int) -> list[tuple[Edge, Form | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
