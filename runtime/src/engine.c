@@ -204,6 +204,19 @@ static void feed(struct progress *progress, uint32_t pixels)
     }
 }
 
+/* Of an input, and of all that are the same tensor, the first pixel that is needed. */
+static uint32_t needed_from(const struct nrw_stage *stage, uint32_t input, const int32_t *first)
+{
+    int32_t needed = first[input];
+
+    for (uint32_t i = 0; i < stage->input_count; i++) {
+        if (stage->inputs[i] == stage->inputs[input]) {
+            needed = nrw_lesser(needed, first[i]);
+        }
+    }
+    return (uint32_t)needed;
+}
+
 /* A stage has fired: count it, and wake those that may have waited for that. */
 static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
 {
@@ -214,7 +227,6 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     struct progress *progress = all + index;
     const uint32_t given = firing->given - progress->produced;
     int32_t first[MOST_INPUTS];
-    bool is_alone = false; /* what it reads, if nobody else does */
 
     if (given > 0 && stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
@@ -227,6 +239,9 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     progress->fired++;
     if (firing->is_last) {
         progress->state = FINISHED;
+        for (uint32_t i = 0; i < stage->input_count; i++) {
+            first[i] = (int32_t)nrw_pixels(nrw_input_of(model, stage, i));
+        }
         poison(run, stage->state_offset, stage->state_bytes);
     } else {
         progress->state = 0;
@@ -235,7 +250,6 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
         } else if ((progress->state & READY) != 0) {
             progress->state |= AWAKE;
         }
-        is_alone = stage->input_count == 1;
     }
     run->last_stage = (uint16_t)index;
     run->next = (uint16_t)index;
@@ -245,8 +259,14 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
             continue;
         }
         struct progress *producer = all + in->producer;
-        const uint32_t dead = is_alone && in->reader_count == 1
-                                  ? (uint32_t)first[0] : pixels_dead(run, in, index, first);
+        uint32_t dead = stage->input_count == 1 ? (uint32_t)first[0]
+                                                : needed_from(stage, i, first);
+        if (in->reader_count > 1) {
+            if (dead + in->capacity == producer->room) {
+                continue; /* what would die next, this stage still needs */
+            }
+            dead = pixels_dead(run, in, index, first);
+        }
         const uint32_t room = dead + in->capacity;
         if (room != producer->room) {
             const uint32_t gone = pixels_gone(producer, in);

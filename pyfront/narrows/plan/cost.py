@@ -83,14 +83,20 @@ def priced(done: Work, table: Mapping[str, float]) -> float:
     return sum(table.get(name, 0.0) * count for name, count in done.items())
 
 
-def work(graph: QGraph, stage: Stage, firings: Firings, isa: int = 0) -> Work:
-    """What a stage does in one inference.
+def work(
+    graph: QGraph,
+    stage: Stage,
+    firings: Firings,
+    isa: int = 0,
+    whole: frozenset[int] = frozenset(),
+) -> Work:
+    """What a stage does in one inference. whole: tensors that are known to be held whole.
 
     Raises: PlanError: an instruction-set class of which nothing is known.
     """
     if isa not in TILES:
         raise PlanError(f"instruction-set class {isa}: its kernels have no cost model")
-    counter = _Counter(graph, stage, firings, TILES[isa])
+    counter = _Counter(graph, stage, firings, TILES[isa], whole)
     if len(stage.ops) == 1:
         counter.single(graph.ops[stage.ops[0]])
     elif stage.rolling:
@@ -103,8 +109,14 @@ def work(graph: QGraph, stage: Stage, firings: Firings, isa: int = 0) -> Work:
 
 def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
     """What each stage of a plan does, and last, what taking and giving rows does."""
+    shapes = {ring.tensor: graph.tensors[ring.tensor] for ring in plan.rings}
+    whole = frozenset(
+        ring.tensor
+        for ring in plan.rings
+        if ring.capacity == shapes[ring.tensor].height * shapes[ring.tensor].width
+    )
     works = [
-        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa)
+        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa, whole)
         for stage in plan.stages
     ]
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
@@ -121,15 +133,12 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
 
 
 @lru_cache(maxsize=1)
-def _readers(graph: QGraph) -> dict[str, list[set[int]]]:
-    """Of each tensor, the operators that read it through windows, and the others."""
-    readers: dict[str, list[set[int]]] = {
-        name: [set() for _ in graph.tensors] for name in ("window", "reader")
-    }
+def _window_readers(graph: QGraph) -> list[set[int]]:
+    """Of each tensor, the operators that read it through windows."""
+    readers: list[set[int]] = [set() for _ in graph.tensors]
     for index, op in enumerate(graph.ops):
-        is_window = isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
-        for tensor in op.inputs:
-            readers["window" if is_window else "reader"][tensor].add(index)
+        if isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op):
+            readers[op.inputs[0]].add(index)
     return readers
 
 
@@ -164,11 +173,19 @@ def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
 class _Counter:
     """Counts the work of one stage."""
 
-    def __init__(self, graph: QGraph, stage: Stage, firings: Firings, tiles: Tiles) -> None:
+    def __init__(
+        self,
+        graph: QGraph,
+        stage: Stage,
+        firings: Firings,
+        tiles: Tiles,
+        whole: frozenset[int],
+    ) -> None:
         self.graph = graph
         self.stage = stage
         self.firings = firings
         self.tiles = tiles
+        self.whole = whole
         self.done: Work = Counter()
 
     @property
@@ -181,9 +198,13 @@ class _Counter:
         """To find, set up and account for the firings."""
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
-        for name, readers in _readers(self.graph).items():
-            others = sum(len(readers[t].difference(self.stage.ops)) for t in self.firings.inputs)
-            self.done[f"firing.other_{name}"] += self.firings.count * others
+        readers = _window_readers(self.graph)
+        others = sum(
+            len(readers[tensor].difference(self.stage.ops))
+            for tensor in self.firings.inputs
+            if tensor not in self.whole
+        )
+        self.done["firing.other_window"] += self.firings.count * others
         if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
             self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
