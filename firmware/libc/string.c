@@ -3,6 +3,7 @@
 #include <string.h>
 
 typedef uint32_t __attribute__((may_alias)) word;
+enum { BLOCK = 8 * sizeof(word) };
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count)
 {
@@ -13,16 +14,21 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count)
         for (; count > 0 && (uintptr_t)out % sizeof(word) != 0; count--) {
             *out++ = *in++;
         }
-        for (; count >= 4 * sizeof(word); count -= 4 * sizeof(word)) {
+        for (size_t blocks = count / BLOCK; blocks > 0; blocks--, in += BLOCK, out += BLOCK) {
             const word a = ((const word *)in)[0], b = ((const word *)in)[1];
             const word c = ((const word *)in)[2], d = ((const word *)in)[3];
+            const word e = ((const word *)in)[4], f = ((const word *)in)[5];
+            const word g = ((const word *)in)[6], h = ((const word *)in)[7];
             ((word *)out)[0] = a;
             ((word *)out)[1] = b;
             ((word *)out)[2] = c;
             ((word *)out)[3] = d;
-            in += 4 * sizeof(word);
-            out += 4 * sizeof(word);
+            ((word *)out)[4] = e;
+            ((word *)out)[5] = f;
+            ((word *)out)[6] = g;
+            ((word *)out)[7] = h;
         }
+        count %= BLOCK;
         for (; count >= sizeof(word); count -= sizeof(word)) {
             *(word *)out = *(const word *)in;
             in += sizeof(word);

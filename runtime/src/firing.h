@@ -232,13 +232,20 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
         *given = (uint32_t)pixels.hi;
         return pixels;
     }
-    nrw_firing_of(&firing, model, stage, number);
-    *given = firing.given;
     if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
         const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+        const int32_t width = nrw_output_of(model, stage)->width;
+        const struct nrw_place place = nrw_place_of(stage, width, number);
+        firing.y0 = place.row;
+        firing.y1 = place.row + 1;
+        firing.x0 = place.column;
+        firing.x1 = place.column + stage->run;
+        *given = (uint32_t)(place.row * width + firing.x1);
         return nrw_pixels_seen(nrw_rows_of(geometry), nrw_columns_of(geometry),
                                nrw_input_of(model, stage, 0), &firing);
     }
+    nrw_firing_of(&firing, model, stage, number);
+    *given = firing.given;
     return nrw_peculiar_needs(model, stage, input, &firing);
 }
 

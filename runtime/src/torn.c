@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blob.h"
+#include "sizes.h"
 #include "stage.h"
 
 uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
@@ -33,9 +34,10 @@ const int8_t *nrw_mend(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, input);
     const int8_t *ring = (const int8_t *)nrw_arena(run, in->offset);
     const uint32_t before = (uint32_t)(ring + in->capacity * in->channels - start);
-    uint8_t *row = nrw_arena(run, stage->scratch_offset) + stage->scratch_bytes;
+    uint8_t *row = nrw_arena(run, stage->scratch_offset) + stage->scratch_bytes -
+                   nrw_small_product(bytes, 1, 1);
 
-    for (uint32_t i = input; i < stage->input_count; i++) {
+    for (uint32_t i = input + 1; i < stage->input_count; i++) {
         row -= nrw_torn_bytes(run->model, stage, i);
     }
     /* A false plan may let scratch and ring overlap. */

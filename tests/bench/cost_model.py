@@ -62,6 +62,9 @@ OVERHEAD = 1.05
 TICK = 40.0  # instructions that the board's timer tells apart
 # A fit with relative errors would have 1, with absolute ones 0: small stages count less.
 RELATIVE = 0.75
+# Relative errors above that are taken for what the counts do not say.
+GOOD_ERROR = 0.005
+ROUNDS = 8
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = "list[tuple[Work, float]]"
@@ -141,13 +144,18 @@ def tightest(graph: QGraph) -> Plan | None:
 
 
 def fit(rows: Rows) -> dict[str, float]:
-    """Instructions of each kind of work: none negative, least squares, rows weighted."""
+    """Instructions of each kind of work: none negative, least squares, rows weighted. Rows that
+    the counts do not explain count less (Huber's weights)."""
     counted = ("macs.", "bytes.flash")
     names = sorted({n for done, _ in rows for n in done if not n.startswith(counted)})
     table = np.array([[done[name] for name in names] for done, _ in rows], np.float64)
     measured = np.array([value for _, value in rows])
     weight = measured**-RELATIVE
-    found = non_negative(table * weight[:, None], measured * weight)
+    trust = np.ones(len(rows))
+    for _ in range(ROUNDS):
+        found = non_negative(table * (weight * trust)[:, None], measured * weight * trust)
+        error = np.abs(table @ found / measured - 1)
+        trust = np.sqrt(GOOD_ERROR / np.maximum(error, GOOD_ERROR))
     return {name: round(float(x), 3) for name, x in zip(names, found, strict=True)}
 
 

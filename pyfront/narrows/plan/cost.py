@@ -66,6 +66,9 @@ TILES = {0: Tiles(outputs=4, block=16, group=3)}
 """By instruction-set class."""
 
 
+_UNKNOWN: Mapping[int, int] = {}
+
+
 @lru_cache(maxsize=1)
 def rates() -> dict[int, dict[str, float]]:
     """Instructions of one of each, by instruction-set class."""
@@ -88,15 +91,16 @@ def work(
     stage: Stage,
     firings: Firings,
     isa: int = 0,
-    whole: frozenset[int] = frozenset(),
+    capacities: Mapping[int, int] = _UNKNOWN,
 ) -> Work:
-    """What a stage does in one inference. whole: tensors that are known to be held whole.
+    """What a stage does in one inference. capacities: of rings, where they are known; otherwise
+    they are taken to be as short as can be.
 
     Raises: PlanError: an instruction-set class of which nothing is known.
     """
     if isa not in TILES:
         raise PlanError(f"instruction-set class {isa}: its kernels have no cost model")
-    counter = _Counter(graph, stage, firings, TILES[isa], whole)
+    counter = _Counter(graph, stage, firings, TILES[isa], capacities)
     if len(stage.ops) == 1:
         counter.single(graph.ops[stage.ops[0]])
     elif stage.rolling:
@@ -109,14 +113,9 @@ def work(
 
 def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
     """What each stage of a plan does, and last, what taking and giving rows does."""
-    shapes = {ring.tensor: graph.tensors[ring.tensor] for ring in plan.rings}
-    whole = frozenset(
-        ring.tensor
-        for ring in plan.rings
-        if ring.capacity == shapes[ring.tensor].height * shapes[ring.tensor].width
-    )
+    capacities = {ring.tensor: ring.capacity for ring in plan.rings}
     works = [
-        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa, whole)
+        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa, capacities)
         for stage in plan.stages
     ]
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
@@ -133,12 +132,15 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
 
 
 @lru_cache(maxsize=1)
-def _window_readers(graph: QGraph) -> list[set[int]]:
-    """Of each tensor, the operators that read it through windows."""
-    readers: list[set[int]] = [set() for _ in graph.tensors]
+def _readers(graph: QGraph) -> dict[str, list[set[int]]]:
+    """Of each tensor, the operators that read it through windows, and those that do without."""
+    readers: dict[str, list[set[int]]] = {
+        name: [set() for _ in graph.tensors] for name in ("window", "reader")
+    }
     for index, op in enumerate(graph.ops):
-        if isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op):
-            readers[op.inputs[0]].add(index)
+        is_window = isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
+        for tensor in op.inputs:
+            readers["window" if is_window else "reader"][tensor].add(index)
     return readers
 
 
@@ -179,13 +181,13 @@ class _Counter:
         stage: Stage,
         firings: Firings,
         tiles: Tiles,
-        whole: frozenset[int],
+        capacities: Mapping[int, int],
     ) -> None:
         self.graph = graph
         self.stage = stage
         self.firings = firings
         self.tiles = tiles
-        self.whole = whole
+        self.capacities = capacities
         self.done: Work = Counter()
 
     @property
@@ -198,16 +200,32 @@ class _Counter:
         """To find, set up and account for the firings."""
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
-        readers = _window_readers(self.graph)
-        others = sum(
-            len(readers[tensor].difference(self.stage.ops))
-            for tensor in self.firings.inputs
-            if tensor not in self.whole
-        )
-        self.done["firing.other_window"] += self.firings.count * others
+        for which, tensor in enumerate(self.firings.inputs):
+            self.ring(which, tensor)
         if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
             self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
+
+    def ring(self, which: int, tensor: int) -> None:
+        """What it costs that an input is no whole tensor: others read it too, or it is torn."""
+        info = self.graph.tensors[tensor]
+        pixels, count = info.height * info.width, self.firings.count
+        most = int((self.firings.hi[which] - self.firings.lo[which]).max())
+        capacity = self.capacities.get(tensor, most)
+        if capacity == pixels:
+            return
+        for name, readers in _readers(self.graph).items():
+            others = len(readers[tensor].difference(self.stage.ops))
+            self.done[f"firing.other_{name}"] += count * others
+        segment = self.firings.segments[which]
+        if capacity % info.width and segment > 1:
+            op = self.graph.ops[self.stage.ops[0]]
+            rows = 1
+            if isinstance(op, (QConv, QDepthwise)) and len(self.stage.ops) == 1:
+                rows = 1 if self.stage.rolling else op.weights.shape[-3]
+            copies = count * rows * (segment - 1) / capacity
+            self.done["torn.row"] += round(copies)
+            self.copied(round(copies * segment * info.channels), info.channels)
 
     # --- Kernels -------------------------------------------------------------------------
 
