@@ -19,7 +19,7 @@ from narrows.plan import cost
 from narrows.plan.candidates import Tiling
 from narrows.plan.firing import stage_firings
 from narrows.plan.plan import Plan, Region, Stage
-from narrows.plan.planner import PlanOptions, plan
+from narrows.plan.planner import OVERHEAD, PlanOptions, plan
 from narrows.quantize.lower import lower
 
 MEASURED = json.loads((ROOT / "tests" / "budget" / "cost.json").read_text())["networks"]
@@ -45,6 +45,13 @@ def test_the_cost_of_measured_plans_is_predicted(name: str) -> None:
         assert sorted(i for s in stages for i in s.ops) == list(range(len(graph.ops)))
         predicted = cost.plan_instructions(graph, Plan(stages, (), (0, 0, 0, 0), 0, 0, 0))
         assert predicted == pytest.approx(measured["instructions"], rel=MOST_ERROR), kind
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_least_arena_costs_little_time(name: str) -> None:
+    """As measured: what ``compile`` takes by default, against the layers one by one."""
+    taken = {kind: measured["instructions"] for kind, measured in MEASURED[name].items()}
+    assert taken["default"] <= OVERHEAD * taken["layers"]
 
 
 def test_counts_are_those_of_the_network() -> None:

@@ -270,11 +270,11 @@ def test_networks_fire_as_predicted(network: Path) -> None:
 
 ARENAS = {
     "mlperf_ad01_int8": 768,
-    "mlperf_kws_int8": 4272,
+    "mlperf_kws_int8": 4208,
     "mlperf_resnet_int8": 8928,
-    "mlperf_vww_96_int8": 10432,
+    "mlperf_vww_96_int8": 9856,
     "tinyengine_vww": 11872,
-    "mobilenet_v2_1.0_224_ptq": 75888,
+    "mobilenet_v2_1.0_224_ptq": 73408,
 }
 
 
