@@ -8,8 +8,11 @@ from functools import cache
 import numpy as np
 
 from narrows.graph.qgraph import Int8Array, QGraph
+from narrows.plan.candidates import Candidates
+from narrows.plan.layout import lay_out, simulated
 from narrows.plan.plan import Plan
-from narrows.plan.planner import plan_front
+from narrows.plan.schedule import network
+from narrows.plan.search import least_capacities
 from random_graphs import GraphBuilder
 
 
@@ -22,10 +25,15 @@ def wide_graph() -> QGraph:
 
 @cache
 def by_parts() -> tuple[QGraph, Plan]:
-    """The wide graph, and the largest of its plans by parts; they are longer than a frame."""
-    graph = wide_graph()
-    found = next(point.plan for point in plan_front(graph) if point.plan.input_runs)
-    assert found.input_runs == (48,)
+    """The wide graph, and a plan by parts that are longer than a frame."""
+    graph, runs = wide_graph(), (48,)
+    candidates = Candidates(graph)
+    chosen = [candidates.options((i,))[-1] for i in range(len(graph.ops))]
+    net = network(graph, [c.firings for c in chosen], (), runs)
+    channels = dict(enumerate(t.channels for t in graph.tensors))
+    capacities, _ = least_capacities(net, frozenset(), channels)
+    found = lay_out(simulated(graph, chosen, capacities, (), runs), chosen)
+    assert found.input_runs == runs
     return graph, found
 
 
