@@ -138,7 +138,7 @@ static void load_sums(uint32_t *sums, const int8_t *low, uint32_t channels, cons
                       uint32_t count)
 {
     for (uint32_t k = 0; k < count; k++) {
-        const uint32_t high = highs[k / 4] >> k % 4 * 2 & 3u;
+        const uint32_t high = (uint32_t)highs[k / 4] >> k % 4 * 2 & 3u;
         const uint32_t sum = (uint32_t)(uint8_t)low[k] | (uint32_t)(uint8_t)low[channels + k] << 8 |
                              high << 16;
         sums[k] = (sum ^ 0x20000u) - 0x20000u; /* bit 17 is the sign */

@@ -168,7 +168,7 @@ def test_forms_are_the_cheapest_for_their_bytes() -> None:
     graph = build.graph([build.conv(x, 3)])
     candidates = Candidates(graph, recompute=True)
     groups = [(i,) for i in range(len(graph.ops))] + list(fusions(graph))
-    options = {group: candidates.options(group)[::4] for group in groups}
+    options = {group: candidates.options(group)[::3] for group in groups}
     stages = Stages([c for some in options.values() for c in some], lambda c: c.cost)
     forms = Forms(stages, [0, len(graph.ops)], 0)
     found = forms.between((0, len(graph.ops)), 0)

@@ -88,11 +88,11 @@ def test_what_fits_into_the_first_region_stays_as_it_is(network: tuple[QGraph, P
 
 
 def test_the_fast_region_has_most_of_the_traffic(network: tuple[QGraph, Plan]) -> None:
-    """Less than half of the bytes, and more than half of the accesses."""
+    """Its bytes are read and written half as often again as all are on average."""
     graph, alone = network
     found = spread(graph, alone, (alone.arena_total // 2, alone.arena_total))
     assert 0 < found.arena_bytes[0] <= alone.arena_total // 2 < found.arena_bytes[1]
-    assert shares(graph, found)[0] > 0.55
+    assert shares(graph, found)[0] > 1.5 * found.arena_bytes[0] / found.arena_total
 
 
 def test_a_plan_without_a_place_says_what_is_missing(network: tuple[QGraph, Plan]) -> None:

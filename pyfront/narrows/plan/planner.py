@@ -230,8 +230,8 @@ class _Planner:
             if misses <= MISSES:
                 clashing = self.clashing(cascades, layout, chosen, limit)
                 costs = [self.search.cost_without(c, limit) for c in clashing]
-                dear = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
-                self.search.exclude(clashing[dear.index(min(dear))], limit)
+                order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
+                self.search.exclude(clashing[order.index(min(order))], limit)
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
