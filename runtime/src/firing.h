@@ -134,7 +134,20 @@ static inline struct nrw_place nrw_place_of(const struct nrw_stage *stage, int32
     return place;
 }
 
-/* Of a stage that does not simply give its output run by run. */
+/* Of a stage that gives its output run by run: all but whether it is the last. */
+static inline void nrw_simple_firing_of(struct nrw_firing *firing, const struct nrw_stage *stage,
+                                        int32_t width, uint32_t number)
+{
+    const struct nrw_place place = nrw_place_of(stage, width, number);
+
+    firing->y0 = place.row;
+    firing->y1 = place.row + 1;
+    firing->x0 = place.column;
+    firing->x1 = place.column + stage->run;
+    firing->given = (uint32_t)(place.row * width + firing->x1);
+}
+
+/* Of any other stage. */
 void nrw_peculiar_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
                             const struct nrw_stage *stage, uint32_t number);
 
@@ -149,14 +162,8 @@ static inline void nrw_firing_of(struct nrw_firing *firing, const struct nrw_mod
         nrw_peculiar_firing_of(firing, model, stage, number);
     } else {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
-        const int32_t width = out->width;
-        const struct nrw_place place = nrw_place_of(stage, width, number);
 
-        firing->y0 = place.row;
-        firing->y1 = place.row + 1;
-        firing->x0 = place.column;
-        firing->x1 = place.column + stage->run;
-        firing->given = (uint32_t)(place.row * width + firing->x1);
+        nrw_simple_firing_of(firing, stage, out->width, number);
         firing->is_last = firing->given == nrw_pixels(out);
     }
 }
@@ -234,13 +241,8 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     }
     if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
         const struct nrw_geometry *geometry = nrw_at(model, stage->params);
-        const int32_t width = nrw_output_of(model, stage)->width;
-        const struct nrw_place place = nrw_place_of(stage, width, number);
-        firing.y0 = place.row;
-        firing.y1 = place.row + 1;
-        firing.x0 = place.column;
-        firing.x1 = place.column + stage->run;
-        *given = (uint32_t)(place.row * width + firing.x1);
+        nrw_simple_firing_of(&firing, stage, nrw_output_of(model, stage)->width, number);
+        *given = firing.given;
         return nrw_pixels_seen(nrw_rows_of(geometry), nrw_columns_of(geometry),
                                nrw_input_of(model, stage, 0), &firing);
     }

@@ -83,8 +83,9 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
              nrw_arena(run, stage->scratch_offset));
 }
 
-static inline void depthwise_op_of(struct nrw_depthwise_op *depthwise, const struct nrw_model *model,
-                            const struct nrw_stage *stage)
+static inline void depthwise_op_of(struct nrw_depthwise_op *depthwise,
+                                   const struct nrw_model *model,
+                                   const struct nrw_stage *stage)
 {
     const struct nrw_filter_params *params = nrw_at(model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(model, stage);

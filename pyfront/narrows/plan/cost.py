@@ -65,7 +65,6 @@ class Tiles:
 TILES = {0: Tiles(outputs=4, block=16, group=3)}
 """By instruction-set class."""
 
-
 _UNKNOWN: Mapping[int, int] = {}
 
 
