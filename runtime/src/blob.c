@@ -278,6 +278,27 @@ static int check_pointwise(struct nrw_model *model, const struct nrw_pointwise_p
     return check_channels(model, &params->channels, out_channels);
 }
 
+/* A bottleneck's expansion: any CONV without dilation. */
+static int check_expansion(struct nrw_model *model, const struct nrw_bottleneck_params *params,
+                           bool present, const struct nrw_tensor *in)
+{
+    const struct nrw_geometry *geometry = &params->expand.geometry;
+
+    if (!present) {
+        REQUIRE(all_zero(&params->expand, sizeof params->expand), params->expand);
+        REQUIRE(params->expanded_height == in->height, params->expanded_height);
+        REQUIRE(params->expanded_width == in->width, params->expanded_width);
+        return NRW_OK;
+    }
+    REQUIRE(params->expanded_height > 0, params->expanded_height);
+    REQUIRE(params->expanded_width > 0, params->expanded_width);
+    REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
+    REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
+    REQUIRE(geometry->depth_multiplier == 0, geometry->depth_multiplier);
+    return check_filter(model, &params->expand, taps_of(geometry) * in->channels,
+                        params->mid_channels);
+}
+
 static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
@@ -313,13 +334,14 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
     REQUIRE(!rolling || geometry->kernel_h >= geometry->stride_h, geometry->kernel_h);
     REQUIRE(params->kept_rows <= (rolling ? geometry->kernel_h - geometry->stride_h : 0),
             params->kept_rows);
-    TRY(check_pointwise(model, &params->expand, expand, in->channels, mid));
+    TRY(check_expansion(model, params, expand, in));
     TRY(check_pointwise(model, &params->project, project, mid, out->channels));
     if (!add) {
         REQUIRE(all_zero(&params->add, sizeof params->add), params->add);
         return NRW_OK;
     }
     REQUIRE(project && same_shape(in, out), stage->flags);
+    REQUIRE(!expand || nrw_is_pointwise(&params->expand.geometry), params->expand.geometry.kernel_h);
     REQUIRE(geometry->stride_h == 1, geometry->stride_h);
     REQUIRE(geometry->stride_w == 1, geometry->stride_w);
     /* so that a window's last pixel is not before the residual's */
@@ -750,7 +772,10 @@ static struct work work_of(const struct nrw_model *model, const struct nrw_stage
         work.filtered = (taps_of(&params->depthwise.geometry) +
                          (shape.has_project ? shape.out_channels : 0)) *
                         shape.mid_channels;
-        work.expanded = shape.has_expand ? (uint32_t)shape.mid_channels * shape.in_channels : 0;
+        work.expanded = !shape.has_expand
+                            ? 0
+                            : taps_of(&params->expand.geometry) * shape.mid_channels *
+                                  shape.in_channels;
     }
     return work;
 }
@@ -760,7 +785,7 @@ static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw
                                  const struct nrw_firing *firing)
 {
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const int32_t width = nrw_input_of(model, stage, 0)->width;
+    const int32_t width = params->expanded_width;
     const struct nrw_windows windows = nrw_windows_of(model, stage, 0);
     uint64_t columns = 0;
 

@@ -12,11 +12,17 @@ nrw_bottleneck_shape_of(const struct nrw_model *model, const struct nrw_stage *s
     const struct nrw_geometry *geometry = &params->depthwise.geometry;
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const bool expand = (stage->flags & NRW_EXPAND) != 0;
+    const struct nrw_geometry *expansion = &params->expand.geometry;
     struct nrw_bottleneck_shape shape;
 
-    shape.in_height = in->height;
     shape.in_width = in->width;
     shape.in_channels = in->channels;
+    shape.expand_kernel_h = expand ? expansion->kernel_h : 1;
+    shape.expand_kernel_w = expand ? expansion->kernel_w : 1;
+    shape.expand_stride_w = expand ? expansion->stride_w : 1;
+    shape.expanded_height = params->expanded_height;
+    shape.expanded_width = params->expanded_width;
     shape.mid_channels = params->mid_channels;
     shape.out_width = out->width;
     shape.out_channels = out->channels;
@@ -29,7 +35,7 @@ nrw_bottleneck_shape_of(const struct nrw_model *model, const struct nrw_stage *s
     shape.row_tile = params->row_tile;
     shape.col_tile = params->col_tile;
     shape.kept_rows = params->kept_rows;
-    shape.has_expand = (stage->flags & NRW_EXPAND) != 0;
+    shape.has_expand = expand;
     shape.has_project = (stage->flags & NRW_PROJECT) != 0;
     shape.has_add = (stage->flags & NRW_ADD_INPUT) != 0;
     shape.rolling = (stage->flags & NRW_ROLLING) != 0;

@@ -14,7 +14,7 @@ int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stag
     const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
 
     return nrw_clip(params->kept_rows - params->depthwise.geometry.pad_top,
-                    nrw_input_of(model, stage, 0)->height);
+                    params->expanded_height);
 }
 
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -180,7 +180,7 @@ static int32_t first_expanded(const struct nrw_model *model, const struct nrw_st
     const struct nrw_geometry *geometry = &params->depthwise.geometry;
     const int32_t absorbed = nrw_absorbed(model, stage);
     const int32_t first = nrw_clip(y * geometry->stride_h - geometry->pad_top + params->kept_rows,
-                                   nrw_input_of(model, stage, 0)->height);
+                                   params->expanded_height);
 
     return first < absorbed ? absorbed : first;
 }
@@ -188,10 +188,10 @@ static int32_t first_expanded(const struct nrw_model *model, const struct nrw_st
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing)
 {
-    const struct nrw_axis window =
-        nrw_rows_of(&bottleneck_params(model, stage)->depthwise.geometry);
-    struct nrw_range rows = nrw_covered(&window, firing->y0, firing->y1,
-                                        nrw_input_of(model, stage, 0)->height);
+    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
+    const struct nrw_axis window = nrw_rows_of(&params->depthwise.geometry);
+    struct nrw_range rows =
+        nrw_covered(&window, firing->y0, firing->y1, params->expanded_height);
 
     if (nrw_is_rolling(stage)) {
         const int32_t absorbed = nrw_absorbed(model, stage);
@@ -210,20 +210,30 @@ static struct nrw_range needs_of_bottleneck(const struct nrw_model *model,
                                             const struct nrw_stage *stage,
                                             const struct nrw_firing *firing)
 {
-    const struct nrw_geometry *geometry = &bottleneck_params(model, stage)->depthwise.geometry;
+    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
+    const struct nrw_geometry *geometry = &params->depthwise.geometry;
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_axis rows_window = nrw_rows_of(geometry);
     const struct nrw_axis window = nrw_columns_of(geometry);
     const int32_t width = in->width;
-    const struct nrw_range rows = nrw_expands(model, stage, firing);
-    struct nrw_range columns = nrw_covered(&window, firing->x0, firing->x1, width);
-    int32_t later = rows.hi;
+    struct nrw_range rows = nrw_expands(model, stage, firing);
+    struct nrw_range columns =
+        nrw_covered(&window, firing->x0, firing->x1, params->expanded_width);
+    int32_t later;
 
-    if (nrw_is_rolling(stage)) {
-        columns.lo = nrw_reached(&window, firing->x0, width);
-        later = first_expanded(model, stage, firing->y1);
+    if (!nrw_is_rolling(stage)) {
+        later = nrw_window_start(&rows_window, firing->y1, params->expanded_height);
     } else {
-        later = nrw_window_start(&rows_window, firing->y1, in->height);
+        columns.lo = nrw_reached(&window, firing->x0, params->expanded_width);
+        later = firing->y0 < 0 ? rows.hi : first_expanded(model, stage, firing->y1);
+    }
+    if ((stage->flags & NRW_EXPAND) != 0) {
+        const struct nrw_axis across = nrw_columns_of(&params->expand.geometry);
+        const struct nrw_axis down = nrw_rows_of(&params->expand.geometry);
+        later = nrw_window_start(&down, later, in->height);
+        rows.hi = rows.lo < rows.hi ? nrw_window_end(&down, rows.hi, in->height) : 0;
+        rows.lo = nrw_window_start(&down, rows.lo, in->height);
+        columns = nrw_covered(&across, columns.lo, columns.hi, width);
     }
     struct nrw_range pixels = nrw_pixels_of(rows, columns, later, width);
     if ((stage->flags & NRW_ADD_INPUT) != 0) {

@@ -200,6 +200,13 @@ static inline struct nrw_range nrw_pixels_seen(const struct nrw_axis rows,
                          nrw_window_start(&rows, firing->y1, in->height), in->width);
 }
 
+/* Whether each position of an output sees one of its input, the same. */
+static inline bool nrw_is_pointwise(const struct nrw_geometry *geometry)
+{
+    return geometry->kernel_h == 1 && geometry->kernel_w == 1 && geometry->stride_h == 1 &&
+           geometry->stride_w == 1 && geometry->pad_top == 0 && geometry->pad_left == 0;
+}
+
 /* Whether a firing needs of an input the very pixels, by number, that it gives. */
 static inline bool nrw_is_pixelwise(const struct nrw_model *model, const struct nrw_stage *stage,
                                     uint32_t input)
@@ -210,9 +217,7 @@ static inline bool nrw_is_pixelwise(const struct nrw_model *model, const struct 
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
     if (stage->op == NRW_OP_CONV) {
-        const struct nrw_geometry *geometry = nrw_at(model, stage->params);
-        if (geometry->kernel_h != 1 || geometry->kernel_w != 1 || geometry->stride_h != 1 ||
-            geometry->stride_w != 1 || geometry->pad_top != 0 || geometry->pad_left != 0) {
+        if (!nrw_is_pointwise(nrw_at(model, stage->params))) {
             return false;
         }
     } else if ((simple >> stage->op & 1u) == 0) {
@@ -251,7 +256,7 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     return nrw_peculiar_needs(model, stage, input, &firing);
 }
 
-/* BOTTLENECK: input rows that a firing expands, all of its windows' or, if it is rolling, those
+/* BOTTLENECK: expanded rows that a firing computes, all of its windows' or, if it is rolling, those
  * that are not kept. */
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing);

@@ -83,9 +83,10 @@ struct nrw_bottleneck_params {
     int8_t expanded_zero_point, filtered_zero_point, projected_zero_point;
     uint8_t kept_rows;
     uint16_t row_tile;
-    struct nrw_filter_params depthwise;
-    struct nrw_pointwise_params expand, project;
+    struct nrw_filter_params depthwise, expand;
+    struct nrw_pointwise_params project;
     struct nrw_elementwise_params add;
+    uint16_t expanded_height, expanded_width;
 };
 
 struct nrw_mean_params {
@@ -123,7 +124,7 @@ typedef char nrw_check_tensor[sizeof(struct nrw_tensor) == 24 ? 1 : -1];
 typedef char nrw_check_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
 typedef char nrw_check_geometry[sizeof(struct nrw_geometry) == 16 ? 1 : -1];
 typedef char nrw_check_filter[sizeof(struct nrw_filter_params) == 24 ? 1 : -1];
-typedef char nrw_check_bottleneck[sizeof(struct nrw_bottleneck_params) == 80 ? 1 : -1];
+typedef char nrw_check_bottleneck[sizeof(struct nrw_bottleneck_params) == 96 ? 1 : -1];
 typedef char nrw_check_mean[sizeof(struct nrw_mean_params) == 16 ? 1 : -1];
 typedef char nrw_check_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
 typedef char nrw_check_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];

@@ -12,7 +12,9 @@ uint32_t nrw_torn_row_bytes(uint32_t pixels, uint32_t channels)
 
 uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape)
 {
-    return nrw_columns_at_a_time(shape);
+    return nrw_least(shape->in_width,
+                     (nrw_columns_at_a_time(shape) - 1u) * shape->expand_stride_w +
+                         shape->expand_kernel_w);
 }
 
 /* What the kernels ask for. */
@@ -23,7 +25,9 @@ static uint32_t kernels_bytes(uint32_t isa, const struct nrw_bottleneck_shape *s
 
     if (shape->has_expand) {
         bytes = nrw_most(bytes,
-                         nrw_conv_scratch_bytes(isa, 1, 1, shape->in_channels, shape->slice));
+                         nrw_conv_scratch_bytes(isa, shape->expand_kernel_h,
+                                                shape->expand_kernel_w, shape->in_channels,
+                                                shape->slice));
     }
     if (shape->has_project && shape->rolling) {
         bytes = nrw_most(bytes,

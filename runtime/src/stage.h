@@ -29,6 +29,12 @@ nrw_stage_fn nrw_stage_slice;
 nrw_stage_fn nrw_stage_pad;
 nrw_stage_fn nrw_stage_reshape;
 
+/* The window over the pixels of the stage's input that columns [x0, x1) of row y of what
+ * `geometry` gives need. rows: room for kernel_h pointers. */
+void nrw_gather(struct nrw_window *window, const struct nrw_run *run,
+                const struct nrw_stage *stage, const struct nrw_geometry *geometry, int32_t y,
+                int32_t x0, int32_t x1, const int8_t **rows);
+
 /* Everything but the zero points. */
 void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
                            const struct nrw_elementwise_params *params);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inverted residual in one stage: expansion, depthwise, projection, residual add. The
+ * The inverted residual in one stage: expansion, depthwise, projection, residual add. (The
+ * expansion may be any convolution, such as the first of a network.) The
  * expanded tensor never exists as a whole. Tiled, it is computed for one tile of the output
  * and one slice of its channels at a time, and the tile's halo again for the next tile.
  * Rolling, it goes by from left to right: some rows of a window are kept for the next one, and of
@@ -19,11 +20,13 @@ struct bottleneck {
     const struct nrw_bottleneck_params *params;
     const struct nrw_tensor *in, *out;
     struct nrw_axis window; /* of the columns */
+    int32_t height, width;  /* of the expansion; the input's without one */
     /* State and scratch. */
     int8_t *kept, *expanded, *filtered;
     int32_t *sums;
     void *kernels;
     uint32_t columns; /* room in `expanded` */
+    const int8_t *rows[NRW_MAX_KERNEL_H]; /* of the window that is being computed */
 };
 
 static void prepare(struct bottleneck *b, const struct nrw_run *run,
@@ -41,6 +44,8 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     b->in = nrw_input_of(run->model, stage, 0);
     b->out = nrw_output_of(run->model, stage);
     b->window = nrw_columns_of(&b->params->depthwise.geometry);
+    b->height = b->params->expanded_height;
+    b->width = b->params->expanded_width;
     b->kept = (int8_t *)state;
     if (nrw_bottleneck_resumes(&shape)) {
         b->expanded = (int8_t *)state + layout.kept;
@@ -56,29 +61,31 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     b->columns = layout.columns;
 }
 
-/* Columns [x0, x1) of an input row, channels [first, first + count) of the expansion, to
- * `out`, pixel after pixel. */
-static void expand(const struct bottleneck *b, int32_t row, int32_t x0, int32_t x1,
+/* Columns [x0, x1) of a row of the expansion, its channels [first, first + count), to `out`, pixel
+ * after pixel. */
+static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1,
                    uint32_t first, uint32_t count, int8_t *out)
 {
-    const struct nrw_pointwise_params *params = &b->params->expand;
-    const int8_t *rows[1];
-    const struct nrw_window window = {rows, x0, b->in->width, b->in->channels, 1, 1, 1, 1, 0};
+    const struct nrw_filter_params *params = &b->params->expand;
+    const struct nrw_geometry *geometry = &params->geometry;
+    const uint32_t taps = (uint32_t)geometry->kernel_h * geometry->kernel_w;
+    struct nrw_window window;
     struct nrw_conv_op conv;
 
     if (x0 >= x1) {
         return;
     }
-    rows[0] = nrw_segment(b->run, b->stage, 0, row, x0, x1);
+    nrw_gather(&window, b->run, b->stage, geometry, row, x0, x1, b->rows);
     conv.weights =
-        (const int8_t *)nrw_at(b->run->model, params->weights) + first * b->in->channels;
+        (const int8_t *)nrw_at(b->run->model, params->weights) +
+        first * taps * b->in->channels;
     conv.channels = (const struct nrw_channel *)nrw_at(b->run->model, params->channels) + first;
     conv.in_channels = b->in->channels;
     conv.out_channels = count;
     conv.in_zero_point = b->in->zero_point;
     conv.out_zero_point = b->params->expanded_zero_point;
-    conv.act_min = params->act_min;
-    conv.act_max = params->act_max;
+    conv.act_min = geometry->act_min;
+    conv.act_max = geometry->act_max;
     nrw_conv(&conv, &window, x0, x1, out, count, b->kernels);
 }
 
@@ -136,15 +143,15 @@ static void add_input(const struct bottleneck *b, int32_t y, int32_t x0, int32_t
     nrw_elementwise(&op, &a, &residual, (uint32_t)(x1 - x0), channels, out);
 }
 
-/* The depthwise's window. rows: pointers to column `origin`, of pixels pixel_stride apart. */
+/* The depthwise's window: b->rows point to column `origin`, of pixels pixel_stride apart. */
 static void depthwise_window(struct nrw_window *window, const struct bottleneck *b,
-                             const int8_t *const *rows, int32_t origin, uint32_t pixel_stride)
+                             int32_t origin, uint32_t pixel_stride)
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
 
-    window->rows = rows;
+    window->rows = b->rows;
     window->origin = origin;
-    window->in_width = b->in->width;
+    window->in_width = b->width;
     window->pixel_stride = pixel_stride;
     window->kernel_h = geometry->kernel_h;
     window->kernel_w = geometry->kernel_w;
@@ -156,21 +163,20 @@ static void depthwise_window(struct nrw_window *window, const struct bottleneck 
 /* --- Tiled ------------------------------------------------------------------------------- */
 
 /* Channels [first, first + count) of a tile of the output: into the sums, or without a
- * projection into the output. expanded: input rows of the whole tile. */
-static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile,
+ * projection into the output. expanded: rows of the whole tile. */
+static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
                        struct nrw_range expanded, uint32_t first, uint32_t count)
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
     const uint32_t mid = b->params->mid_channels;
-    const int32_t left = nrw_window_start(&b->window, tile->x0, b->in->width);
-    const int32_t right = nrw_window_end(&b->window, tile->x1, b->in->width);
+    const int32_t left = nrw_window_start(&b->window, tile->x0, b->width);
+    const int32_t right = nrw_window_end(&b->window, tile->x1, b->width);
     const int32_t pitch = (right - left) * (int32_t)count;
     const uint32_t pixels = (uint32_t)(tile->x1 - tile->x0);
-    const int8_t *rows[NRW_MAX_KERNEL_H];
     const bool has_expand = (b->stage->flags & NRW_EXPAND) != 0;
     struct nrw_window window;
 
-    depthwise_window(&window, b, rows, left, has_expand ? count : mid);
+    depthwise_window(&window, b, left, has_expand ? count : mid);
     for (int32_t row = expanded.lo; has_expand && row < expanded.hi; row++) {
         expand(b, row, left, right, first, count, b->expanded + (row - expanded.lo) * pitch);
     }
@@ -178,11 +184,11 @@ static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile
         int32_t row = y * geometry->stride_h - geometry->pad_top;
         for (uint32_t i = 0; i < geometry->kernel_h; i++, row++) {
             if (row < expanded.lo || row >= expanded.hi) {
-                rows[i] = NULL;
+                b->rows[i] = NULL;
             } else if (has_expand) {
-                rows[i] = b->expanded + (row - expanded.lo) * pitch;
+                b->rows[i] = b->expanded + (row - expanded.lo) * pitch;
             } else {
-                rows[i] = nrw_segment(b->run, b->stage, 0, row, left, right) + first;
+                b->rows[i] = nrw_segment(b->run, b->stage, 0, row, left, right) + first;
             }
         }
         if ((b->stage->flags & NRW_PROJECT) == 0) {
@@ -198,7 +204,7 @@ static void tile_slice(const struct bottleneck *b, const struct nrw_firing *tile
     }
 }
 
-static void tiled(const struct bottleneck *b, const struct nrw_firing *firing)
+static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
 {
     const struct nrw_range expanded = nrw_expands(b->run->model, b->stage, firing);
     const uint32_t mid = b->params->mid_channels;
@@ -255,17 +261,16 @@ static inline int8_t *kept_row(const struct bottleneck *b, int32_t row, int32_t 
 {
     const int32_t place = row % b->params->kept_rows;
 
-    return b->kept + (place * b->in->width + column) * b->params->mid_channels;
+    return b->kept + (place * b->width + column) * b->params->mid_channels;
 }
 
-/* Output columns [x0, x1) of row y. fresh: the input rows that are not kept; of these, `expanded`
+/* Output columns [x0, x1) of row y. fresh: the expanded rows that are not kept; of these, `expanded`
  * holds the columns that these windows and later ones share with earlier ones. */
-static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
+static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
                  struct nrw_range fresh)
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
-    const int32_t width = b->in->width;
-    const int32_t height = b->in->height;
+    const int32_t width = b->width;
     const int32_t mid = b->params->mid_channels;
     const int32_t pitch = (int32_t)b->columns * mid;
     const int32_t top = y * geometry->stride_h - geometry->pad_top;
@@ -273,7 +278,6 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     const int32_t end = nrw_reached(&b->window, x0, width);
     const int32_t first = nrw_lesser(nrw_window_start(&b->window, x0, width), end);
     const int32_t right = nrw_reached(&b->window, x1, width);
-    const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window;
 
     int8_t *columns = b->expanded;
@@ -282,13 +286,13 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     }
     for (int32_t i = 0; i < geometry->kernel_h; i++) {
         const int32_t row = top + i;
-        rows[i] = NULL;
-        if (row >= 0 && row < height) {
-            rows[i] = row < fresh.lo ? kept_row(b, row, first)
+        b->rows[i] = NULL;
+        if (row >= 0 && row < b->height) {
+            b->rows[i] = row < fresh.lo ? kept_row(b, row, first)
                                      : b->expanded + (row - fresh.lo) * pitch;
         }
     }
-    depthwise_window(&window, b, rows, first, (uint32_t)mid);
+    depthwise_window(&window, b, first, (uint32_t)mid);
     finish(b, &window, y, x0, x1);
 
     /* Columns that no later window of this row needs replace those of rows that die, if the next
@@ -308,7 +312,7 @@ static void roll(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
     }
 }
 
-static void rolling(const struct bottleneck *b, const struct nrw_firing *firing)
+static void rolling(struct bottleneck *b, const struct nrw_firing *firing)
 {
     const struct nrw_range fresh = nrw_expands(b->run->model, b->stage, firing);
     const int32_t mid = b->params->mid_channels;
@@ -319,8 +323,8 @@ static void rolling(const struct bottleneck *b, const struct nrw_firing *firing)
         if (firing->y0 >= 0) {
             roll(b, firing->y0, x0, x1, fresh);
         } else {
-            const int32_t left = nrw_reached(&b->window, x0, b->in->width);
-            expand(b, fresh.lo, left, nrw_reached(&b->window, x1, b->in->width), 0, (uint32_t)mid,
+            const int32_t left = nrw_reached(&b->window, x0, b->width);
+            expand(b, fresh.lo, left, nrw_reached(&b->window, x1, b->width), 0, (uint32_t)mid,
                    kept_row(b, fresh.lo, left));
         }
     }

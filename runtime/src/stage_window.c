@@ -23,21 +23,19 @@ static inline void window_of(struct nrw_window *window, const struct nrw_geometr
     window->pad_left = geometry->pad_left;
 }
 
-/* The window over the pixels of the input that the firing needs. rows: room for kernel_h
- * pointers. */
-static void gather(struct nrw_window *window, const struct nrw_run *run,
-                   const struct nrw_stage *stage, const struct nrw_geometry *geometry,
-                   const struct nrw_firing *firing, const int8_t **rows)
+void nrw_gather(struct nrw_window *window, const struct nrw_run *run,
+                const struct nrw_stage *stage, const struct nrw_geometry *geometry, int32_t y,
+                int32_t x0, int32_t x1, const int8_t **rows)
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_axis axis = nrw_columns_of(geometry);
-    const struct nrw_range columns = nrw_covered(&axis, firing->x0, firing->x1, in->width);
+    const struct nrw_range columns = nrw_covered(&axis, x0, x1, in->width);
     const int8_t *start = nrw_start_of(run, in);
     const uint32_t capacity = in->capacity;
     const uint32_t count = (uint32_t)(columns.hi - columns.lo);
     const uint32_t channels = in->channels;
     const int32_t height = in->height;
-    int32_t row = firing->y0 * geometry->stride_h - geometry->pad_top;
+    int32_t row = y * geometry->stride_h - geometry->pad_top;
 
     for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
         rows[i] = NULL;
@@ -68,7 +66,7 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
         rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
         window_of(&window, &params->geometry, in, rows, firing->x0);
     } else {
-        gather(&window, run, stage, &params->geometry, firing, rows);
+        nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1, rows);
     }
     conv.weights = nrw_at(model, params->weights);
     conv.channels = nrw_at(model, params->channels);
@@ -109,7 +107,7 @@ void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stag
     struct nrw_window window;
     struct nrw_depthwise_op depthwise;
 
-    gather(&window, run, stage, nrw_at(run->model, stage->params), firing, rows);
+    nrw_gather(&window, run, stage, nrw_at(run->model, stage->params), firing->y0, firing->x0, firing->x1, rows);
     depthwise_op_of(&depthwise, run->model, stage);
     nrw_depthwise(&depthwise, &window, firing->x0, firing->x1,
                   nrw_out(run, out, firing->y0, firing->x0), out->channels,
@@ -175,7 +173,7 @@ void nrw_stage_max_pool(const struct nrw_run *run, const struct nrw_stage *stage
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window;
 
-    gather(&window, run, stage, geometry, firing, rows);
+    nrw_gather(&window, run, stage, geometry, firing->y0, firing->x0, firing->x1, rows);
     nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, firing->x0,
                  firing->x1, nrw_out(run, out, firing->y0, firing->x0), out->channels);
 }
@@ -219,7 +217,7 @@ static void average_of(const struct nrw_run *run, const struct nrw_stage *stage,
                            (const void *)nrw_arena(run, stage->state_offset),
                            nrw_out(run, out, 0, 0), out->channels);
     } else {
-        gather(&window, run, stage, geometry, firing, rows);
+        nrw_gather(&window, run, stage, geometry, firing->y0, firing->x0, firing->x1, rows);
         nrw_average(average, &window, firing->x0, firing->x1,
                     nrw_out(run, out, firing->y0, firing->x0), out->channels);
     }

@@ -334,18 +334,32 @@ class _Reader:
             "zero_points": tuple(zero_points),
             "window": window,
         }
-        parts = (("expand", 36, 1, mid, source.channels), ("project", 48, 2, out.channels, mid))
-        for name, offset, bit, channels, depth in parts:
-            if stage.flags & bit:
-                low, high, zero = self.unpack("bbH", at + offset)
-                require(zero == 0, "reserved")
-                fields[name] = self.filter(at + offset + 4, (low, high), channels * depth, channels)
-            else:
-                require(self.data[at + offset : at + offset + 12] == bytes(12), name)
-        if stage.flags & 4:
-            fields["add"] = self.elementwise(at + 60)
+        expanded = self.unpack("HH", at + 92)
+        require(min(expanded) > 0, "expanded")
+        if stage.flags & 1:
+            expansion = self.window(at + 36)
+            require(expansion.dilation == (1, 1) and expansion.depth_multiplier == 0, "expand")
+            size = expansion.kernel[0] * expansion.kernel[1] * source.channels * mid
+            fields["expand"] = self.filter(at + 52, expansion.act, size, mid)
+            sizes = (source.height, source.width)
+            shape = (sizes, expansion.stride, expansion.pad, expansion.kernel)
+            fields["expansion"] = tuple(Axis(*values) for values in zip(*shape, strict=True))
+            plain = (expansion.kernel, expansion.stride, expansion.pad) == ((1, 1), (1, 1), (0, 0))
+            require(plain or not stage.flags & 4, "expansion of a residual")
         else:
-            require(self.data[at + 60 : at + 80] == bytes(20), "add")
+            require(self.data[at + 36 : at + 60] == bytes(24), "expand")
+            require(expanded == (source.height, source.width), "expanded")
+        fields["expanded"] = expanded
+        if stage.flags & 2:
+            low, high, zero = self.unpack("bbH", at + 60)
+            require(zero == 0, "reserved")
+            fields["project"] = self.filter(at + 64, (low, high), out.channels * mid, out.channels)
+        else:
+            require(self.data[at + 60 : at + 72] == bytes(12), "project")
+        if stage.flags & 4:
+            fields["add"] = self.elementwise(at + 72)
+        else:
+            require(self.data[at + 72 : at + 92] == bytes(20), "add")
         return fields
 
 
@@ -456,7 +470,7 @@ class Engine:
     def absorbed(self, stage: Stage) -> int:
         """A, in rows."""
         kept = stage.fields["kept_rows"] - stage.fields["window"].pad[0]
-        return min(self.source(stage).height, max(0, kept))
+        return min(stage.fields["expanded"][0], max(0, kept))
 
     def runs(self, stage: Stage) -> int:
         """R."""
@@ -521,25 +535,38 @@ class Engine:
             top, bottom = self.whole_rows(stage, which, y0)
             return top * source.width, max(top, bottom) * source.width
         rows, columns = self.windows(stage, which)
-        top, bottom = rows.start(y0), rows.end(y1)
-        hi = top * source.width
-        if bottom > top:
-            hi = (bottom - 1) * source.width + columns.end(x1)
-        lo = min(top * source.width + columns.start(x0), rows.start(y1) * source.width, hi)
+        seen = (rows.start(y0), rows.end(y1), columns.start(x0), columns.end(x1))
+        lo, hi = self.pixels(stage, source.width, *seen, rows.start(y1))
         if stage.op == BOTTLENECK and stage.flags & 4:
             lo = min(lo, y0 * source.width + x0)
         return lo, hi
 
+    def pixels(
+        self, stage: Stage, width: int, top: int, bottom: int, left: int, right: int, after: int
+    ) -> tuple[int, int]:
+        """[lo, hi) of rows [top, bottom), columns [left, right), of a bottleneck's expansion if it
+        has one."""
+        if "expansion" in stage.fields:
+            rows, columns = stage.fields["expansion"]
+            bottom = rows.end(bottom) if bottom > top else 0
+            top, after = rows.start(top), rows.start(after)
+            left, right = columns.start(left), columns.end(right)
+        if bottom <= top:
+            return top * width, top * width
+        hi = (bottom - 1) * width + right
+        return min(top * width + left, after * width, hi), hi
+
     def rolling_needs(self, stage: Stage, firing: int) -> tuple[int, int]:
         rows, columns = self.windows(stage, 0)
-        width, absorbed, runs = columns.size, self.absorbed(stage), self.runs(stage)
+        width, absorbed, runs = self.source(stage).width, self.absorbed(stage), self.runs(stage)
         add = bool(stage.flags & 4)
         column = firing % runs * stage.run
         first = columns.end(column) if column else 0
         end = columns.end(column + stage.run)
         row = firing // runs
         if row < absorbed:
-            return 0 if add else row * width + first, row * width + end
+            lo, hi = self.pixels(stage, width, row, row + 1, first, end, row + 1)
+            return 0 if add else lo, hi
         y = row - absorbed
         bottom = rows.end(y + 1)
 
@@ -548,16 +575,13 @@ class Engine:
             return max(absorbed, kept)
 
         top = min(bottom, not_kept(y))
-        lo = hi = top * width
-        if bottom > top:
-            lo = min(top * width + first, not_kept(y + 1) * width)
-            hi = (bottom - 1) * width + end
+        lo, hi = self.pixels(stage, width, top, bottom, first, end, not_kept(y + 1))
         return (min(lo, y * width + column) if add else lo), hi
 
     def windows(self, stage: Stage, which: int) -> tuple[Axis, Axis]:
         """Of rows and columns, of an operator of pixels."""
         fields, source = stage.fields, self.source(stage, which)
-        sizes = (source.height, source.width)
+        sizes = fields.get("expanded", (source.height, source.width))
         if "window" in fields:
             w = fields["window"]
             extents = [(k - 1) * d + 1 for k, d in zip(w.kernel, w.dilation, strict=True)]

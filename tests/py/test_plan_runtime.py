@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -190,17 +190,86 @@ def test_rolling_depthwise(
         graph = build.graph([y])
         inputs = random_inputs(graph, 0)
         extremes = [np.where(value < 0, -128, 127).astype(np.int8) for value in inputs]
-        candidates = Candidates(graph)
         for run in runs(size[1], 1, 2 * size[0] + 1):
-            chosen = [candidates.make(Stage((0,), width)), candidates.make(Stage((1,), run, True))]
-            net = schedule.network(graph, [c.firings for c in chosen], ())
-            channels_of = dict(enumerate(t.channels for t in graph.tensors))
-            capacities, _ = least_capacities(net, frozenset(), channels_of)
-            planned = lay_out(simulated(graph, chosen, capacities), chosen)
-            verify_plan(graph, planned)
+            planned = least_rings(graph, [Stage((0,), width), Stage((1,), run, True)])
             for values_in in (inputs, extremes):
                 expected = reference.run(graph, values_in)
                 check_run(graph, planned, values_in, expected, Random(run))
+
+
+@dataclass(frozen=True)
+class Stem:
+    """A convolution, a depthwise and a projection. pads: of the first two."""
+
+    size: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    expanded: tuple[int, int]
+    filter_kernel: int
+    filter_stride: int
+
+
+STEMS = [
+    Stem((8, 12, 3), (3, 3), (2, 2), ((0, 0), (1, 1)), (4, 6), 3, 1),  # SAME
+    Stem((9, 11, 1), (5, 4), (2, 2), ((2, 1), (1, 1)), (5, 6), 3, 1),
+    Stem((7, 8, 2), (1, 1), (2, 2), ((0, 0), (0, 0)), (4, 4), 3, 2),
+    Stem((6, 6, 3), (3, 3), (1, 1), ((1, 1), (1, 1)), (6, 6), 5, 2),
+    Stem((9, 9, 2), (2, 3), (3, 1), ((0, 1), (0, 0)), (3, 9), 2, 1),  # rows between windows
+    Stem((3, 2, 4), (3, 3), (1, 1), ((4, 4), (3, 3)), (8, 8), 3, 1),  # windows in the padding
+    Stem((4, 4, 3), (1, 1), (1, 1), ((0, 0), (2, 2)), (8, 8), 3, 2),  # padded at the end
+]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("project", [True, False])
+def test_convolution_before_a_depthwise(stem: Stem, project: bool) -> None:
+    """It may be the expansion of a bottleneck, in every form and by every run."""
+    build = GraphBuilder(np.random.default_rng(3))
+    x = build.input(*stem.size)
+    wide = build.conv(build.lookup(x), 6, stem.kernel, stem.stride)
+    filtered = build.depthwise(wide, (stem.filter_kernel,) * 2, (stem.filter_stride,) * 2)
+    for index, tensor, pad in ((1, wide, stem.pads[0]), (2, filtered, stem.pads[1])):
+        op = build.ops[index]
+        assert isinstance(op, (QConv, QDepthwise))
+        build.ops[index] = replace(op, pad=pad)
+        if tensor == wide:
+            height, width = stem.expanded
+            build.tensors[wide] = replace(build.tensors[wide], height=height, width=width)
+    out = [-(-side // stem.filter_stride) for side in stem.expanded]
+    build.tensors[filtered] = replace(build.tensors[filtered], height=out[0], width=out[1])
+    graph = build.graph([build.conv(filtered, 5) if project else filtered])
+    inputs = random_inputs(graph, 3)
+    expected = reference.run(graph, inputs)
+    ops = (1, 2, 3) if project else (1, 2)
+    first = Stage((0,), stem.size[1])
+    for run in runs(out[1], 1, 4 * out[0]):
+        overlap = stem.filter_kernel - stem.filter_stride
+        forms = [
+            Stage(ops, run, True, 6, 1, tile, kept)
+            for kept in range(overlap + 1)
+            for tile in {1, run}
+        ]
+        forms += [
+            Stage(ops, run, False, slice_, rows, tile)
+            for slice_, tile in ((6, 1), (4, run))
+            for rows in ({1, 2, out[0]} if run == out[1] else {1})
+        ]
+        for stage in forms:
+            planned = least_rings(graph, [first, stage])
+            check_run(graph, planned, inputs, expected, Random(run))
+
+
+def least_rings(graph: QGraph, stages: list[Stage]) -> Plan:
+    """These stages with rings as short as can be."""
+    candidates = Candidates(graph)
+    chosen = [candidates.make(stage) for stage in stages]
+    net = schedule.network(graph, [c.firings for c in chosen], ())
+    channels = dict(enumerate(tensor.channels for tensor in graph.tensors))
+    capacities, _ = least_capacities(net, frozenset(), channels)
+    planned = lay_out(simulated(graph, chosen, capacities), chosen)
+    verify_plan(graph, planned)
+    return planned
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -106,7 +106,7 @@ def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:
 
 
 def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body) -> bytes:
-    """BOTTLENECK's 80 bytes."""
+    """BOTTLENECK's 96 bytes."""
     place = f"bottleneck ({graph.tensors[parts.output].name})"
     depthwise = parts.depthwise
     zero_points = [graph.tensors[depthwise.inputs[0]].zero_point]
@@ -125,16 +125,18 @@ def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body
         stage.row_tile,
     )
     params += _window(place, depthwise, kernel, 1) + _filter(graph, depthwise, body)
-    for pointwise in (parts.expand, parts.project):
-        if pointwise is None:
-            params += bytes(12)
-        else:
-            params += fields("<bbH", place, pointwise.act_min, pointwise.act_max, 0)
-            params += _filter(graph, pointwise, body)
+    params += op_params(graph, parts.expand, body) if parts.expand else bytes(24)
+    if parts.project is None:
+        params += bytes(12)
+    else:
+        params += fields("<bbH", place, parts.project.act_min, parts.project.act_max, 0)
+        params += _filter(graph, parts.project, body)
     if parts.add is None:
-        return params + bytes(20)
-    swap = parts.add.inputs[0] == parts.input
-    return params + elementwise_params(place, parts.add, swap)
+        params += bytes(20)
+    else:
+        params += elementwise_params(place, parts.add, parts.add.inputs[0] == parts.input)
+    grid = graph.tensors[parts.grid]
+    return params + fields("<HH", place, grid.height, grid.width)
 
 
 def channel_table(graph: QGraph, op: QConv | QDepthwise) -> bytes:

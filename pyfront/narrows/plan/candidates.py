@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import Elementwise, QDepthwise, QElementwise, QGraph, QTensor
+from narrows.graph.qgraph import (
+    Elementwise,
+    QConv,
+    QDepthwise,
+    QElementwise,
+    QGraph,
+    QOp,
+    QTensor,
+)
 from narrows.plan.firing import can_fold, least_run, row_run
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, candidate
@@ -59,7 +67,7 @@ def fusions(graph: QGraph) -> Iterator[tuple[int, ...]]:
         before = wiring.writer.get(op.inputs[0])
         expand: tuple[tuple[int, ...], ...] = ((),)
         alone = wiring.only_reader(op.inputs[0]) == index
-        if alone and before is not None and is_pointwise(graph.ops[before]):
+        if alone and before is not None and _expands(graph.ops[before]):
             expand = ((), (before,))
         after = wiring.only_reader(op.output)
         if after is not None and not is_pointwise(graph.ops[after]):
@@ -74,6 +82,10 @@ def fusions(graph: QGraph) -> Iterator[tuple[int, ...]]:
             residual = wiring.only_reader(graph.ops[after].output)
             if residual is not None and _adds(graph, group, residual):
                 yield (*group, residual)
+
+
+def _expands(op: QOp) -> bool:
+    return isinstance(op, QConv) and op.dilation == (1, 1)
 
 
 def _adds(graph: QGraph, group: tuple[int, ...], residual: int) -> bool:

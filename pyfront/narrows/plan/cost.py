@@ -220,8 +220,9 @@ class _Counter:
         if capacity % info.width and segment > 1:
             op = self.graph.ops[self.stage.ops[0]]
             rows = 1
-            if isinstance(op, (QConv, QDepthwise)) and len(self.stage.ops) == 1:
-                rows = 1 if self.stage.rolling else op.weights.shape[-3]
+            folds = self.stage.rolling and len(self.stage.ops) == 1
+            if isinstance(op, (QConv, QDepthwise)) and not folds:
+                rows = op.weights.shape[-3]
             copies = count * rows * (segment - 1) / capacity
             self.done["torn.row"] += round(copies)
             self.copied(round(copies * segment * info.channels), info.channels)
@@ -237,26 +238,37 @@ class _Counter:
         self.finished(pixels, channels, pixels * channels * depth)
         self.done["conv.call"] += calls
 
-    def convolution(self, op: QConv, calls: int) -> None:
-        """A convolution with a window, over the whole output."""
+    def convolution(self, op: QConv, pixels: int, channels: int, calls: int) -> None:
+        """A convolution with a window, of so many pixels and channels of its output."""
         source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
-        channels, kernel_h, kernel_w, depth = op.weights.shape
-        pixels = out.height * out.width
-        tiles = self.tiles.convolved(channels)
+        _, kernel_h, kernel_w, depth = op.weights.shape
+        tiles, taps = self.tiles.convolved(channels), kernel_h * kernel_w * depth
         rows = _inside(op.stride[0], op.pad[0], op.dilation[0], kernel_h, out.height, source.height)
         inside = _inside(op.stride[1], op.pad[1], op.dilation[1], kernel_w, out.width, source.width)
         begins = min(out.width, -(-op.pad[1] // op.stride[1]))
         reach = source.width + op.pad[1] - (kernel_w - 1) * op.dilation[1]
         ends = max(0, out.width - max(0, -(-reach // op.stride[1])))
         products = rows * (out.width if op.dilation[1] == 1 else inside)
-        self.done["macs.window"] += pixels * pixel_macs(op)
+        share = tiles * pixels / (out.height * out.width)
+        self.done["macs.window"] += pixels * channels * taps
         self.done["window.tile"] += pixels * tiles
-        self.done["window.row"] += tiles * products
-        self.done["window.step"] += pixels * tiles * kernel_h * kernel_w * depth
+        self.done["window.row"] += round(share * products)
+        self.done["window.step"] += pixels * tiles * taps
         missing = out.height * kernel_h - rows
-        self.done["window.padding"] += tiles * (missing * out.width + rows * (begins + ends))
-        self.finished(pixels, channels, pixels * pixel_macs(op))
+        padded = missing * out.width + rows * (begins + ends)
+        self.done["window.padding"] += round(share * padded)
+        self.finished(pixels, channels, pixels * channels * taps)
         self.done["conv.call"] += calls
+
+    def expansion(self, parts: Bottleneck, pixels: int, channels: int, calls: int) -> None:
+        """So much of a bottleneck's expansion."""
+        assert parts.expand is not None
+        _, kernel_h, _, depth = parts.expand.weights.shape
+        self.done["window.firing_row"] += calls * kernel_h
+        if is_pointwise(parts.expand):
+            self.pointwise(pixels, depth, channels, calls)
+        else:
+            self.convolution(parts.expand, pixels, channels, calls)
 
     def depthwise(self, op: QDepthwise, pixels: int, slices: list[int], calls: int) -> None:
         """slices: channels of each."""
@@ -343,7 +355,7 @@ class _Counter:
                 if is_1x1:
                     self.pointwise(pixels, depth, channels, calls)
                 else:
-                    self.convolution(op, calls)
+                    self.convolution(op, pixels, channels, calls)
             case QDepthwise():
                 if self.stage.rolling:
                     self.folding(op)
@@ -396,17 +408,16 @@ class _Counter:
 
     def rolling(self, parts: Bottleneck) -> None:
         """Rows are expanded column by column; some are kept."""
-        source, out = (self.graph.tensors[t] for t in (parts.input, parts.output))
-        assert parts.expand is not None
+        grid, out = (self.graph.tensors[t] for t in (parts.grid, parts.output))
         mid = parts.depthwise.weights.shape[2]
         extent, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
         firings_of_row = out.width // self.stage.run
         tiles = -(-self.stage.run // self.stage.col_tile) * firings_of_row
         pixels = out.height * out.width
         expanded = self.expanded(parts)
-        rows = -(-expanded // source.width)
+        rows = -(-expanded // grid.width)
         self.done["rolling.firing"] += self.firings.count
-        self.pointwise(expanded, source.channels, mid, rows * tiles)
+        self.expansion(parts, expanded, mid, rows * tiles)
         self.depthwise(parts.depthwise, pixels, [mid], out.height * tiles)
         self.done["rolling.row"] += out.height * tiles * extent[0]
         if parts.project:
@@ -414,13 +425,13 @@ class _Counter:
         if parts.add:
             self.elementwise(Elementwise.ADD, out, out.height * tiles)
         # Columns pass on to the kept rows, and those that the next tile shares move ahead.
-        kept = out.height * min(self.stage.kept_rows, stride[0]) * source.width
+        kept = out.height * min(self.stage.kept_rows, stride[0]) * grid.width
         shared = max(0, extent[1] - stride[1]) * (tiles - 1)
         self.copied((kept + rows * shared) * mid, mid)
 
     def tiled(self, parts: Bottleneck) -> None:
         """Each tile's halo is expanded, slice by slice."""
-        source, out = (self.graph.tensors[t] for t in (parts.input, parts.output))
+        grid, out = (self.graph.tensors[t] for t in (parts.grid, parts.output))
         mid = parts.depthwise.weights.shape[2]
         kernel_h, kernel_w = parts.depthwise.weights.shape[:2]
         stage = self.stage
@@ -434,9 +445,9 @@ class _Counter:
         if parts.expand:
             across = (stage.col_tile - 1) * parts.depthwise.stride[1] + kernel_w
             expanded = self.expanded(parts)
-            calls = -(-expanded // min(source.width, across))
+            calls = -(-expanded // min(grid.width, across))
             for channels in slices:
-                self.pointwise(expanded, source.channels, channels, calls)
+                self.expansion(parts, expanded, channels, calls)
         self.depthwise(parts.depthwise, pixels, slices, rows * len(slices))
         if parts.project:
             self.accumulation(pixels, slices, out.channels, rows * len(slices))

@@ -315,37 +315,64 @@ def _depthwise_windows(op: QDepthwise) -> tuple[Window, Window]:
     )
 
 
-def held_columns(graph: QGraph, stage: Stage) -> int:
-    """``columns`` of a bottleneck: the most of an input row that it has expanded at a time."""
-    parts = bottleneck(graph, stage.ops)
+def _bottleneck_segment(graph: QGraph, stage: Stage, parts: Bottleneck) -> int:
+    """Columns of the input that are read at a time, to expand as many as are held."""
     across = _depthwise_windows(parts.depthwise)[1]
     extent = max(across.extent, across.stride) if stage.rolling else across.extent
-    width = graph.tensors[parts.input].width
-    return min(width, (stage.col_tile - 1) * across.stride + extent)
+    held = min(graph.tensors[parts.grid].width, (stage.col_tile - 1) * across.stride + extent)
+    if parts.expand:
+        held = (held - 1) * parts.expand.stride[1] + parts.expand.weights.shape[2]
+    return min(graph.tensors[parts.input].width, held)
+
+
+def _bottleneck_needs(
+    graph: QGraph,
+    parts: Bottleneck,
+    rows: tuple[Positions, Positions],
+    columns: tuple[Positions, Positions],
+    later: Positions,
+) -> tuple[Positions, Positions]:
+    """Pixels [lo, hi) of the input that expanding rows and columns [start, end) needs, if rows from
+    ``later`` on are expanded afterwards."""
+    source = graph.tensors[parts.input]
+    (top, bottom), (left, right) = rows, columns
+    if parts.expand:
+        windows = _windows(graph, parts.expand, 0)
+        assert windows is not None
+        down, across = windows
+        fresh = bottom > top
+        top, later = (_start(down, row, source.height) for row in (top, later))
+        bottom = np.where(fresh, _end(down, bottom, source.height), 0)
+        left, right = _start(across, left, source.width), _end(across, right, source.width)
+    hi = np.where(bottom > top, (bottom - 1) * source.width + right, top * source.width)
+    lo = np.minimum(top * source.width + left, later * source.width)
+    return np.minimum(lo, hi), hi
 
 
 def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Tiled bottleneck: the halo of each tile is expanded anew."""
-    source, out = graph.tensors[parts.input], graph.tensors[parts.output]
-    windows = down, across = _depthwise_windows(parts.depthwise)
+    grid, out = graph.tensors[parts.grid], graph.tensors[parts.output]
+    down, across = _depthwise_windows(parts.depthwise)
     if stage.row_tile != 1 and stage.run != out.width:
         raise PlanError(f"operators {stage.ops}: tiles of several rows are as wide as the output")
     y0, x0 = _positions(-(-out.height // stage.row_tile), out.width, stage.run)
     y0 = y0 * stage.row_tile
     y1 = np.minimum(y0 + stage.row_tile, out.height)
     x1 = x0 + stage.run
-    lo, hi = _window_needs(windows, source.height, source.width, y0, y1, x0, x1)
+    top, bottom = _start(down, y0, grid.height), _end(down, y1, grid.height)
+    left, right = _start(across, x0, grid.width), _end(across, x1, grid.width)
+    later = _start(down, y1, grid.height)
+    lo, hi = _bottleneck_needs(graph, parts, (top, bottom), (left, right), later)
     if parts.add:
-        lo = np.minimum(lo, y0 * source.width + x0)
+        lo = np.minimum(lo, y0 * grid.width + x0)
     expansion = pixel_macs(parts.expand) if parts.expand else 0
     starts = np.arange(0, stage.run, stage.col_tile)
     tiles = x0[: out.width // stage.run, None] + starts[None, :]
     ends = np.minimum(tiles + stage.col_tile, tiles[:, :1] + stage.run)
-    columns = (_end(across, ends, source.width) - _start(across, tiles, source.width)).sum(axis=1)
-    rows = _end(down, y1, source.height) - _start(down, y0, source.height)
-    macs = rows * np.tile(columns, len(y0) // len(columns)) * expansion
+    columns = (_end(across, ends, grid.width) - _start(across, tiles, grid.width)).sum(axis=1)
+    macs = (bottom - top) * np.tile(columns, len(y0) // len(columns)) * expansion
     macs += (y1 - y0) * stage.run * _filter_macs(parts)
-    seen = _seen(down, out.height, source.height) * _seen(across, out.width, source.width)
+    seen = _seen(down, out.height, grid.height) * _seen(across, out.width, grid.width)
     once = seen * expansion + out.height * out.width * _filter_macs(parts)
     return Firings(
         (parts.input,),
@@ -355,7 +382,7 @@ def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         _pixels((y1 - 1) * out.width + x1),
         macs,
         once,
-        (held_columns(graph, stage),),
+        (_bottleneck_segment(graph, stage, parts),),
     )
 
 
@@ -371,15 +398,15 @@ def _seen(window: Window, outputs: int, size: int) -> int:
 def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Rolling bottleneck: some rows are kept for the next output row, the first of them only
     absorbed."""
-    source, out = graph.tensors[parts.input], graph.tensors[parts.output]
+    grid, out = graph.tensors[parts.grid], graph.tensors[parts.output]
     down, across = _depthwise_windows(parts.depthwise)
-    kept, width, height = stage.kept_rows, source.width, source.height
+    kept, width, height = stage.kept_rows, grid.width, grid.height
     if parts.expand is None or stage.row_tile != 1 or kept > down.extent - down.stride:
         raise PlanError(f"operators {stage.ops}: rolling needs an expansion and kernel >= stride")
     absorbed = min(height, max(0, kept - down.pad))
 
     def reached(x: Positions) -> Positions:
-        """Input columns that the windows of output columns below x reach."""
+        """Expanded columns that the windows of output columns below x reach."""
         return np.where(x == 0, 0, _end(across, x, width))
 
     def first_expanded(y: Positions) -> Positions:
@@ -390,12 +417,11 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     y, x = _positions(out.height, out.width, stage.run)
     bottom = _end(down, y + 1, height)
     top = np.minimum(bottom, first_expanded(y))
-    fresh = bottom > top
     first, last = reached(x), reached(x + stage.run)
-    lo = np.minimum(top * width + first, first_expanded(y + 1) * width)
-    lo = np.where(fresh, lo, top * width)
-    hi = np.where(fresh, (bottom - 1) * width + last, top * width)
-    absorbing = a * width + reached(ax)
+    lo, hi = _bottleneck_needs(graph, parts, (top, bottom), (first, last), first_expanded(y + 1))
+    absorbing, absorbed_to = _bottleneck_needs(
+        graph, parts, (a, a + 1), (reached(ax), reached(ax + stage.run)), a + 1
+    )
     if parts.add:
         lo = np.minimum(lo, y * width + x)
         absorbing = np.zeros_like(absorbing)
@@ -409,9 +435,9 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         (parts.input,),
         parts.output,
         (_pixels(np.concatenate([absorbing, lo])),),
-        (_pixels(np.concatenate([a * width + reached(ax + stage.run), hi])),),
+        (_pixels(np.concatenate([absorbed_to, hi])),),
         _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.run])),
         macs,
         int(seen) + out.height * out.width * _filter_macs(parts),
-        (held_columns(graph, stage),),
+        (_bottleneck_segment(graph, stage, parts),),
     )

@@ -14,7 +14,9 @@ from narrows.graph.qgraph import Elementwise, QConv, QDepthwise, QElementwise, Q
 class Bottleneck:
     """The operators of a bottleneck stage, section 5.1 of the MobileNetV2 paper.
 
+    expand: any convolution without dilation; in an inverted residual it is 1x1.
     input, output: tensors of the graph that the stage reads and writes.
+    grid: tensor whose pixels the depthwise filters: the expansion, or without one the input.
     expanded, filtered, projected: tensors in between; the last part's is the output.
     """
 
@@ -30,6 +32,10 @@ class Bottleneck:
     @property
     def output(self) -> int:
         return (self.add or self.project or self.depthwise).output
+
+    @property
+    def grid(self) -> int:
+        return self.depthwise.inputs[0]
 
     @property
     def inner(self) -> tuple[int, ...]:
@@ -62,7 +68,7 @@ def bottleneck(graph: QGraph, ops: tuple[int, ...]) -> Bottleneck:
         op = graph.ops[index]
         if isinstance(op, QDepthwise) and depthwise is None and op.depth_multiplier == 1:
             depthwise = op
-        elif isinstance(op, QConv) and is_pointwise(op) and depthwise is None and expand is None:
+        elif isinstance(op, QConv) and (depthwise or expand) is None and op.dilation == (1, 1):
             expand = op
         elif isinstance(op, QConv) and is_pointwise(op) and depthwise and not (project or add):
             project = op
@@ -95,6 +101,8 @@ def _check_wiring(graph: QGraph, ops: tuple[int, ...], found: Bottleneck) -> Non
         inside = found.depthwise.pad[0] < found.depthwise.weights.shape[0]
         if previous == found.input or found.depthwise.stride != (1, 1) or not inside:
             raise PlanError(f"operators {ops}: a residual needs stride 1, pad below the kernel")
+        if found.expand is not None and not is_pointwise(found.expand):
+            raise PlanError(f"operators {ops}: a residual needs an expansion of 1x1")
     outputs = {edge.tensor for edge in graph.outputs}
     for tensor in found.inner:
         readers = [i for i, op in enumerate(graph.ops) if tensor in op.inputs]

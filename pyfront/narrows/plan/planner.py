@@ -303,16 +303,15 @@ class _Planner:
 
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes; by parts of input rows only where none of
-        whole ones fits, or all those are dear.
+        whole ones fits, or all those are dear. Of the parts, the largest that are affordable, else
+        the cheapest.
 
         Searches remember what they were asked before. So that the least arena that an error names
         is the same for every limit, it comes from planners of their own.
         """
         best = self.fitting(limit)
-        for input_runs in self.by_parts():
-            if best is not None and self.affordable(best):
-                break
-            other = self.taking(input_runs).fitting(limit)
+        if best is None or not self.affordable(best):
+            other = self.by_parts_within(limit)
             if best is None or (other and other.instructions * OVERHEAD < best.instructions):
                 best = other
         if best is not None:
@@ -328,6 +327,17 @@ class _Planner:
             f"{found.arena_total}{f', {found.arena_total + beside} with all RAM' if beside else ''}"
             f"; {occupancy(self.graph, found).describe_peak()}"
         )
+
+    def by_parts_within(self, limit: int) -> Point | None:
+        """The same of parts of input rows."""
+        found = []
+        for input_runs in self.by_parts():
+            point = self.taking(input_runs).fitting(limit)
+            if point is not None:
+                found.append(point)
+                if self.affordable(point):
+                    break
+        return min(found, key=lambda point: point.instructions, default=None)
 
     def smallest(self) -> Plan:
         """The least arena of whole input rows, the same whatever was asked before."""

@@ -27,18 +27,18 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.firing import Firings, Pixels
 from narrows.plan.forms import Form, Forms, Stages
-from narrows.plan.fusion import bottleneck
+from narrows.plan.fusion import bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import round_up
 from narrows.plan.schedule import Network, Schedule, network, network_of
 
-PLACE_ROUNDS = 40
+PLACE_ROUNDS = 400
 """Effort of trial placements."""
 
 GUESS = 0.7
 """What share of its estimate a cascade may turn out to need."""
 
-LIKENESS = 0.93
+LIKENESS = 0.9
 """What share of what one form needs, relative to its estimate, others need at least."""
 
 FORBIDDEN = 1e18
@@ -230,7 +230,8 @@ class Search:
         groups: list[tuple[int, ...]] = [(index,) for index in range(len(graph.ops))]
         for group in fusions(graph) if fuse else ():
             neighbours = group == tuple(range(group[0], group[-1] + 1))
-            inverted = bottleneck(graph, group).project is not None
+            parts = bottleneck(graph, group)
+            inverted = parts.project and (parts.expand is None or is_pointwise(parts.expand))
             if neighbours and (inverted or not candidates.tiling):
                 groups.append(group)
         # Prescribed tiles leave no choice: no part of an inverted residual stands alone if it can

@@ -97,12 +97,17 @@ def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
 def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
     """``struct nrw_bottleneck_shape``."""
     parts = bottleneck(graph, stage.ops)
-    source, out = graph.tensors[parts.input], graph.tensors[parts.output]
+    source, grid, out = (graph.tensors[t] for t in (parts.input, parts.grid, parts.output))
+    expand_h, expand_w = parts.expand.weights.shape[1:3] if parts.expand else (1, 1)
     kernel_h, kernel_w, mid = parts.depthwise.weights.shape
     return {
-        "in_height": source.height,
         "in_width": source.width,
         "in_channels": source.channels,
+        "expand_kernel_h": expand_h,
+        "expand_kernel_w": expand_w,
+        "expand_stride_w": parts.expand.stride[1] if parts.expand else 1,
+        "expanded_height": grid.height,
+        "expanded_width": grid.width,
         "mid_channels": mid,
         "out_width": out.width,
         "out_channels": out.channels,

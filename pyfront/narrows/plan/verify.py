@@ -211,7 +211,8 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
     for op in ops:
         if isinstance(op, QConv):
             plain = op.weights.shape[1:3] == (1, 1) and op.stride == (1, 1) and op.pad == (0, 0)
-            _require(plain, f"stage {number}: a convolution is not 1x1")
+            expands = op is ops[0] and op.dilation == (1, 1) and kinds[-1] != "elementwise"
+            _require(plain or expands, f"stage {number}: a convolution is not 1x1")
     _require(
         depthwise.depth_multiplier == 1 and depthwise.dilation == (1, 1),
         f"stage {number}: the depthwise has a multiplier or a dilation",
@@ -612,17 +613,39 @@ def _ordinary_need(
 ) -> tuple[Numbers, Numbers]:
     """[lo, hi) of each firing."""
     op = graph.ops[stage.ops[0]] if len(stage.ops) == 1 else _depthwise(graph, stage)
-    width = graph.tensors[op.inputs[which]].width
     if _fires_rows(graph, stage):
+        width = graph.tensors[op.inputs[which]].width
         top, bottom = _whole_rows(graph, op, which, y0)
         return top * width, np.maximum(top, bottom) * width
     rows, columns = _windows(graph, op, which)
-    top, bottom = rows.start(y0), rows.end(y1)
-    hi = np.where(bottom > top, (bottom - 1) * width + columns.end(x1), top * width)
-    lo = np.minimum(top * width + columns.start(x0), rows.start(y1) * width)
+    seen = (rows.start(y0), rows.end(y1), columns.start(x0), columns.end(x1))
+    lo, hi = _of_source(graph, stage, columns.size, *seen, rows.start(y1))
     if _has_add(graph, stage):
-        lo = np.minimum(lo, y0 * width + x0)
-    return np.minimum(lo, hi), hi
+        lo = np.minimum(lo, y0 * columns.size + x0)
+    return lo, hi
+
+
+def _of_source(
+    graph: QGraph,
+    stage: Stage,
+    width: int,
+    top: Numbers,
+    bottom: Numbers,
+    left: Numbers,
+    right: Numbers,
+    after: Numbers,
+) -> tuple[Numbers, Numbers]:
+    """[lo, hi) of an input of that width for rows [top, bottom), columns [left, right) if rows from
+    ``after`` on come later. Of a bottleneck they are the expansion's."""
+    seen = bottom > top
+    if _expand_macs(graph, stage):
+        rows, columns = _windows(graph, graph.ops[stage.ops[0]], 0)
+        width = columns.size
+        top, bottom, after = rows.start(top), rows.end(bottom), rows.start(after)
+        left, right = columns.start(left), columns.end(right)
+        seen = seen & (bottom > top)
+    hi = np.where(seen, (bottom - 1) * width + right, top * width)
+    return np.minimum(np.minimum(top * width + left, after * width), hi), hi
 
 
 def _rolling(
@@ -630,7 +653,7 @@ def _rolling(
 ) -> tuple[Numbers, Numbers, Numbers]:
     """lo, hi and multiply-accumulates of each firing, those that absorb first."""
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
-    width, kept = columns.size, stage.kept_rows
+    kept = stage.kept_rows
     absorbed = min(rows.size, max(0, kept - rows.pad))
     runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.run
 
@@ -643,15 +666,15 @@ def _rolling(
         for row in (y, y + 1)
     )
     top = np.minimum(bottom, kept_to)
-    arrives = bottom > top
-    lo = np.where(arrives, np.minimum(top * width + reach(x), kept_next * width), top * width)
-    hi = np.where(arrives, (bottom - 1) * width + reach(x + stage.run), top * width)
     early = np.arange(absorbed * runs)
     row, column = early // runs, early % runs * stage.run
-    early_lo = row * width + reach(column)
+    lo, hi = _of_source(
+        graph, stage, columns.size, top, bottom, reach(x), reach(x + stage.run), kept_next
+    )
+    ends = reach(column), reach(column + stage.run)
+    early_lo, early_hi = _of_source(graph, stage, columns.size, row, row + 1, *ends, row + 1)
     if _has_add(graph, stage):
-        lo, early_lo = np.minimum(lo, y * width + x), early_lo * 0
-    early_hi = row * width + reach(column + stage.run)
+        lo, early_lo = np.minimum(lo, y * columns.size + x), early_lo * 0
     expanded = np.concatenate([np.ones(len(early), np.int64), bottom - top])
     at = np.concatenate([column, x])
     expanded *= reach(at + stage.run) - reach(at)
