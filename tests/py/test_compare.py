@@ -96,7 +96,7 @@ def test_host_and_tflite_micro_are_equal(digits_blob: Path, data: Dataset) -> No
     assert found.items == ITEMS
     assert found.only_b == ()
     # Within a bottleneck nothing stands in memory; everything else has been compared, whole.
-    assert {"input", "stem", "block0/project", "logits", "probabilities"} <= {
+    assert {"input", "block0/project", "logits", "probabilities"} <= {
         layer.layer.name for layer in found.layers
     }
     assert "block1/expand" in found.only_a
@@ -112,7 +112,7 @@ def test_the_integer_model_has_every_layer_of_tflite_micro(data: Dataset) -> Non
     assert len(found.layers) == 26
 
 
-@pytest.mark.parametrize("layer", ["stem", "block3/project", "logits"])
+@pytest.mark.parametrize("layer", ["block0/project", "block3/project", "logits"])
 def test_one_damaged_weight_is_found_at_its_layer(
     compiled: Compiled, data: Dataset, tmp_path: Path, layer: str
 ) -> None:
@@ -228,8 +228,8 @@ def test_float_data_and_a_blob_on_the_float_side(digits_blob: Path, data: Datase
     values = {d.layer.name: d.best for d in found.layers}
     assert values["input"] is not None
     assert 30 < values["input"] < 99
-    assert values["stem"] is not None
-    assert values["stem"] > 20
+    assert values["block0/project"] is not None
+    assert values["block0/project"] > 20
     both = compared(DIGITS_FLOAT, f"{DIGITS_FLOAT}@tflm", items)
     assert all(d.decibels is not None and d.decibels > 90 for d in both.layers)
     assert len(both.layers) == 26
@@ -325,7 +325,9 @@ def test_the_command_says_where(
         place = (0, y, x, channel)
         assert layers["a/block3/project"].reshape(1, 4, 4, 24)[place] == a
         assert layers["b/block3/project"].reshape(1, 4, 4, 24)[place] == b
-        assert np.array_equal(layers["a/stem"].ravel(), layers["b/stem"].ravel())
+        assert np.array_equal(
+            layers["a/block0/project"].ravel(), layers["b/block0/project"].ravel()
+        )
         assert len(layers.files) == 2 * len(Model(path.read_bytes()).tensors)
 
 
