@@ -5,11 +5,10 @@
 typedef uint32_t __attribute__((may_alias)) word;
 enum { BLOCK = 8 * sizeof(word) };
 
-void *memcpy(void *restrict to, const void *restrict from, size_t count)
+/* Upwards, a block at a time: right where the output begins before the input too, as what is read
+ * is read before anything is written there. So neither pointer may be restrict. */
+static void copy_upwards(uint8_t *out, const uint8_t *in, size_t count)
 {
-    uint8_t *out = to;
-    const uint8_t *in = from;
-
     if (((uintptr_t)out - (uintptr_t)in) % sizeof(word) == 0) {
         for (; count > 0 && (uintptr_t)out % sizeof(word) != 0; count--) {
             *out++ = *in++;
@@ -38,6 +37,11 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count)
     for (; count > 0; count--) {
         *out++ = *in++;
     }
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t count)
+{
+    copy_upwards(to, from, count);
     return to;
 }
 
@@ -48,7 +52,8 @@ void *memmove(void *to, const void *from, size_t count)
 
     if ((uintptr_t)out - (uintptr_t)in >= count) {
         /* The output begins before the input or behind its end: forwards is safe. */
-        return memcpy(to, from, count);
+        copy_upwards(out, in, count);
+        return to;
     }
     while (count > 0) {
         count--;
