@@ -229,7 +229,7 @@ uint32_t nrw_depthwise_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t k
 struct nrw_bottleneck_shape {
     uint16_t in_width, in_channels;
     uint16_t expand_kernel_h, expand_kernel_w, expand_stride_w; /* 1 without an expansion */
-    uint16_t expanded_height, expanded_width;                   /* the input's without one */
+    uint16_t grid_height, grid_width;      /* of the depthwise's input */
     uint16_t mid_channels;                 /* channels of the depthwise */
     uint16_t out_width, out_channels;
     uint16_t kernel_h, kernel_w, stride_h, stride_w;

@@ -286,12 +286,12 @@ static int check_expansion(struct nrw_model *model, const struct nrw_bottleneck_
 
     if (!present) {
         REQUIRE(all_zero(&params->expand, sizeof params->expand), params->expand);
-        REQUIRE(params->expanded_height == in->height, params->expanded_height);
-        REQUIRE(params->expanded_width == in->width, params->expanded_width);
+        REQUIRE(params->grid_height == in->height, params->grid_height);
+        REQUIRE(params->grid_width == in->width, params->grid_width);
         return NRW_OK;
     }
-    REQUIRE(params->expanded_height > 0, params->expanded_height);
-    REQUIRE(params->expanded_width > 0, params->expanded_width);
+    REQUIRE(params->grid_height > 0, params->grid_height);
+    REQUIRE(params->grid_width > 0, params->grid_width);
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
     REQUIRE(geometry->depth_multiplier == 0, geometry->depth_multiplier);
@@ -341,7 +341,8 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
         return NRW_OK;
     }
     REQUIRE(project && same_shape(in, out), stage->flags);
-    REQUIRE(!expand || nrw_is_pointwise(&params->expand.geometry), params->expand.geometry.kernel_h);
+    REQUIRE(!expand || nrw_is_pointwise(&params->expand.geometry),
+            params->expand.geometry.kernel_h);
     REQUIRE(geometry->stride_h == 1, geometry->stride_h);
     REQUIRE(geometry->stride_w == 1, geometry->stride_w);
     /* so that a window's last pixel is not before the residual's */
@@ -785,7 +786,7 @@ static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw
                                  const struct nrw_firing *firing)
 {
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const int32_t width = params->expanded_width;
+    const int32_t width = params->grid_width;
     const struct nrw_windows windows = nrw_windows_of(model, stage, 0);
     uint64_t columns = 0;
 

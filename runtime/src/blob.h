@@ -21,8 +21,8 @@ nrw_bottleneck_shape_of(const struct nrw_model *model, const struct nrw_stage *s
     shape.expand_kernel_h = expand ? expansion->kernel_h : 1;
     shape.expand_kernel_w = expand ? expansion->kernel_w : 1;
     shape.expand_stride_w = expand ? expansion->stride_w : 1;
-    shape.expanded_height = params->expanded_height;
-    shape.expanded_width = params->expanded_width;
+    shape.grid_height = params->grid_height;
+    shape.grid_width = params->grid_width;
     shape.mid_channels = params->mid_channels;
     shape.out_width = out->width;
     shape.out_channels = out->channels;

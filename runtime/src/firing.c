@@ -14,7 +14,7 @@ int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stag
     const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
 
     return nrw_clip(params->kept_rows - params->depthwise.geometry.pad_top,
-                    params->expanded_height);
+                    params->grid_height);
 }
 
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -180,7 +180,7 @@ static int32_t first_expanded(const struct nrw_model *model, const struct nrw_st
     const struct nrw_geometry *geometry = &params->depthwise.geometry;
     const int32_t absorbed = nrw_absorbed(model, stage);
     const int32_t first = nrw_clip(y * geometry->stride_h - geometry->pad_top + params->kept_rows,
-                                   params->expanded_height);
+                                   params->grid_height);
 
     return first < absorbed ? absorbed : first;
 }
@@ -191,7 +191,7 @@ struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_sta
     const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
     const struct nrw_axis window = nrw_rows_of(&params->depthwise.geometry);
     struct nrw_range rows =
-        nrw_covered(&window, firing->y0, firing->y1, params->expanded_height);
+        nrw_covered(&window, firing->y0, firing->y1, params->grid_height);
 
     if (nrw_is_rolling(stage)) {
         const int32_t absorbed = nrw_absorbed(model, stage);
@@ -218,13 +218,13 @@ static struct nrw_range needs_of_bottleneck(const struct nrw_model *model,
     const int32_t width = in->width;
     struct nrw_range rows = nrw_expands(model, stage, firing);
     struct nrw_range columns =
-        nrw_covered(&window, firing->x0, firing->x1, params->expanded_width);
+        nrw_covered(&window, firing->x0, firing->x1, params->grid_width);
     int32_t later;
 
     if (!nrw_is_rolling(stage)) {
-        later = nrw_window_start(&rows_window, firing->y1, params->expanded_height);
+        later = nrw_window_start(&rows_window, firing->y1, params->grid_height);
     } else {
-        columns.lo = nrw_reached(&window, firing->x0, params->expanded_width);
+        columns.lo = nrw_reached(&window, firing->x0, params->grid_width);
         later = firing->y0 < 0 ? rows.hi : first_expanded(model, stage, firing->y1);
     }
     if ((stage->flags & NRW_EXPAND) != 0) {

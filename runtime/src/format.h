@@ -86,7 +86,7 @@ struct nrw_bottleneck_params {
     struct nrw_filter_params depthwise, expand;
     struct nrw_pointwise_params project;
     struct nrw_elementwise_params add;
-    uint16_t expanded_height, expanded_width;
+    uint16_t grid_height, grid_width;
 };
 
 struct nrw_mean_params {

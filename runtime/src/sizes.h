@@ -40,7 +40,7 @@ static inline uint32_t nrw_columns_at_a_time(const struct nrw_bottleneck_shape *
     const uint32_t last = shape->rolling ? nrw_most(shape->kernel_w, shape->stride_w)
                                          : shape->kernel_w;
 
-    return nrw_least(shape->expanded_width, (shape->col_tile - 1u) * shape->stride_w + last);
+    return nrw_least(shape->grid_width, (shape->col_tile - 1u) * shape->stride_w + last);
 }
 
 /* The parts of a bottleneck's scratch, in this order, and of its state; bytes, multiples of
@@ -49,7 +49,7 @@ struct nrw_bottleneck_layout {
     uint32_t expanded; /* [rows][columns][slice]; rolling: of the rows that are not kept */
     uint32_t filtered; /* [col_tile][slice], with a projection */
     uint32_t sums;     /* i32 [row_tile][col_tile][out], tiled with a projection */
-    uint32_t kept;     /* state: [kept_rows][expanded_width][mid], rolling */
+    uint32_t kept;     /* state: [kept_rows][grid_width][mid], rolling */
     uint32_t columns;  /* not bytes: of a row in `expanded` */
 };
 
@@ -64,14 +64,14 @@ nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape, nrw_product *pro
 
     layout.columns = columns;
     layout.expanded = shape->has_expand
-                          ? product(nrw_least(shape->expanded_height, rows), columns, shape->slice)
+                          ? product(nrw_least(shape->grid_height, rows), columns, shape->slice)
                           : 0;
     layout.filtered = shape->has_project ? product(shape->col_tile, shape->slice, 1) : 0;
     layout.sums = shape->has_project && !shape->rolling
                       ? product((uint32_t)sizeof(int32_t) * shape->row_tile, shape->col_tile,
                                 shape->out_channels)
                       : 0;
-    layout.kept = product(shape->kept_rows, shape->expanded_width, shape->mid_channels);
+    layout.kept = product(shape->kept_rows, shape->grid_width, shape->mid_channels);
     return layout;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The inverted residual in one stage: expansion, depthwise, projection, residual add. (The
- * expansion may be any convolution, such as the first of a network.) The
- * expanded tensor never exists as a whole. Tiled, it is computed for one tile of the output
- * and one slice of its channels at a time, and the tile's halo again for the next tile.
+ * expansion may be any convolution, such as the first of a network.) The expanded tensor never
+ * exists as a whole. Tiled, it is computed for one tile of the output and one slice of its channels
+ * at a time, and the tile's halo again for the next tile.
  * Rolling, it goes by from left to right: some rows of a window are kept for the next one, and of
  * the others only as many columns exist as the outputs at hand need. If all are kept that the next
  * window needs, nothing is computed twice.
@@ -20,7 +20,7 @@ struct bottleneck {
     const struct nrw_bottleneck_params *params;
     const struct nrw_tensor *in, *out;
     struct nrw_axis window; /* of the columns */
-    int32_t height, width;  /* of the expansion; the input's without one */
+    int32_t height, width;  /* of the grid that it filters */
     /* State and scratch. */
     int8_t *kept, *expanded, *filtered;
     int32_t *sums;
@@ -44,8 +44,8 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     b->in = nrw_input_of(run->model, stage, 0);
     b->out = nrw_output_of(run->model, stage);
     b->window = nrw_columns_of(&b->params->depthwise.geometry);
-    b->height = b->params->expanded_height;
-    b->width = b->params->expanded_width;
+    b->height = b->params->grid_height;
+    b->width = b->params->grid_width;
     b->kept = (int8_t *)state;
     if (nrw_bottleneck_resumes(&shape)) {
         b->expanded = (int8_t *)state + layout.kept;
@@ -63,8 +63,8 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
 
 /* Columns [x0, x1) of a row of the expansion, its channels [first, first + count), to `out`, pixel
  * after pixel. */
-static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1,
-                   uint32_t first, uint32_t count, int8_t *out)
+static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1, uint32_t first,
+                   uint32_t count, int8_t *out)
 {
     const struct nrw_filter_params *params = &b->params->expand;
     const struct nrw_geometry *geometry = &params->geometry;
@@ -76,9 +76,8 @@ static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1,
         return;
     }
     nrw_gather(&window, b->run, b->stage, geometry, row, x0, x1, b->rows);
-    conv.weights =
-        (const int8_t *)nrw_at(b->run->model, params->weights) +
-        first * taps * b->in->channels;
+    conv.weights = (const int8_t *)nrw_at(b->run->model, params->weights) +
+                   first * taps * b->in->channels;
     conv.channels = (const struct nrw_channel *)nrw_at(b->run->model, params->channels) + first;
     conv.in_channels = b->in->channels;
     conv.out_channels = count;
@@ -264,10 +263,9 @@ static inline int8_t *kept_row(const struct bottleneck *b, int32_t row, int32_t 
     return b->kept + (place * b->width + column) * b->params->mid_channels;
 }
 
-/* Output columns [x0, x1) of row y. fresh: the expanded rows that are not kept; of these, `expanded`
- * holds the columns that these windows and later ones share with earlier ones. */
-static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
-                 struct nrw_range fresh)
+/* Output columns [x0, x1) of row y. fresh: the expanded rows that are not kept; of these,
+ * `expanded` holds the columns that these windows and later ones share with earlier ones. */
+static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1, struct nrw_range fresh)
 {
     const struct nrw_geometry *geometry = &b->params->depthwise.geometry;
     const int32_t width = b->width;
@@ -289,7 +287,7 @@ static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1,
         b->rows[i] = NULL;
         if (row >= 0 && row < b->height) {
             b->rows[i] = row < fresh.lo ? kept_row(b, row, first)
-                                     : b->expanded + (row - fresh.lo) * pitch;
+                                        : b->expanded + (row - fresh.lo) * pitch;
         }
     }
     depthwise_window(&window, b, first, (uint32_t)mid);

@@ -66,7 +66,8 @@ void nrw_stage_conv(const struct nrw_run *run, const struct nrw_stage *stage,
         rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
         window_of(&window, &params->geometry, in, rows, firing->x0);
     } else {
-        nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1, rows);
+        nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1,
+                   rows);
     }
     conv.weights = nrw_at(model, params->weights);
     conv.channels = nrw_at(model, params->channels);
@@ -107,7 +108,8 @@ void nrw_stage_depthwise(const struct nrw_run *run, const struct nrw_stage *stag
     struct nrw_window window;
     struct nrw_depthwise_op depthwise;
 
-    nrw_gather(&window, run, stage, nrw_at(run->model, stage->params), firing->y0, firing->x0, firing->x1, rows);
+    nrw_gather(&window, run, stage, nrw_at(run->model, stage->params), firing->y0, firing->x0,
+               firing->x1, rows);
     depthwise_op_of(&depthwise, run->model, stage);
     nrw_depthwise(&depthwise, &window, firing->x0, firing->x1,
                   nrw_out(run, out, firing->y0, firing->x0), out->channels,

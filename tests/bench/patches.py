@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from narrows.cli.plan import read_network
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QPool
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph
 from narrows.plan.candidates import Wiring, fusions
 
 DEPTH = 6
@@ -40,8 +40,10 @@ def reaches(graph: QGraph) -> Iterator[Reach]:
     """Of every window of more than one row."""
     wiring = Wiring(graph)
     for index, op in enumerate(graph.ops):
-        rows = window_rows(op) - 1
-        if rows < 1 or not isinstance(op, (QConv, QDepthwise)):
+        if not isinstance(op, (QConv, QDepthwise)):
+            continue
+        rows = op.weights.shape[-3] - 1
+        if rows == 0:
             continue
         held, strides, reader = [], 1, index
         for _ in range(DEPTH + 1):
@@ -55,18 +57,6 @@ def reaches(graph: QGraph) -> Iterator[Reach]:
             strides *= graph.ops[before].stride[0]
             reader = before
         yield Reach(index, tuple(held))
-
-
-def window_rows(op: object) -> int:
-    """Rows that one output row sees."""
-    match op:
-        case QConv():
-            return int(op.weights.shape[1])
-        case QDepthwise():
-            return int(op.weights.shape[0])
-        case QPool():
-            return op.kernel[0]
-    return 1
 
 
 def main() -> None:

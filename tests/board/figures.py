@@ -38,6 +38,9 @@ STORED = ROOT / "tests" / "budget" / "qemu.json"
 BOARD = "mps2-an386"
 PHOTO = SHARED / "images" / "cat.bmp"
 GROWTH = 1.03
+# Bytes of stack of the line's interrupt: its frame, alignment, and what the handler saves.
+INTERRUPT = 48
+STACKED = ("stack_bytes", "ram_high_water_bytes")
 
 
 @dataclass(frozen=True)
@@ -124,15 +127,9 @@ def firmware_bytes() -> dict[str, int]:
     }
 
 
-INTERRUPT = 48
-"""Bytes of stack that it takes: the frame, its alignment, what the handler saves."""
-
-STACKED = ("stack_bytes", "ram_high_water_bytes")
-
-
 def grown(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     """What has grown by more than 3%; a line each. The line's interrupt comes at the deepest moment
-    of one run and not of another."""
+    of one run and not of another: what it takes may be there or not."""
     return [
         f"{key}: {now[key]}, was {before[key]}; if that is meant: tests/board/figures.py --update"
         for key in before

@@ -334,8 +334,8 @@ class _Reader:
             "zero_points": tuple(zero_points),
             "window": window,
         }
-        expanded = self.unpack("HH", at + 92)
-        require(min(expanded) > 0, "expanded")
+        grid = self.unpack("HH", at + 92)
+        require(min(grid) > 0, "grid")
         if stage.flags & 1:
             expansion = self.window(at + 36)
             require(expansion.dilation == (1, 1) and expansion.depth_multiplier == 0, "expand")
@@ -348,8 +348,8 @@ class _Reader:
             require(plain or not stage.flags & 4, "expansion of a residual")
         else:
             require(self.data[at + 36 : at + 60] == bytes(24), "expand")
-            require(expanded == (source.height, source.width), "expanded")
-        fields["expanded"] = expanded
+            require(grid == (source.height, source.width), "grid")
+        fields["grid"] = grid
         if stage.flags & 2:
             low, high, zero = self.unpack("bbH", at + 60)
             require(zero == 0, "reserved")
@@ -470,7 +470,7 @@ class Engine:
     def absorbed(self, stage: Stage) -> int:
         """A, in rows."""
         kept = stage.fields["kept_rows"] - stage.fields["window"].pad[0]
-        return min(stage.fields["expanded"][0], max(0, kept))
+        return min(stage.fields["grid"][0], max(0, kept))
 
     def runs(self, stage: Stage) -> int:
         """R."""
@@ -581,7 +581,7 @@ class Engine:
     def windows(self, stage: Stage, which: int) -> tuple[Axis, Axis]:
         """Of rows and columns, of an operator of pixels."""
         fields, source = stage.fields, self.source(stage, which)
-        sizes = fields.get("expanded", (source.height, source.width))
+        sizes = fields.get("grid", (source.height, source.width))
         if "window" in fields:
             w = fields["window"]
             extents = [(k - 1) * d + 1 for k, d in zip(w.kernel, w.dilation, strict=True)]

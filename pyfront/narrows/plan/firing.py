@@ -31,6 +31,7 @@ from narrows.graph.qgraph import (
 )
 from narrows.plan.fusion import Bottleneck, bottleneck
 from narrows.plan.plan import Stage
+from narrows.plan.sizes import bottleneck_columns
 
 Pixels: TypeAlias = npt.NDArray[np.int32]
 """A number of pixels per firing."""
@@ -315,16 +316,6 @@ def _depthwise_windows(op: QDepthwise) -> tuple[Window, Window]:
     )
 
 
-def _bottleneck_segment(graph: QGraph, stage: Stage, parts: Bottleneck) -> int:
-    """Columns of the input that are read at a time, to expand as many as are held."""
-    across = _depthwise_windows(parts.depthwise)[1]
-    extent = max(across.extent, across.stride) if stage.rolling else across.extent
-    held = min(graph.tensors[parts.grid].width, (stage.col_tile - 1) * across.stride + extent)
-    if parts.expand:
-        held = (held - 1) * parts.expand.stride[1] + parts.expand.weights.shape[2]
-    return min(graph.tensors[parts.input].width, held)
-
-
 def _bottleneck_needs(
     graph: QGraph,
     parts: Bottleneck,
@@ -382,7 +373,7 @@ def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         _pixels((y1 - 1) * out.width + x1),
         macs,
         once,
-        (_bottleneck_segment(graph, stage, parts),),
+        (bottleneck_columns(graph, stage),),
     )
 
 
@@ -439,5 +430,5 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.run])),
         macs,
         int(seen) + out.height * out.width * _filter_macs(parts),
-        (_bottleneck_segment(graph, stage, parts),),
+        (bottleneck_columns(graph, stage),),
     )

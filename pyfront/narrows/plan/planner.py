@@ -329,7 +329,7 @@ class _Planner:
         )
 
     def by_parts_within(self, limit: int) -> Point | None:
-        """The same of parts of input rows."""
+        """The same, of plans whose inputs come by parts of rows."""
         found = []
         for input_runs in self.by_parts():
             point = self.taking(input_runs).fitting(limit)

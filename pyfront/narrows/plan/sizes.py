@@ -60,8 +60,7 @@ def _segment(graph: QGraph, stage: Stage, accumulates: bool, which: int) -> tupl
     op = graph.ops[stage.ops[0]]
     source = graph.tensors[op.inputs[which]]
     if len(stage.ops) > 1:
-        shape = _shape(graph, stage)
-        return native.bottleneck_columns(**shape), source.channels
+        return bottleneck_columns(graph, stage), source.channels
     if accumulates:
         return stage.run, source.channels
     stride, extent = 1, 1
@@ -88,6 +87,11 @@ def tall(op: QPool) -> bool:
     return op.kernel[0] > MAX_KERNEL_ROWS
 
 
+def bottleneck_columns(graph: QGraph, stage: Stage) -> int:
+    """Columns of its input that a bottleneck reads at a time."""
+    return native.bottleneck_columns(**_shape(graph, stage))
+
+
 def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
     shape = _shape(graph, stage)
     state = native.bottleneck_state_bytes(isa, **shape) if stage.rolling else 0
@@ -106,8 +110,8 @@ def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
         "expand_kernel_h": expand_h,
         "expand_kernel_w": expand_w,
         "expand_stride_w": parts.expand.stride[1] if parts.expand else 1,
-        "expanded_height": grid.height,
-        "expanded_width": grid.width,
+        "grid_height": grid.height,
+        "grid_width": grid.width,
         "mid_channels": mid,
         "out_width": out.width,
         "out_channels": out.channels,
