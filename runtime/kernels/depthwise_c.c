@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "depthwise.h"
 
-/* Channels and taps computed together: sums stand on the stack, and are loaded and stored
- * once per group of taps, which is a row of the usual 3x3 kernel. */
-enum { BLOCK = 16, GROUP = 3 };
+/* Taps computed together: sums are loaded and stored once per group of taps, which is a row of the
+ * usual 3x3 kernel. */
+enum { GROUP = 3 };
 
 struct group {
-    uint32_t taps;
     const int8_t *weights[GROUP];
     const int8_t *in[GROUP];
 };
@@ -25,66 +24,69 @@ static void add_group(uint32_t *restrict sums, const struct group *group, uint32
     }
 }
 
-/* With a depth multiplier: the input elements that output channels c, c + 1, ... read. */
-static void repeat(int8_t *block, const int8_t *pixel, uint32_t c, uint32_t multiplier,
+/* With a depth multiplier: the input elements that output channels c, c + 1, ... read, of which
+ * the first is *in. */
+static void repeat(int8_t *block, const int8_t *in, uint32_t c, uint32_t multiplier,
                    uint32_t count)
 {
     uint32_t repeats = c % multiplier;
 
-    pixel += c / multiplier;
     for (uint32_t k = 0; k < count; k++) {
-        block[k] = *pixel;
+        block[k] = *in;
         if (++repeats == multiplier) {
             repeats = 0;
-            pixel++;
+            in++;
         }
     }
 }
 
-/* sums of the channels c to c + count, count <= BLOCK. */
+/* sums of the channels c to c + count, count <= NRW_BLOCK. */
 static void add_window(uint32_t *sums, const struct nrw_depthwise_op *op,
                        const struct nrw_window *window, struct nrw_taps taps, uint32_t c,
                        uint32_t count)
 {
-    static const int8_t zeros[BLOCK];
+    static const int8_t zeros[NRW_BLOCK];
+    const uint32_t multiplier = op->depth_multiplier;
+    const uint32_t channel = multiplier == 1 ? c : c / multiplier;
+    const size_t step = window->dilation_w * (size_t)window->pixel_stride;
+    const int32_t kernel_w = window->kernel_w;
     const int8_t *weights = op->weights + c;
-    int8_t padding[BLOCK];
-    int8_t repeated[GROUP][BLOCK];
+    int8_t padding[NRW_BLOCK];
+    int8_t repeated[GROUP][NRW_BLOCK];
     struct group group;
+    uint32_t taken = 0; /* taps of the group */
 
-    group.taps = 0;
-    for (uint32_t k = 0; k < BLOCK; k++) {
+    for (uint32_t k = 0; k < NRW_BLOCK; k++) {
         padding[k] = (int8_t)op->in_zero_point;
     }
     for (uint32_t i = 0; i < window->kernel_h; i++) {
         const int8_t *const row = window->rows[i];
-        int32_t column = taps.column;
+        const int32_t first = row ? taps.first : kernel_w;
+        const int8_t *pixel = row ? nrw_pixel(window, row, taps.column) + channel : NULL;
 
-        for (int32_t j = 0; j < window->kernel_w; j++, weights += op->weight_stride) {
+        for (int32_t j = 0; j < kernel_w; j++, weights += op->weight_stride) {
             const int8_t *in = padding;
 
-            if (row && j >= taps.first && j < taps.end) {
-                in = nrw_pixel(window, row, column);
-                column += window->dilation_w;
-                if (op->depth_multiplier == 1) {
-                    in += c;
-                } else {
-                    repeat(repeated[group.taps], in, c, op->depth_multiplier, count);
-                    in = repeated[group.taps];
+            if (j >= first && j < taps.end) {
+                in = pixel;
+                pixel += step;
+                if (multiplier > 1) {
+                    repeat(repeated[taken], in, c, multiplier, count);
+                    in = repeated[taken];
                 }
             }
-            group.weights[group.taps] = weights;
-            group.in[group.taps] = in;
-            if (++group.taps == GROUP) {
+            group.weights[taken] = weights;
+            group.in[taken] = in;
+            if (++taken == GROUP) {
                 add_group(sums, &group, count);
-                group.taps = 0;
+                taken = 0;
             }
         }
     }
-    if (group.taps > 0) {
-        for (; group.taps < GROUP; group.taps++) {
-            group.weights[group.taps] = zeros;
-            group.in[group.taps] = zeros;
+    if (taken > 0) {
+        for (; taken < GROUP; taken++) {
+            group.weights[taken] = zeros;
+            group.in[taken] = zeros;
         }
         add_group(sums, &group, count);
     }
@@ -93,14 +95,8 @@ static void add_window(uint32_t *sums, const struct nrw_depthwise_op *op,
 static void finish_block(int8_t *out, const struct nrw_depthwise_op *op, const uint32_t *sums,
                          uint32_t c, uint32_t count)
 {
-    const struct nrw_channel *const channels = &op->channels[c];
-    const int32_t zero_point = op->out_zero_point;
-    const int32_t act_min = op->act_min;
-    const int32_t act_max = op->act_max;
-
-    for (uint32_t k = 0; k < count; k++) {
-        out[k] = nrw_finish(&channels[k], sums[k], zero_point, act_min, act_max);
-    }
+    nrw_finish_channels(op->channels + c, sums, count, op->out_zero_point, op->act_min,
+                        op->act_max, out);
 }
 
 void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
@@ -110,11 +106,12 @@ void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window 
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
         const struct nrw_taps taps = nrw_taps_inside(window, x);
 
-        for (uint32_t c = 0; c < op->out_channels; c += BLOCK) {
+        for (uint32_t c = 0; c < op->out_channels; c += NRW_BLOCK) {
             const uint32_t left = op->out_channels - c;
-            const uint32_t count = left < BLOCK ? left : BLOCK;
-            uint32_t sums[BLOCK] = {0};
+            const uint32_t count = left < NRW_BLOCK ? left : NRW_BLOCK;
+            uint32_t sums[NRW_BLOCK];
 
+            nrw_clear_block(sums);
             add_window(sums, op, window, taps, c, count);
             finish_block(out + c, op, sums, c, count);
         }
@@ -123,25 +120,35 @@ void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window 
 
 /* --- By rows ------------------------------------------------------------------------------ */
 
+/* Bits 16 and 17 of four sums stand in a byte, those of the first lowest. Of `sums`, those from
+ * `count` to the end of a byte are stored too. */
 static void store_sums(const uint32_t *sums, int8_t *low, uint32_t channels, uint8_t *highs,
                        uint32_t count)
 {
+    int8_t *const middle = low + channels;
+
     for (uint32_t k = 0; k < count; k++) {
         low[k] = (int8_t)sums[k];
-        low[channels + k] = (int8_t)(sums[k] >> 8);
-        const uint32_t before = k % 4 == 0 ? 0 : highs[k / 4];
-        highs[k / 4] = (uint8_t)(before | (sums[k] >> 16 & 3u) << k % 4 * 2);
+        middle[k] = (int8_t)(sums[k] >> 8);
+    }
+    for (uint32_t k = 0; k < count; k += 4) {
+        highs[k / 4] = (uint8_t)((sums[k] >> 16 & 3u) | (sums[k + 1] >> 16 & 3u) << 2 |
+                                 (sums[k + 2] >> 16 & 3u) << 4 | (sums[k + 3] >> 16 & 3u) << 6);
     }
 }
 
 static void load_sums(uint32_t *sums, const int8_t *low, uint32_t channels, const uint8_t *highs,
                       uint32_t count)
 {
-    for (uint32_t k = 0; k < count; k++) {
-        const uint32_t high = (uint32_t)highs[k / 4] >> k % 4 * 2 & 3u;
-        const uint32_t sum = (uint32_t)(uint8_t)low[k] | (uint32_t)(uint8_t)low[channels + k] << 8 |
-                             high << 16;
-        sums[k] = (sum ^ 0x20000u) - 0x20000u; /* bit 17 is the sign */
+    const int8_t *const middle = low + channels;
+    uint32_t bits = 0;
+
+    for (uint32_t k = 0; k < count; k++, bits >>= 2) {
+        if (k % 4 == 0) {
+            bits = highs[k / 4];
+        }
+        const uint32_t high = (uint32_t)((int32_t)(bits << 30) >> 14); /* bit 17 is the sign */
+        sums[k] = (uint32_t)(uint8_t)low[k] | (uint32_t)(uint8_t)middle[k] << 8 | high;
     }
 }
 
@@ -155,10 +162,11 @@ void nrw_depthwise_fold_c(const struct nrw_depthwise_op *op, const struct nrw_wi
         int8_t *low = folded->row + 2u * (uint32_t)x * channels;
         uint8_t *highs = folded->highs + (uint32_t)x * ((channels + 3) / 4);
 
-        for (uint32_t c = 0; c < channels; c += BLOCK) {
-            const uint32_t count = channels - c < BLOCK ? channels - c : BLOCK;
-            uint32_t sums[BLOCK] = {0};
+        for (uint32_t c = 0; c < channels; c += NRW_BLOCK) {
+            const uint32_t count = channels - c < NRW_BLOCK ? channels - c : NRW_BLOCK;
+            uint32_t sums[NRW_BLOCK];
 
+            nrw_clear_block(sums);
             add_window(sums, op, window, taps, c, count);
             store_sums(sums, low + c, channels, highs + c / 4, count);
         }
@@ -176,9 +184,9 @@ void nrw_depthwise_unfold_c(const struct nrw_depthwise_op *op, const struct nrw_
         const int8_t *low = folded->row + 2u * (uint32_t)x * channels;
         const uint8_t *highs = folded->highs + (uint32_t)x * ((channels + 3) / 4);
 
-        for (uint32_t c = 0; c < channels; c += BLOCK) {
-            const uint32_t count = channels - c < BLOCK ? channels - c : BLOCK;
-            uint32_t sums[BLOCK];
+        for (uint32_t c = 0; c < channels; c += NRW_BLOCK) {
+            const uint32_t count = channels - c < NRW_BLOCK ? channels - c : NRW_BLOCK;
+            uint32_t sums[NRW_BLOCK];
 
             load_sums(sums, low + c, channels, highs + c / 4, count);
             add_window(sums, op, window, taps, c, count);

@@ -9,12 +9,18 @@ static const struct nrw_bottleneck_params *bottleneck_params(const struct nrw_mo
     return nrw_at(model, stage->params);
 }
 
+/* BOTTLENECK: of the rows that the windows of output row y cover, the first that is not kept. */
+static int32_t first_expanded(const struct nrw_bottleneck_params *params, int32_t y)
+{
+    const struct nrw_geometry *geometry = &params->depthwise.geometry;
+
+    return nrw_clip(y * geometry->stride_h - geometry->pad_top + params->kept_rows,
+                    params->grid_height);
+}
+
 int32_t nrw_absorbed(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
-
-    return nrw_clip(params->kept_rows - params->depthwise.geometry.pad_top,
-                    params->grid_height);
+    return first_expanded(bottleneck_params(model, stage), 0);
 }
 
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -172,35 +178,20 @@ struct nrw_area nrw_area_of(const struct nrw_model *model, const struct nrw_stag
     return area;
 }
 
-/* Rolling BOTTLENECK: the first row of an output row's windows that is not kept. */
-static int32_t first_expanded(const struct nrw_model *model, const struct nrw_stage *stage,
-                              int32_t y)
-{
-    const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
-    const int32_t absorbed = nrw_absorbed(model, stage);
-    const int32_t first = nrw_clip(y * geometry->stride_h - geometry->pad_top + params->kept_rows,
-                                   params->grid_height);
-
-    return first < absorbed ? absorbed : first;
-}
-
 struct nrw_range nrw_expands(const struct nrw_model *model, const struct nrw_stage *stage,
                              const struct nrw_firing *firing)
 {
     const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
     const struct nrw_axis window = nrw_rows_of(&params->depthwise.geometry);
-    struct nrw_range rows =
-        nrw_covered(&window, firing->y0, firing->y1, params->grid_height);
+    const int32_t height = params->grid_height;
+    struct nrw_range rows;
 
-    if (nrw_is_rolling(stage)) {
-        const int32_t absorbed = nrw_absorbed(model, stage);
-        if (firing->y0 < 0) {
-            rows.lo = firing->y0 + absorbed;
-            rows.hi = rows.lo + 1;
-            return rows;
-        }
-        rows.lo = nrw_lesser(first_expanded(model, stage, firing->y0), rows.hi);
+    if (firing->y0 < 0) {
+        rows.lo = firing->y0 + nrw_absorbed(model, stage);
+        rows.hi = rows.lo + 1;
+    } else {
+        rows.hi = nrw_window_end(&window, firing->y1, height);
+        rows.lo = nrw_lesser(first_expanded(params, firing->y0), rows.hi);
     }
     return rows;
 }
@@ -213,20 +204,16 @@ static struct nrw_range needs_of_bottleneck(const struct nrw_model *model,
     const struct nrw_bottleneck_params *params = bottleneck_params(model, stage);
     const struct nrw_geometry *geometry = &params->depthwise.geometry;
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
-    const struct nrw_axis rows_window = nrw_rows_of(geometry);
     const struct nrw_axis window = nrw_columns_of(geometry);
     const int32_t width = in->width;
     struct nrw_range rows = nrw_expands(model, stage, firing);
-    struct nrw_range columns =
-        nrw_covered(&window, firing->x0, firing->x1, params->grid_width);
-    int32_t later;
+    int32_t later = firing->y0 < 0 ? rows.hi : first_expanded(params, firing->y1);
+    struct nrw_range columns;
 
-    if (!nrw_is_rolling(stage)) {
-        later = nrw_window_start(&rows_window, firing->y1, params->grid_height);
-    } else {
-        columns.lo = nrw_reached(&window, firing->x0, params->grid_width);
-        later = firing->y0 < 0 ? rows.hi : first_expanded(model, stage, firing->y1);
-    }
+    columns.lo = nrw_is_rolling(stage)
+                     ? nrw_reached(&window, firing->x0, params->grid_width)
+                     : nrw_window_start(&window, firing->x0, params->grid_width);
+    columns.hi = nrw_window_end(&window, firing->x1, params->grid_width);
     if ((stage->flags & NRW_EXPAND) != 0) {
         const struct nrw_axis across = nrw_columns_of(&params->expand.geometry);
         const struct nrw_axis down = nrw_rows_of(&params->expand.geometry);

@@ -70,4 +70,28 @@ static inline int8_t nrw_finish(const struct nrw_channel *channel, uint32_t sum,
     return (int8_t)nrw_clamp(nrw_wrapping_add(value, zero_point), act_min, act_max);
 }
 
+/* Sums of so many channels of a pixel stand on the stack. */
+enum { NRW_BLOCK = 16 };
+
+/* Four at a time: quicker than memset for so few. */
+static inline void nrw_clear_block(uint32_t sums[NRW_BLOCK])
+{
+    for (uint32_t k = 0; k < NRW_BLOCK; k += 4) {
+        sums[k] = 0;
+        sums[k + 1] = 0;
+        sums[k + 2] = 0;
+        sums[k + 3] = 0;
+    }
+}
+
+/* The finished sums of neighbouring channels. */
+static inline void nrw_finish_channels(const struct nrw_channel *channels, const uint32_t *sums,
+                                       uint32_t count, int32_t zero_point, int32_t act_min,
+                                       int32_t act_max, int8_t *out)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        out[k] = nrw_finish(&channels[k], sums[k], zero_point, act_min, act_max);
+    }
+}
+
 #endif

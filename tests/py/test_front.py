@@ -16,7 +16,7 @@ from narrows.link import open_target
 from narrows.native import Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions
-from narrows.plan.candidates import Candidates
+from narrows.plan.cost import plan_instructions
 from narrows.plan.planner import OVERHEAD, plan, plan_front
 from narrows.quantize.lower import lower
 from oracle import Oracle
@@ -32,8 +32,7 @@ def test_every_plan_of_the_front_runs(name: str) -> None:
     path = network(name)
     graph = lower(load(path))
     points = list(plan_front(graph))
-    alone = Candidates(graph)
-    layers = sum(alone.options((i,))[0].cost for i in range(len(graph.ops)))
+    layers = plan_instructions(graph, plan(graph, PlanOptions(materialize=True, fuse=False)))
     blobs = [parse_blob(pack(graph, point.plan, {}), name) for point in points]
     (edge,) = blobs[0].inputs
     rng = np.random.default_rng(3)

@@ -93,7 +93,7 @@ def _option(text: str, option: str) -> tuple[str, bool | int | float]:
         raise UsageError(f"{text}: {option!r}: give options as in {example}") from error
 
 
-def _figures(choice: Choice, cheapest: float) -> dict[str, int | float]:
+def _figures(choice: Choice, cheapest: float) -> dict[str, Any]:
     plan = choice.plan
     return {
         "arena_bytes": plan.arena_total,
@@ -103,6 +103,7 @@ def _figures(choice: Choice, cheapest: float) -> dict[str, int | float]:
         "max_step_macs": plan.max_step_macs,
         "instructions": round(choice.instructions),
         "relative": choice.instructions / cheapest if cheapest else 1.0,
+        **({"input_runs": list(plan.input_runs)} if plan.input_runs else {}),
     }
 
 
@@ -116,9 +117,11 @@ def _report(name: str, found: Front, explanation: Explanation) -> dict[str, Any]
 
 def _print_front(found: Front) -> None:
     cheapest = min(c.instructions for c in found.choices)
+    by_parts = any(c.plan.input_runs for c in found.choices)
     rows = []
     for i, c in enumerate(found.choices):
         f = _figures(c, cheapest)
+        pixels = ", ".join(map(str, c.plan.input_runs))
         rows.append(
             (
                 "*" if i == found.chosen else "",
@@ -127,9 +130,11 @@ def _print_front(found: Front) -> None:
                 f"{f['mac_factor']:.3f}",
                 f"{c.instructions / 1e6:.2f} M",
                 f"{f['relative']:.3f}",
+                *([f"by {pixels} pixels" if pixels else "by rows"] if by_parts else []),
             )
         )
-    print_table(("", "arena>", "RAM>", "MACs x>", "instructions>", "relative>"), rows)
+    headings = ("", "arena>", "RAM>", "MACs x>", "instructions>", "relative>")
+    print_table((*headings, *(["input"] if by_parts else [])), rows)
     print("\n* what compile takes; instructions are predicted")
 
 

@@ -50,16 +50,17 @@ class Tiles:
     """How the kernels of an instruction-set class cut their work (``runtime/kernels``).
 
     outputs: channels that a convolution computes together; the last ones go alone.
-    block, group: channels and taps that a depthwise convolution computes together.
+    block: channels of a pixel that are finished together.
+    group: taps that a depthwise convolution computes together.
     """
 
     outputs: int
     block: int
     group: int
 
-    def convolved(self, channels: int) -> int:
-        """Tiles of so many output channels."""
-        return channels // self.outputs + channels % self.outputs
+    def blocks(self, channels: int) -> int:
+        """Blocks of so many channels."""
+        return -(-channels // self.block)
 
 
 TILES = {0: Tiles(outputs=4, block=16, group=3)}
@@ -117,17 +118,25 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
         work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa, capacities)
         for stage in plan.stages
     ]
+    edges = edge_work(graph, plan.input_runs, plan.streamed_outputs, len(plan.stages))
+    return [*works, edges]
+
+
+def edge_work(
+    graph: QGraph, runs: tuple[int, ...], streamed_outputs: tuple[int, ...], stages: int
+) -> Work:
+    """What taking and giving rows does. runs: as in ``Plan.input_runs``."""
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
-    outputs = [graph.tensors[graph.outputs[i].tensor] for i in plan.streamed_outputs]
-    tensors = inputs + outputs
-    runs = zip(inputs, input_runs(graph, plan.input_runs), strict=True)
-    parts = sum(tensor.height * (tensor.width // run) for tensor, run in runs)
-    edges = {
-        "edge.row": parts + sum(tensor.height for tensor in outputs),
-        "edge.bytes": sum(tensor.bytes for tensor in tensors),
-        "edge.stage": len(tensors) + len(plan.stages),
-    }
-    return [*works, Counter(edges)]
+    outputs = [graph.tensors[graph.outputs[i].tensor] for i in streamed_outputs]
+    pairs = zip(inputs, input_runs(graph, runs), strict=True)
+    parts = sum(tensor.height * (tensor.width // run) for tensor, run in pairs)
+    return Counter(
+        {
+            "edge.row": parts + sum(tensor.height for tensor in outputs),
+            "edge.bytes": sum(tensor.bytes for tensor in [*inputs, *outputs]),
+            "edge.stage": len(inputs) + len(outputs) + stages,
+        }
+    )
 
 
 @lru_cache(maxsize=1)
@@ -229,12 +238,18 @@ class _Counter:
 
     # --- Kernels -------------------------------------------------------------------------
 
+    def products(self, kind: str, rows: int, channels: int, depth: int) -> None:
+        """Rows of input elements, each with the weights of every output channel."""
+        tiles, alone = divmod(channels, self.tiles.outputs)
+        self.done[f"{kind}.tile"] += rows * tiles
+        self.done[f"{kind}.step"] += rows * tiles * depth
+        self.done["alone.step"] += rows * alone * depth
+
     def pointwise(self, pixels: int, depth: int, channels: int, calls: int) -> None:
         """A 1x1 convolution."""
-        tiles = pixels * self.tiles.convolved(channels)
         self.done["macs.pointwise"] += pixels * channels * depth
-        self.done["pointwise.tile"] += tiles
-        self.done["pointwise.step"] += tiles * depth
+        self.done["pointwise.block"] += pixels * self.tiles.blocks(channels)
+        self.products("pointwise", pixels, channels, depth)
         self.finished(pixels, channels, pixels * channels * depth)
         self.done["conv.call"] += calls
 
@@ -242,18 +257,18 @@ class _Counter:
         """A convolution with a window, of so many pixels and channels of its output."""
         source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
         _, kernel_h, kernel_w, depth = op.weights.shape
-        tiles, taps = self.tiles.convolved(channels), kernel_h * kernel_w * depth
+        blocks, taps = self.tiles.blocks(channels), kernel_h * kernel_w * depth
         rows = _inside(op.stride[0], op.pad[0], op.dilation[0], kernel_h, out.height, source.height)
         inside = _inside(op.stride[1], op.pad[1], op.dilation[1], kernel_w, out.width, source.width)
         begins = min(out.width, -(-op.pad[1] // op.stride[1]))
         reach = source.width + op.pad[1] - (kernel_w - 1) * op.dilation[1]
         ends = max(0, out.width - max(0, -(-reach // op.stride[1])))
         products = rows * (out.width if op.dilation[1] == 1 else inside)
-        share = tiles * pixels / (out.height * out.width)
+        share = blocks * pixels / (out.height * out.width)
         self.done["macs.window"] += pixels * channels * taps
-        self.done["window.tile"] += pixels * tiles
+        self.done["window.block"] += pixels * blocks
         self.done["window.row"] += round(share * products)
-        self.done["window.step"] += pixels * tiles * taps
+        self.products("window", pixels * kernel_h, channels, kernel_w * depth)
         missing = out.height * kernel_h - rows
         padded = missing * out.width + rows * (begins + ends)
         self.done["window.padding"] += round(share * padded)
@@ -275,7 +290,7 @@ class _Counter:
         taps = op.weights.shape[0] * op.weights.shape[1]
         groups = -(-taps // self.tiles.group)
         channels = sum(slices)
-        blocks = pixels * sum(-(-count // self.tiles.block) for count in slices)
+        blocks = pixels * sum(map(self.tiles.blocks, slices))
         self.done["macs.depthwise"] += pixels * pixel_macs(op)
         self.done["depthwise.block"] += blocks
         self.done["depthwise.tap"] += blocks * taps
@@ -292,7 +307,7 @@ class _Counter:
         source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
         pixels = out.height * out.width
         taps = op.weights.shape[0] * op.weights.shape[1]
-        blocks = 2 * pixels * -(-out.channels // self.tiles.block)
+        blocks = 2 * pixels * self.tiles.blocks(out.channels)
         groups = -(-taps // self.tiles.group)
         self.done["macs.depthwise"] += pixels * pixel_macs(op)
         self.done["depthwise.block"] += blocks
@@ -307,10 +322,10 @@ class _Counter:
 
     def accumulation(self, pixels: int, slices: list[int], channels: int, calls: int) -> None:
         """A projection by slices, and its end."""
-        tiles = pixels * self.tiles.convolved(channels)
         self.done["macs.pointwise"] += pixels * sum(slices) * channels
-        self.done["accumulate.tile"] += tiles * len(slices)
-        self.done["accumulate.step"] += tiles * sum(slices)
+        self.done["accumulate.pixel"] += pixels * len(slices)
+        for depth in slices:
+            self.products("accumulate", pixels, channels, depth)
         self.done["accumulate.requantized"] += pixels * channels
         self.weights(pixels * sum(slices) * channels, pixels * channels)
         self.done["accumulate.call"] += calls

@@ -12,6 +12,7 @@ from itertools import accumulate
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling, runs
+from narrows.plan.cost import edge_work, priced, rates
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT, place
@@ -135,7 +136,7 @@ class _Planner:
         self.search = Search(
             graph, self.candidates, options.fuse, options.streamed_outputs, input_runs
         )
-        self.layers_cost = sum(c.cost for c in self.search.layers)
+        self.layers_cost = self.cost(self.search.layers, ())
 
     def by_parts(self) -> Iterator[tuple[int, ...]]:
         """``Plan.input_runs``, from large parts to small, that may save RAM."""
@@ -156,6 +157,12 @@ class _Planner:
     def taking(self, input_runs: tuple[int, ...]) -> _Planner:
         """A planner of the same whose inputs come by other parts."""
         return _Planner(self.graph, self.options, self.recompute, input_runs)
+
+    def cost(self, chosen: Sequence[Candidate], input_runs: tuple[int, ...]) -> float:
+        """Predicted instructions of one inference by these stages."""
+        options = self.options
+        edges = edge_work(self.graph, input_runs, options.streamed_outputs, len(chosen))
+        return sum(c.cost for c in chosen) + priced(edges, rates()[options.isa])
 
     def affordable(self, point: Point) -> bool:
         """Whether a plan's cost is that of its arithmetic, and little more."""
@@ -218,10 +225,10 @@ class _Planner:
         """
         tight, misses = limit, 0
         while (cascades := self.search.cheapest(tight)) is not None:
-            cost = sum(c.cost for c in cascades)
+            chosen = [c for cascade in cascades for c in cascade.chosen]
+            cost = self.cost(chosen, self.input_runs)
             if cost > budget:
                 return None
-            chosen = [c for cascade in cascades for c in cascade.chosen]
             layout = self.joined(cascades, chosen)
             found = self.placed(layout, chosen)
             if found.arena_total <= limit:
@@ -271,7 +278,8 @@ class _Planner:
         for room in accumulate(self.options.regions or ()):
             cascades = self.search.cheapest(min(room, limit))
             budget = OVERHEAD * self.layers_cost
-            if cascades is not None and sum(c.cost for c in cascades) <= budget:
+            chosen = [c for cascade in cascades or () for c in cascade.chosen]
+            if chosen and self.cost(chosen, ()) <= budget:
                 found = self.fitting(min(room, limit))
                 if found is not None:
                     return found.plan
@@ -302,18 +310,20 @@ class _Planner:
         return None
 
     def within(self, limit: int) -> Plan:
-        """The cheapest plan of at most ``limit`` bytes; by parts of input rows only where none of
-        whole ones fits, or all those are dear. Of the parts, the largest that are affordable, else
-        the cheapest.
+        """The cheapest plan of at most ``limit`` bytes, but an affordable one of whole input rows
+        before those by parts of rows, and among these one of large parts before those of small.
 
         Searches remember what they were asked before. So that the least arena that an error names
         is the same for every limit, it comes from planners of their own.
         """
-        best = self.fitting(limit)
-        if best is None or not self.affordable(best):
-            other = self.by_parts_within(limit)
-            if best is None or (other and other.instructions * OVERHEAD < best.instructions):
-                best = other
+        best = None
+        for planner in (self, *map(self.taking, self.by_parts())):
+            point = planner.fitting(limit)
+            if point is not None:
+                if self.affordable(point):
+                    return point.plan
+                if best is None or point.instructions < best.instructions:
+                    best = point
         if best is not None:
             return best.plan
         found = self.smallest()
@@ -327,17 +337,6 @@ class _Planner:
             f"{found.arena_total}{f', {found.arena_total + beside} with all RAM' if beside else ''}"
             f"; {occupancy(self.graph, found).describe_peak()}"
         )
-
-    def by_parts_within(self, limit: int) -> Point | None:
-        """The same, of plans whose inputs come by parts of rows."""
-        found = []
-        for input_runs in self.by_parts():
-            point = self.taking(input_runs).fitting(limit)
-            if point is not None:
-                found.append(point)
-                if self.affordable(point):
-                    break
-        return min(found, key=lambda point: point.instructions, default=None)
 
     def smallest(self) -> Plan:
         """The least arena of whole input rows, the same whatever was asked before."""
