@@ -138,14 +138,6 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 
 /* --- Poison ------------------------------------------------------------------------------ */
 
-/* A debugging build overwrites at once what is dead or not yet there, so that a plan or a stage
- * that reads it gives wrong answers every time, not only when something else stands there. */
-#ifdef NARROWS_POISON
-enum { POISON = 1 };
-#else
-enum { POISON = 0 };
-#endif
-
 /* An output that stands in the arena at the end: no OUTPUT stage reads it. */
 static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tensor)
 {
@@ -163,9 +155,7 @@ static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tens
 
 static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
 {
-    if (POISON && bytes > 0) {
-        memset(nrw_arena(run, offset), 0x5A, bytes);
-    }
+    nrw_poison(nrw_arena(run, offset), bytes);
 }
 
 /* Pixels that have been given and are dead. */
@@ -181,11 +171,11 @@ static uint32_t pixels_gone(const struct progress *progress, const struct nrw_te
 static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tensor,
                         uint32_t before)
 {
-    if (POISON && !is_held(run->model, tensor)) {
+    if (NRW_POISON && !is_held(run->model, tensor)) {
         const struct progress *progress = progress_of(run) + tensor->producer;
         for (uint32_t p = before; p < pixels_gone(progress, tensor); p++) {
             if (p + tensor->capacity >= progress->produced) {
-                memset(nrw_out(run, tensor, 0, (int32_t)p), 0x5A, tensor->channels);
+                nrw_poison(nrw_out(run, tensor, 0, (int32_t)p), tensor->channels);
             }
         }
     }
@@ -255,7 +245,7 @@ static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firin
     run->next = (uint16_t)index;
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        if (nrw_is_constant(in) || (nrw_is_whole(in) && !POISON)) {
+        if (nrw_is_constant(in) || (nrw_is_whole(in) && !NRW_POISON)) {
             continue;
         }
         struct progress *producer = all + in->producer;

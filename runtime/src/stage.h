@@ -7,6 +7,8 @@
 #ifndef NARROWS_STAGE_H
 #define NARROWS_STAGE_H
 
+#include <string.h>
+
 #include "../kernels/kernels_select.h"
 #include "firing.h"
 
@@ -38,6 +40,21 @@ void nrw_gather(struct nrw_window *window, const struct nrw_run *run,
 /* Everything but the zero points. */
 void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
                            const struct nrw_elementwise_params *params);
+
+/* A debugging build overwrites at once what is dead or not yet there, so that a plan or a stage
+ * that reads it gives wrong answers every time, not only when something else stands there. */
+#ifdef NARROWS_POISON
+enum { NRW_POISON = 1 };
+#else
+enum { NRW_POISON = 0 };
+#endif
+
+static inline void nrw_poison(void *start, size_t bytes)
+{
+    if (NRW_POISON && bytes > 0) {
+        memset(start, 0x5A, bytes);
+    }
+}
 
 /* Bytes of an arena offset, whose highest bits name the region. */
 static inline uint8_t *nrw_arena(const struct nrw_run *run, uint32_t offset)

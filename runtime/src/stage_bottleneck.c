@@ -307,6 +307,7 @@ static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1, struct
         if (right > next) {
             memmove(columns, columns + done, (size_t)((right - next) * mid));
         }
+        nrw_poison(columns + (right - next) * mid, (size_t)(pitch - (right - next) * mid));
     }
 }
 

@@ -228,10 +228,10 @@ def undominated(ways: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Those for which no other has neither more bytes nor more cost; of those that compute
     nothing twice, for which no other such has."""
     found: list[Candidate] = []
-    for c in sorted(ways, key=lambda c: (c.cost, c.steady_bytes + c.stage.scratch.bytes)):
+    for c in sorted(ways, key=lambda c: (c.cost, c.steady_bytes + c.working_bytes)):
         beaten = any(
             f.steady_bytes <= c.steady_bytes
-            and f.stage.scratch.bytes <= c.stage.scratch.bytes
+            and f.working_bytes <= c.working_bytes
             and (f.exact or not c.exact)
             for f in found
         )

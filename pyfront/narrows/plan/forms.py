@@ -25,7 +25,7 @@ UNITS = 640
 FINENESS = 1.3
 """How much larger the units of the next level are."""
 
-SCRATCH_STEP = 1.3
+SCRATCH_STEP = 1.15
 """Limits of the scratch, relative to the one before."""
 
 WORTHWHILE = 0.0002
@@ -56,7 +56,7 @@ class Stages:
         self.first = np.array([c.stage.ops[0] for c in self.options], np.int32)
         self.end = np.array([c.stage.ops[-1] + 1 for c in self.options], np.int32)
         self.steady = np.array([c.steady_bytes for c in self.options], np.int64)
-        self.scratch = np.array([c.stage.scratch.bytes for c in self.options], np.int64)
+        self.scratch = np.array([c.working_bytes for c in self.options], np.int64)
         self.cost = np.array([price(c) for c in self.options], np.float32)
         self.operators = int(self.end.max(initial=0))
         self.most = sum(c.steady_bytes for c in self.cheapest(0, self.operators))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,10 +14,10 @@ from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.cost import instructions
 from narrows.plan.firing import Firings, Positions, input_runs, stage_firings
-from narrows.plan.place import Item, Slot, live_bytes, place
+from narrows.plan.place import Item, Slot, Times, live_bytes, place
 from narrows.plan.plan import Plan, Region, Ring, Stage
 from narrows.plan.schedule import Network, Schedule, network
-from narrows.plan.sizes import stage_bytes
+from narrows.plan.sizes import Columns, expanded_columns, stage_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,18 @@ class Candidate:
     """A stage that a plan may use, with what it needs.
 
     stage: its regions have sizes, torn rows apart, and no offsets yet.
+    columns: those of its state.
     steady_bytes: what it keeps in the middle of a cascade: its state, the pixels of its
         inputs that one firing needs, and those that it gives.
+    working_bytes: what it uses beside that while it fires.
     cost: predicted instructions of an inference.
     """
 
     stage: Stage
     firings: Firings
+    columns: Columns | None
     steady_bytes: int
+    working_bytes: int
     cost: float
 
     @cached_property
@@ -51,8 +55,15 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
     given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
+    columns = expanded_columns(graph, stage)
+    idle = columns.idle_bytes if columns else 0
     return Candidate(
-        stage, firings, state + windows + given, instructions(graph, stage, firings, isa)
+        stage,
+        firings,
+        columns,
+        state - idle + windows + given,
+        scratch + idle,
+        instructions(graph, stage, firings, isa),
     )
 
 
@@ -77,16 +88,32 @@ class Layout:
         items = {("ring", tensor): item for tensor, item in self.rings.items()}
         for number, c in enumerate(chosen):
             times = self.schedule.times[number + self.inputs]
-            scratch = self.scratch_bytes(c)
-            if c.stage.state.bytes:
-                slot = Slot(0, c.stage.state.bytes, times[:1], times[-1:])
-                items["state", number] = Item(f"state of stage {number}", slot.size, (slot,))
+            state, scratch = c.stage.state.bytes, self.scratch_bytes(c)
+            if state:
+                slots = tuple(self.state_slots(c, times))
+                items["state", number] = Item(f"state of stage {number}", state, slots)
             if scratch:
-                breaks = np.flatnonzero(np.diff(times) > 1)
-                first, last = times[np.append(0, breaks + 1)], times[np.append(breaks, -1)]
-                slot = Slot(0, scratch, first, last)
-                items["scratch", number] = Item(f"scratch of stage {number}", scratch, (slot,))
+                slots = (Slot(0, scratch, *_bursts(times)),)
+                items["scratch", number] = Item(f"scratch of stage {number}", scratch, slots)
         return items
+
+    def state_slots(self, c: Candidate, times: Times) -> Iterator[Slot]:
+        """What of a stage's state lives when. times: of its firings."""
+        columns = c.columns
+        kept = columns.offset if columns else c.stage.state.bytes
+        if kept:
+            yield Slot(0, kept, times[:1], times[-1:])
+        if columns is None:
+            return
+        out = self.graph.tensors[c.firings.output]
+        # The firings before those that give rows need no columns.
+        by_row = times[-out.height * (out.width // c.stage.run) :].reshape(out.height, -1)
+        for row in range(columns.rows):
+            at = columns.offset + row * columns.pitch
+            if columns.carried:
+                yield Slot(at, columns.carried, by_row[:, 0], by_row[:, -1])
+            idle = columns.pitch - columns.carried
+            yield Slot(at + columns.carried, idle, *_bursts(by_row.ravel()))
 
     def scratch_bytes(self, c: Candidate) -> int:
         """Scratch of a stage, with the rows that are torn in these rings."""
@@ -104,6 +131,12 @@ class Layout:
     def placed_bytes(self, chosen: Sequence[Candidate], rounds: int) -> int:
         """Bytes of an arena that holds everything."""
         return place(list(self.items(chosen).values()), len(self.schedule.order), rounds)[1]
+
+
+def _bursts(times: Times) -> tuple[Times, Times]:
+    """The first and last of firings that follow each other."""
+    breaks = np.flatnonzero(np.diff(times) > 1)
+    return times[np.append(0, breaks + 1)], times[np.append(breaks, -1)]
 
 
 def is_torn(net: Network, tensor: int, capacity: int) -> bool:

@@ -14,7 +14,7 @@ from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import Item, live_bytes, round_up
 from narrows.plan.plan import Plan, Region
 from narrows.plan.schedule import plan_network
-from narrows.plan.sizes import stage_bytes
+from narrows.plan.sizes import expanded_columns, stage_bytes
 
 _REGION_SHIFT = 28
 
@@ -94,7 +94,8 @@ def replay(graph: QGraph, plan: Plan) -> tuple[Layout, list[Candidate]]:
         # A plan's scratch includes torn rows, which the layout counts itself.
         _, scratch = stage_bytes(graph, stage, plan.isa, stage.state.bytes > 0)
         stage = replace(stage, scratch=Region(0, scratch))
-        chosen.append(Candidate(stage, net.stages[number], 0, 0.0))
+        columns = expanded_columns(graph, stage)
+        chosen.append(Candidate(stage, net.stages[number], columns, 0, 0, 0.0))
     return layout, chosen
 
 

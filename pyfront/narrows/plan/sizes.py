@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from narrows import native
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool, QSlice
 from narrows.plan.fusion import bottleneck
+from narrows.plan.place import round_up
 from narrows.plan.plan import Stage
 
 MAX_KERNEL_ROWS = 64
@@ -90,6 +92,40 @@ def tall(op: QPool) -> bool:
 def bottleneck_columns(graph: QGraph, stage: Stage) -> int:
     """Columns of its input that a bottleneck reads at a time."""
     return native.bottleneck_columns(**_shape(graph, stage))
+
+
+class Columns(NamedTuple):
+    """The expanded columns in the state of a rolling bottleneck that gives less than a row at a
+    time: of each of ``rows`` rows of ``pitch`` bytes, the first of them at ``offset``, the first
+    ``carried`` bytes live from a row's first firing to its last, the others during firings only.
+    """
+
+    offset: int
+    rows: int
+    pitch: int
+    carried: int
+
+    @property
+    def idle_bytes(self) -> int:
+        """What does not live between firings."""
+        return self.rows * (self.pitch - self.carried)
+
+
+def expanded_columns(graph: QGraph, stage: Stage) -> Columns | None:
+    """Of a sized stage; None if there are none in its state."""
+    if len(stage.ops) == 1 or not stage.rolling:
+        return None
+    parts = bottleneck(graph, stage.ops)
+    grid, out = graph.tensors[parts.grid], graph.tensors[parts.output]
+    if stage.run == out.width:
+        return None
+    kernel_h, kernel_w, mid = parts.depthwise.weights.shape
+    stride = parts.depthwise.stride[1]
+    rows = min(grid.height, kernel_h - stage.kept_rows)
+    held = (stage.col_tile - 1) * stride + max(kernel_w, stride)
+    carried = max(0, kernel_w - stride)
+    kept = round_up(stage.kept_rows * grid.width * mid)
+    return Columns(kept, rows, min(grid.width, held) * mid, min(grid.width, carried) * mid)
 
 
 def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:

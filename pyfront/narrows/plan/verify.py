@@ -413,8 +413,14 @@ class _Replay:
 
     def fire(self, actor: _Actor) -> None:
         place, stage = f"firing {actor.fired} of {actor.name}", actor.stage
-        if stage and stage.state.bytes and actor.fired == 0:
-            self.write(self.place(stage.state.offset, stage.state.bytes), f"the state of {place}")
+        columns = _columns(self.graph, actor)
+        if stage and stage.state.bytes:
+            if actor.fired == 0:
+                self.write(self.part(stage, columns.before), f"the state of {place}")
+            if columns.row is not None:
+                for some in columns.carried if columns.row > 0 else ():
+                    self.alive[self.part(stage, some)] = False
+                self.write(self.part(stage, columns.all), f"the columns of {place}")
         output, given = actor.output, actor.given[actor.fired]
         if output is not None:
             for piece in self.pieces(output, self.produced[output], given):
@@ -432,14 +438,22 @@ class _Replay:
             _require(now >= before, f"{place} needs pixels again that were dead")
             self.dead[tensor] = now
             self.die(tensor, before, now)
-        if stage and stage.state.bytes and actor.finished:
-            self.alive[self.place(stage.state.offset, stage.state.bytes)] = False
+        if stage and stage.state.bytes:
+            self.alive[self.part(stage, columns.all)] = False
+            for some in () if columns.is_last else columns.carried:
+                self.alive[self.part(stage, some)] = True
+            if actor.finished:
+                self.alive[self.part(stage, columns.before)] = False
 
     def die(self, tensor: int, first: int, end: int) -> None:
         """Pixels [first, end) are dead, as far as they have been given."""
         if tensor not in self.held:
             for piece in self.pieces(tensor, first, min(end, self.produced[tensor])):
                 self.alive[piece] = False
+
+    def part(self, stage: Stage, piece: range) -> slice:
+        """Of a stage's state."""
+        return self.place(stage.state.offset + piece.start, len(piece))
 
     def place(self, offset: int, size: int) -> slice:
         start = self.bases[offset >> REGION_SHIFT] + offset % (1 << REGION_SHIFT)
@@ -471,6 +485,46 @@ class _Replay:
                 if piece.start <= byte < piece.stop:
                     return self.graph.tensors[tensor].name
         return "a state, or what the same firing gives,"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Bytes of a state: ``before`` live from the first firing to the last; ``all`` are what a
+    firing of row number ``row`` expands into, if it gives one, and of them ``carried`` live until
+    the next firing, unless it is the row's last.
+    """
+
+    before: range
+    all: range = range(0)
+    carried: tuple[range, ...] = ()
+    row: int | None = None
+    is_last: bool = True
+
+
+def _columns(graph: QGraph, actor: _Actor) -> _Columns:
+    """Of the next firing."""
+    stage = actor.stage
+    if stage is None or not stage.rolling or len(stage.ops) == 1:
+        return _Columns(range(stage.state.bytes if stage else 0))
+    depthwise = next(op for i in stage.ops if isinstance(op := graph.ops[i], QDepthwise))
+    grid, out = graph.tensors[depthwise.inputs[0]], graph.tensors[depthwise.output]
+    parts = out.width // stage.run
+    if parts == 1:
+        return _Columns(range(stage.state.bytes))
+    height, width, channels = depthwise.weights.shape
+    step = depthwise.stride[1]
+    before = -(-stage.kept_rows * grid.width * channels // 16) * 16
+    held = min(grid.width, (stage.col_tile - 1) * step + max(width, step)) * channels
+    shared = min(grid.width, max(0, width - step)) * channels
+    starts = [before + i * held for i in range(min(grid.height, height - stage.kept_rows))]
+    number = actor.fired - (len(actor.given) - out.height * parts)
+    return _Columns(
+        range(before),
+        range(before, starts[-1] + held),
+        tuple(range(start, start + shared) for start in starts),
+        None if number < 0 else number % parts,
+        number < 0 or number % parts == parts - 1,
+    )
 
 
 def _accumulates(graph: QGraph, stage: Stage) -> bool:
