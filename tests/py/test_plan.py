@@ -20,7 +20,7 @@ from narrows.graph.qgraph import Elementwise, QGraph
 from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.forms import Forms, Stages
-from narrows.plan.layout import Candidate, lifetimes
+from narrows.plan.layout import Candidate, candidate, lay_out, lifetimes, simulated
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.planner import STEP, plan, plan_front
@@ -386,6 +386,54 @@ def test_checker_catches_sabotage(make: Callable[[], QGraph]) -> None:
         except PlanError:
             continue
         pytest.fail(f"not caught: {what}")
+
+
+def test_columns_that_two_windows_share_live_between_firings() -> None:
+    """Two rolling stages, all side by side in the arena; then the scratch of the second moves to
+    columns of the first, where it may stand only on what ends with the firing."""
+    build = GraphBuilder(np.random.default_rng(2))
+    x = build.inverted_residual(build.input(12, 20, 8), 8, 16)
+    graph = build.graph([build.inverted_residual(x, 4, 8)])
+    halves, ones = Stage((0, 1, 2), 10, True, 64, 1, 10, 2), Stage((3, 4, 5), 1, True, 64, 1, 1, 2)
+    chosen = [candidate(graph, halves), candidate(graph, ones)]
+    columns = chosen[0].columns
+    assert columns == (2 * 20 * 64, 1, 12 * 64, 2 * 64)
+    tensors = [edge.tensor for edge in graph.inputs] + [c.firings.output for c in chosen]
+    # Half a row between the two, so that they take turns.
+    layout = simulated(graph, chosen, dict(zip(tensors, (12 * 20, 10, 12 * 20), strict=True)))
+    found = lay_out(layout, chosen)
+    verify_plan(graph, found)
+    offset, at = 0, {}
+    items = layout.items(chosen)
+    for key in sorted(items, key=lambda key: (key[0] != "scratch", key)):
+        at[key], offset = offset, offset + -(-items[key].size // 16) * 16
+    first, second = found.stages
+    state = replace(first.state, offset=at["state", 0])
+    for scratch, free in (
+        (at["scratch", 1], True),
+        (state.offset + columns.offset + columns.carried, True),
+        (state.offset + columns.offset + columns.pitch - second.scratch.bytes, True),
+        (state.offset + columns.offset + columns.carried - 16, False),
+        (state.offset + columns.offset - 16, False),
+    ):
+        moved = replace(
+            found,
+            stages=(
+                replace(first, state=state, scratch=Region(at["scratch", 0], first.scratch.bytes)),
+                replace(
+                    second,
+                    state=replace(second.state, offset=at["state", 1]),
+                    scratch=Region(scratch, second.scratch.bytes),
+                ),
+            ),
+            rings=tuple(replace(ring, offset=at["ring", ring.tensor]) for ring in found.rings),
+            arena_bytes=(offset, 0, 0, 0),
+        )
+        if free:
+            verify_plan(graph, moved)
+        else:
+            with pytest.raises(PlanError, match="overwritten by the scratch"):
+                verify_plan(graph, moved)
 
 
 def test_checker_catches_overlaps_and_stalls(large: tuple[QGraph, Plan]) -> None:
