@@ -127,12 +127,15 @@ class _Planner:
         options: PlanOptions,
         recompute: bool | None = None,
         input_runs: tuple[int, ...] = (),
+        candidates: Candidates | None = None,
     ) -> None:
         self.graph = graph
         self.options = options
         self.recompute = options.ram is not None if recompute is None else recompute
         self.input_runs = input_runs
-        self.candidates = Candidates(graph, options.isa, self.recompute, options.tiling)
+        self.candidates = candidates or Candidates(
+            graph, options.isa, self.recompute, options.tiling
+        )
         self.search = Search(
             graph, self.candidates, options.fuse, options.streamed_outputs, input_runs
         )
@@ -155,8 +158,8 @@ class _Planner:
             )
 
     def taking(self, input_runs: tuple[int, ...]) -> _Planner:
-        """A planner of the same whose inputs come by other parts."""
-        return _Planner(self.graph, self.options, self.recompute, input_runs)
+        """A planner of the same whose inputs come by these parts, and that has searched nothing."""
+        return _Planner(self.graph, self.options, self.recompute, input_runs, self.candidates)
 
     def cost(self, chosen: Sequence[Candidate], input_runs: tuple[int, ...]) -> float:
         """Predicted instructions of one inference by these stages."""
@@ -205,7 +208,9 @@ class _Planner:
                 low = middle
             else:
                 point, high = smaller, smaller.plan.arena_total
-        return point.plan
+        # Searches remember what they were asked before: one that has not may find better.
+        again = self.taking(self.input_runs).cheapest(high, point.instructions)
+        return point.plan if again is None else again.plan
 
     def narrower(self, found: Plan) -> Plan:
         """The least plan below another, or that one: they cannot be far apart."""
