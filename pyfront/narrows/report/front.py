@@ -16,6 +16,8 @@ from narrows.result import Progress, no_progress
 
 # Of the work: the plan that is taken, beside the front.
 _CHOSEN_SHARE = 0.5
+# The share of the instructions that more RAM must save to be worth a line.
+_WORTHWHILE = 0.001
 # The front is expected to end at this share of the plan that is taken.
 _EXPECTED_END = 0.4
 
@@ -80,10 +82,10 @@ def choice(graph: QGraph, planned: Plan) -> Choice:
 
 
 def undominated(found: Sequence[Choice]) -> list[Choice]:
-    """Those for which no other has neither more RAM nor more instructions, the cheapest
-    first."""
+    """Those for which no other has neither more RAM nor, by as much as is worth RAM, more
+    instructions, the cheapest first."""
     kept: list[Choice] = []
     for c in sorted(found, key=lambda c: (c.ram_bytes, c.instructions)):
-        if not kept or c.instructions < kept[-1].instructions:
+        if not kept or c.instructions < (1 - _WORTHWHILE) * kept[-1].instructions:
             kept.append(c)
     return kept[::-1]
