@@ -238,7 +238,7 @@ struct nrw_bottleneck_shape {
     uint8_t has_expand, has_project, has_add, rolling;
 };
 uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
-/* Bytes that live from the first to the last firing (what a rolling stage keeps). */
+/* Bytes that live from one firing to the next (what a rolling stage keeps). */
 uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
 /* Input columns that it goes through at a time. */
 uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);

@@ -30,7 +30,7 @@ from narrows.graph.qgraph import Edge, QGraph
 from narrows.native import Model
 from narrows.pack import pack
 from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.fusion import bottleneck
+from narrows.plan.fusion import bottleneck, is_pointwise
 from narrows.plan.layout import lay_out, simulated
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.verify import verify_plan
@@ -82,7 +82,8 @@ def blocks(graph: QGraph) -> Iterator[QGraph]:
     by_depthwise: dict[int, tuple[int, ...]] = {}
     for group in fusions(graph):
         parts = bottleneck(graph, group)
-        if parts.expand is not None and parts.project is not None:
+        inverted = parts.expand is not None and is_pointwise(parts.expand)
+        if inverted and parts.project is not None:
             by_depthwise[parts.depthwise.output] = group  # the longest comes last
     for number, group in enumerate(by_depthwise.values(), 1):
         parts = bottleneck(graph, group)

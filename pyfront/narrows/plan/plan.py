@@ -40,7 +40,7 @@ class Stage:
     col_tile: (bottleneck) output columns computed at a time.
     kept_rows: (rolling) expanded rows that are kept for the next output row; with
         ``kernel_h - stride_h`` of them nothing is computed twice.
-    state: bytes that live from the stage's first firing to its last.
+    state: bytes that live from one firing to the next.
     scratch: bytes used during one firing.
     """
 
