@@ -99,14 +99,15 @@ class Point:
 def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[Point]:
     """The plans of which no other has neither more RAM nor more cost, the largest first;
     neighbours are apart by some percent. Those that take whole input rows come first, and those
-    by small parts of rows below them. ``options.ram`` is not looked at."""
+    by large parts of rows below them: of smaller parts, there are more to be taken, which costs
+    more than it saves. ``options.ram`` is not looked at."""
     planner = _Planner(graph, options, recompute=True)
     if not graph.ops:
         yield Point(planner.materialized(), 0.0)
         return
     last = None
     limit = math.inf
-    for input_runs in ((), *tuple(planner.by_parts())[-1:]):
+    for input_runs in ((), *tuple(planner.by_parts())[:1]):
         if input_runs:
             planner = planner.taking(input_runs)
             limit = math.inf if last is None else STEP * last.plan.arena_total
