@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The forms that a cascade can take: the cheapest stages for every number of bytes.
 
-A stage keeps bytes from one firing to the next (its state, and what its window needs of its
-inputs) and uses scratch while it fires. Along a cascade what is kept adds up, of the scratch only
-the largest counts, and costs add up: for each limit of the scratch, a shortest path over the
-operators finds the cheapest stages for every number of units of bytes at once.
+A stage keeps bytes from one firing to the next (what lives of its state, and what its window needs
+of its inputs) and uses scratch while it fires, which here is all that ends with the firing. Along a
+cascade what is kept adds up, of the scratch only the largest counts, and costs add up: for each
+limit of the scratch, a shortest path over the operators finds the cheapest stages for every number
+of units of bytes at once.
 """
 
 from __future__ import annotations
