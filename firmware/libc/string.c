@@ -70,6 +70,11 @@ void *memset(void *to, int value, size_t count)
     for (; count > 0 && (uintptr_t)out % sizeof(word) != 0; count--) {
         *out++ = (uint8_t)value;
     }
+    for (; count >= BLOCK; count -= BLOCK, out += BLOCK) {
+        for (size_t i = 0; i < BLOCK / sizeof(word); i++) {
+            ((word *)out)[i] = pattern;
+        }
+    }
     for (; count >= sizeof(word); count -= sizeof(word)) {
         *(word *)out = pattern;
         out += sizeof(word);

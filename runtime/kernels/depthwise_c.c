@@ -120,8 +120,8 @@ void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window 
 
 /* --- By rows ------------------------------------------------------------------------------ */
 
-/* Bits 16 and 17 of four sums stand in a byte, those of the first lowest. Of `sums`, those from
- * `count` to the end of a byte are stored too. */
+/* Bits 16 and 17 of four sums stand in a byte, those of the first lowest. Sums from `count` to the
+ * end of a byte are stored and loaded with the others, but mean nothing. */
 static void store_sums(const uint32_t *sums, int8_t *low, uint32_t channels, uint8_t *highs,
                        uint32_t count)
 {
@@ -137,18 +137,26 @@ static void store_sums(const uint32_t *sums, int8_t *low, uint32_t channels, uin
     }
 }
 
+/* Of the bits above the 16 of a sum, the lowest two; the second is the sign. */
+static inline uint32_t joined(int8_t low, int8_t middle, uint32_t bits)
+{
+    const uint32_t high = (uint32_t)((int32_t)(bits << 30) >> 14);
+
+    return (uint32_t)(uint8_t)low | (uint32_t)(uint8_t)middle << 8 | high;
+}
+
 static void load_sums(uint32_t *sums, const int8_t *low, uint32_t channels, const uint8_t *highs,
                       uint32_t count)
 {
     const int8_t *const middle = low + channels;
-    uint32_t bits = 0;
 
-    for (uint32_t k = 0; k < count; k++, bits >>= 2) {
-        if (k % 4 == 0) {
-            bits = highs[k / 4];
-        }
-        const uint32_t high = (uint32_t)((int32_t)(bits << 30) >> 14); /* bit 17 is the sign */
-        sums[k] = (uint32_t)(uint8_t)low[k] | (uint32_t)(uint8_t)middle[k] << 8 | high;
+    for (uint32_t k = 0; k < count; k += 4) {
+        const uint32_t bits = highs[k / 4];
+
+        sums[k] = joined(low[k], middle[k], bits);
+        sums[k + 1] = joined(low[k + 1], middle[k + 1], bits >> 2);
+        sums[k + 2] = joined(low[k + 2], middle[k + 2], bits >> 4);
+        sums[k + 3] = joined(low[k + 3], middle[k + 3], bits >> 6);
     }
 }
 

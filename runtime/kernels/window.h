@@ -26,7 +26,7 @@ struct nrw_window {
 };
 
 /* The part of a window's columns that is inside: taps [first, end), of which the first is
- * input column `column`. first = end if there is none. */
+ * input column `column`. If there is none, first = end, and `column` is one that is there. */
 struct nrw_taps {
     int32_t first, end, column;
 };
@@ -43,10 +43,12 @@ static inline struct nrw_taps nrw_taps_inside(const struct nrw_window *window, i
     if (start + (taps.end - 1) * step >= window->in_width) {
         taps.end = start < window->in_width ? (window->in_width - start + step - 1) / step : 0;
     }
-    if (taps.first > taps.end) {
+    if (taps.first < taps.end) {
+        taps.column += taps.first * step;
+    } else {
         taps.first = taps.end;
+        taps.column = window->origin;
     }
-    taps.column += taps.first * step;
     return taps;
 }
 

@@ -74,12 +74,6 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
                                    : progress_of(run)[tensor->producer].produced;
 }
 
-static void next_firing(struct nrw_firing *firing, const struct nrw_run *run, uint32_t index)
-{
-    nrw_firing_of(firing, run->model, nrw_stages(run->model) + index,
-                  progress_of(run)[index].fired);
-}
-
 /* Looks at a stage's next firing, which makes it READY if what it needs of each input is there.
  * first: of each input, the first pixel that it needs. Returns what it will have given. */
 static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -207,27 +201,28 @@ static uint32_t needed_from(const struct nrw_stage *stage, uint32_t input, const
     return (uint32_t)needed;
 }
 
-/* A stage has fired: count it, and wake those that may have waited for that. */
-static void complete(struct nrw_run *run, uint32_t index, const struct nrw_firing *firing)
+/* A stage has fired: count it, and wake those that may have waited for that. given: pixels of its
+ * output that are there. */
+static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool is_last)
 {
     const struct nrw_model *model = run->model;
     const struct nrw_stage *stages = nrw_stages(model);
     const struct nrw_stage *stage = stages + index;
     struct progress *all = progress_of(run);
     struct progress *progress = all + index;
-    const uint32_t given = firing->given - progress->produced;
+    const uint32_t fresh = given - progress->produced;
     int32_t first[MOST_INPUTS];
 
-    if (given > 0 && stage->op != NRW_OP_OUTPUT) {
+    if (fresh > 0 && stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
         for (uint32_t k = 0; k < out->reader_count; k++) {
-            feed(all + readers[k], given);
+            feed(all + readers[k], fresh);
         }
-        progress->produced += given;
+        progress->produced = given;
     }
     progress->fired++;
-    if (firing->is_last) {
+    if (is_last) {
         progress->state = FINISHED;
         for (uint32_t i = 0; i < stage->input_count; i++) {
             first[i] = (int32_t)nrw_pixels(nrw_input_of(model, stage, i));
@@ -379,7 +374,7 @@ int nrw_step(struct nrw_run *run)
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             compute[stages[s].op](run, &stages[s], &firing);
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
-            complete(run, s, &firing);
+            complete(run, s, firing.given, firing.is_last);
             return NRW_OK;
         }
         run->waiting = (uint16_t)s;
@@ -388,6 +383,17 @@ int nrw_step(struct nrw_run *run)
 }
 
 /* --- Rows in and out ------------------------------------------------------------------- */
+
+/* The stage that waits for the caller has got or given its run. */
+static void passed(struct nrw_run *run)
+{
+    const uint32_t index = run->waiting;
+    const struct nrw_stage *stage = nrw_stages(run->model) + index;
+    const uint32_t pixels = (progress_of(run)[index].fired + 1u) * stage->run;
+
+    run->waiting = NRW_NONE;
+    complete(run, index, pixels, pixels == nrw_pixels(nrw_frame(run->model, stage)));
+}
 
 int nrw_wanted_input(const struct nrw_run *run)
 {
@@ -422,11 +428,7 @@ int nrw_push_slot(struct nrw_run *run)
     if (nrw_wanted_input(run) < 0) {
         return NRW_ERR_STATE;
     }
-    const uint32_t input = run->waiting;
-    struct nrw_firing firing;
-    next_firing(&firing, run, input);
-    run->waiting = NRW_NONE;
-    complete(run, input, &firing);
+    passed(run);
     return NRW_OK;
 }
 
@@ -470,10 +472,7 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     if (index != NULL) {
         *index = number;
     }
-    struct nrw_firing firing;
-    next_firing(&firing, run, stage);
-    run->waiting = NRW_NONE;
-    complete(run, stage, &firing);
+    passed(run);
     return NRW_OK;
 }
 

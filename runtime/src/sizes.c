@@ -29,7 +29,7 @@ static uint32_t kernels_bytes(uint32_t isa, const struct nrw_bottleneck_shape *s
                                                 shape->expand_kernel_w, shape->in_channels,
                                                 shape->slice));
     }
-    if (shape->has_project && shape->rolling) {
+    if (shape->has_project && shape->slice == shape->mid_channels) {
         bytes = nrw_most(bytes,
                          nrw_conv_scratch_bytes(isa, 1, 1, shape->slice, shape->out_channels));
     }

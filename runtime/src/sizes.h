@@ -48,7 +48,7 @@ static inline uint32_t nrw_columns_at_a_time(const struct nrw_bottleneck_shape *
 struct nrw_bottleneck_layout {
     uint32_t expanded; /* [rows][columns][slice]; rolling: of the rows that are not kept */
     uint32_t filtered; /* [col_tile][slice], with a projection */
-    uint32_t sums;     /* i32 [row_tile][col_tile][out], tiled with a projection */
+    uint32_t sums;     /* i32 [row_tile][col_tile][out], of a projection by slices */
     uint32_t kept;     /* state: [kept_rows][grid_width][mid], rolling */
     uint32_t columns;  /* not bytes: of a row in `expanded` */
 };
@@ -67,7 +67,7 @@ nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape, nrw_product *pro
                           ? product(nrw_least(shape->grid_height, rows), columns, shape->slice)
                           : 0;
     layout.filtered = shape->has_project ? product(shape->col_tile, shape->slice, 1) : 0;
-    layout.sums = shape->has_project && !shape->rolling
+    layout.sums = shape->has_project && shape->slice < shape->mid_channels
                       ? product((uint32_t)sizeof(int32_t) * shape->row_tile, shape->col_tile,
                                 shape->out_channels)
                       : 0;

@@ -159,10 +159,31 @@ static void depthwise_window(struct nrw_window *window, const struct bottleneck 
     window->pad_left = geometry->pad_left;
 }
 
+/* From depthwise window to finished outputs [x0, x1) of row y. */
+static void finish(const struct bottleneck *b, const struct nrw_window *window, int32_t y,
+                   int32_t x0, int32_t x1)
+{
+    const uint32_t mid = b->params->mid_channels;
+    int8_t *out = nrw_out(b->run, b->out, y, x0);
+
+    if ((b->stage->flags & NRW_PROJECT) == 0) {
+        filter(b, window, x0, x1, 0, mid, out, mid);
+        return;
+    }
+    const int8_t *rows[1] = {b->filtered};
+    const struct nrw_window pixels = {rows, x0, b->out->width, mid, 1, 1, 1, 1, 0};
+    struct nrw_conv_op project;
+
+    filter(b, window, x0, x1, 0, mid, b->filtered, mid);
+    project_with(&project, b);
+    nrw_conv(&project, &pixels, x0, x1, out, b->out->channels, b->kernels);
+    add_input(b, y, x0, x1);
+}
+
 /* --- Tiled ------------------------------------------------------------------------------- */
 
-/* Channels [first, first + count) of a tile of the output: into the sums, or without a
- * projection into the output. expanded: rows of the whole tile. */
+/* A tile of the output from channels [first, first + count): finished if that is all of them or
+ * there is no projection, else into the sums. expanded: rows of the whole tile. */
 static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
                        struct nrw_range expanded, uint32_t first, uint32_t count)
 {
@@ -190,6 +211,10 @@ static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
                 b->rows[i] = nrw_segment(b->run, b->stage, 0, row, left, right) + first;
             }
         }
+        if (count == mid) {
+            finish(b, &window, y, tile->x0, tile->x1);
+            continue;
+        }
         if ((b->stage->flags & NRW_PROJECT) == 0) {
             filter(b, &window, tile->x0, tile->x1, first, count,
                    nrw_out(b->run, b->out, y, tile->x0) + first, mid);
@@ -208,7 +233,7 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
     const struct nrw_range expanded = nrw_expands(b->run->model, b->stage, firing);
     const uint32_t mid = b->params->mid_channels;
     const uint32_t slice = b->params->slice;
-    const bool has_project = (b->stage->flags & NRW_PROJECT) != 0;
+    const bool sums_up = slice < mid && (b->stage->flags & NRW_PROJECT) != 0;
     struct nrw_firing tile = *firing;
     struct nrw_conv_op project;
 
@@ -218,13 +243,13 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
         const uint32_t pixels = (uint32_t)(tile.x1 - tile.x0);
         const uint32_t row = pixels * b->out->channels;
 
-        if (has_project) {
+        if (sums_up) {
             memset(b->sums, 0, (uint32_t)(tile.y1 - tile.y0) * row * sizeof *b->sums);
         }
         for (uint32_t first = 0; first < mid; first += slice) {
             tile_slice(b, &tile, expanded, first, slice < mid - first ? slice : mid - first);
         }
-        for (int32_t y = tile.y0; has_project && y < tile.y1; y++) {
+        for (int32_t y = tile.y0; sums_up && y < tile.y1; y++) {
             nrw_conv_finish(&project, b->sums + (uint32_t)(y - tile.y0) * row, pixels,
                             nrw_out(b->run, b->out, y, tile.x0), b->out->channels);
             add_input(b, y, tile.x0, tile.x1);
@@ -233,27 +258,6 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
 }
 
 /* --- Rolling ----------------------------------------------------------------------------- */
-
-/* From depthwise window to finished outputs [x0, x1) of row y. */
-static void finish(const struct bottleneck *b, const struct nrw_window *window, int32_t y,
-                   int32_t x0, int32_t x1)
-{
-    const uint32_t mid = b->params->mid_channels;
-    int8_t *out = nrw_out(b->run, b->out, y, x0);
-
-    if ((b->stage->flags & NRW_PROJECT) == 0) {
-        filter(b, window, x0, x1, 0, mid, out, mid);
-        return;
-    }
-    const int8_t *rows[1] = {b->filtered};
-    const struct nrw_window pixels = {rows, x0, b->out->width, mid, 1, 1, 1, 1, 0};
-    struct nrw_conv_op project;
-
-    filter(b, window, x0, x1, 0, mid, b->filtered, mid);
-    project_with(&project, b);
-    nrw_conv(&project, &pixels, x0, x1, out, b->out->channels, b->kernels);
-    add_input(b, y, x0, x1);
-}
 
 /* Expanded row r, from a column on, of those that are kept: number r % kept_rows. */
 static inline int8_t *kept_row(const struct bottleneck *b, int32_t row, int32_t column)

@@ -23,6 +23,8 @@ from PIL import Image
 
 from conftest import Narrows
 from models import FLOAT_NETWORK, network, photo
+from narrows.cli.console import parse_size
+from narrows.errors import UsageError
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from oracle import Oracle
 
@@ -254,6 +256,19 @@ def test_usage_is_2(narrows: Narrows, digits_blob: Path, digit_file: Path) -> No
     compile_ = ("compile", DIGITS_INT8, "-o", digit_file.with_suffix(".nrw"))
     refused(narrows(*compile_, "--ram", "lots"), "lots", "64K", code=2)
     refused(narrows(*compile_, "--slice", "0"), "--slice", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("9728", 9728), ("9.5K", 9728), ("64KiB", 65536), ("1.5mb", 3 << 19)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "K", "0", "9.5", "-1K", "1.2.3K", "0.0001K"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match=r"9\.5K"):
+        parse_size(text)
 
 
 def test_a_float_model(narrows: Narrows, tmp_path: Path) -> None:

@@ -464,9 +464,10 @@ class _Counter:
             for channels in slices:
                 self.expansion(parts, expanded, channels, calls)
         self.depthwise(parts.depthwise, pixels, slices, rows * len(slices))
-        if parts.project:
+        if parts.project and len(slices) > 1:
             self.accumulation(pixels, slices, out.channels, rows * len(slices))
-            self.done["bytes.set"] += 4 * out.bytes
+        elif parts.project:
+            self.pointwise(pixels, mid, out.channels, rows)
         if parts.add:
             self.elementwise(Elementwise.ADD, out, rows)
 
