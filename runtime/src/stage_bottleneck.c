@@ -88,11 +88,13 @@ static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1, ui
     nrw_conv(&conv, &window, x0, x1, out, count, b->kernels);
 }
 
-/* Channels [first, first + count) of the depthwise. */
-static void filter(const struct bottleneck *b, const struct nrw_window *window, int32_t x0,
-                   int32_t x1, uint32_t first, uint32_t count, int8_t *out, uint32_t out_stride)
+/* Channels [first, first + count) of the depthwise, columns [x0, x1) of row y: to `filtered`, or
+ * without a projection to the output. */
+static void filter(const struct bottleneck *b, const struct nrw_window *window, int32_t y,
+                   int32_t x0, int32_t x1, uint32_t first, uint32_t count)
 {
     const struct nrw_filter_params *params = &b->params->depthwise;
+    const bool is_output = (b->stage->flags & NRW_PROJECT) == 0;
     struct nrw_depthwise_op depthwise;
 
     depthwise.weights = (const int8_t *)nrw_at(b->run->model, params->weights) + first;
@@ -105,7 +107,9 @@ static void filter(const struct bottleneck *b, const struct nrw_window *window, 
     depthwise.out_zero_point = b->params->filtered_zero_point;
     depthwise.act_min = params->geometry.act_min;
     depthwise.act_max = params->geometry.act_max;
-    nrw_depthwise(&depthwise, window, x0, x1, out, out_stride, b->kernels);
+    nrw_depthwise(&depthwise, window, x0, x1,
+                  is_output ? nrw_out(b->run, b->out, y, x0) + first : b->filtered,
+                  is_output ? b->params->mid_channels : count, b->kernels);
 }
 
 static void project_with(struct nrw_conv_op *conv, const struct bottleneck *b)
@@ -159,25 +163,20 @@ static void depthwise_window(struct nrw_window *window, const struct bottleneck 
     window->pad_left = geometry->pad_left;
 }
 
-/* From depthwise window to finished outputs [x0, x1) of row y. */
-static void finish(const struct bottleneck *b, const struct nrw_window *window, int32_t y,
-                   int32_t x0, int32_t x1)
+/* Finish columns [x0, x1) of row y, whose filtered channels are all there. */
+static void project(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x1)
 {
-    const uint32_t mid = b->params->mid_channels;
-    int8_t *out = nrw_out(b->run, b->out, y, x0);
-
-    if ((b->stage->flags & NRW_PROJECT) == 0) {
-        filter(b, window, x0, x1, 0, mid, out, mid);
-        return;
-    }
     const int8_t *rows[1] = {b->filtered};
+    const uint32_t mid = b->params->mid_channels;
     const struct nrw_window pixels = {rows, x0, b->out->width, mid, 1, 1, 1, 1, 0};
-    struct nrw_conv_op project;
+    struct nrw_conv_op conv;
 
-    filter(b, window, x0, x1, 0, mid, b->filtered, mid);
-    project_with(&project, b);
-    nrw_conv(&project, &pixels, x0, x1, out, b->out->channels, b->kernels);
-    add_input(b, y, x0, x1);
+    if ((b->stage->flags & NRW_PROJECT) != 0) {
+        project_with(&conv, b);
+        nrw_conv(&conv, &pixels, x0, x1, nrw_out(b->run, b->out, y, x0), b->out->channels,
+                 b->kernels);
+        add_input(b, y, x0, x1);
+    }
 }
 
 /* --- Tiled ------------------------------------------------------------------------------- */
@@ -211,20 +210,15 @@ static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
                 b->rows[i] = nrw_segment(b->run, b->stage, 0, row, left, right) + first;
             }
         }
+        filter(b, &window, y, tile->x0, tile->x1, first, count);
         if (count == mid) {
-            finish(b, &window, y, tile->x0, tile->x1);
-            continue;
+            project(b, y, tile->x0, tile->x1);
+        } else if ((b->stage->flags & NRW_PROJECT) != 0) {
+            const int8_t *weights = nrw_at(b->run->model, b->params->project.weights);
+            nrw_conv_accumulate(weights + first, mid, b->filtered, count, count, pixels,
+                                b->out->channels,
+                                b->sums + (uint32_t)(y - tile->y0) * pixels * b->out->channels);
         }
-        if ((b->stage->flags & NRW_PROJECT) == 0) {
-            filter(b, &window, tile->x0, tile->x1, first, count,
-                   nrw_out(b->run, b->out, y, tile->x0) + first, mid);
-            continue;
-        }
-        const int8_t *weights = nrw_at(b->run->model, b->params->project.weights);
-        filter(b, &window, tile->x0, tile->x1, first, count, b->filtered, count);
-        nrw_conv_accumulate(weights + first, mid, b->filtered, count, count, pixels,
-                            b->out->channels,
-                            b->sums + (uint32_t)(y - tile->y0) * pixels * b->out->channels);
     }
 }
 
@@ -235,9 +229,9 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
     const uint32_t slice = b->params->slice;
     const bool sums_up = slice < mid && (b->stage->flags & NRW_PROJECT) != 0;
     struct nrw_firing tile = *firing;
-    struct nrw_conv_op project;
+    struct nrw_conv_op conv;
 
-    project_with(&project, b);
+    project_with(&conv, b);
     for (; tile.x0 < firing->x1; tile.x0 = tile.x1) {
         tile.x1 = nrw_lesser(tile.x0 + b->params->col_tile, firing->x1);
         const uint32_t pixels = (uint32_t)(tile.x1 - tile.x0);
@@ -250,7 +244,7 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
             tile_slice(b, &tile, expanded, first, slice < mid - first ? slice : mid - first);
         }
         for (int32_t y = tile.y0; sums_up && y < tile.y1; y++) {
-            nrw_conv_finish(&project, b->sums + (uint32_t)(y - tile.y0) * row, pixels,
+            nrw_conv_finish(&conv, b->sums + (uint32_t)(y - tile.y0) * row, pixels,
                             nrw_out(b->run, b->out, y, tile.x0), b->out->channels);
             add_input(b, y, tile.x0, tile.x1);
         }
@@ -295,7 +289,8 @@ static void roll(struct bottleneck *b, int32_t y, int32_t x0, int32_t x1, struct
         }
     }
     depthwise_window(&window, b, first, (uint32_t)mid);
-    finish(b, &window, y, x0, x1);
+    filter(b, &window, y, x0, x1, 0, (uint32_t)mid);
+    project(b, y, x0, x1);
 
     /* Columns that no later window of this row needs replace those of rows that die, if the next
      * row keeps them. */
