@@ -155,10 +155,13 @@ class Forms:
         costs = self._costs[first][after]
         kept = np.arange(UNITS) * self.unit
         sizes = beside + kept[None, :] + np.array(self.limits)[:, None]
-        order = np.lexsort((costs.ravel(), sizes.ravel()))
+        # Only what is cheaper than with one unit less: the others need not be sorted.
+        fewer = np.pad(costs[:, :-1], ((0, 0), (1, 0)), constant_values=np.inf)
+        falls = np.flatnonzero(costs < fewer)
+        order = falls[np.lexsort((costs.ravel()[falls], sizes.ravel()[falls]))]
         best = np.minimum.accumulate(costs.ravel()[order])
         found: list[Form] = []
-        worthwhile = WORTHWHILE * float(best[-1])
+        worthwhile = WORTHWHILE * float(best[-1]) if len(best) else 0.0
         for at in np.flatnonzero(best < np.append(np.inf, best[:-1])):
             number, units = divmod(int(order[at]), UNITS)
             form = Form(int(sizes[number, units]), float(best[at]), number, units)
