@@ -17,13 +17,17 @@ from narrows.graph.qgraph import QGraph
 from narrows.importers import load
 from narrows.plan import PlanOptions
 from narrows.plan.occupancy import occupancy
+from narrows.plan.planner import OVERHEAD
 from narrows.quantize.lower import lower
 from narrows.report.explain import Explanation, Step, explain
 from narrows.report.front import Choice, Front, front
 from narrows.report.plots import plot_arena, plot_front, require_plots
 
 _ZOO = "zoo:"
-_NONE_SMALLER = "Smaller plans, if any, cost over 5% more than their MACs explain: --ram takes one."
+_NONE_SMALLER = (
+    f"Smaller plans, if any, cost over {OVERHEAD - 1:.0%} more than their MACs explain: "
+    "--ram takes one."
+)
 
 
 def add_parser(commands: Any) -> None:
