@@ -52,7 +52,6 @@ int app_is_idle(void)
 void app_fault(uint32_t pc, uint32_t cause)
 {
     nrw_store32(nrw_store32(server.frame + NRW_FRAME_HEADER, pc), cause);
-    port_uart_send(0);        /* ends what may have been cut short */
     nrw_cobs_send(server.frame,
                   nrw_frame_seal(server.frame, LINK_FAULT | LINK_ANSWER, 0, 8),
                   port_uart_send);
@@ -153,6 +152,10 @@ static void put_text(struct request *request, const char *text)
     memcpy(request->out, text, bytes);
     request->out += bytes;
 }
+
+/* HELLO's answer fits into a frame, whatever the build calls its version and its board. */
+typedef char check_hello[NRW_FRAME_HEADER + 28 + sizeof FIRMWARE_VERSION + sizeof BOARD_NAME +
+                                     NRW_FRAME_CRC <= LINK_FRAME_BYTES ? 1 : -1];
 
 static int on_hello(struct request *request)
 {
@@ -259,7 +262,7 @@ static int on_blob_data(struct request *request)
     } else if (offset > server.received) {
         result = LINK_ERR_GAP;
     } else if (offset == server.received) {
-        result = port_slot_write(offset, bytes, count);
+        result = port_slot_write(offset, bytes, count) == 0 ? NRW_OK : LINK_ERR_WRITE;
         server.received += result == NRW_OK ? count : 0;
     }
     put32(request, server.received);

@@ -46,6 +46,7 @@ void nrw_cobs_send(const uint8_t *bytes, uint32_t count, void (*send)(uint8_t by
     uint32_t at = 0;
     bool more = true;
 
+    send(0);
     while (more) {
         uint32_t end = at;
         while (end < count && end - at < FULL_BLOCK - 1 && bytes[end] != 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Consistent overhead byte stuffing: a packet without zero bytes, ended by one zero.
+ * Consistent overhead byte stuffing: a packet without zero bytes, between two zeros.
  */
 #ifndef NARROWS_COBS_H
 #define NARROWS_COBS_H
@@ -27,7 +27,8 @@ void nrw_cobs_begin(struct nrw_cobs *cobs, uint8_t *bytes, uint32_t size);
  * overwritten from the next byte on. */
 int32_t nrw_cobs_push(struct nrw_cobs *cobs, uint8_t byte);
 
-/* Give a packet to the line byte by byte, its ending zero included. */
+/* Give a packet to the line byte by byte, between two zeros. The first ends whatever else the
+ * line carries (log text, a packet that was cut short), so that it does not spoil this packet. */
 void nrw_cobs_send(const uint8_t *bytes, uint32_t count, void (*send)(uint8_t byte));
 
 #endif

@@ -6,7 +6,7 @@
 #define NARROWS_PROTOCOL_H
 
 #define LINK_MAJOR 1
-#define LINK_MINOR 2
+#define LINK_MINOR 3
 #define FIRMWARE_VERSION "0.1.0"
 
 enum {
@@ -45,7 +45,8 @@ enum link_error {
     LINK_ERR_SLOT = -36,      /* a blob larger than the model slot */
     LINK_ERR_UPLOAD = -37,    /* no upload was begun */
     LINK_ERR_NO_MODEL = -38,  /* no model that could run */
-    LINK_ERR_RUN = -39        /* another run than the one going on */
+    LINK_ERR_RUN = -39,       /* another run than the one going on */
+    LINK_ERR_WRITE = -40      /* the memory of the model slot has failed */
 };
 
 enum { LINK_START_PROFILE = 1 }; /* flags of START */

@@ -25,6 +25,7 @@ _ADDRESS_SPACE = 1 << 32
 _ALIGNMENT = 16
 _MOST_ARENAS = 4
 _LEAST_RECEIVE_BYTES = 512  # the longest packet as it goes over the line, and room for PING
+_NAME = re.compile(r"[A-Za-z0-9 ._+-]{1,64}")  # goes into C and into an answer of the link
 _VARIABLE_BYTES = 512  # of the application beside its receive buffer; the linker checks
 
 
@@ -190,6 +191,11 @@ def _check(path: Path, board: Board) -> None:
         if not condition:
             raise NarrowsError(f"{path}: {place}: {what}")
 
+    require(
+        _NAME.fullmatch(board.name) is not None,
+        "the file's name",
+        "not 1 to 64 letters, digits, spaces or ._+- before .toml; rename the file",
+    )
     require(board.stack_bytes % 8 == 0, "memory.stack_bytes", "not a multiple of 8")
     received = board.uart.receive_bytes
     require(_is_power_of_two(received), "uart.receive_bytes", "not a power of two")

@@ -64,6 +64,22 @@ def lost_frames(seed: int, share: float) -> Filter:
     return each_frame(lambda frame: b"" if random.random() < share else frame)
 
 
+def log_between(text: bytes) -> Filter:
+    """Print a text behind each frame, as other code of the board may."""
+    return each_frame(lambda frame: frame + text)
+
+
+def log_within(seed: int, text: bytes, chance: float) -> Filter:
+    """Print a text anywhere, before each byte with this probability."""
+    random = Random(seed)
+
+    def filter_(data: bytes) -> bytes:
+        pieces = (data[i : i + 1] for i in range(len(data)))
+        return b"".join(text + b if random.random() < chance else b for b in pieces)
+
+    return filter_
+
+
 class Proxy:
     """Listens at ``url``; connects to the board's socket when it is connected to.
 
@@ -103,11 +119,10 @@ class Proxy:
         self._listener.close()
 
     def _run(self) -> None:
-        self._listener.settimeout(10)
-        try:
-            host, _ = self._listener.accept()
-        except TimeoutError:
-            return
+        while not select.select([self._listener], [], [], 0.02)[0]:
+            if self._stop.is_set():
+                return
+        host, _ = self._listener.accept()
         board = socket.create_connection((self._board[0], int(self._board[1])))
         for end in (host, board):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

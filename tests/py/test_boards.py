@@ -126,6 +126,13 @@ def test_a_path_is_a_board_too(tmp_path: Path) -> None:
         load_board(str(tmp_path / "nothing.toml"))
 
 
+@pytest.mark.parametrize("name", ["x" * 65, 'a"b', "a\\b", "bo\u00e4rd"])
+def test_a_name_that_no_answer_has_room_for(tmp_path: Path, name: str) -> None:
+    """It goes into the firmware's source as it is, and into a frame."""
+    path = changed(tmp_path, "stack_bytes = 2048", "stack_bytes = 2048")
+    assert refused(path.rename(tmp_path / f"{name}.toml")).startswith("the file's name: not 1 to")
+
+
 def test_a_small_receive_buffer_is_enough(tools: None, digits_blob: Path) -> None:
     """The host keeps to what the board grants, and all arrives."""
     board = load_board(SMALL.stem)

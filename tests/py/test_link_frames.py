@@ -101,7 +101,7 @@ def device_encode(library: ctypes.CDLL, frame: Frame) -> bytes:
 @settings(max_examples=200, deadline=None)
 def test_both_sides_write_and_read_the_same(library: ctypes.CDLL, frame: Frame) -> None:
     data = encode_frame(frame)
-    assert data == b"\0" + device_encode(library, frame)
+    assert data == device_encode(library, frame)
     assert list(Decoder().feed(data)) == [frame]
     (packet,) = DeviceDecoder(library).feed(data)
     assert packet[3:-4] == frame.payload
@@ -132,6 +132,20 @@ def test_a_changed_byte_is_noticed(frame: Frame, at: int, bits: int) -> None:
     data = bytearray(encode_frame(frame))
     data[at % len(data)] ^= bits
     assert all(found == frame for found in Decoder().feed(bytes(data)))
+
+
+@given(
+    sent=st.lists(FRAMES, min_size=1, max_size=4),
+    text=st.binary(min_size=1, max_size=1000).filter(lambda text: 0 not in text),
+)
+@settings(max_examples=100, deadline=None)
+def test_text_between_frames_spoils_none(
+    library: ctypes.CDLL, sent: list[Frame], text: bytes
+) -> None:
+    """Log lines have no zero, so the one before each frame is what ends them."""
+    data = b"".join(text + device_encode(library, frame) for frame in sent) + text
+    assert list(Decoder().feed(data)) == sent
+    assert len(list(DeviceDecoder(library).feed(data))) == len(sent)
 
 
 def test_noise_without_zeros_is_not_kept() -> None:

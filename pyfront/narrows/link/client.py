@@ -45,6 +45,7 @@ _REFUSALS = {
     LinkStatus.ERR_UPLOAD: "has lost the upload; was it reset?",
     LinkStatus.ERR_NO_MODEL: "has no model",
     LinkStatus.ERR_RUN: "has lost the run; was it reset?",
+    LinkStatus.ERR_WRITE: "cannot write the memory of its model slot",
 }
 
 

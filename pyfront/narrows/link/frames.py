@@ -60,6 +60,7 @@ class LinkStatus(IntEnum):
     ERR_UPLOAD = -37
     ERR_NO_MODEL = -38
     ERR_RUN = -39
+    ERR_WRITE = -40
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,10 @@ def status_of(frame: Frame, name: str) -> tuple[int, bytes]:
 
 
 class Decoder:
-    """Finds frames in a stream of bytes.
-
-    bad: packets so far that were damaged.
-    """
+    """Finds frames in a stream of bytes; whatever stands between them is passed over: damaged
+    frames, and text that other code of the board prints."""
 
     def __init__(self) -> None:
-        self.bad = 0
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -116,10 +114,6 @@ class Decoder:
         # Noise without a zero is not kept for ever; what is left of it fails its CRC.
         self._rest = bytearray(rest[: _MOST_STUFFED + 1])
         for stuffed in packets:
-            if not stuffed:
-                continue
             frame = decode_packet(stuffed)
-            if frame is None:
-                self.bad += 1
-            else:
+            if frame is not None:
                 yield frame

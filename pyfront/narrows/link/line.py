@@ -31,12 +31,17 @@ _LONGEST_TIMEOUT = 8.0
 _WRITE_TIMEOUT = 10.0
 _ATTEMPTS = 30
 _CHUNK = 4096
+_SHOWN_BYTES = 60  # of what arrived instead of an answer: about a line in an error message
+
+
+class PortError(LinkError):
+    """The port, or the connection behind it, is not there or has gone."""
 
 
 def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
     """Open a serial port, or a URL that pyserial knows (``socket://HOST:PORT``).
 
-    Raises: LinkError: it is not there, or not to be had.
+    Raises: PortError: it is not there, or not to be had.
     """
     try:
         return serial.serial_for_url(
@@ -44,7 +49,7 @@ def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
         )
     except (serial.SerialException, ValueError, OSError) as error:
         present = ", ".join(sorted(item.device for item in list_ports.comports())) or "none"
-        raise LinkError(
+        raise PortError(
             f"{port}: cannot be opened ({_reason(error)}); serial ports here: {present}"
         ) from error
 
@@ -76,6 +81,8 @@ class Line:
         self.patience = patience
         self._decoder = Decoder()
         self._answers: deque[Frame] = deque()
+        # How many bytes have come since the last answer, and the first of them.
+        self._stray_bytes, self._stray = 0, b""
         # A device that was spoken to before may still answer that.
         self._number = random.randrange(1 << 16)
         self._in_flight: dict[int, _Request] = {}
@@ -196,9 +203,12 @@ class Line:
         try:
             if not select.select([self._port.fileno()], [], [], timeout)[0]:
                 return b""
-            return bytes(self._port.read(_CHUNK))
+            data = bytes(self._port.read(_CHUNK))
         except (serial.SerialException, OSError) as error:
             raise self._gone(error) from error
+        self._stray_bytes += len(data)
+        self._stray = (self._stray + data)[:_SHOWN_BYTES]
+        return data
 
     def _sort(self, frame: Frame) -> None:
         if frame.type == Type.FAULT | ANSWER and len(frame.payload) >= 8:
@@ -218,20 +228,28 @@ class Line:
                 if number == frame.number:
                     break
             self._answers.append(frame)
+            self._stray_bytes, self._stray = 0, b""
 
-    def _gone(self, error: Exception) -> LinkError:
-        return LinkError(f"{self.name}: the connection is gone: {_reason(error)}")
+    def _gone(self, error: Exception) -> PortError:
+        return PortError(f"{self.name}: the connection is gone: {_reason(error)}")
 
     def _silent(self) -> LinkError:
+        silence = f"{self.name}: no answer for {self.patience:.0f} s"
+        if self._stray_bytes == 0:
+            return LinkError(
+                f"{silence}, nor any other byte; is it connected, and does the narrows "
+                "firmware run on it?"
+            )
         return LinkError(
-            f"{self.name}: no answer for {self.patience:.0f} s; is it connected, at this baud "
-            "rate, and does the narrows firmware run on it?"
+            f"{silence}, though {self._stray_bytes:,} other bytes arrived, beginning with "
+            f"{repr(self._stray)[1:]}; is the baud rate right, and is it the narrows firmware "
+            "that runs there?"
         )
 
     def _too_noisy(self) -> LinkError:
         return LinkError(
-            f"{self.name}: {_ATTEMPTS} attempts were lost, though it is there; check the cable "
-            "and the baud rate"
+            f"{self.name}: {_ATTEMPTS} attempts were lost, though it is there; check the cable, "
+            "the baud rate, and that no other code prints in the midst of frames"
         )
 
 

@@ -19,8 +19,9 @@ from narrows.errors import ToolError, UsageError
 
 _PROGRAM = "qemu-system-arm"
 _PACKAGE = "qemu-system-arm"
-_START_SECONDS = 20.0
-_END_SECONDS = 0.5
+# Bounds on what takes a moment, even on a busy machine: if QEMU hangs, this ends the waiting.
+_START_SECONDS = 60.0
+_END_SECONDS = 10.0
 # Runs before QEMU, in its process: asks the kernel to kill it when the thread that has started
 # it ends, for whatever reason, and makes sure that this has not happened already.
 _TRAMPOLINE = """
@@ -89,8 +90,11 @@ class Qemu:
         return self._process.pid
 
     def failure(self) -> str | None:
-        """What QEMU said when it ended by itself; None if it runs."""
-        # A line that breaks is noticed a moment before the end of the process that held it.
+        """What QEMU said when it ended by itself; None if it runs.
+
+        To be asked once the line is broken, which is noticed a moment before the end of the
+        process that held it.
+        """
         self._thread.join(_END_SECONDS)
         return None if self._thread.is_alive() else self._said() or "without a word"
 

@@ -13,7 +13,7 @@ from narrows.graph.qgraph import Int8Array
 from narrows.link.client import Client
 from narrows.link.firmware import build
 from narrows.link.frames import WATCH_ALL
-from narrows.link.line import BAUD, PATIENCE, Line, open_port
+from narrows.link.line import BAUD, PATIENCE, Line, PortError, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Status
 from narrows.native.observe import Dump
@@ -161,7 +161,7 @@ def _explained(qemu: Qemu | None) -> Iterator[None]:
     """A lost line to a QEMU that has ended says why it has ended."""
     try:
         yield
-    except LinkError as error:
+    except PortError as error:
         reason = qemu.failure() if qemu is not None else None
         if reason is None:
             raise
