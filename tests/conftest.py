@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,11 +40,12 @@ def runtime_sources() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
-    """Builds a program from C files and the runtime, with sanitizers unless told otherwise."""
+    """Builds a program from C files and the runtime, with sanitizers unless told otherwise.
+    more: further options of the compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     folder = tmp_path_factory.mktemp("c")
 
-    def build(name: str, *sources: Path, sanitize: bool = True) -> Path:
+    def build(name: str, *sources: Path, sanitize: bool = True, more: Sequence[str] = ()) -> Path:
         if compiler is None:
             missing("a C compiler")
         assert compiler is not None
@@ -52,7 +53,7 @@ def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
         includes = [f"-I{RUNTIME / d}" for d in ("include", "src", "kernels")]
         includes += [f"-I{ROOT / 'tests' / 'fault'}"]
         options = _SANITIZE if sanitize else ("-O2",)
-        command = [compiler, *_WARNINGS, *options, *includes, *sources, *runtime_sources()]
+        command = [compiler, *_WARNINGS, *options, *includes, *more, *sources, *runtime_sources()]
         subprocess.run([*command, "-o", program], check=True, timeout=300)
         return program
 

@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app ROUNDS SEED BLOB...: the firmware's application on this host, over a simulated port, at the
+ * mercy of whoever sits at the other end of the line: requests with right checksums and hostile
+ * lengths and fields, in any order, frames that are damaged, doubled, cut or mixed with garbage,
+ * more bytes than the receive buffer holds, hostile blobs.
+ *
+ * Whatever came: every frame of the device must be one that firmware/PROTOCOL.md allows, every
+ * request is answered once and in order, a PING is answered at once, and now and then a host with
+ * manners gets the right outputs. Memory and arithmetic are for the sanitizers to see. Every loop
+ * counts its steps, so that a device that hangs is one that fails. The same arguments do the same. */
+#include "app_port.h"
+#include "cobs.h"
+#include "crc32.h"
+#include "frame.h"
+#include "hostile.h"
+#include "protocol.h"
+#include "ring.h"
+#include "server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PAYLOAD_BYTES = LINK_FRAME_BYTES - NRW_FRAME_HEADER - NRW_FRAME_CRC,
+    STUFFED_BYTES = LINK_FRAME_BYTES + 8,
+    MOST_DUE = NRW_RING_BYTES,
+    MOST_BLOBS = 64,
+    MOST_ARENA = 1 << 22,
+    TYPES = 256
+};
+
+static uint64_t state;
+
+static uint32_t random_below(uint32_t n)
+{
+    /* xorshift64* */
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)((state * 2685821657736338717u) >> 32) % n;
+}
+
+static bool one_in(uint32_t n)
+{
+    return random_below(n) == 0;
+}
+
+struct blob {
+    uint8_t *bytes;
+    uint32_t size;
+};
+
+/* What the host knows. The device's answers are followed through, so that hostile requests meet
+ * a device that is in the midst of something. */
+static struct {
+    struct nrw_cobs line, seen; /* from the device, and what the device must see */
+    uint8_t heard[LINK_FRAME_BYTES], sent[LINK_FRAME_BYTES];
+    uint32_t waiting;           /* bytes in the receive buffer, at most */
+    bool flooding;              /* it runs over: what the device sees is not known */
+    uint16_t number;            /* of the last request */
+    struct {
+        uint8_t type;
+        uint16_t number;
+    } due[MOST_DUE];            /* requests without an answer, a ring */
+    uint32_t due_begin, due_end;
+
+    uint16_t answered;          /* the last request that was, its status and its other fields */
+    int status;
+    uint8_t fields[PAYLOAD_BYTES];
+
+    struct blob blob;           /* what is uploaded */
+    uint32_t row_bytes;         /* of its first input */
+    uint32_t received;
+    int run_status;
+    uint32_t run, row, done;    /* of STATE */
+    uint8_t index;
+
+    uint64_t bytes, frames, good, answers;
+    uint64_t successes[TYPES];  /* answers with a status of 0 or more */
+} host;
+
+/* --- What the device says ---------------------------------------------------------------------- */
+
+static const struct {
+    uint8_t type;
+    uint32_t least, most;       /* bytes behind a good status */
+} answers[] = {
+    {LINK_HELLO, 24 + 1 + 5 + 1 + 4, 24 + 1 + 5 + 1 + 4},
+    {LINK_PING, 0, 0},
+    {LINK_STATUS, 28, 28},
+    {LINK_RESET, 0, 0},
+    {LINK_MODEL, 30, 30},
+    {LINK_BLOB_BEGIN, 4, 4},
+    {LINK_BLOB_DATA, 4, 4},
+    {LINK_BLOB_END, 4, 4},
+    {LINK_START, 0, 0},
+    {LINK_STATE, 15, 15},
+    {LINK_ROW, 4, 4},
+    {LINK_OUTPUT, 4, 4 + LINK_DATA_BYTES},
+    {LINK_TAKE, 0, 0},
+    {LINK_PROFILE, 10, 10 + LINK_DATA_BYTES},
+    {LINK_WATCH, 0, 0},
+    {LINK_TENSOR, 4, 4 + LINK_DATA_BYTES},
+    {LINK_NEXT, 0, 0},
+};
+enum { KNOWN = sizeof answers / sizeof answers[0] };
+
+static void check_answer(uint8_t type, int status, uint32_t bytes)
+{
+    uint32_t i = 0;
+    while (i < KNOWN && answers[i].type != type) {
+        i++;
+    }
+    if (i == KNOWN) {
+        REQUIRE(status == LINK_ERR_TYPE && bytes == 0);
+        return;
+    }
+    REQUIRE(status >= LINK_ERR_WRITE && status != LINK_ERR_TYPE);
+    REQUIRE(status <= NRW_DONE || (status == LINK_HAVE_TENSOR && type == LINK_STATE));
+    REQUIRE(bytes <= answers[i].most);
+    REQUIRE(bytes >= answers[i].least || status < 0);
+    host.successes[type] += status >= 0;
+}
+
+static void hear_frame(uint32_t count)
+{
+    REQUIRE(nrw_frame_is_good(host.heard, count));
+    const uint8_t *payload = host.heard + NRW_FRAME_HEADER;
+    const uint32_t bytes = count - NRW_FRAME_HEADER - NRW_FRAME_CRC;
+    const uint16_t number = nrw_load16(host.heard + 1);
+    REQUIRE((host.heard[0] & LINK_ANSWER) != 0 && bytes >= 2);
+    const uint8_t type = host.heard[0] & (uint8_t)~LINK_ANSWER;
+    const int status = (int16_t)nrw_load16(payload);
+    if (number == 0) {
+        REQUIRE(type == LINK_STATE && bytes == 17);
+    } else {
+        if (!host.flooding) {
+            REQUIRE(host.due_begin != host.due_end);
+            const uint32_t first = host.due_begin++ % MOST_DUE;
+            REQUIRE(host.due[first].number == number);
+            REQUIRE((host.due[first].type | LINK_ANSWER) == host.heard[0]);
+            check_answer(host.due[first].type, status, bytes - 2);
+        }
+        host.answered = number;
+        host.status = status;
+        memcpy(host.fields, payload + 2, bytes - 2);
+        host.answers++;
+    }
+    if (type == LINK_STATE && bytes == 17) {
+        host.run_status = status;
+        host.run = nrw_load32(payload + 2);
+        host.index = payload[6];
+        host.row = nrw_load16(payload + 7);
+        host.done = nrw_load32(payload + 9);
+    } else if (bytes == 6 && (type == LINK_BLOB_BEGIN || type == LINK_BLOB_DATA ||
+                              (type == LINK_BLOB_END && status == NRW_ERR_CRC))) {
+        host.received = nrw_load32(payload + 2);
+    }
+}
+
+void app_port_sent(uint8_t byte)
+{
+    const int32_t count = nrw_cobs_push(&host.line, byte);
+    REQUIRE(count != NRW_COBS_BAD);
+    if (count > 0) {
+        hear_frame((uint32_t)count);
+    }
+}
+
+/* --- What the host sends ------------------------------------------------------------------------ */
+
+static void poll_device(void)
+{
+    server_poll();
+    host.waiting = 0;
+}
+
+static void put(uint8_t byte)
+{
+    if (host.waiting == NRW_RING_BYTES && !host.flooding) {
+        poll_device();
+    }
+    app_received(byte);
+    host.waiting++;
+    host.bytes++;
+    if (host.flooding) {
+        return;
+    }
+    const int32_t count = nrw_cobs_push(&host.seen, byte);
+    if (count > 0 && nrw_frame_is_good(host.sent, (uint32_t)count)) {
+        REQUIRE(host.due_end - host.due_begin < MOST_DUE);
+        host.due[host.due_end % MOST_DUE].type = host.sent[0];
+        host.due[host.due_end++ % MOST_DUE].number = nrw_load16(host.sent + 1);
+        host.good++;
+    }
+}
+
+static uint8_t stuffed[STUFFED_BYTES];
+static uint32_t stuffed_bytes;
+
+static void stuff(uint8_t byte)
+{
+    REQUIRE(stuffed_bytes < STUFFED_BYTES);
+    stuffed[stuffed_bytes++] = byte;
+}
+
+/* The bytes of a request under the next number, in `stuffed`. */
+static void seal(uint8_t type, const uint8_t *payload, uint32_t bytes)
+{
+    uint8_t packet[LINK_FRAME_BYTES];
+    host.number = (uint16_t)(host.number % 0xFFFF + 1);
+    for (uint32_t i = 0; i < bytes; i++) {
+        packet[NRW_FRAME_HEADER + i] = payload[i];
+    }
+    stuffed_bytes = 0;
+    nrw_cobs_send(packet, nrw_frame_seal(packet, type, host.number, bytes), stuff);
+    host.frames++;
+}
+
+/* A request with manners. The device answers it before it does anything else. */
+static int ask(uint8_t type, const uint8_t *payload, uint32_t bytes)
+{
+    seal(type, payload, bytes);
+    for (uint32_t i = 0; i < stuffed_bytes; i++) {
+        put(stuffed[i]);
+    }
+    const uint16_t number = host.number;
+    const uint64_t before = host.answers;
+    poll_device();
+    REQUIRE(host.answers > before && host.answered == number);
+    REQUIRE(host.due_begin == host.due_end);
+    return host.status;
+}
+
+static void ping(void)
+{
+    REQUIRE(ask(LINK_PING, NULL, 0) == NRW_OK);
+}
+
+/* --- Hostile requests --------------------------------------------------------------------------- */
+
+static uint32_t odd_value(void)
+{
+    static const uint32_t odd[] = {
+        0, 1, 2, 3, 255, 256, 257, 0x7FFF, 0x8000, 0xFFFD, 0xFFFE, 0xFFFF, 0x10000,
+        0x7FFFFFFF, 0x80000000u, 0xFFFFFF00u, 0xFFFFFFFEu, 0xFFFFFFFFu};
+    return one_in(4) ? random_below(UINT32_MAX) : odd[random_below(sizeof odd / sizeof odd[0])];
+}
+
+/* Mostly the value that would be right. */
+static uint32_t about(uint32_t right)
+{
+    switch (random_below(10)) {
+    case 0:
+        return right + random_below(5) - 2;
+    case 1:
+        return odd_value();
+    case 2:
+        return random_below(8);
+    default:
+        return right;
+    }
+}
+
+/* What would bring the device further. */
+static uint8_t useful_type(void)
+{
+    if (host.received < host.blob.size) {
+        return one_in(16) ? LINK_BLOB_BEGIN : LINK_BLOB_DATA;
+    }
+    switch (host.run_status) {
+    case NRW_OK:
+        return LINK_STATE;
+    case NRW_NEED_ROW:
+        return host.row == 0 && one_in(8) ? LINK_WATCH : LINK_ROW;
+    case NRW_HAVE_ROW:
+        return one_in(3) ? LINK_TAKE : LINK_OUTPUT;
+    case LINK_HAVE_TENSOR:
+        return one_in(3) ? LINK_NEXT : LINK_TENSOR;
+    case NRW_DONE:
+        return one_in(3) ? LINK_PROFILE : LINK_OUTPUT;
+    case LINK_ERR_RUN:
+        return one_in(2) ? LINK_START : LINK_BLOB_END;
+    default:
+        return LINK_RESET;
+    }
+}
+
+static uint8_t random_type(void)
+{
+    /* Few that are not useful: each of some kinds ends a run, or a model. */
+    switch (random_below(20)) {
+    case 0:
+        return (uint8_t)random_below(TYPES);
+    case 1:
+    case 2:
+        return answers[random_below(KNOWN)].type;
+    case 3:
+    case 4:
+        return LINK_STATE;
+    default:
+        return useful_type();
+    }
+}
+
+/* Some bytes, of which the device may make a row or a piece of a blob. */
+static uint8_t *fill(uint8_t *at, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++) {
+        *at++ = (uint8_t)random_below(256);
+    }
+    return at;
+}
+
+static uint8_t *blob_data(uint8_t *at)
+{
+    const uint32_t offset = about(host.received);
+    const uint32_t bytes = one_in(4) ? 1 + random_below(256) : 256;
+    const uint32_t left = offset < host.blob.size ? host.blob.size - offset : 0;
+    const uint32_t right = one_in(16) ? 0 : left < bytes ? left : bytes;
+    at = nrw_store32(at, offset);
+    memcpy(at, host.blob.bytes + (right > 0 ? offset : 0), right);
+    return one_in(16) ? fill(at + right, bytes - right) : at + right;
+}
+
+static uint8_t *of_run(uint8_t *at)
+{
+    return nrw_store32(at, about(host.run));
+}
+
+static uint8_t *byte(uint8_t *at, uint32_t value)
+{
+    *at = (uint8_t)value;
+    return at + 1;
+}
+
+/* The payload that a request of this type has, with fields that may be right. */
+static uint32_t make_payload(uint8_t type, uint8_t *payload)
+{
+    uint8_t *at = payload;
+    switch (type) {
+    case LINK_HELLO:
+        at = byte(at, about(LINK_MAJOR));
+        break;
+    case LINK_BLOB_BEGIN:
+        at = nrw_store32(at, about(host.blob.size));
+        at = nrw_store32(at, about(nrw_crc32(host.blob.bytes, host.blob.size)));
+        break;
+    case LINK_BLOB_DATA:
+        at = blob_data(at);
+        break;
+    case LINK_START:
+        at = byte(one_in(4) ? of_run(at) : fill(at, 4), random_below(4));
+        break;
+    case LINK_ROW:
+        at = nrw_store16(byte(of_run(at), about(host.index)), about(host.row));
+        at = nrw_store32(at, about(host.done));
+        at = fill(at, 1 + (about(host.row_bytes - host.done) - 1) % LINK_DATA_BYTES);
+        break;
+    case LINK_OUTPUT:
+        at = byte(of_run(at), about(random_below(2)));
+        at = nrw_store16(nrw_store32(at, about(host.row * random_below(64))), about(random_below(64)));
+        break;
+    case LINK_TAKE:
+        at = nrw_store16(byte(of_run(at), about(host.index)), about(host.row));
+        break;
+    case LINK_PROFILE:
+        at = nrw_store16(of_run(at), about(0));
+        break;
+    case LINK_WATCH:
+        at = nrw_store16(of_run(at), about(one_in(2) ? LINK_WATCH_ALL : LINK_WATCH_NONE));
+        break;
+    case LINK_TENSOR:
+        at = nrw_store32(nrw_store16(of_run(at), about(host.row)), about(host.done >> random_below(8)));
+        at = nrw_store16(at, about(256));
+        break;
+    case LINK_NEXT:
+        at = nrw_store32(nrw_store16(of_run(at), about(host.row)), about(host.done));
+        break;
+    default:
+        break;
+    }
+    return (uint32_t)(at - payload);
+}
+
+/* A frame with a right checksum, in `stuffed`; its fields or its length may be anything. */
+static void make_request(void)
+{
+    uint8_t payload[PAYLOAD_BYTES] = {0};
+    const uint8_t type = random_type();
+    uint32_t bytes = make_payload(type, payload);
+    if (one_in(16)) {
+        bytes = one_in(2) ? bytes + random_below(5) - 2 : random_below(PAYLOAD_BYTES + 1);
+        bytes = bytes > PAYLOAD_BYTES ? 0 : bytes;
+    }
+    if (bytes > 0 && one_in(16)) {
+        payload[random_below(bytes)] ^= (uint8_t)(1 + random_below(255));
+    }
+    seal(type, payload, bytes);
+}
+
+/* What a bad line makes of a frame. */
+static void damage(void)
+{
+    const uint32_t at = random_below(stuffed_bytes);
+    switch (random_below(4)) {
+    case 0:
+        stuffed[at] ^= (uint8_t)(1 + random_below(255));
+        break;
+    case 1:
+        stuffed_bytes = at;
+        break;
+    case 2:
+        memmove(stuffed + at, stuffed + at + 1, stuffed_bytes - at - 1);
+        stuffed_bytes--;
+        break;
+    default:
+        for (uint32_t n = random_below(400); n > 0; n--) {
+            put((uint8_t)(one_in(8) ? 0 : random_below(256)));
+        }
+        break;
+    }
+}
+
+static void burst(void)
+{
+    for (uint32_t n = 1 + random_below(8); n > 0; n--) {
+        make_request();
+        const bool twice = one_in(16);
+        if (one_in(8)) {
+            damage();
+        }
+        for (uint32_t i = 0; i < stuffed_bytes << twice; i++) {
+            put(stuffed[i % stuffed_bytes]);
+            if (one_in(200)) {
+                poll_device();
+            }
+        }
+        for (uint32_t polls = random_below(4); polls > 0; polls--) {
+            poll_device();
+        }
+    }
+    poll_device();
+    ping();
+    for (uint32_t polls = one_in(8) ? random_below(64) : 0; polls > 0; polls--) {
+        poll_device();
+    }
+}
+
+/* More than the receive buffer holds, while the device does not look. */
+static void flood(void)
+{
+    host.flooding = true;
+    for (uint32_t n = NRW_RING_BYTES + random_below(2 * NRW_RING_BYTES); n > 0; n -= n > 300 ? 300 : n) {
+        make_request();
+        for (uint32_t i = 0; i < stuffed_bytes; i++) {
+            put(stuffed[i]);
+        }
+    }
+    poll_device();
+    put(0);
+    poll_device();
+    host.flooding = false;
+    host.due_begin = host.due_end;
+    nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+    ping();
+}
+
+/* --- A host with manners ------------------------------------------------------------------------ */
+
+static void upload(void)
+{
+    uint8_t payload[PAYLOAD_BYTES];
+    nrw_store32(nrw_store32(payload, host.blob.size), nrw_crc32(host.blob.bytes, host.blob.size));
+    REQUIRE(ask(LINK_BLOB_BEGIN, payload, 8) == NRW_OK);
+    for (uint32_t steps = host.blob.size; host.received < host.blob.size; steps--) {
+        const uint32_t left = host.blob.size - host.received;
+        const uint32_t bytes = left < LINK_DATA_BYTES ? left : LINK_DATA_BYTES;
+        REQUIRE(steps > 0);
+        memcpy(nrw_store32(payload, host.received), host.blob.bytes + host.received, bytes);
+        REQUIRE(ask(LINK_BLOB_DATA, payload, 4 + bytes) == NRW_OK);
+    }
+}
+
+/* The same bytes for the same place, to compare two runs with. */
+static int8_t pixel(int input, uint32_t row, uint32_t at)
+{
+    return (int8_t)(((uint32_t)input * 31 + row * 101 + at * 37) & 0xFFu);
+}
+
+/* Rows in and out of a run in this process, as the device is to give them. sum: of all outputs. */
+static uint32_t expected(const struct blob *blob)
+{
+    struct nrw_model model;
+    struct nrw_run run;
+    struct nrw_tensor_info info;
+    const int8_t *row;
+    int output, index, status;
+    uint32_t rows[256] = {0}, sum = 0;
+    REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    uint8_t *zeros = calloc(1, nrw_memory_bytes(&model));
+    uint8_t *memory = hostile_copy(zeros, nrw_memory_bytes(&model));
+    REQUIRE(nrw_start(&run, &model, memory, nrw_memory_bytes(&model)) == NRW_OK);
+    while ((status = nrw_step(&run)) != NRW_DONE) {
+        REQUIRE(status >= 0);
+        if (status == NRW_NEED_ROW) {
+            const int input = nrw_wanted_input(&run);
+            const uint32_t due = nrw_due_bytes(&run);
+            REQUIRE(nrw_input_info(&model, input, &info) == NRW_OK);
+            for (uint32_t i = 0; i < due; i++) {
+                const uint32_t at = rows[input] + i;
+                nrw_row_slot(&run)[i] = pixel(input, at / info.row_bytes, at % info.row_bytes);
+            }
+            rows[input] += due;
+            REQUIRE(nrw_push_slot(&run) == NRW_OK);
+        } else if (status == NRW_HAVE_ROW) {
+            REQUIRE(nrw_take_row(&run, &row, &output, &index) == NRW_OK);
+            REQUIRE(nrw_output_info(&model, output, &info) == NRW_OK);
+            sum += nrw_crc32((const uint8_t *)row, info.row_bytes);
+        }
+    }
+    for (int i = 0; i < model.output_count; i++) {
+        const int8_t *bytes = nrw_output(&run, i);
+        REQUIRE(nrw_output_info(&model, i, &info) == NRW_OK);
+        sum += bytes == NULL ? 0 : nrw_crc32((const uint8_t *)bytes, info.height * info.row_bytes);
+    }
+    free(memory);
+    free(zeros);
+    return sum;
+}
+
+/* CRC-32 of bytes of an output of the device. */
+static uint32_t read_output(uint32_t output, uint32_t begin, uint32_t bytes)
+{
+    uint8_t payload[PAYLOAD_BYTES];
+    uint8_t *whole = malloc(bytes);
+    for (uint32_t at = 0; at < bytes; at += LINK_DATA_BYTES) {
+        const uint32_t count = bytes - at < LINK_DATA_BYTES ? bytes - at : LINK_DATA_BYTES;
+        payload[4] = (uint8_t)output;
+        nrw_store16(nrw_store32(nrw_store32(payload, host.run) + 1, begin + at), count);
+        REQUIRE(ask(LINK_OUTPUT, payload, 11) == NRW_OK);
+        memcpy(whole + at, host.fields + 4, count);
+    }
+    const uint32_t sum = nrw_crc32(whole, bytes);
+    free(whole);
+    return sum;
+}
+
+static void send_row(const struct nrw_model *model)
+{
+    uint8_t payload[PAYLOAD_BYTES];
+    struct nrw_tensor_info info;
+    REQUIRE(nrw_input_info(model, host.index, &info) == NRW_OK);
+    const uint32_t left = info.row_bytes - host.done;
+    const uint32_t count = left < LINK_DATA_BYTES ? left : LINK_DATA_BYTES;
+    uint8_t *at = nrw_store32(payload, host.run);
+    at = nrw_store32(nrw_store16(byte(at, host.index), host.row), host.done);
+    for (uint32_t i = 0; i < count; i++) {
+        at = byte(at, (uint8_t)pixel(host.index, host.row, host.done + i));
+    }
+    REQUIRE(ask(LINK_ROW, payload, 11 + count) == NRW_OK);
+}
+
+/* Whatever has happened before: a whole upload and a whole run, and their right outputs. */
+static void infer(const struct blob *blob)
+{
+    uint8_t payload[PAYLOAD_BYTES];
+    struct nrw_model model;
+    struct nrw_tensor_info info;
+    uint32_t sum = 0, steps = 1u << 20;
+    host.blob = *blob;
+    upload();
+    if (ask(LINK_BLOB_END, NULL, 0) == NRW_ERR_CRC) {
+        upload(); /* hostile bytes had come under this blob's name */
+        ask(LINK_BLOB_END, NULL, 0);
+    }
+    REQUIRE(host.status == NRW_OK);
+    REQUIRE(ask(LINK_RESET, NULL, 0) == NRW_OK);
+    byte(nrw_store32(payload, 1 + random_below(1u << 31)), random_below(2));
+    REQUIRE(ask(LINK_START, payload, 5) == NRW_OK);
+    REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    while (ask(LINK_STATE, NULL, 0) >= 0 && host.run_status != NRW_DONE) {
+        REQUIRE(--steps > 0);
+        if (host.run_status == NRW_NEED_ROW) {
+            send_row(&model);
+        } else if (host.run_status == NRW_HAVE_ROW) {
+            REQUIRE(nrw_output_info(&model, host.index, &info) == NRW_OK);
+            sum += read_output(host.index, host.row * info.row_bytes, info.row_bytes);
+            nrw_store16(byte(nrw_store32(payload, host.run), host.index), host.row);
+            REQUIRE(ask(LINK_TAKE, payload, 7) == NRW_OK);
+        }
+    }
+    for (int i = 0; i < model.output_count; i++) {
+        nrw_store16(nrw_store32(byte(nrw_store32(payload, host.run), (uint32_t)i), 0), 0);
+        if (ask(LINK_OUTPUT, payload, 11) == NRW_OK) {
+            REQUIRE(nrw_output_info(&model, i, &info) == NRW_OK);
+            sum += read_output((uint32_t)i, 0, info.height * info.row_bytes);
+        }
+    }
+    REQUIRE(sum == expected(blob));
+}
+
+/* --- Sessions ----------------------------------------------------------------------------------- */
+
+/* A blob with some bytes changed and right checksums, whose runs do not take for ever. */
+static struct blob spoiled(const struct blob *blob)
+{
+    struct nrw_model model;
+    struct blob copy = {hostile_copy(blob->bytes, blob->size), blob->size};
+    const uint32_t records = blob->size < 600 ? blob->size : 600;
+    for (uint32_t n = 1 + random_below(3); n > 0; n--) {
+        copy.bytes[12 + random_below(records - 12)] = (uint8_t)odd_value();
+    }
+    hostile_seal(copy.bytes, copy.size);
+    const bool opens = nrw_open(&model, copy.bytes, copy.size) == NRW_OK;
+    if (opens && (load_u32(copy.bytes + 52) > 0 ||
+                  load_u32(copy.bytes + 48) > 4 * load_u32(blob->bytes + 48) + (1u << 20))) {
+        memcpy(copy.bytes, blob->bytes, blob->size);
+    }
+    return copy;
+}
+
+/* Arenas of which the first has `spare` bytes more than a run of the blob takes with its profile;
+ * fewer, if that is negative. */
+static void make_arenas(const struct blob *blob, int32_t spare)
+{
+    struct nrw_model model;
+    REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    const int32_t run = (int32_t)nrw_memory_bytes(&model) + 4 * model.stage_count;
+    const uint32_t bytes[PORT_ARENAS] = {
+        run + spare > 0 ? (uint32_t)(run + spare) : 1, 64 * random_below(2)};
+    REQUIRE(ask(LINK_RESET, NULL, 0) == NRW_OK);
+    app_port_make_arenas(bytes);
+}
+
+/* Hostile rounds between two good runs; the first begins as the device is after a reset, or after
+ * another session. */
+static void session(const struct blob *blob, uint32_t rounds)
+{
+    struct blob other = spoiled(blob);
+    host.blob = *blob;
+    for (uint32_t n = 0; n < 20; n++) {
+        burst();
+    }
+    struct nrw_model model;
+    struct nrw_tensor_info info;
+    REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    REQUIRE(nrw_input_info(&model, 0, &info) == NRW_OK);
+    host.row_bytes = info.row_bytes;
+    make_arenas(blob, 0);
+    infer(blob);
+    for (uint32_t round = 0; round < rounds; round++) {
+        if (one_in(100)) {
+            free(other.bytes);
+            other = spoiled(blob);
+            host.blob = one_in(4) ? other : *blob;
+            upload();
+        }
+        if (one_in(200)) {
+            make_arenas(blob, (int32_t)random_below(256) - 64);
+        }
+        app_port_slot_fails = one_in(16);
+        burst();
+        app_port_slot_fails = false;
+        if (one_in(32)) {
+            flood();
+        }
+    }
+    make_arenas(blob, 0);
+    infer(blob);
+    free(other.bytes);
+}
+
+int main(int argc, char **argv)
+{
+    struct blob blobs[MOST_BLOBS];
+    uint32_t most = 0;
+    int count = 0;
+    if (argc < 4 || argc > 3 + MOST_BLOBS) {
+        fprintf(stderr, "usage: app ROUNDS SEED BLOB...\n");
+        return 2;
+    }
+    const uint32_t rounds = (uint32_t)strtoul(argv[1], NULL, 10);
+    state = (uint64_t)strtoul(argv[2], NULL, 10) * 1000003u + 1;
+    for (; count < argc - 3; count++) {
+        size_t size;
+        blobs[count].bytes = hostile_read(argv[3 + count], &size);
+        blobs[count].size = (uint32_t)size;
+        most = size > most ? (uint32_t)size : most;
+    }
+    nrw_cobs_begin(&host.line, host.heard, sizeof host.heard);
+    nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+    app_port_make_slot(most);
+    server_begin();
+    for (int i = 0; i < count; i++) {
+        session(&blobs[i], rounds);
+        free(blobs[i].bytes);
+    }
+    printf("%" PRIu64 " frames sent, %" PRIu64 " of them whole, %" PRIu64 " bytes, %" PRIu64
+           " answers\n", host.frames, host.good, host.bytes, host.answers);
+    for (uint32_t i = 0; i < KNOWN; i++) {
+        printf("%02x: %" PRIu64 "\n", answers[i].type, host.successes[answers[i].type]);
+        REQUIRE(host.successes[answers[i].type] > 0);
+    }
+    return 0;
+}

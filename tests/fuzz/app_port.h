@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A port (firmware/port/port.h) whose chip is this process: memory from the heap, of exact size,
+ * and a UART that gives its bytes to the test. */
+#ifndef APP_PORT_H
+#define APP_PORT_H
+
+/* port.h declares the main(void) of firmware; a program of this host takes arguments. */
+#define main firmware_main
+#include "port.h"
+#undef main
+
+#include <stdbool.h>
+
+/* Make the model slot. It stays where it is, as the server keeps pointers into it. */
+void app_port_make_slot(uint32_t bytes);
+
+/* Replace the arenas, which may only be done while no run goes on. */
+void app_port_make_arenas(const uint32_t bytes[PORT_ARENAS]);
+
+/* While this is set, writes to the slot fail. */
+extern bool app_port_slot_fails;
+
+/* The test's end of the UART: is called with every byte that the firmware sends. */
+void app_port_sent(uint8_t byte);
+
+#endif
