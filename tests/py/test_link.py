@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import tty
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -443,6 +444,33 @@ def test_an_upload_goes_on_after_the_host_was_gone(board: Qemu, digits_blob: Pat
     assert found.is_blob(blob)
     assert same(client.infer(model, inputs), blob, inputs)
     port.close()
+
+
+@pytest.mark.parametrize("share", [0.5, 1.1])
+def test_an_upload_does_not_go_on_with_another_blob(
+    board: Qemu, digits_blob: Path, share: float
+) -> None:
+    """A blob with the same body and another header, whose CRC-32 is the same as a header ends with
+    its own; it came in part, or whole and was refused."""
+    blob = digits_blob.read_bytes()
+    other = bytearray(blob)
+    other[48] ^= 1  # the multiply-accumulates that the header claims
+    other[76:80] = zlib.crc32(other[:76]).to_bytes(4, "little")
+    assert zlib.crc32(other) == zlib.crc32(blob)
+
+    class Gone(Exception):
+        pass
+
+    def vanish(what: str, done: float) -> None:
+        if done > share:
+            raise Gone
+
+    with client_of(board.url) as client:
+        with pytest.raises((Gone, BlobError)):
+            client.upload(bytes(other), vanish)
+        client.upload(blob)
+        inputs = picture(Model(blob))
+        assert same(client.infer(Model(blob), inputs), blob, inputs)
 
 
 def test_the_board_refuses_what_the_host_would(board: Qemu, digits_blob: Path) -> None:

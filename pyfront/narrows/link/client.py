@@ -149,24 +149,18 @@ class Client:
 
         Raises: BlobError: the device's runtime refuses it.
         """
-        what = f"uploading to {self.name}"
         if len(blob) > self.hello.slot_bytes:
             raise LinkError(
                 f"{self.name}: the blob has {len(blob)} bytes, the board's model slot "
                 f"{self.hello.slot_bytes}; choose a smaller model or another board"
             )
-        fields = self._ask(Type.BLOB_BEGIN, struct.pack("<II", len(blob), zlib.crc32(blob)))
-        (received,) = self._unpack(struct.Struct("<I"), fields)
-
-        def piece(offset: int) -> bytes:
-            progress(what, offset / len(blob))
-            return struct.pack("<I", offset) + blob[offset : offset + DATA_BYTES]
-
-        self._check(
-            self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob)), b""
-        )
-        self._check(*self._line.request(Type.BLOB_END))
-        progress(what, 1.0)
+        resumed, status, fields = self._upload(blob, progress)
+        if resumed and (status < 0 or not self._holds(blob)):
+            # What was there came from another blob, whose CRC-32 may be the same (PROTOCOL.md).
+            # Any other announcement makes the device forget it.
+            self._ask(Type.BLOB_BEGIN, struct.pack("<II", 1, 0))
+            _, status, fields = self._upload(blob, progress)
+        self._check(status, fields)
 
     def infer(
         self,
@@ -265,6 +259,27 @@ class Client:
         if hello.credit < ROOM_BEFORE_HELLO or hello.ticks_per_second == 0:
             raise LinkError(f"{self.name}: says impossible things of itself: {hello}")
         return hello
+
+    def _upload(self, blob: bytes, progress: Progress) -> tuple[bool, int, bytes]:
+        """Returns: whether a part was there already; the status of the whole, and its fields."""
+        what = f"uploading to {self.name}"
+        fields = self._ask(Type.BLOB_BEGIN, struct.pack("<II", len(blob), zlib.crc32(blob)))
+        (received,) = self._unpack(struct.Struct("<I"), fields)
+
+        def piece(offset: int) -> bytes:
+            progress(what, offset / len(blob))
+            return struct.pack("<I", offset) + blob[offset : offset + DATA_BYTES]
+
+        self._check(
+            self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob)), b""
+        )
+        status, fields = self._line.request(Type.BLOB_END)
+        progress(what, 1.0)
+        return received > 0, status, fields
+
+    def _holds(self, blob: bytes) -> bool:
+        standing = self.model()
+        return standing is not None and standing.is_blob(blob)
 
     def _ask(self, type_: Type, payload: bytes = b"") -> bytes:
         status, fields = self._line.request(type_, payload)
