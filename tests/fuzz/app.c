@@ -27,7 +27,6 @@ enum {
     STUFFED_BYTES = LINK_FRAME_BYTES + 8,
     MOST_DUE = NRW_RING_BYTES,
     MOST_BLOBS = 64,
-    MOST_ARENA = 1 << 22,
     TYPES = 256
 };
 
