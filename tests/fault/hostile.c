@@ -10,6 +10,7 @@
 #include <string.h>
 
 uint64_t hostile_done;
+uint32_t hostile_most;
 
 void hostile_require(bool condition, const char *text, const char *file, int line)
 {
@@ -165,7 +166,11 @@ static int step(struct nrw_run *run, uint32_t max_step_work)
 {
     const uint64_t before = hostile_done;
     const int status = nrw_step(run);
-    REQUIRE(hostile_done - before <= (uint64_t)DONE_PER_WORK * max_step_work + DONE_AT_LEAST);
+    const uint64_t done = hostile_done - before;
+    const uint64_t more = done > DONE_AT_LEAST ? done - DONE_AT_LEAST : 0;
+    const uint64_t most = (more + max_step_work - 1) / max_step_work;
+    REQUIRE(most <= DONE_PER_WORK);
+    hostile_most = most > hostile_most ? (uint32_t)most : hostile_most;
     return status;
 }
 

@@ -35,6 +35,9 @@ void store_u32(uint8_t *at, uint32_t value);
  * a build that does not count (tests/fuzz/counted.h). */
 extern uint64_t hostile_done;
 
+/* The most that a step has done for each unit of its work, rounded up, but for DONE_AT_LEAST. */
+extern uint32_t hostile_most;
+
 /* What a step may have done at most: so much for each unit of max_step_work, and so much besides. */
 enum { DONE_PER_WORK = 64, DONE_AT_LEAST = 4096 };
 

@@ -141,6 +141,7 @@ int main(int argc, char **argv)
         }
         free(blob);
     }
-    printf("%u opened, %u ran to the end\n", (unsigned)opened, (unsigned)finished);
+    printf("%u opened, %u ran to the end, at most %u for a unit of work\n", (unsigned)opened,
+           (unsigned)finished, (unsigned)hostile_most);
     return 0;
 }

@@ -117,18 +117,18 @@ def extreme_blobs(name: str, plans: int) -> Iterator[bytes]:
 # --- False plans ---------------------------------------------------------------------------
 
 
-def rolling_depthwise() -> tuple[QGraph, Plan]:
-    """A depthwise that keeps a row, over an input that stands whole."""
-    build = GraphBuilder(np.random.default_rng(3))
-    graph = build.graph([build.depthwise(build.input(9, 7, 4), (3, 3), (2, 2))])
-    chosen = [candidate(graph, Stage((0,), 4, rolling=True))]
-    layout = simulated(graph, chosen, {0: 63, 1: 20})
-    return graph, lay_out(layout, chosen)
+def whole(graph: QGraph, stage: Stage) -> Plan:
+    """The plan of a network of one operator, whose input and output stand whole."""
+    chosen = [candidate(graph, stage)]
+    pixels = {i: tensor.height * tensor.width for i, tensor in enumerate(graph.tensors)}
+    return lay_out(simulated(graph, chosen, pixels), chosen)
 
 
 def state_over_the_input() -> bytes:
-    """What the stage keeps stands on the very ring that it is copied from."""
-    graph, planned = rolling_depthwise()
+    """What a depthwise that keeps a row keeps stands on the very ring that it is copied from."""
+    build = GraphBuilder(np.random.default_rng(3))
+    graph = build.graph([build.depthwise(build.input(9, 7, 4), (3, 3), (2, 2))])
+    planned = whole(graph, Stage((0,), 4, rolling=True))
     (stage,) = planned.stages
     offset = next(ring.offset for ring in planned.rings if ring.tensor == 0)
     false = replace(stage, state=replace(stage.state, offset=offset))
