@@ -11,26 +11,15 @@
 #include "sizes.h"
 #include "stage.h"
 
+/* work: zeros but for one copy. */
 typedef void work_fn(const struct nrw_model *model, const struct nrw_stage *stage,
                      struct nrw_work *work);
-
-/* Copies of torn rows that a firing makes: of each input one, but for a BOTTLENECK. */
-static uint64_t torn_bytes(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    uint64_t bytes = 0;
-
-    for (uint32_t i = 0; i < stage->input_count; i++) {
-        bytes += nrw_torn_bytes(model, stage, i);
-    }
-    return bytes;
-}
 
 /* An operator that computes or moves each element of its run once. */
 static void element_work(const struct nrw_model *model, const struct nrw_stage *stage,
                          struct nrw_work *work)
 {
-    work->step = (uint64_t)stage->run * nrw_frame(model, stage)->channels +
-                 torn_bytes(model, stage);
+    work->step = (uint64_t)stage->run * nrw_frame(model, stage)->channels;
 }
 
 static void filter_work(const struct nrw_model *model, const struct nrw_stage *stage,
@@ -41,7 +30,7 @@ static void filter_work(const struct nrw_model *model, const struct nrw_stage *s
     const uint64_t macs = nrw_taps_of(nrw_at(model, stage->params)) * depth;
 
     work->macs = macs * out->channels * nrw_pixels(out);
-    work->step = (macs + 1) * out->channels * stage->run + torn_bytes(model, stage);
+    work->step = (macs + 1) * out->channels * stage->run;
 }
 
 /* The firing that adds up six of the nine products does the most. */
@@ -51,15 +40,14 @@ static void rolling_depthwise_work(const struct nrw_model *model, const struct n
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
     work->macs = (uint64_t)9 * out->channels * nrw_pixels(out);
-    work->step = (uint64_t)7 * out->channels * stage->run + torn_bytes(model, stage);
+    work->step = (uint64_t)7 * out->channels * stage->run;
 }
 
 /* windows: how many a firing looks at; rows, columns: of each, as far as they can lie inside. */
 static void sum_work(const struct nrw_model *model, const struct nrw_stage *stage,
                      struct nrw_work *work, uint32_t windows, uint32_t rows, uint32_t columns)
 {
-    work->step = ((uint64_t)rows * columns + 1) * nrw_output_of(model, stage)->channels * windows +
-                 torn_bytes(model, stage);
+    work->step = ((uint64_t)rows * columns + 1) * nrw_output_of(model, stage)->channels * windows;
 }
 
 static void pool_work(const struct nrw_model *model, const struct nrw_stage *stage,
@@ -127,15 +115,17 @@ static struct columns columns_of(const struct nrw_model *model, const struct nrw
     return columns;
 }
 
-/* Rows that a firing may copy because they are torn: each tile and slice of channels reads them
- * anew, the expansion one for each row of the grid, the depthwise one for each output row. */
-static uint64_t rows_mended(const struct nrw_bottleneck_shape *shape, uint32_t expanded)
+/* Copies of torn rows in a firing that expands so many rows: each tile and slice of channels reads
+ * them anew, the expansion one for each row of the grid, the depthwise one for each output row. */
+static uint64_t copies_of(const struct nrw_bottleneck_shape *shape, uint32_t expanded)
 {
     const uint32_t tiles = (shape->run + shape->col_tile - 1u) / shape->col_tile;
     const uint32_t slices = (shape->mid_channels + shape->slice - 1u) / shape->slice;
     const uint32_t rows = shape->has_expand ? expanded : shape->row_tile;
+    const uint64_t copies =
+        tiles * (slices * (uint64_t)rows + (shape->has_add ? shape->row_tile : 0u));
 
-    return (uint64_t)tiles * (slices * (uint64_t)rows + (shape->has_add ? shape->row_tile : 0));
+    return copies < UINT32_MAX ? copies : UINT32_MAX;
 }
 
 /* Firings are alike from row to row but for the rows that they expand, and within a row but for
@@ -146,39 +136,38 @@ static void bottleneck_work(const struct nrw_model *model, const struct nrw_stag
     const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
     const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
     const uint64_t mid = shape.mid_channels;
-    const uint64_t out = shape.out_channels;
-    const uint64_t taps = nrw_taps_of(&params->depthwise.geometry);
+    const uint32_t out = shape.has_project ? shape.out_channels : 0;
     const uint64_t depth = nrw_taps_of(&params->expand.geometry) * shape.in_channels;
-    /* Of a pixel: multiply-accumulates, and values that are finished besides; each < 2^33. */
-    const uint64_t macs = mid * (taps + (shape.has_project ? out : 0));
-    const uint64_t finished = mid + (shape.has_project ? out : 0) + (shape.has_add ? out : 0);
-    const uint32_t torn = nrw_torn_bytes(model, stage, 0);
+    /* Of an output pixel, < 2^33 both: with what is finished there. */
+    const uint64_t macs = mid * (nrw_taps_of(&params->depthwise.geometry) + out);
+    const uint64_t filtered = macs + mid + (shape.has_add ? 2 * out : out);
     const uint32_t runs = (uint32_t)shape.out_width / stage->run;
     const uint32_t count = nrw_firings(model, stage);
+    uint32_t most_expanded = 0;
     struct columns columns = {0, 0};
 
     if (shape.has_expand) {
         columns = columns_of(model, stage, runs);
     }
-    if (columns.most * mid * (depth + 1) > NRW_MAX_STEP_WORK) {
-        work->step = UINT64_MAX;
+    const uint64_t row = columns.most * mid * (depth + 1); /* of a row that is expanded */
+    if (row > NRW_MAX_STEP_WORK) {
+        work->step = row;
         return;
     }
+    const uint64_t row_macs = columns.all * mid * depth;
     for (uint32_t f = 0; f < count; f += runs) {
         struct nrw_firing firing;
         nrw_firing_of(&firing, model, stage, f);
         const struct nrw_range rows = nrw_expands(model, stage, &firing);
         const uint32_t expanded = (uint32_t)(rows.hi - rows.lo);
-        const uint64_t pixels =
-            firing.y0 < 0 ? 0 : (uint32_t)(firing.y1 - firing.y0) * (uint64_t)stage->run;
-        const uint64_t mended = torn > 0 ? rows_mended(&shape, expanded) : 0;
-        const uint64_t step = pixels * (macs + finished) +
-                              expanded * columns.most * mid * (depth + 1) +
-                              (mended < UINT32_MAX ? mended : UINT32_MAX) * torn;
+        const uint32_t given = firing.y0 < 0 ? 0 : (uint32_t)(firing.y1 - firing.y0);
+        const uint64_t step = given * stage->run * filtered + expanded * row;
 
-        work->macs += pixels * macs * runs + expanded * columns.all * mid * depth;
+        work->macs += given * shape.out_width * macs + expanded * row_macs;
         work->step = step > work->step ? step : work->step;
+        most_expanded = nrw_most(most_expanded, expanded);
     }
+    work->copies = copies_of(&shape, most_expanded);
 }
 
 /* --- All ----------------------------------------------------------------------------------- */
@@ -205,8 +194,13 @@ static work_fn *const work_of[NRW_OP_COUNT] = {
 
 struct nrw_work nrw_work_of(const struct nrw_model *model, const struct nrw_stage *stage)
 {
-    struct nrw_work work = {0, 0};
+    struct nrw_work work = {.copies = 1};
+    uint64_t torn = 0;
 
     work_of[stage->op](model, stage, &work);
+    for (uint32_t i = 0; i < stage->input_count; i++) {
+        torn += nrw_torn_bytes(model, stage, i);
+    }
+    work.step += work.copies * torn;
     return work;
 }

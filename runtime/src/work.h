@@ -8,8 +8,9 @@
 #include "format.h"
 
 struct nrw_work {
-    uint64_t macs; /* multiply-accumulates of all firings */
-    uint64_t step; /* the most work of one firing; above NRW_MAX_STEP_WORK it may be any such number */
+    uint64_t macs;   /* multiply-accumulates of all firings */
+    uint64_t step;   /* the most work of one firing; above NRW_MAX_STEP_WORK it may be any such number */
+    uint64_t copies; /* of a row of each torn input, in one firing at most */
 };
 
 /* What the header says of the whole blob. */

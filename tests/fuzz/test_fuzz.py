@@ -26,6 +26,7 @@ from hostile_blobs import (
 from models import need
 from narrows.pack import pack
 from narrows.plan.random_plan import random_plan
+from narrows.plan.regions import spread
 from random_graphs import random_graph
 
 GRAPHS = 24
@@ -50,8 +51,11 @@ def corpus(folder: Path) -> list[Path]:
     blobs = [written(folder, "state", state_over_the_input())]
     for seed in range(GRAPHS):
         graph = random_graph(seed, size=5)
-        blob = pack(graph, random_plan(graph, Random(seed)), {})
-        blobs.append(written(folder, str(seed), blob))
+        planned = random_plan(graph, Random(seed))
+        if seed % 4 == 0:
+            planned = spread(graph, planned, 4 * [planned.arena_total])
+            assert sum(size > 0 for size in planned.arena_bytes) > 1
+        blobs.append(written(folder, str(seed), pack(graph, planned, {})))
     return blobs
 
 

@@ -705,16 +705,16 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
     expand_kernel = fields["expand_kernel"]
     per_expanded = mid * (expand_kernel[0] * expand_kernel[1] * source.channels + 1) * expands
     columns = max(run_columns(engine, stage, x) for x in range(0, out.width, stage.run))
-    torn = torn_row(engine, stage, 0)
     tiles, slices = -(-stage.run // fields["col_tile"]), -(-mid // fields["slice"])
-    most = 0
-    for firing in range(0, engine.count(stage), engine.runs(stage)):
-        given, expanded = firing_rows(engine, stage, firing)
-        rows = expanded if expands else fields["row_tile"]
-        copies = tiles * (slices * rows + fields["row_tile"] * adds)
-        work = given * stage.run * per_pixel + expanded * columns * per_expanded + copies * torn
-        most = max(most, work)
-    return most
+    starts = range(0, engine.count(stage), engine.runs(stage))
+    rows = [firing_rows(engine, stage, firing) for firing in starts]
+    most = max(
+        given * stage.run * per_pixel + expanded * columns * per_expanded
+        for given, expanded in rows
+    )
+    read = max(expanded for _, expanded in rows) if expands else fields["row_tile"]
+    copies = tiles * (slices * read + fields["row_tile"] * adds)
+    return most + copies * torn_row(engine, stage, 0)
 
 
 def run_columns(engine: Engine, stage: Stage, x: int) -> int:
