@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "runtime"
 
-_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wmissing-prototypes", "-Werror")
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wmissing-prototypes", "-Werror")
 _SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 BuildC: TypeAlias = Callable[..., Path]
@@ -36,6 +36,12 @@ def runtime_sources() -> list[Path]:
     kernels = sorted((RUNTIME / "kernels").glob("*.c"))
     portable = [path for path in kernels if not path.stem.endswith(("_dsp", "_mve"))]
     return [*sorted((RUNTIME / "src").glob("*.c")), *portable]
+
+
+def include_flags() -> list[str]:
+    """For tests in C, which may look inside the runtime."""
+    folders = [RUNTIME / d for d in ("include", "src", "kernels")] + [ROOT / "tests" / "fault"]
+    return [f"-I{folder}" for folder in folders]
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +56,9 @@ def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
             missing("a C compiler")
         assert compiler is not None
         program = folder / name
-        includes = [f"-I{RUNTIME / d}" for d in ("include", "src", "kernels")]
-        includes += [f"-I{ROOT / 'tests' / 'fault'}"]
         options = _SANITIZE if sanitize else ("-O2",)
-        command = [compiler, *_WARNINGS, *options, *includes, *more, *sources, *runtime_sources()]
+        command = [compiler, *WARNINGS, *options, *include_flags(), *more, *sources]
+        command += runtime_sources()
         subprocess.run([*command, "-o", program], check=True, timeout=300)
         return program
 

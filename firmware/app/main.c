@@ -8,6 +8,7 @@ int main(void)
     port_uart_begin();
     server_begin();
     for (;;) {
+        port_watchdog_feed(); /* server_poll does no more than one step */
         if (!server_poll()) {
             port_sleep();
         }

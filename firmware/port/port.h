@@ -29,6 +29,15 @@ uint32_t port_stack_high_water(void);
 /* Sleep until an interrupt; not at all if a received byte waits in the application's ring. */
 void port_sleep(void);
 
+/* --- watchdog ---------------------------------------------------------------------------- */
+
+/* Called from the main loop: before each step of an inference, before what has arrived is answered,
+ * and before port_sleep. The default does nothing; a port whose chip has a watchdog that runs
+ * defines its own. The longest time between two calls is that of a step, which nrw_max_step_work
+ * bounds before the first, and that of a checksum over the model slot. While the watchdog also
+ * runs in port_sleep, an interrupt of the port's own must end the sleep in time. */
+void port_watchdog_feed(void);
+
 /* --- timer ------------------------------------------------------------------------------- */
 
 void port_timer_begin(void);

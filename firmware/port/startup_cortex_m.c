@@ -91,6 +91,11 @@ void reset(void)
     }
 }
 
+/* A port with a watchdog has its own. */
+__attribute__((weak)) void port_watchdog_feed(void)
+{
+}
+
 uint32_t port_stack_high_water(void)
 {
     const uint32_t *word = stack_bottom;

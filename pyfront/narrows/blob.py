@@ -34,7 +34,7 @@ class Header(NamedTuple):
     output_count: int
     input_count: int
     input_passes: int
-    max_step_macs: int
+    max_step_work: int
     macs: int
     firings: int
     metadata_offset: int

@@ -81,6 +81,8 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
     """The figures of a compiled model, in bytes and multiply-accumulates; ``predicted``: what the
     cost model says of one inference.
 
+    max_step_macs: the most that one firing computes; max_step_work: with all else that it does, in
+    the unit of the blob format.
     ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and a buffer for
     what the caller is asked for at a time.
     input_runs: pixels of a row that each input takes at a time, if not all take whole rows.
@@ -94,6 +96,7 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "mac_factor": planned.mac_factor,
         "input_passes": planned.input_passes,
         "max_step_macs": planned.max_step_macs,
+        "max_step_work": model.max_step_work,
         "weight_bytes": weights,
         "blob_bytes": len(blob),
         "stages": len(model.stages),

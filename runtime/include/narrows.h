@@ -55,7 +55,8 @@ enum nrw_status {
     NRW_ERR_STRUCTURE = -7,   /* a field is out of range: nrw_model.error_at */
     NRW_ERR_MEMORY = -8,      /* memory too small or not 16-byte aligned */
     NRW_ERR_STATE = -9,       /* call out of order (a row that is not due) */
-    NRW_ERR_STALLED = -10     /* no stage can fire: the capacities deadlock */
+    NRW_ERR_STALLED = -10,    /* no stage can fire: the capacities deadlock */
+    NRW_ERR_ALIGNMENT = -11   /* the blob's address is no multiple of 16 */
 };
 
 /* Stage kinds; the numbers are part of the blob format. */
@@ -82,6 +83,9 @@ enum nrw_op {
 
 /* Rows that a window may span (kernel_h of whatever does not accumulate). */
 #define NRW_MAX_KERNEL_H 64
+
+/* The most work of one firing (SPEC.md, Work). */
+#define NRW_MAX_STEP_WORK 0x40000000
 
 /* Blocks of memory that an arena may consist of. */
 #define NRW_REGIONS 4
@@ -124,13 +128,17 @@ struct nrw_tensor_info {
 
 /* --- Life of a model --------------------------------------------------------------- */
 
-/* Check the whole structure of a blob that may come from anywhere. Time: O(stages + the
+/* Check the whole structure of a blob that may come from anywhere. Time: O(outputs + stages + the
  * rows, columns and channels that they have); no byte of the weights is read.
  * blob: 16-byte aligned. Returns NRW_OK or an error; model->error_at names the byte. */
 int nrw_open(struct nrw_model *model, const void *blob, size_t size);
 
 /* CRC-32 over every byte of the body. O(blob). Call at upload and at boot. */
 int nrw_verify(const struct nrw_model *model);
+
+/* The most work of one nrw_step, in the unit of SPEC.md: about a multiply-accumulate, or an element
+ * read or moved. A watchdog that is fed between steps must bear so much. 0 if it is not open. */
+uint32_t nrw_max_step_work(const struct nrw_model *model);
 
 /* Bytes of memory that nrw_start wants: nrw_arena_bytes plus nrw_progress_bytes. */
 size_t nrw_memory_bytes(const struct nrw_model *model);

@@ -11,6 +11,7 @@
 #include "firing.h"
 #include "sizes.h"
 #include "stage.h"
+#include "work.h"
 
 #define MAX_BYTES 0x7FFFFFF0u        /* of the blob: offsets fit an int32_t */
 #define MAX_REGION_BYTES 0x0FFFFFF0u /* of a region of the arena, and below it of a ring */
@@ -207,18 +208,13 @@ static int check_filter(struct nrw_model *model, const struct nrw_filter_params 
     return check_channels(model, &filter->channels, channels);
 }
 
-static uint64_t taps_of(const struct nrw_geometry *geometry)
-{
-    return (uint64_t)geometry->kernel_h * geometry->kernel_w;
-}
-
 static int check_conv(struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_filter_params *filter = nrw_at(model, stage->params);
     const uint32_t in_channels = nrw_input_of(model, stage, 0)->channels;
 
     REQUIRE(filter->geometry.depth_multiplier == 0, filter->geometry.depth_multiplier);
-    return check_filter(model, filter, taps_of(&filter->geometry) * in_channels,
+    return check_filter(model, filter, nrw_taps_of(&filter->geometry) * in_channels,
                         nrw_output_of(model, stage)->channels);
 }
 
@@ -230,7 +226,7 @@ static int check_depthwise(struct nrw_model *model, const struct nrw_stage *stag
 
     REQUIRE(multiplier > 0 && multiplier * nrw_input_of(model, stage, 0)->channels == channels,
             filter->geometry.depth_multiplier);
-    return check_filter(model, filter, taps_of(&filter->geometry), channels);
+    return check_filter(model, filter, nrw_taps_of(&filter->geometry), channels);
 }
 
 static int check_rolling_depthwise(struct nrw_model *model, const struct nrw_stage *stage)
@@ -295,7 +291,7 @@ static int check_expansion(struct nrw_model *model, const struct nrw_bottleneck_
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
     REQUIRE(geometry->depth_multiplier == 0, geometry->depth_multiplier);
-    return check_filter(model, &params->expand, taps_of(geometry) * in->channels,
+    return check_filter(model, &params->expand, nrw_taps_of(geometry) * in->channels,
                         params->mid_channels);
 }
 
@@ -330,7 +326,7 @@ static int check_bottleneck(struct nrw_model *model, const struct nrw_stage *sta
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
     REQUIRE(geometry->depth_multiplier == 1, geometry->depth_multiplier);
-    TRY(check_filter(model, &params->depthwise, taps_of(geometry), mid));
+    TRY(check_filter(model, &params->depthwise, nrw_taps_of(geometry), mid));
     REQUIRE(!rolling || geometry->kernel_h >= geometry->stride_h, geometry->kernel_h);
     REQUIRE(params->kept_rows <= (rolling ? geometry->kernel_h - geometry->stride_h : 0),
             params->kept_rows);
@@ -524,14 +520,12 @@ static int check_reshape(struct nrw_model *model, const struct nrw_stage *stage)
     return NRW_OK;
 }
 
+/* The first output that is the stage's input, by its number: check_outputs sees to the first. */
 static int check_output(struct nrw_model *model, const struct nrw_stage *stage)
 {
-    uint32_t i = 0;
-
-    while (i < model->output_count && nrw_outputs(model)[i] != stage->inputs[0]) {
-        i++;
-    }
-    REQUIRE(i < model->output_count, stage->inputs[0]);
+    REQUIRE(stage->params < model->output_count &&
+                nrw_outputs(model)[stage->params] == stage->inputs[0],
+            stage->params);
     return NRW_OK;
 }
 
@@ -650,6 +644,7 @@ static int check_stage(struct nrw_model *model, uint32_t index)
 
     REQUIRE(stage->op < NRW_OP_COUNT && (stage->op == NRW_OP_INPUT) == (index < model->input_count),
             stage->op);
+    REQUIRE(index == 0 || stage[-1].op != NRW_OP_OUTPUT || stage->op == NRW_OP_OUTPUT, stage->op);
     const struct operator_rule *rule = &rules[stage->op];
     REQUIRE((stage->flags & ~rule->flags) == 0, stage->flags);
     REQUIRE(stage->input_count >= rule->least_inputs && stage->input_count <= rule->most_inputs,
@@ -671,8 +666,8 @@ static int check_stage(struct nrw_model *model, uint32_t index)
         REQUIRE(stage->output < model->tensor_count && tensors[stage->output].producer == index,
                 stage->output);
     }
-    REQUIRE(rule->params_bytes == 0 ? stage->params == 0
-                                    : in_body(model, stage->params, rule->params_bytes, 4),
+    REQUIRE(rule->params_bytes > 0 ? in_body(model, stage->params, rule->params_bytes, 4)
+                                   : stage->params == 0 || stage->op == NRW_OP_OUTPUT,
             stage->params);
     TRY(check_run(model, stage));
     if (rule->check != NULL) {
@@ -724,18 +719,7 @@ static int check_readers(struct nrw_model *model)
     return NRW_OK;
 }
 
-static bool is_streamed(const struct nrw_model *model, const struct nrw_tensor *tensor)
-{
-    const uint16_t *readers = nrw_readers(model) + tensor->first_reader;
-
-    for (uint32_t i = 0; i < tensor->reader_count; i++) {
-        if (nrw_stages(model)[readers[i]].op == NRW_OP_OUTPUT) {
-            return true;
-        }
-    }
-    return false;
-}
-
+/* Each look is at one stage and one reader, however many outputs are one tensor. */
 static int check_outputs(struct nrw_model *model)
 {
     const uint16_t *outputs = nrw_outputs(model);
@@ -743,158 +727,82 @@ static int check_outputs(struct nrw_model *model)
     for (uint32_t i = 0; i < model->output_count; i++) {
         REQUIRE(outputs[i] < model->tensor_count, outputs[i]);
         const struct nrw_tensor *tensor = nrw_tensors(model) + outputs[i];
-        REQUIRE(nrw_is_whole(tensor) || is_streamed(model, tensor), outputs[i]);
+        const struct nrw_stage *stage = nrw_hands_out(model, tensor);
+        REQUIRE(stage != NULL || nrw_is_whole(tensor), outputs[i]);
+        REQUIRE(stage == NULL || stage->params <= i, stage->params);
+    }
+    for (uint32_t s = model->stage_count; s-- > 0 && nrw_stages(model)[s].op == NRW_OP_OUTPUT;) {
+        const struct nrw_stage *stage = nrw_stages(model) + s;
+        REQUIRE(nrw_hands_out(model, nrw_input_of(model, stage, 0)) == stage, stage->inputs[0]);
     }
     return NRW_OK;
 }
 
 /* --- Work ---------------------------------------------------------------------------------- */
 
-/* Multiply-accumulates of an output pixel (of a ROLLING_DEPTHWISE, of a row of its window), and of
- * an expanded one. Weights stand in the blob, so both are < 2^31. */
-struct work {
-    uint64_t filtered, expanded;
-};
-
-static struct work work_of(const struct nrw_model *model, const struct nrw_stage *stage)
+static int add_up(struct nrw_model *model, struct nrw_total *total)
 {
-    struct work work = {0, 0};
+    uint64_t most = 0;
 
-    if (stage->op == NRW_OP_CONV || stage->op == NRW_OP_DEPTHWISE) {
-        const uint32_t depth =
-            stage->op == NRW_OP_CONV ? nrw_input_of(model, stage, 0)->channels : 1;
-        work.filtered = taps_of(nrw_at(model, stage->params)) *
-                        nrw_output_of(model, stage)->channels * depth;
-    } else if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
-        work.filtered = 3u * nrw_output_of(model, stage)->channels;
-    } else if (stage->op == NRW_OP_BOTTLENECK) {
-        const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
-        const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-        work.filtered = (taps_of(&params->depthwise.geometry) +
-                         (shape.has_project ? shape.out_channels : 0)) *
-                        shape.mid_channels;
-        work.expanded = !shape.has_expand
-                            ? 0
-                            : taps_of(&params->expand.geometry) * shape.mid_channels *
-                                  shape.in_channels;
-    }
-    return work;
-}
+    *total = (struct nrw_total){0};
+    for (uint32_t s = 0; s < model->stage_count; s++) {
+        const struct nrw_stage *stage = nrw_stages(model) + s;
+        const uint32_t firings = nrw_firings(model, stage);
 
-/* BOTTLENECK: columns that a firing expands, those where its tiles overlap more than once. */
-static uint64_t expanded_columns(const struct nrw_model *model, const struct nrw_stage *stage,
-                                 const struct nrw_firing *firing)
-{
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const int32_t width = params->grid_width;
-    const struct nrw_windows windows = nrw_windows_of(model, stage, 0);
-    uint64_t columns = 0;
-
-    if (nrw_is_rolling(stage)) {
-        return (uint32_t)(nrw_reached(&windows.columns, firing->x1, width) -
-                          nrw_reached(&windows.columns, firing->x0, width));
+        REQUIRE(firings <= UINT16_MAX, stage->run);
+        const struct nrw_work work = nrw_work_of(model, stage);
+        REQUIRE(work.step <= NRW_MAX_STEP_WORK, stage->op);
+        total->firings += firings;
+        total->macs += work.macs;
+        most = work.step > most ? work.step : most;
     }
-    for (int32_t x = firing->x0; x < firing->x1; x += params->col_tile) {
-        const int32_t end = nrw_lesser(x + params->col_tile, firing->x1);
-        columns += (uint32_t)(nrw_window_end(&windows.columns, end, width) -
-                              nrw_window_start(&windows.columns, x, width));
-    }
-    return columns;
-}
-
-/* Output rows of a firing; rows of its window if it is a ROLLING_DEPTHWISE's. */
-static uint64_t rows_filtered(const struct nrw_stage *stage, const struct nrw_firing *firing)
-{
-    if (stage->op == NRW_OP_ROLLING_DEPTHWISE) {
-        return firing->y0 == 0 ? 0 : 1u + (uint32_t)firing->y0 % 2;
-    }
-    return firing->y0 < 0 ? 0 : (uint32_t)(firing->y1 - firing->y0);
-}
-
-/* Adds up a stage's firings. They are alike from row to row but for the rows that they expand,
- * and within a row but for the columns: so the most of both is the most of a firing. */
-static int check_stage_work(struct nrw_model *model, const struct nrw_stage *stage,
-                            uint64_t *macs, uint64_t *max_step_macs)
-{
-    const struct work work = work_of(model, stage);
-    const uint32_t runs = nrw_frame(model, stage)->width / stage->run;
-    const uint32_t count = nrw_firings(model, stage);
-    uint64_t columns = 0;
-    uint64_t most_columns = 0;
-
-    REQUIRE(count <= UINT16_MAX, stage->op);
-    for (uint32_t f = 0; work.expanded > 0 && f < runs; f++) {
-        struct nrw_firing firing;
-        nrw_firing_of(&firing, model, stage, f);
-        const uint64_t some = expanded_columns(model, stage, &firing);
-        columns += some;
-        most_columns = some > most_columns ? some : most_columns;
-    }
-    /* columns < 2^32 */
-    REQUIRE(most_columns * work.expanded <= UINT32_MAX, stage->op);
-    for (uint32_t f = 0; work.filtered > 0 && f < count; f += runs) {
-        struct nrw_firing firing;
-        nrw_firing_of(&firing, model, stage, f);
-        const uint64_t filtered = rows_filtered(stage, &firing) * stage->run * work.filtered;
-        uint64_t expanded = 0;
-        if (work.expanded > 0) {
-            const struct nrw_range rows = nrw_expands(model, stage, &firing);
-            expanded = (uint32_t)(rows.hi - rows.lo) * work.expanded;
-        }
-        const uint64_t step = filtered + expanded * most_columns;
-        REQUIRE(step <= UINT32_MAX, stage->op);
-        *max_step_macs = step > *max_step_macs ? step : *max_step_macs;
-        *macs += filtered * runs + expanded * columns;
-    }
+    total->max_step_work = (uint32_t)most + nrw_bookkeeping(model);
     return NRW_OK;
 }
 
 /* The header promises how much work there is; nothing does more. */
-static int check_work(struct nrw_model *model)
+static int check_total(struct nrw_model *model, const struct nrw_total *total)
 {
     const struct nrw_header *header = nrw_header_of(model);
-    uint64_t macs = 0;
-    uint64_t max_step_macs = 0;
-    uint64_t firings = 0;
 
-    for (uint32_t s = 0; s < model->stage_count; s++) {
-        const struct nrw_stage *stage = nrw_stages(model) + s;
-        TRY(check_stage_work(model, stage, &macs, &max_step_macs));
-        firings += nrw_firings(model, stage);
-    }
-    REQUIRE(header->macs == macs, header->macs);
-    REQUIRE(header->max_step_macs == max_step_macs, header->max_step_macs);
-    REQUIRE(header->firings == firings, header->firings);
+    REQUIRE(header->macs == total->macs, header->macs);
+    REQUIRE(header->max_step_work == total->max_step_work, header->max_step_work);
+    REQUIRE(header->firings == total->firings, header->firings);
     return NRW_OK;
 }
 
 /* --- Public -------------------------------------------------------------------------------- */
 
+int nrw_check(struct nrw_model *model, const void *blob, size_t size, struct nrw_total *total)
+{
+    model->blob = blob;
+    TRY(check_header(model, size));
+    TRY(check_tensors(model));
+    for (uint32_t s = 0; s < model->stage_count; s++) {
+        TRY(check_stage(model, s));
+    }
+    TRY(check_readers(model));
+    TRY(check_outputs(model));
+    return add_up(model, total);
+}
+
 int nrw_open(struct nrw_model *model, const void *blob, size_t size)
 {
+    struct nrw_total total;
+
     if (model == NULL) {
         return NRW_ERR_ARGUMENT;
     }
     *model = (struct nrw_model){0};
-    if (blob == NULL || (uintptr_t)blob % 16 != 0) {
+    if (blob == NULL) {
         return NRW_ERR_ARGUMENT;
     }
-    model->blob = blob;
-    int status = check_header(model, size);
-    if (status == NRW_OK) {
-        status = check_tensors(model);
+    if ((uintptr_t)blob % 16 != 0) {
+        return NRW_ERR_ALIGNMENT;
     }
-    for (uint32_t s = 0; status == NRW_OK && s < model->stage_count; s++) {
-        status = check_stage(model, s);
-    }
+    int status = nrw_check(model, blob, size, &total);
     if (status == NRW_OK) {
-        status = check_readers(model);
-    }
-    if (status == NRW_OK) {
-        status = check_outputs(model);
-    }
-    if (status == NRW_OK) {
-        status = check_work(model);
+        status = check_total(model, &total);
     }
     if (status != NRW_OK) {
         /* A model that is not open has no stages, tensors or blob to look at. */

@@ -135,16 +135,12 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 /* An output that stands in the arena at the end: no OUTPUT stage reads it. */
 static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tensor)
 {
-    const uint16_t *readers = nrw_readers(model) + tensor->first_reader;
-    bool held = false;
+    bool is_output = false;
 
     for (uint32_t i = 0; i < model->output_count; i++) {
-        held = held || nrw_tensors(model) + nrw_outputs(model)[i] == tensor;
+        is_output = is_output || nrw_tensors(model) + nrw_outputs(model)[i] == tensor;
     }
-    for (uint32_t k = 0; k < tensor->reader_count; k++) {
-        held = held && nrw_stages(model)[readers[k]].op != NRW_OP_OUTPUT;
-    }
-    return held;
+    return is_output && nrw_hands_out(model, tensor) == NULL;
 }
 
 static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
@@ -327,7 +323,8 @@ int nrw_start_regions(struct nrw_run *run, const struct nrw_model *model,
                           (uintptr_t)block.data % 16 != 0)) {
             return NRW_ERR_MEMORY;
         }
-        run->regions[i] = block.data;
+        /* Nothing stands in a region of no bytes, but its address may be computed. */
+        run->regions[i] = bytes > 0 ? block.data : run->regions[0];
     }
     run->progress = run->regions[0] + model->arena_bytes[0];
     run->model = model;
@@ -464,10 +461,7 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     *row = nrw_pixel_at(run, nrw_tensors(run->model) + tensor,
                         (uint32_t)(number * nrw_tensors(run->model)[tensor].width));
     if (output != NULL) {
-        *output = 0;
-        while (nrw_outputs(run->model)[*output] != tensor) {
-            ++*output;
-        }
+        *output = (int)nrw_stages(run->model)[stage].params;
     }
     if (index != NULL) {
         *index = number;
@@ -482,7 +476,8 @@ const int8_t *nrw_output(const struct nrw_run *run, int i)
         return NULL;
     }
     const struct nrw_tensor *tensor = nrw_tensors(run->model) + nrw_outputs(run->model)[i];
-    if (!is_held(run->model, tensor) || pixels_produced(run, tensor) < nrw_pixels(tensor)) {
+    if (nrw_hands_out(run->model, tensor) != NULL ||
+        pixels_produced(run, tensor) < nrw_pixels(tensor)) {
         return NULL;
     }
     return nrw_pixel_at(run, tensor, 0);
@@ -531,6 +526,11 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
 size_t nrw_progress_bytes(const struct nrw_model *model)
 {
     return is_open(model) ? model->stage_count * sizeof(struct progress) : 0;
+}
+
+uint32_t nrw_max_step_work(const struct nrw_model *model)
+{
+    return is_open(model) ? nrw_header_of(model)->max_step_work : 0;
 }
 
 size_t nrw_memory_bytes(const struct nrw_model *model)

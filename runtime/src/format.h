@@ -16,7 +16,7 @@
 #endif
 
 #define NRW_MAGIC 0x4257524Eu /* N R W B */
-#define NRW_MAJOR 2
+#define NRW_MAJOR 3
 #define NRW_NONE 0xFFFFu
 
 struct nrw_header {
@@ -24,7 +24,7 @@ struct nrw_header {
     uint16_t major, minor;
     uint32_t blob_bytes, isa, arena_bytes[NRW_REGIONS];
     uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
-    uint32_t max_step_macs;
+    uint32_t max_step_work;
     uint64_t macs;
     uint32_t firings, metadata_offset, metadata_bytes, reserved, body_crc, header_crc;
 };
@@ -57,6 +57,11 @@ struct nrw_geometry {
     int8_t act_min, act_max;
     uint16_t depth_multiplier; /* 0 where there is none */
 };
+
+static inline uint64_t nrw_taps_of(const struct nrw_geometry *geometry)
+{
+    return (uint64_t)geometry->kernel_h * geometry->kernel_w;
+}
 
 /* CONV, DEPTHWISE */
 struct nrw_filter_params {
@@ -205,6 +210,19 @@ static inline bool nrw_is_torn(const struct nrw_tensor *tensor)
 static inline bool nrw_is_constant(const struct nrw_tensor *tensor)
 {
     return (tensor->flags & NRW_CONSTANT) != 0;
+}
+
+/* The OUTPUT stage that hands a tensor out; NULL if there is none. OUTPUT stages are the last stages
+ * and readers ascend, so it is the last reader. */
+static inline const struct nrw_stage *nrw_hands_out(const struct nrw_model *model,
+                                                    const struct nrw_tensor *tensor)
+{
+    if (tensor->reader_count == 0) {
+        return NULL;
+    }
+    const uint32_t last = (uint32_t)tensor->first_reader + tensor->reader_count - 1u;
+    const struct nrw_stage *stage = nrw_stages(model) + nrw_readers(model)[last];
+    return stage->op == NRW_OP_OUTPUT ? stage : NULL;
 }
 
 #endif

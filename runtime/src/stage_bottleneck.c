@@ -193,10 +193,11 @@ static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
     const int32_t pitch = (right - left) * (int32_t)count;
     const uint32_t pixels = (uint32_t)(tile->x1 - tile->x0);
     const bool has_expand = (b->stage->flags & NRW_EXPAND) != 0;
+    const int32_t expand_end = has_expand && left < right ? expanded.hi : expanded.lo;
     struct nrw_window window;
 
     depthwise_window(&window, b, left, has_expand ? count : mid);
-    for (int32_t row = expanded.lo; has_expand && row < expanded.hi; row++) {
+    for (int32_t row = expanded.lo; row < expand_end; row++) {
         expand(b, row, left, right, first, count, b->expanded + (row - expanded.lo) * pitch);
     }
     for (int32_t y = tile->y0; y < tile->y1; y++) {

@@ -163,7 +163,8 @@ void nrw_stage_rolling_depthwise(const struct nrw_run *run, const struct nrw_sta
     if (*fresh != NULL) {
         const int32_t next = firing->x1 == out->width
                                  ? columns.hi : nrw_window_start(&axis, firing->x1, in->width);
-        memcpy(kept, *fresh, (uint32_t)(next - columns.lo) * channels);
+        /* A false plan may let the kept row and the input's ring overlap. */
+        memmove(kept, *fresh, (uint32_t)(next - columns.lo) * channels);
     }
 }
 

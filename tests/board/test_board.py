@@ -4,6 +4,7 @@ what it costs."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -25,11 +26,12 @@ from models import missing, need
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
 from narrows.compile import compile_model
-from narrows.errors import BlobError
+from narrows.errors import BlobError, LinkError
 from narrows.graph.edges import decode, encode
 from narrows.link import firmware, open_target
+from narrows.link.client import Client
 from narrows.link.frames import ANSWER, Decoder, Frame, Type
-from narrows.link.line import open_port
+from narrows.link.line import PATIENCE, Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Model, Run
 from narrows.pack import pack
@@ -190,6 +192,29 @@ def test_what_lies_beyond_a_small_board_s_ram_is_a_fault(tmp_path: Path, name: s
             fault = frames_of(qemu, address.to_bytes(4, "little"), Type.FAULT)
             assert len(fault) == 1, f"{address:#x} can be written"
             assert words(fault[0])[1] & MEMORY_FAULT
+
+
+@pytest.mark.parametrize("flags", [(), ("-DHUNGRY",)], ids=["fed", "hungry"])
+def test_a_watchdog_is_fed_before_every_step(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """A port's own takes the place of the one that does nothing; unfed, it is a fault."""
+    board = load_board(BOARD)
+    image = tmp_path / "watched.elf"
+    files = [ROOT / "tests" / "board" / "watchdog.c", *firmware.sources(board)]
+    firmware.compile_image(board, files, tmp_path, image, ("-Wl,--wrap=nrw_step", *flags))
+    graph = random_graph(3, size=5)
+    blob = pack(graph, plan(graph), {})
+    model = Model(blob)
+    inputs = [np.zeros(info.shape, np.int8) for info in model.inputs]
+    with Qemu(board, image) as qemu, contextlib.closing(open_port(qemu.url)) as port:
+        client = Client(Line(port, "watched", PATIENCE))
+        client.upload(blob)
+        if flags:
+            with pytest.raises(LinkError, match="fault"):
+                client.infer(model, inputs)
+            return
+        found = client.infer(model, inputs)
+    for values, expected in zip(found, Run(model).infer(inputs), strict=True):
+        np.testing.assert_array_equal(values, expected)
 
 
 def test_an_arena_in_four_memories() -> None:

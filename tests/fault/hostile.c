@@ -2,11 +2,15 @@
 #define _POSIX_C_SOURCE 200112L /* posix_memalign */
 #include "hostile.h"
 
+#include "blob.h"
 #include "crc32.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+uint64_t hostile_done;
+uint32_t hostile_most;
 
 void hostile_require(bool condition, const char *text, const char *file, int line)
 {
@@ -73,12 +77,32 @@ void hostile_seal(uint8_t *blob, size_t size)
     }
 }
 
-/* Reads every byte, so that the sanitizers see it. */
+void hostile_repair(uint8_t *blob, size_t size)
+{
+    struct nrw_model model = {0};
+    struct nrw_total total;
+    hostile_seal(blob, size);
+    if (nrw_check(&model, blob, size, &total) == NRW_OK) {
+        store_u32(blob + 44, total.max_step_work);
+        store_u32(blob + 48, (uint32_t)total.macs);
+        store_u32(blob + 52, (uint32_t)(total.macs >> 32));
+        store_u32(blob + 56, (uint32_t)total.firings);
+        hostile_seal(blob, size);
+    }
+}
+
+uint64_t hostile_work(const uint8_t *blob)
+{
+    return (uint64_t)load_u32(blob + 44) * load_u32(blob + 56);
+}
+
+/* Reads every byte, so that the sanitizers see it, and sums them up. */
+static uint32_t seen;
+
 static void touch(const int8_t *bytes, size_t size)
 {
-    const volatile int8_t *at = bytes;
     for (size_t i = 0; i < size; i++) {
-        (void)at[i];
+        seen = seen * 31u + (uint8_t)bytes[i];
     }
 }
 
@@ -137,38 +161,89 @@ static void look_at_everything(const struct nrw_run *run)
     }
 }
 
-int hostile_run(const uint8_t *blob, size_t size, uint32_t max_arena, uint64_t max_macs)
+/* One step does no more than the header says. */
+static int step(struct nrw_run *run, uint32_t max_step_work)
+{
+    const uint64_t before = hostile_done;
+    const int status = nrw_step(run);
+    const uint64_t done = hostile_done - before;
+    const uint64_t more = done > DONE_AT_LEAST ? done - DONE_AT_LEAST : 0;
+    const uint64_t most = (more + max_step_work - 1) / max_step_work;
+    REQUIRE(most <= DONE_PER_WORK);
+    hostile_most = most > hostile_most ? (uint32_t)most : hostile_most;
+    return status;
+}
+
+/* A started run to its end; fires: as often as the header says. */
+static int run_to_the_end(struct nrw_run *run, uint32_t fires)
+{
+    const uint32_t max_step_work = nrw_max_step_work(run->model);
+    int status;
+    seen = 0;
+    do {
+        status = step(run, max_step_work);
+        if (status == NRW_NEED_ROW || status == NRW_HAVE_ROW || status == NRW_OK) {
+            REQUIRE(fires-- > 0);
+        }
+        if (status == NRW_NEED_ROW) {
+            push(run, fires);
+        } else if (status == NRW_HAVE_ROW) {
+            take(run);
+        }
+    } while (status == NRW_OK || status == NRW_NEED_ROW || status == NRW_HAVE_ROW);
+    REQUIRE(status == NRW_DONE || status == NRW_ERR_STALLED);
+    look_at_everything(run);
+    return status;
+}
+
+static int run_in_one(const struct nrw_model *model, uint32_t fires)
+{
+    struct nrw_run run;
+    const size_t bytes = nrw_memory_bytes(model);
+    uint8_t *memory = allocate(bytes);
+    memset(memory, 0xA5, bytes);
+    REQUIRE(nrw_start(&run, model, memory, bytes) == NRW_OK);
+    const int status = run_to_the_end(&run, fires);
+    free(memory);
+    return status;
+}
+
+/* Each region stands by itself, and those of no bytes are absent. */
+static int run_in_regions(const struct nrw_model *model, uint32_t fires)
+{
+    struct nrw_run run;
+    struct nrw_block blocks[NRW_REGIONS] = {{NULL, 0}};
+    for (int i = 0; i < NRW_REGIONS; i++) {
+        blocks[i].bytes = model->arena_bytes[i] + (i == 0 ? nrw_progress_bytes(model) : 0);
+        if (blocks[i].bytes > 0) {
+            blocks[i].data = allocate(blocks[i].bytes);
+            memset(blocks[i].data, 0xA5, blocks[i].bytes);
+        }
+    }
+    REQUIRE(nrw_start_regions(&run, model, blocks, NRW_REGIONS) == NRW_OK);
+    const int status = run_to_the_end(&run, fires);
+    for (int i = 0; i < NRW_REGIONS; i++) {
+        free(blocks[i].data);
+    }
+    return status;
+}
+
+int hostile_run(const uint8_t *blob, size_t size, uint32_t max_arena, uint64_t max_work)
 {
     struct nrw_model model;
-    struct nrw_run run;
     uint8_t *copy = hostile_copy(blob, size);
     int status = nrw_open(&model, copy, size);
     if (status == NRW_OK) {
         status = nrw_verify(&model);
     }
-    const uint64_t macs =
-        status == NRW_OK ? load_u32(copy + 48) | (uint64_t)load_u32(copy + 52) << 32 : 0;
-    if (status == NRW_OK && nrw_arena_bytes(&model) <= max_arena && macs <= max_macs) {
-        const size_t bytes = nrw_memory_bytes(&model);
+    if (status == NRW_OK && nrw_arena_bytes(&model) <= max_arena &&
+        hostile_work(copy) <= max_work) {
         /* A stage fires at most as often as the header says; each row is asked for once. */
-        uint32_t fires_left = load_u32(copy + 56);
-        uint8_t *memory = allocate(bytes);
-        memset(memory, 0xA5, bytes);
-        REQUIRE(nrw_start(&run, &model, memory, bytes) == NRW_OK);
-        do {
-            status = nrw_step(&run);
-            if (status == NRW_NEED_ROW || status == NRW_HAVE_ROW || status == NRW_OK) {
-                REQUIRE(fires_left-- > 0);
-            }
-            if (status == NRW_NEED_ROW) {
-                push(&run, fires_left);
-            } else if (status == NRW_HAVE_ROW) {
-                take(&run);
-            }
-        } while (status == NRW_OK || status == NRW_NEED_ROW || status == NRW_HAVE_ROW);
-        REQUIRE(status == NRW_DONE || status == NRW_ERR_STALLED);
-        look_at_everything(&run);
-        free(memory);
+        const uint32_t fires = load_u32(copy + 56);
+        status = run_in_one(&model, fires);
+        const uint32_t expected = seen;
+        REQUIRE(run_in_regions(&model, fires) == status);
+        REQUIRE(seen == expected);
     }
     REQUIRE(status <= NRW_OK || status == NRW_DONE);
     free(copy);

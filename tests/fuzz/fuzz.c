@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz ROUNDS SEED BLOB...: changes blobs at random, makes their checksums right again, and
- * opens and runs what the runtime accepts. Ends with 0 if nothing bad happened, which is for
- * the sanitizers to see. The same arguments do the same. */
+/* fuzz ROUNDS SEED BLOB...: changes blobs at random, makes their checksums right again, and mostly
+ * what the header says of work, and opens and runs what the runtime accepts. Ends with 0 if nothing
+ * bad happened, which is for the sanitizers to see, or for the counts of work. The same arguments
+ * do the same. */
 #include "hostile.h"
 
 #include <stdio.h>
@@ -103,6 +104,8 @@ static void mutate(uint8_t *blob, const uint8_t *original, size_t size)
     }
 }
 
+enum { LARGE_ARENA = 1 << 26, SMALL_ARENA = 1 << 20, LEAST_WORK = 1 << 20 };
+
 int main(int argc, char **argv)
 {
     uint32_t opened = 0;
@@ -115,7 +118,8 @@ int main(int argc, char **argv)
     for (int i = 3; i < argc; i++) {
         size_t size;
         uint8_t *blob = hostile_read(argv[i], &size);
-        const uint64_t macs = load_u32(blob + 48);
+        const uint64_t work = hostile_work(blob);
+        const uint64_t most = 4 * work > LEAST_WORK ? 4 * work : LEAST_WORK;
         state = (uint64_t)strtoul(argv[2], NULL, 10) * 1000003u + (uint64_t)(unsigned)i;
         REQUIRE(hostile_run(blob, size, UINT32_MAX, UINT64_MAX) == NRW_DONE);
         for (uint32_t round = 0; round < rounds; round++) {
@@ -123,14 +127,21 @@ int main(int argc, char **argv)
             for (uint32_t n = 1 + random_below(3); n > 0; n--) {
                 mutate(copy, blob, size);
             }
-            hostile_seal(copy, size);
-            const int status = hostile_run(copy, size, 1u << 22, 4 * macs + (1u << 20));
+            if (random_below(8) > 0) {
+                hostile_repair(copy, size);
+            } else {
+                hostile_seal(copy, size);
+            }
+            /* To clear much memory takes its time. */
+            const uint32_t arena = random_below(64) == 0 ? LARGE_ARENA : SMALL_ARENA;
+            const int status = hostile_run(copy, size, arena, most);
             opened += status >= NRW_OK || status == NRW_ERR_STALLED;
             finished += status == NRW_DONE;
             free(copy);
         }
         free(blob);
     }
-    printf("%u opened, %u ran to the end\n", (unsigned)opened, (unsigned)finished);
+    printf("%u opened, %u ran to the end, at most %u for a unit of work\n", (unsigned)opened,
+           (unsigned)finished, (unsigned)hostile_most);
     return 0;
 }

@@ -99,7 +99,7 @@ HEADER = (
     ("magic", "I"), ("major", "H"), ("minor", "H"), ("blob_bytes", "I"), ("isa", "I"),
     ("arena_0", "I"), ("arena_1", "I"), ("arena_2", "I"), ("arena_3", "I"),
     ("tensor_count", "H"), ("stage_count", "H"), ("reader_count", "H"), ("output_count", "H"),
-    ("input_count", "H"), ("input_passes", "H"), ("max_step_macs", "I"), ("macs", "Q"),
+    ("input_count", "H"), ("input_passes", "H"), ("max_step_work", "I"), ("macs", "Q"),
     ("firings", "I"), ("metadata_offset", "I"), ("metadata_bytes", "I"), ("reserved", "I"),
     ("body_crc", "I"), ("header_crc", "I"),
 )  # fmt: skip
@@ -129,7 +129,7 @@ class _Reader:
         values = self.unpack("".join(code for _, code in HEADER), 0)
         h: dict[str, int] = {name: v for (name, _), v in zip(HEADER, values, strict=True)}
         require(h["magic"] == 0x4257524E, "magic")
-        require(h["major"] == 2, "major version")
+        require(h["major"] == 3, "major version")
         require(h["blob_bytes"] == len(self.data) and len(self.data) % 16 == 0, "blob_bytes")
         require(h["header_crc"] == zlib.crc32(self.data[:76]), "header CRC")
         require(h["body_crc"] == zlib.crc32(self.data[80:]), "body CRC")
@@ -150,6 +150,7 @@ class _Reader:
             if stage.op != OUTPUT:
                 require(self.tensors[stage.output].producer == number, "producer")
             self.check_runs(stage)
+        self.check_output_stages(stages, outputs)
         for number, tensor in enumerate(self.tensors):
             reads = [s for s, stage in enumerate(stages) if number in stage.inputs]
             require(tensor.readers == reads, f"readers of tensor {number}")
@@ -158,6 +159,16 @@ class _Reader:
             start = h["metadata_offset"]
             metadata = json.loads(self.data[start : start + h["metadata_bytes"]].decode())
         return Blob(h, self.arena_bytes, self.tensors, stages, outputs, metadata)
+
+    def check_output_stages(self, stages: list[Stage], outputs: list[int]) -> None:
+        kinds = [stage.op == OUTPUT for stage in stages]
+        require(kinds == sorted(kinds), "OUTPUT stages are the last")
+        handed_out = [stage.inputs[0] for stage in stages if stage.op == OUTPUT]
+        require(len(handed_out) == len(set(handed_out)), "a tensor is handed out twice")
+        for stage in stages:
+            if stage.op == OUTPUT:
+                require(stage.inputs[0] in outputs, "OUTPUT of no output")
+                require(stage.fields["output"] == outputs.index(stage.inputs[0]), "output number")
 
     def read_tensors(self, readers: list[int]) -> list[Tensor]:
         tensors = []
@@ -227,7 +238,7 @@ class _Reader:
         for offset, size in (regions[:2], regions[2:]):
             self.check_place(offset, size)
             require(size > 0 or offset == 0, "offset of nothing")
-        require(params % 4 == 0, "params")
+        require(params % 4 == 0 or op == OUTPUT, "params")
         stage = Stage(
             op, flags, inputs[:count], output, run, params,
             (regions[0], regions[1]), (regions[2], regions[3]), {},
@@ -249,7 +260,9 @@ class _Reader:
 
     def read_params(self, stage: Stage) -> dict[str, Any]:
         at = stage.params
-        if stage.op in (INPUT, OUTPUT, RESHAPE):
+        if stage.op == OUTPUT:
+            return {"output": at}
+        if stage.op in (INPUT, RESHAPE):
             require(at == 0, "params of an operator without any")
             return {}
         require(at >= self.records_end, "params")
@@ -340,6 +353,7 @@ class _Reader:
             expansion = self.window(at + 36)
             require(expansion.dilation == (1, 1) and expansion.depth_multiplier == 0, "expand")
             size = expansion.kernel[0] * expansion.kernel[1] * source.channels * mid
+            fields["expand_kernel"] = expansion.kernel
             fields["expand"] = self.filter(at + 52, expansion.act, size, mid)
             sizes = (source.height, source.width)
             shape = (sizes, expansion.stride, expansion.pad, expansion.kernel)
@@ -349,6 +363,7 @@ class _Reader:
         else:
             require(self.data[at + 36 : at + 60] == bytes(24), "expand")
             require(grid == (source.height, source.width), "grid")
+            fields["expand_kernel"] = (0, 0)
         fields["grid"] = grid
         if stage.flags & 2:
             low, high, zero = self.unpack("bbH", at + 60)
@@ -614,3 +629,113 @@ class Engine:
             return y * row_out // row_in, -(-(y + 1) * row_out // row_in)
         rows = Axis(source.height, 1, stage.fields["before"][0] if stage.op == PAD else 0)
         return rows.start(y), rows.end(y + 1)
+
+
+# --- Work ----------------------------------------------------------------------------------
+
+
+def max_step_work(engine: Engine) -> int:
+    """The rule of "Work", on a blob's own records."""
+    header = engine.blob.header
+    most = max(stage_work(engine, stage) for stage in engine.blob.stages)
+    return header["stage_count"] + 4 * header["reader_count"] + most
+
+
+def stage_work(engine: Engine, stage: Stage) -> int:
+    if stage.op == OUTPUT:
+        return stage.run * engine.source(stage).channels
+    out = engine.blob.tensors[stage.output]
+    if stage.op == BOTTLENECK:
+        return bottleneck_work(engine, stage, out)
+    run, per_element = stage.run, 1
+    if "window" in stage.fields:
+        height, width = stage.fields["window"].kernel
+        if stage.op in (AVG_POOL, MAX_POOL):
+            width = min(width, engine.source(stage).width)
+        per_element = height * width + 1
+    if stage.op == CONV:
+        per_element = height * width * engine.source(stage).channels + 1
+    elif stage.op == ROLLING_DEPTHWISE:
+        per_element = 7
+    elif accumulates(stage):
+        run = out.width
+        if stage.op == MEAN:
+            per_element = 1 + (stage.run if stage.fields["over"][1] else 1)
+        else:
+            per_element = 1 + min(stage.fields["window"].kernel[1], stage.run)
+    elif stage.op == MEAN:
+        per_element = 1 + (engine.source(stage).width if stage.fields["over"][1] else 1)
+    torn = sum(torn_row(engine, stage, i) for i in range(len(stage.inputs)))
+    return run * out.channels * per_element + torn
+
+
+def torn_row(engine: Engine, stage: Stage, which: int) -> int:
+    """The rule of "Torn rows": bytes of scratch for an input."""
+    source = engine.source(stage, which)
+    if not source.torn:
+        return 0
+    if stage.op == BOTTLENECK:
+        segment = bottleneck_columns(stage, source)
+    elif accumulates(stage):
+        segment = stage.run
+    else:
+        _, columns = engine.windows(stage, which)
+        segment = min(source.width, (stage.run - 1) * columns.stride + columns.extent)
+    return -(-segment * source.channels // 16) * 16
+
+
+def bottleneck_columns(stage: Stage, source: Tensor) -> int:
+    """``columns`` of the state and scratch of a BOTTLENECK."""
+    window, grid_width = stage.fields["window"], stage.fields["grid"][1]
+    last = max(window.kernel[1], window.stride[1]) if stage.flags & 8 else window.kernel[1]
+    held = min(grid_width, (stage.fields["col_tile"] - 1) * window.stride[1] + last)
+    if "expansion" not in stage.fields:
+        return min(source.width, held)
+    across = stage.fields["expansion"][1]
+    return min(source.width, (held - 1) * int(across.stride) + int(across.extent))
+
+
+def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
+    fields, source = stage.fields, engine.source(stage)
+    kernel, mid = fields["window"].kernel, fields["mid"]
+    projects, adds = bool(stage.flags & 2), bool(stage.flags & 4)
+    expands = bool(stage.flags & 1)
+    per_pixel = mid * (kernel[0] * kernel[1] + 1)
+    per_pixel += out.channels * (mid + 1) * projects + out.channels * adds
+    expand_kernel = fields["expand_kernel"]
+    per_expanded = mid * (expand_kernel[0] * expand_kernel[1] * source.channels + 1) * expands
+    columns = max(run_columns(engine, stage, x) for x in range(0, out.width, stage.run))
+    tiles, slices = -(-stage.run // fields["col_tile"]), -(-mid // fields["slice"])
+    starts = range(0, engine.count(stage), engine.runs(stage))
+    rows = [firing_rows(engine, stage, firing) for firing in starts]
+    most = max(
+        given * stage.run * per_pixel + expanded * columns * per_expanded
+        for given, expanded in rows
+    )
+    read = max(expanded for _, expanded in rows) if expands else fields["row_tile"]
+    copies = tiles * (slices * read + fields["row_tile"] * adds)
+    return most + copies * torn_row(engine, stage, 0)
+
+
+def run_columns(engine: Engine, stage: Stage, x: int) -> int:
+    """Columns that a bottleneck's firing from output column x on expands."""
+    _, columns = engine.windows(stage, 0)
+    if engine.rolls(stage):
+        return columns.end(x + stage.run) - (columns.end(x) if x else 0)
+    tile = stage.fields["col_tile"]
+    starts = range(x, x + stage.run, tile)
+    return sum(columns.end(min(s + tile, x + stage.run)) - columns.start(s) for s in starts)
+
+
+def firing_rows(engine: Engine, stage: Stage, firing: int) -> tuple[int, int]:
+    """Output rows of a bottleneck's firing, and the rows that it expands."""
+    rows, _ = engine.windows(stage, 0)
+    if not engine.rolls(stage):
+        y0, y1, _, _ = engine.gives(stage, firing)
+        return y1 - y0, rows.end(y1) - rows.start(y0)
+    absorbed = engine.absorbed(stage)
+    y = firing // engine.runs(stage) - absorbed
+    if y < 0:
+        return 0, 1
+    not_kept = clip(y * rows.stride - rows.pad + stage.fields["kept_rows"], rows.size)
+    return 1, rows.end(y + 1) - min(rows.end(y + 1), max(absorbed, not_kept))

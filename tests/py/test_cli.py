@@ -63,7 +63,14 @@ def test_compile_writes_a_blob_and_its_figures(narrows: Narrows, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     report = json.loads(figures.read_text())
-    for key in ("arena_bytes", "ram_bytes", "macs", "input_passes", "max_step_macs"):
+    for key in (
+        "arena_bytes",
+        "ram_bytes",
+        "macs",
+        "input_passes",
+        "max_step_macs",
+        "max_step_work",
+    ):
         assert isinstance(report[key], int)
     assert report["blob_bytes"] == blob.stat().st_size
     assert 0 < report["weight_bytes"] < report["blob_bytes"]

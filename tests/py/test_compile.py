@@ -26,7 +26,8 @@ def test_report() -> None:
     model = Model(compiled.blob)
     assert report["arena_bytes"] == model.arena_bytes == compiled.plan.arena_total
     assert report["blob_bytes"] == len(compiled.blob)
-    assert (report["macs"], report["max_step_macs"]) == (header["macs"], header["max_step_macs"])
+    assert (report["macs"], report["max_step_work"]) == (header["macs"], header["max_step_work"])
+    assert report["max_step_macs"] == compiled.plan.max_step_macs < report["max_step_work"]
     assert (report["mac_factor"], report["input_passes"]) == (1.0, 1)
     beside = 15 + STATE_BYTES + model.progress_bytes + model.inputs[0].row_bytes
     assert report["ram_bytes"] == model.arena_bytes + beside

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from narrows import native
-from narrows.errors import BlobError, InputError
+from narrows.errors import BlobError, InputError, UsageError
 from narrows.native import Model, Op, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions
@@ -88,6 +91,92 @@ def test_infer_equals_steps(blob: bytes, streamed: bytes) -> None:
             np.testing.assert_array_equal(a, b)
         for a, b in zip(Run(other).infer(inputs, measure=True), expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
+    """What each thread's work returns; they begin together."""
+    together = Barrier(count)
+
+    def begin(number: int) -> object:
+        together.wait(timeout=60)
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return [task.result(timeout=300) for task in [pool.submit(begin, n) for n in range(count)]]
+
+
+def many_inputs(model: Model, count: int) -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(1)
+    shapes = [info.shape for info in model.inputs]
+    return [
+        [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes] for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one run", "a run each"])
+def test_four_threads_get_the_right_bytes(blob: bytes, shared: bool) -> None:
+    """With one run each waits for the others; with one model they run side by side."""
+    model = Model(blob)
+    run = Run(model)
+    inputs = many_inputs(model, 4)
+    expected = [run.infer(values) for values in inputs]
+
+    def work(number: int) -> int:
+        own = run if shared else Run(model)
+        wrong = 0
+        for turn in range(50):
+            found = own.infer(inputs[number], measure=turn == 0)
+            pairs = zip(found, expected[number], strict=True)
+            wrong += not all(np.array_equal(a, b) for a, b in pairs)
+        return wrong
+
+    assert in_threads(4, work) == [0] * 4
+
+
+def test_another_thread_cannot_go_on_with_an_inference(blob: bytes) -> None:
+    """But it can begin anew, and then the first one is refused."""
+    run = Run(Model(blob))
+    assert run.step() == Status.NEED_ROW
+
+    def others(_: int) -> Status:
+        for method in (run.step, run.due_bytes, run.take_row, run.last_stage):
+            with pytest.raises(UsageError, match="another thread has begun an inference"):
+                method()
+        run.start()
+        return run.step()
+
+    assert in_threads(1, others) == [Status.NEED_ROW]
+    with pytest.raises(UsageError, match="make a Run for each thread"):
+        run.step()
+    run.start()
+    assert run.step() == Status.NEED_ROW
+
+
+def test_four_threads_step_one_run(blob: bytes) -> None:
+    """One of them comes to the end with the right bytes, or none; the others are refused."""
+    model = Model(blob)
+    run = Run(model)
+    (values,) = many_inputs(model, 1)
+    expected = run.infer(values)
+
+    def work(_: int) -> bool:
+        pushed = [0] * len(values)
+        run.start()
+        try:
+            while (status := run.step()) != Status.DONE:
+                if status == Status.NEED_ROW:
+                    wanted = run.wanted_input()
+                    run.push_row(values[wanted][pushed[wanted]])
+                    pushed[wanted] += 1
+            outputs = [run.output(i) for i in range(len(expected))]
+        except UsageError:
+            return False
+        assert all(np.array_equal(a, b) for a, b in zip(outputs, expected, strict=True))
+        return True
+
+    assert True in in_threads(4, work)
+    run.start()
+    run.check_guards()
 
 
 def test_measured(blob: bytes) -> None:

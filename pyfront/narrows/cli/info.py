@@ -55,7 +55,7 @@ def describe(blob: Blob) -> dict[str, Any]:
         "region_bytes": list(header.region_bytes),
         "progress_bytes": model.progress_bytes,
         "macs": header.macs,
-        "max_step_macs": header.max_step_macs,
+        "max_step_work": header.max_step_work,
         "firings": header.firings,
         "input_passes": header.input_passes,
         "inputs": _edges(blob.inputs),
@@ -87,7 +87,7 @@ def _print(report: dict[str, Any]) -> None:
     )
     print(
         f"{report['macs'] / 1e6:.2f} M MACs in {count(report['firings'])} firings, "
-        f"at most {count(report['max_step_macs'])} at once"
+        f"at most {count(report['max_step_work'])} units of work at once"
     )
     for kind in ("inputs", "outputs"):
         for edge in report[kind]:

@@ -22,7 +22,7 @@ from narrows.result import Progress, Result, StageCost, no_progress
 # A larger blob is placed by QEMU's loader; uploading it would take seconds.
 _LOADER_BYTES = 128 * 1024
 # What even a slow board or a busy QEMU computes in a second, for the patience with a firing.
-_MACS_PER_SECOND = 1e6
+_WORK_PER_SECOND = 1e6
 
 
 class BoardTarget:
@@ -121,7 +121,7 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Boa
     model = Model(blob)
     model.verify()
     header = Header.unpack(blob)
-    patience = PATIENCE + header.max_step_macs / _MACS_PER_SECOND
+    patience = PATIENCE + model.max_step_work / _WORK_PER_SECOND
     board, qemu, baud = None, None, BAUD
     with contextlib.ExitStack() as resources:
         if kind == "qemu":

@@ -7,27 +7,34 @@ library is the runtime's own sources compiled for the host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import RLock, get_ident
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from cffi import FFI
 
-from narrows.errors import BlobError, InputError, ToolError
+from narrows.errors import BlobError, InputError, ToolError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.share import share_dir
 
 HEADERS = ("host.h", "schedule.h", "forms.h", "place.h")
 """Of what the library has beside the runtime: running on the host, and the planner's loops."""
 
+MAX_STEP_WORK = 1 << 30
+"""``NRW_MAX_STEP_WORK``: the most work of one firing (runtime/SPEC.md, Work)."""
+
 _GUARD = 32
 _GUARD_BYTE = 0xA5
 _ALIGNMENT = 16
+
+# Some tenths of a second on a computer of 2020: as long as a call of C lasts, Ctrl-C has to wait.
+_WORK_OF_A_CALL = 1 << 26
 
 
 class Status(IntEnum):
@@ -47,6 +54,7 @@ class Status(IntEnum):
     ERR_MEMORY = -8
     ERR_STATE = -9
     ERR_STALLED = -10
+    ERR_ALIGNMENT = -11
 
 
 class Op(IntEnum):
@@ -75,13 +83,14 @@ _REFUSALS = {
     Status.ERR_ARGUMENT: "an argument is out of range",
     Status.ERR_TRUNCATED: "is shorter than its header says; copy it again or compile it anew",
     Status.ERR_MAGIC: "is not a narrows blob; make one with 'narrows compile'",
-    Status.ERR_VERSION: "is written for another version of the blob format; compile it anew",
+    Status.ERR_VERSION: "is written for another version of the blob format; compile the model anew",
     Status.ERR_CRC: "is damaged (checksum); copy it again or compile it anew",
     Status.ERR_ISA: "is packed for kernels that this build lacks; compile it for this target",
     Status.ERR_STRUCTURE: "has a field that is out of range; compile it anew",
     Status.ERR_MEMORY: "needs more memory than one of the regions has; compile it with --board",
     Status.ERR_STATE: "call out of order",
     Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
+    Status.ERR_ALIGNMENT: "stands at an address that is no multiple of 16; place it at one",
 }
 
 
@@ -156,6 +165,22 @@ def _declarations(path: Path) -> str:
     return text.split("/* cffi: begin */", 1)[1].split("/* cffi: end */", 1)[0]
 
 
+def max_step_work(blob: bytes) -> int:
+    """What the header of a blob must say, whose other fields are right.
+
+    Raises: BlobError: they are not; its offset says where.
+    """
+    ffi, lib = load()
+    copy = _aligned(len(blob))[_GUARD:-_GUARD]
+    copy[:] = np.frombuffer(blob, np.uint8)
+    work, offset = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+    address = ffi.cast("const void *", copy.ctypes.data)
+    status = lib.host_max_step_work(address, len(blob), work, offset)
+    if status < 0:
+        raise BlobError(f"blob: {describe(status)} (byte {offset[0]})", status, int(offset[0]))
+    return int(work[0])
+
+
 def _aligned(size: int) -> npt.NDArray[np.uint8]:
     """``size`` bytes whose address divides by 16, between two guards."""
     block = np.full(size + 2 * _GUARD + _ALIGNMENT, _GUARD_BYTE, np.uint8)
@@ -181,6 +206,9 @@ class Model:
     Attributes:
         first_outputs: per output, the first one that is the same tensor: handed out by rows, it
             stands for all of them.
+        max_step_work: the most that one step computes (runtime/SPEC.md, Work).
+
+    Threads may share a model; each needs a run of its own.
 
     Raises: BlobError: the runtime refuses it.
     """
@@ -203,8 +231,12 @@ class Model:
         self.outputs = tuple(
             self._info(lib.nrw_output_info, i) for i in range(self.pointer.output_count)
         )
-        outputs = [lib.nrw_output_tensor(self.pointer, i) for i in range(len(self.outputs))]
-        self.first_outputs = tuple(outputs.index(tensor) for tensor in outputs)
+        self.max_step_work = int(lib.nrw_max_step_work(self.pointer))
+        first: dict[int, int] = {}
+        self.first_outputs = tuple(
+            first.setdefault(lib.nrw_output_tensor(self.pointer, i), i)
+            for i in range(len(self.outputs))
+        )
         self.tensors = tuple(
             self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)
         )
@@ -245,10 +277,36 @@ class Measured:
     stack_bytes: int
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _by_its_thread(
+    method: Callable[Concatenate[Run, _P], _T],
+) -> Callable[Concatenate[Run, _P], _T]:
+    """A method of Run for the thread alone that began the inference, one at a time."""
+
+    @wraps(method)
+    def guarded(self: Run, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self._lock:
+            if self._thread != get_ident():
+                raise UsageError(
+                    f"{self.model.name}: another thread has begun an inference in this run; "
+                    "make a Run for each thread (they may share the Model)"
+                )
+            return method(self, *args, **kwargs)
+
+    return guarded
+
+
 class Run:
     """Memory for one inference at a time, between guards that are checked after each.
 
-    Raises: BlobError: the blob does not fit or stalls.
+    The inference belongs to the thread that began it, by making the run, ``start`` or ``infer``. Of
+    threads that share a run, each ``infer`` waits for the one before; another thread that goes
+    on with an inference by steps is refused.
+
+    Raises: BlobError: the blob does not fit or stalls. UsageError: it is another thread's.
     """
 
     def __init__(self, model: Model) -> None:
@@ -257,26 +315,34 @@ class Run:
         self._ffi, self._lib = load()
         self._memory = _aligned(model.memory_bytes)
         self._run = self._ffi.new("struct nrw_run *")
+        self._lock = RLock()
+        self._thread = get_ident()
         self.start()
 
     def start(self) -> None:
         """Begin anew."""
         memory = self._memory[_GUARD:-_GUARD]
         address = self._ffi.cast("void *", memory.ctypes.data)
-        self._check(self._lib.nrw_start(self._run, self.model.pointer, address, memory.size))
+        with self._lock:
+            self._thread = get_ident()
+            self._check(self._lib.nrw_start(self._run, self.model.pointer, address, memory.size))
 
+    @_by_its_thread
     def step(self) -> Status:
         """Fire one stage: OK, NEED_ROW, HAVE_ROW or DONE."""
         return self._check(self._lib.nrw_step(self._run))
 
+    @_by_its_thread
     def wanted_input(self) -> int:
         """The input that is due; -1 if none is."""
         return int(self._lib.nrw_wanted_input(self._run))
 
+    @_by_its_thread
     def due_bytes(self) -> int:
         """Bytes of a row that are due; 0 if none are."""
         return int(self._lib.nrw_due_bytes(self._run))
 
+    @_by_its_thread
     def push(self, pixels: Int8Array) -> None:
         """Give what is due, a row or the part of one: int8 of any shape.
 
@@ -293,6 +359,7 @@ class Run:
             self._ffi.memmove(slot, pixels.tobytes(), due)
         self._check(self._lib.nrw_push_slot(self._run))
 
+    @_by_its_thread
     def push_row(self, row: Int8Array) -> None:
         """Give the whole row that is due: int8 [width, channels] or as many bytes.
 
@@ -311,6 +378,7 @@ class Run:
             self._lib.nrw_push_row(self._run, self._ffi.cast("const int8_t *", values.ctypes.data))
         )
 
+    @_by_its_thread
     def take_row(self) -> Row:
         """Take the row that HAVE_ROW offers."""
         row = self._ffi.new("const int8_t **")
@@ -319,6 +387,7 @@ class Run:
         info = self.model.outputs[output[0]]
         return Row(output[0], index[0], self._array(row[0], info.shape[1:]))
 
+    @_by_its_thread
     def output(self, index: int) -> Int8Array | None:
         """After DONE: int8 [height, width, channels]; None if it was handed out by rows."""
         pointer = self._lib.nrw_output(self._run, index)
@@ -326,14 +395,17 @@ class Run:
             return None
         return self._array(pointer, self.model.outputs[index].shape)
 
+    @_by_its_thread
     def last_stage(self) -> int:
         """The stage that fired last; -1 before the first."""
         return int(self._lib.nrw_last_stage(self._run))
 
+    @_by_its_thread
     def tensor_pixels(self, tensor: int) -> int:
         """Pixels of a tensor produced so far."""
         return int(self._lib.nrw_tensor_pixels(self._run, tensor))
 
+    @_by_its_thread
     def tensor_pixel(self, tensor: int, number: int) -> Int8Array | None:
         """int8 [channels] while the pixel y * width + x is in the ring, else None."""
         pointer = self._lib.nrw_tensor_pixel(self._run, tensor, number)
@@ -363,21 +435,33 @@ class Run:
         sources = [np.ascontiguousarray(values) for values in inputs]
         results = [np.zeros(info.shape, np.int8) for info in self.model.outputs]
         times = np.zeros(len(self.model.stages), np.uint64)
-        stack = self._ffi.new("uint32_t *")
-        null = self._ffi.NULL
-        self.start()
-        status = self._lib.host_infer(
-            self._run,
-            [self._ffi.cast("const int8_t *", values.ctypes.data) for values in sources],
-            [self._ffi.cast("int8_t *", values.ctypes.data) for values in results],
-            self._ffi.cast("uint64_t *", times.ctypes.data) if measure else null,
-            stack if measure else null,
-        )
-        self.check_guards()
+        with self._lock:
+            self.start()
+            status, stack = self._go_on(sources, results, times if measure else None)
+            self.check_guards()
         self._check(status)
         if measure:
-            self.measured = Measured((times / 1e9).tolist(), int(stack[0]))
+            self.measured = Measured((times / 1e9).tolist(), stack)
         return [results[first] for first in self.model.first_outputs]
+
+    def _go_on(
+        self,
+        sources: list[Int8Array],
+        results: list[Int8Array],
+        times: npt.NDArray[np.uint64] | None,
+    ) -> tuple[int, int]:
+        """The inference to its end: (the last status, bytes of the stack if times are wanted)."""
+        cast, null = self._ffi.cast, self._ffi.NULL
+        inputs = [cast("const int8_t *", values.ctypes.data) for values in sources]
+        outputs = [cast("int8_t *", values.ctypes.data) for values in results]
+        stage_ns = null if times is None else cast("uint64_t *", times.ctypes.data)
+        stack = null if times is None else self._ffi.new("uint32_t *")
+        steps = max(1, _WORK_OF_A_CALL // self.model.max_step_work)
+        status, most = int(Status.OK), 0
+        while status == Status.OK:
+            status = self._lib.host_infer(self._run, steps, inputs, outputs, stage_ns, stack)
+            most = max(most, 0 if times is None else stack[0])
+        return status, most
 
     def check_guards(self) -> None:
         """Prove that nothing beside the memory was written. AssertionError: a bug."""

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "blob.h"
+
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -48,12 +50,12 @@ static int take_next(struct nrw_run *run, int8_t *const *outputs)
     return NRW_OK;
 }
 
-static int infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const *outputs,
-                 uint64_t *stage_ns)
+static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
+                 int8_t *const *outputs, uint64_t *stage_ns)
 {
     uint64_t before = stage_ns != NULL ? now_ns() : 0;
-    int status;
-    do {
+    int status = NRW_OK;
+    for (; status == NRW_OK && steps > 0; steps--) {
         status = nrw_step(run);
         if (status == NRW_NEED_ROW) {
             status = push_next(run, inputs);
@@ -68,7 +70,7 @@ static int infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const
             }
             before = after;
         }
-    } while (status == NRW_OK);
+    }
     if (status != NRW_DONE) {
         return status;
     }
@@ -84,6 +86,7 @@ static int infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const
 
 struct call {
     struct nrw_run *run;
+    uint32_t steps;
     const int8_t *const *inputs;
     int8_t *const *outputs;
     uint64_t *stage_ns;
@@ -96,20 +99,20 @@ static void *painted_main(void *argument)
     struct call *call = argument;
     const uint8_t here = 0;
     call->frame = &here;
-    call->status = infer(call->run, call->inputs, call->outputs, call->stage_ns);
+    call->status = infer(call->run, call->steps, call->inputs, call->outputs, call->stage_ns);
     return NULL;
 }
 
-int host_infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const *outputs,
-               uint64_t *stage_ns, uint32_t *stack_bytes)
+int host_infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
+               int8_t *const *outputs, uint64_t *stage_ns, uint32_t *stack_bytes)
 {
     enum { STACK_BYTES = 1 << 18, STACK_ALIGNMENT = 1 << 12, PAINT = 0xC5 };
-    struct call call = {run, inputs, outputs, stage_ns, NULL, NRW_ERR_MEMORY};
+    struct call call = {run, steps, inputs, outputs, stage_ns, NULL, NRW_ERR_MEMORY};
     pthread_attr_t attributes;
     pthread_t thread;
     void *memory;
     if (stack_bytes == NULL) {
-        return infer(run, inputs, outputs, stage_ns);
+        return infer(run, steps, inputs, outputs, stage_ns);
     }
     *stack_bytes = 0;
     if (posix_memalign(&memory, STACK_ALIGNMENT, STACK_BYTES) != 0) {
@@ -130,6 +133,16 @@ int host_infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const *
     }
     free(memory);
     return call.status;
+}
+
+int host_max_step_work(const void *blob, size_t size, uint32_t *work, uint32_t *error_at)
+{
+    struct nrw_model model = {0};
+    struct nrw_total total = {0};
+    const int status = nrw_check(&model, blob, size, &total);
+    *work = total.max_step_work;
+    *error_at = model.error_at;
+    return status;
 }
 
 size_t host_sizeof_model(void)

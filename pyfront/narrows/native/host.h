@@ -7,12 +7,17 @@
 
 /* cffi: begin */
 
-/* Run to the end: inputs[i] and outputs[i] are whole tensors, height * width * channels
- * int8. stage_ns: nanoseconds added up per stage, or NULL; pushed rows count for their
+/* Go on with an inference that nrw_start has begun, by at most so many steps: so the caller has a
+ * say (Ctrl-C) as often as it likes. inputs[i] and outputs[i] are whole tensors, height * width *
+ * channels int8. stage_ns: nanoseconds added up per stage, or NULL; pushed rows count for their
  * INPUT stage. stack_bytes: how much stack the runtime used, measured by running it on a
- * painted stack of its own, or NULL. Returns NRW_DONE or an error. */
-int host_infer(struct nrw_run *run, const int8_t *const *inputs, int8_t *const *outputs,
-               uint64_t *stage_ns, uint32_t *stack_bytes);
+ * painted stack of its own, or NULL. Returns NRW_OK if there is more to do, NRW_DONE or an error. */
+int host_infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
+               int8_t *const *outputs, uint64_t *stage_ns, uint32_t *stack_bytes);
+
+/* What the header of a blob must say of it, if all the rest is right: the most work of a step.
+ * blob: 16-byte aligned. Returns NRW_OK or an error; *error_at is the place in the blob. */
+int host_max_step_work(const void *blob, size_t size, uint32_t *work, uint32_t *error_at);
 
 /* sizeof of the structures, so that Python can prove that it sees the same layout. */
 size_t host_sizeof_model(void);

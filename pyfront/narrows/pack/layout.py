@@ -8,7 +8,7 @@ import struct
 from narrows.errors import PlanError
 
 MAGIC = b"NRWB"
-MAJOR, MINOR = 2, 0
+MAJOR, MINOR = 3, 0
 HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
 TENSOR = struct.Struct("<IIHHHHHHbBH")
 STAGE = struct.Struct("<BBBBHH4HIIIII")

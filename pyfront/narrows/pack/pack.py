@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from narrows.errors import PlanError
+from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QOp, QPool
-from narrows.native import Op
+from narrows.native import MAX_STEP_WORK, Op, max_step_work
 from narrows.pack.layout import (
     HEADER,
     MAGIC,
@@ -89,16 +89,38 @@ class _Packer:
         metadata_offset = body.add(text) if text else 0
         body.pad(16)
         data = tensors + stages + lists + bytes(body)
-        firings = sum(self.firing_counts())
+        counts = (len(self.number), self.stage_count, len(reader_list), len(self.outputs))
+        draft = self.header(data, counts, 0, metadata_offset, len(text)) + data
+        return self.header(data, counts, self.work(draft), metadata_offset, len(text)) + data
+
+    def header(
+        self, data: bytes, counts: tuple[int, ...], work: int, metadata_offset: int, metadata: int
+    ) -> bytes:
+        """work: of a step at most. counts: tensors, stages, readers, outputs."""
         header = fields(
             HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.isa,
-            *self.plan.arena_bytes, len(self.number), self.stage_count, len(reader_list),
-            len(self.outputs), len(self.inputs), self.plan.input_passes,
-            self.plan.max_step_macs, self.plan.macs, firings, metadata_offset, len(text), 0,
+            *self.plan.arena_bytes, *counts, len(self.inputs), self.plan.input_passes, work,
+            self.plan.macs, sum(self.firing_counts()), metadata_offset, metadata, 0,
             zlib.crc32(data), 0,
         )  # fmt: skip
-        header = header[:-4] + zlib.crc32(header[:-4]).to_bytes(4, "little")
-        return header + data
+        return header[:-4] + zlib.crc32(header[:-4]).to_bytes(4, "little")
+
+    def work(self, draft: bytes) -> int:
+        """max_step_work of a blob that is finished but for it: the runtime's own count."""
+        try:
+            return max_step_work(draft)
+        except BlobError as error:
+            number, place = divmod(
+                error.offset - HEADER.size - TENSOR.size * len(self.number), STAGE.size
+            )
+            planned = number - len(self.inputs)
+            if place == 0 and 0 <= planned < len(self.plan.stages):
+                name = self.graph.tensors[self.stage_output(self.plan.stages[planned])].name
+                raise PlanError(
+                    f"{name}: one firing of it computes more than the runtime takes at a time "
+                    f"({MAX_STEP_WORK} multiply-accumulates); give the model smaller inputs"
+                ) from error
+            raise
 
     def wiring(self) -> tuple[dict[int, list[int]], dict[int, int]]:
         """Readers (ascending) and producer of each tensor, as stage numbers."""
@@ -141,9 +163,9 @@ class _Packer:
         for stage in self.plan.stages:
             records += self.planned_record(stage, body)
         for tensor in self.streamed:
-            records += self.record(
-                Op.OUTPUT, 0, (self.number[tensor],), NONE, self.graph.tensors[tensor].width
-            )
+            width = self.graph.tensors[tensor].width
+            number = self.outputs.index(tensor)
+            records += self.record(Op.OUTPUT, 0, (self.number[tensor],), NONE, width, params=number)
         return records
 
     def planned_record(self, stage: Stage, body: Body) -> bytes:

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blobs that nobody compiles: parameters at their ends, false plans, very many outputs."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+
+from models import SHARED, missing
+from narrows.errors import BlobError
+from narrows.graph.qgraph import Axis, QGraph
+from narrows.native import max_step_work
+from narrows.pack import pack
+from narrows.pack.layout import HEADER, MAGIC, MAJOR, MINOR, NONE, STAGE, TENSOR
+from narrows.plan import random_plan
+from narrows.plan.layout import candidate, lay_out, simulated
+from narrows.plan.plan import Plan, Stage
+from random_graphs import GraphBuilder
+
+INPUT, OUTPUT, LOOKUP = 0, 1, 10
+
+
+def sealed(blob: bytes, work: int | None = None) -> bytes:
+    """The same with right checksums, of this major version. work: of a step; None: as it was."""
+    data = bytearray(blob)
+    struct.pack_into("<HH", data, 4, MAJOR, MINOR)
+    if work is not None:
+        struct.pack_into("<I", data, 44, work)
+    struct.pack_into("<I", data, 72, zlib.crc32(data[80:]))
+    struct.pack_into("<I", data, 76, zlib.crc32(data[:76]))
+    return bytes(data)
+
+
+def repaired(blob: bytes) -> bytes:
+    """The same with max_step_work as it is, or 0 where the work is more than any blob may have."""
+    draft = sealed(blob, 0)
+    try:
+        return sealed(draft, max_step_work(draft))
+    except BlobError:
+        return draft
+
+
+def shared_case(name: str) -> bytes:
+    """A blob of format 2 from the shared cases, as one of this format."""
+    path = SHARED / "cases" / name
+    if not path.exists():
+        missing(str(path))
+    return repaired(path.read_bytes())
+
+
+# --- Parameters at their ends --------------------------------------------------------------
+
+
+def _pools(build: GraphBuilder) -> list[int]:
+    x = build.input(1, 500, 2)
+    wide = [build.pool(x, average, (1, 999), (1, 1), same=True) for average in (False, True)]
+    tall = build.pool(build.input(64, 3, 2), False, (64, 3), (1, 1), same=True)
+    return [*wide, tall, build.pool(build.input(300, 2, 3), True, (300, 2), (1, 1), same=False)]
+
+
+def _filters(build: GraphBuilder) -> list[int]:
+    x = build.input(5, 80, 1)
+    dilated = build.conv(x, 1, (2, 2), dilation=(2, 40))
+    many = build.depthwise(build.input(3, 4, 2), (3, 3), depth_multiplier=300)
+    wide = build.conv(build.input(2, 6, 3), 40, (2, 300))
+    return [dilated, many, wide, build.depthwise(build.input(9, 9, 5), (3, 3), (2, 2))]
+
+
+def _means(build: GraphBuilder) -> list[int]:
+    x = build.input(40, 60, 3)
+    return [build.mean(x, *over) for over in ((True, True), (True, False), (False, True))]
+
+
+def _moves(build: GraphBuilder) -> list[int]:
+    x = build.input(4, 6, 5)
+    joined = [build.concat([x, x, x, x], axis) for axis in Axis]
+    resized = [build.resize(x, 1, 1), build.resize(x, 60, 70)]
+    return [*joined, *resized, build.reshape(x, 120, 1, 1), build.reshape(x, 1, 1, 120)]
+
+
+def _elements(build: GraphBuilder) -> list[int]:
+    wide = build.softmax(build.input(2, 3, 3000))
+    x, y = build.input(5, 7, 300), build.input(1, 1, 1)
+    return [wide, build.elementwise(x, y), build.elementwise(y, x), build.lookup(x)]
+
+
+def _bottlenecks(build: GraphBuilder) -> list[int]:
+    x = build.input(7, 12, 4)
+    for expansion, channels, stride in ((30, 4, 1), (3, 6, 2), (5, 6, 1)):
+        x = build.inverted_residual(x, expansion, channels, stride=stride)
+    return [x]
+
+
+EXTREMES: dict[str, Callable[[GraphBuilder], list[int]]] = {
+    "pools": _pools,
+    "filters": _filters,
+    "means": _means,
+    "moves": _moves,
+    "elements": _elements,
+    "bottlenecks": _bottlenecks,
+}
+
+
+def extreme_blobs(name: str, plans: int) -> Iterator[bytes]:
+    """Networks of one family of operators, each by several random plans."""
+    build = GraphBuilder(np.random.default_rng(7))
+    graph = build.graph(EXTREMES[name](build))
+    for seed in range(plans):
+        yield pack(graph, random_plan(graph, Random(seed)), None)
+
+
+# --- False plans ---------------------------------------------------------------------------
+
+
+def whole(graph: QGraph, stage: Stage) -> Plan:
+    """The plan of a network of one operator, whose input and output stand whole."""
+    chosen = [candidate(graph, stage)]
+    pixels = {i: tensor.height * tensor.width for i, tensor in enumerate(graph.tensors)}
+    return lay_out(simulated(graph, chosen, pixels), chosen)
+
+
+def state_over_the_input() -> bytes:
+    """What a depthwise that keeps a row keeps stands on the very ring that it is copied from."""
+    build = GraphBuilder(np.random.default_rng(3))
+    graph = build.graph([build.depthwise(build.input(9, 7, 4), (3, 3), (2, 2))])
+    planned = whole(graph, Stage((0,), 4, rolling=True))
+    (stage,) = planned.stages
+    offset = next(ring.offset for ring in planned.rings if ring.tensor == 0)
+    false = replace(stage, state=replace(stage.state, offset=offset))
+    return pack(graph, replace(planned, stages=(false,)), None)
+
+
+# --- Very many outputs -----------------------------------------------------------------------
+
+
+def _laid(
+    tensors: list[tuple[int, int, list[int]]],
+    stages: list[tuple[int, list[int], int, int]],
+    outputs: list[int],
+    table: bytes = b"",
+) -> bytes:
+    """tensors of one element: (offset, producer, readers). stages: (op, inputs, output, params)."""
+    readers = [stage for *_, read_by in tensors for stage in read_by]
+    lists = struct.pack(f"<{len(readers) + len(outputs)}H", *readers, *outputs)
+    records, first = [], 0
+    for offset, producer, read_by in tensors:
+        counts = (first, len(read_by))
+        records.append(TENSOR.pack(offset, 1, 1, 1, 1, producer, *counts, 0, 0, 0))
+        first += len(read_by)
+    for op, inputs, output, params in stages:
+        padded = [*inputs, *(NONE,) * (4 - len(inputs))]
+        records.append(STAGE.pack(op, 0, len(inputs), 0, output, 1, *padded, params, 0, 0, 0, 0))
+    body = b"".join(records) + lists + table
+    body += bytes(-len(body) % 16)
+    arena = 16 + max(offset for offset, *_ in tensors)
+    header = HEADER.pack(
+        MAGIC, MAJOR, MINOR, HEADER.size + len(body), 0, arena, 0, 0, 0, len(tensors),
+        len(stages), len(readers), len(outputs), 1, 1, 0, 0, len(stages), 0, 0, 0, 0, 0,
+    )  # fmt: skip
+    return repaired(header + body)
+
+
+def outputs_handed_out(count: int) -> bytes:
+    """An input is looked up ``count`` times, and each result is handed out by a stage of its own,
+    twice over in the list of outputs."""
+    lookups, last = range(1, count + 1), 2 * count
+    lists_end = HEADER.size + TENSOR.size * (count + 1) + STAGE.size * (2 * count + 1) + 8 * count
+    params = -(-lists_end // 4) * 4
+    table = bytes(params - lists_end) + struct.pack("<I", params + 4) + bytes(range(256))
+    tensors = [(0, 0, list(lookups)), *((16 * n, n, [count + n]) for n in lookups)]
+    stages = [(INPUT, [], 0, 0), *((LOOKUP, [0], n, params) for n in lookups)]
+    stages += [(OUTPUT, [n], NONE, n - 1) for n in lookups]
+    assert len(stages) == last + 1
+    return _laid(tensors, stages, [*lookups, *lookups], table)
+
+
+def one_output_often(count: int) -> bytes:
+    """An input of very many readers is the network's output, ``count`` times."""
+    readers = range(1, count + 1)
+    lists_end = HEADER.size + TENSOR.size * (count + 1) + STAGE.size * (count + 1) + 4 * count
+    params = -(-lists_end // 4) * 4
+    table = bytes(params - lists_end) + struct.pack("<I", params + 4) + bytes(range(256))
+    tensors = [(0, 0, list(readers)), *((16 * n, n, []) for n in readers)]
+    stages = [(INPUT, [], 0, 0), *((LOOKUP, [0], n, params) for n in readers)]
+    return _laid(tensors, stages, [0] * count, table)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime in a stranger's CMake project: as a folder of it, and installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, RUNTIME
+from models import missing, need
+
+CONSUMER = ROOT / "tests" / "c" / "consumer"
+
+
+@pytest.fixture(scope="module")
+def cmake() -> str:
+    need("cc")
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    found = shutil.which("cmake", path=places)
+    if found is None:
+        missing("cmake")
+    assert found is not None
+    return found
+
+
+def run(*command: object) -> None:
+    texts = [str(part) for part in command]
+    done = subprocess.run(texts, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def build(cmake: str, source: Path, folder: Path, *options: str) -> None:
+    run(cmake, "-S", source, "-B", folder, *options)
+    run(cmake, "--build", folder)
+
+
+def test_as_a_folder_of_another_project(cmake: str, tmp_path: Path) -> None:
+    """What it installs is then the other project's business."""
+    build(cmake, CONSUMER, tmp_path / "build", f"-DNARROWS_RUNTIME={RUNTIME}")
+    run(tmp_path / "build" / "consumer")
+    run(cmake, "--install", tmp_path / "build", "--prefix", tmp_path / "prefix")
+    assert not (tmp_path / "prefix").exists()
+
+
+def test_installed(cmake: str, tmp_path: Path) -> None:
+    """From a copy that is gone by then: the package names no file of the sources."""
+    copy, prefix = tmp_path / "runtime", tmp_path / "prefix"
+    shutil.copytree(RUNTIME, copy, ignore=shutil.ignore_patterns("build"))
+    build(cmake, copy, tmp_path / "library")
+    run(cmake, "--install", tmp_path / "library", "--prefix", prefix)
+    shutil.rmtree(copy)
+    shutil.rmtree(tmp_path / "library")
+    installed = sorted(path.name for path in prefix.rglob("*") if path.is_file())
+    assert [name for name in installed if not name.startswith("narrows-config")] == [
+        *("libnarrows.a", "narrows.h"),
+    ]
+    build(cmake, CONSUMER, tmp_path / "build", "-DFOUND=ON", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run(tmp_path / "build" / "consumer")
