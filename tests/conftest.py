@@ -53,7 +53,7 @@ def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
         includes += [f"-I{ROOT / 'tests' / 'fault'}"]
         options = _SANITIZE if sanitize else ("-O2",)
         command = [compiler, *_WARNINGS, *options, *includes, *sources, *runtime_sources()]
-        subprocess.run([*command, "-o", program], check=True, timeout=300)
+        subprocess.run([*command, "-o", program], check=True, timeout=1800)
         return program
 
     return build
@@ -67,7 +67,7 @@ def narrows() -> Narrows:
         *arguments: object,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 300,
+        timeout: float = 1800,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "narrows", *map(str, arguments)],

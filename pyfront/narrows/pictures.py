@@ -91,11 +91,12 @@ def _pixels(
     height, width, channels = shape
     try:
         # Pillow's remarks on odd files come with its own source lines and help nobody here.
-        with warnings.catch_warnings(), _opened(source) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            frames = _frames(image)
-            whole = _eight_bits(image, name).convert("L" if channels == 1 else "RGB")
-            orientation = _orientation(image)
+            with _opened(source) as image:
+                frames = _frames(image)
+                whole = _eight_bits(image, name).convert("L" if channels == 1 else "RGB")
+                orientation = _orientation(image)
             if preprocessing.exif_rotation == "apply" and orientation in _UPRIGHT:
                 whole = whole.transpose(_UPRIGHT[orientation])
             box = _part(whole.size, (width, height), preprocessing)

@@ -103,11 +103,10 @@ class Proxy:
         self._listener.close()
 
     def _run(self) -> None:
-        self._listener.settimeout(10)
-        try:
-            host, _ = self._listener.accept()
-        except TimeoutError:
-            return
+        while not select.select([self._listener], [], [], 0.02)[0]:
+            if self._stop.is_set():
+                return
+        host, _ = self._listener.accept()
         board = socket.create_connection((self._board[0], int(self._board[1])))
         for end in (host, board):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,7 +19,7 @@ from narrows.errors import ToolError, UsageError
 
 _PROGRAM = "qemu-system-arm"
 _PACKAGE = "qemu-system-arm"
-_START_SECONDS = 20.0
+_START_SECONDS = 120.0
 _END_SECONDS = 0.5
 # Runs before QEMU, in its process: asks the kernel to kill it when the thread that has started
 # it ends, for whatever reason, and makes sure that this has not happened already.
