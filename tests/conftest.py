@@ -59,7 +59,7 @@ def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
         options = _SANITIZE if sanitize else ("-O2",)
         command = [compiler, *WARNINGS, *options, *include_flags(), *more, *sources]
         command += runtime_sources()
-        subprocess.run([*command, "-o", program], check=True, timeout=300)
+        subprocess.run([*command, "-o", program], check=True, timeout=1800)
         return program
 
     return build
@@ -73,7 +73,7 @@ def narrows() -> Narrows:
         *arguments: object,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 300,
+        timeout: float = 1800,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "narrows", *map(str, arguments)],

@@ -24,6 +24,7 @@ __all__ = [
     "Dataset",
     "Item",
     "Preprocessing",
+    "dataset_files",
     "load_array",
     "load_dataset",
     "load_input",
@@ -144,6 +145,18 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     return replace(dataset, name=str(path))
 
 
+def dataset_files(path: str | Path) -> Iterator[Path]:
+    """The files that ``load_dataset`` and its items may read, as long as they exist."""
+    path = Path(path)
+    yield path
+    if path.is_dir():
+        yield from path.glob("*")
+        yield from path.glob("*/*")
+        for name in _LABELS_FILES:
+            if (path / name).is_file():
+                yield from (file for file, _ in _entries(path / name))
+
+
 def _arrays(path: Path) -> Dataset:
     arrays = stored_arrays(path)
     x, y = arrays.get(None, arrays.get("x")), arrays.get("y")
@@ -186,8 +199,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _listed(path: Path, classes: Sequence[str]) -> Dataset:
-    """What a labels file names, in its order. A first line that names no such file is a heading."""
-    found: list[tuple[Path, str]] = []
+    """What a labels file names, in its order."""
+    found = list(_entries(path))
+    numbers = _class_numbers(path, sorted({name for _, name in found}), classes)
+    labels = np.array([numbers[name] for _, name in found], np.int64)
+    return Dataset([file for file, _ in found], labels)
+
+
+def _entries(path: Path) -> Iterator[tuple[Path, str]]:
+    """The files and classes of a labels file. A first line that names no such file is a heading."""
     for number, line in enumerate(_lines(path, "labels")):
         if not line.strip():
             continue
@@ -203,10 +223,7 @@ def _listed(path: Path, classes: Sequence[str]) -> Dataset:
             )
         if not file.is_file():
             raise InputError(f"{path}: line {number + 1}: there is no {name}")
-        found.append((file, rest[0]))
-    numbers = _class_numbers(path, sorted({name for _, name in found}), classes)
-    labels = np.array([numbers[name] for _, name in found], np.int64)
-    return Dataset([file for file, _ in found], labels)
+        yield file, rest[0]
 
 
 def _class_numbers(path: Path, names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:

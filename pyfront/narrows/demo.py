@@ -15,6 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from narrows import interrupt
+
+if __name__ == "__main__":  # before whatever takes long to load
+    interrupt.leave_at_once()
+
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -244,4 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interrupt.run(main))

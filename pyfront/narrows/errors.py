@@ -64,3 +64,19 @@ class LinkError(NarrowsError):
 
 class ToolError(NarrowsError):
     """A tool that is not installed or does not work: QEMU, a cross compiler."""
+
+
+class NarrowsWarning(UserWarning):
+    """What a result may suffer from, in one line; given by ``warnings.warn``.
+
+    The command line shows the first warning of each subclass, so a folder of a thousand pictures
+    with the same fault gives one line.
+    """
+
+
+class RotationWarning(NarrowsWarning):
+    """A picture's EXIF orientation is ignored."""
+
+
+class FrameWarning(NarrowsWarning):
+    """A picture has more frames than the first, which is taken."""

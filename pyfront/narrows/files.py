@@ -4,11 +4,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import tempfile
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from narrows.errors import NarrowsError
+
+Identity: TypeAlias = tuple[object, ...]
+"""Equal for two paths if and only if they lead to one file."""
+
+# A trial writes this much, because an empty file fits on a full disk.
+_TRIAL_BYTES = 4096
 
 
 def read_file(path: str | Path, what: str) -> bytes:
@@ -19,32 +30,110 @@ def read_file(path: str | Path, what: str) -> bytes:
         raise NarrowsError(f"{path}: cannot read the {what}: {error.strerror}") from error
 
 
+def file_identity(path: str | Path) -> Identity | None:
+    """By device and number, through links of both kinds; by folder and name for a file that does
+    not exist yet; None for a character device, which keeps nothing that could be lost."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        target = Path(os.path.realpath(path))
+        return (file_identity(target.parent), _folded(target)) if target.parent.is_dir() else None
+    return None if stat.S_ISCHR(found.st_mode) else (found.st_dev, found.st_ino)
+
+
+def try_place(path: str | Path) -> None:
+    """Find out whether ``write_file`` can write there, and leave everything as it is.
+
+    Raises: NarrowsError: there is no such folder, it cannot be written, the disk is full.
+    """
+    with _reported(path):
+        target, found = _place(Path(path))
+        if found is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+        if found is None or stat.S_ISREG(found.st_mode):
+            with _beside(target) as (_, handle):
+                _write(handle, bytes(_TRIAL_BYTES))
+
+
 def write_file(path: str | Path, data: bytes) -> None:
     """Write a file whole or not at all: beside it first, then renamed into its place.
 
+    A symbolic link is followed and stays. A file that was there hands its mode on, and its owner
+    where that is allowed. Devices and pipes, which nothing can replace, are written directly.
+
     Raises: NarrowsError: the disk is full, the folder cannot be written.
     """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():  # a pipe or device cannot be replaced
-            with path.open("wb") as stream:
+    with _reported(path):
+        target, found = _place(Path(path))
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            with target.open("wb") as stream:
                 stream.write(data)
             return
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with _beside(target) as (temporary, handle):
+            if found is not None:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(handle, found.st_uid, found.st_gid)
+                os.fchmod(handle, stat.S_IMODE(found.st_mode))
+            _write(handle, data)
+            os.replace(temporary, target)
+
+
+@contextmanager
+def _reported(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise NarrowsError(
             f"{path}: cannot be written: {error.strerror}; choose another place or make room"
         ) from error
+
+
+def _place(path: Path) -> tuple[Path, os.stat_result | None]:
+    """Where to write, and what is there: a file (symbolic links lead to it), a device or a pipe.
+
+    Raises: OSError: nothing can be written there.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        found = None
+    if found is None or stat.S_ISREG(found.st_mode):
+        target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}")
+        return target, found
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.ENXIO, "it is a socket")
+    return path, found
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[tuple[Path, int]]:
+    """A new file in the same folder, with the mode that a new file gets there; gone in the end,
+    unless it was renamed."""
+    temporary = target.parent / f".narrows-{secrets.token_hex(8)}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        yield temporary, handle
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _write(handle: int, data: bytes) -> None:
+    """All of it, onto the disk."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+    os.fsync(handle)
+
+
+def _folded(target: Path) -> str:
+    """The name of a file that does not exist yet, as its folder tells names apart."""
+    with contextlib.suppress(OSError), _beside(target) as (temporary, _):
+        if temporary.with_name(temporary.name.upper()).exists():
+            return target.name.casefold()
+    return target.name

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A picture -> what a network takes.
 
+A file is first brought to 8 bits a channel, as TensorFlow, Keras and torchvision do: of 16 bits the
+high byte counts, alpha is dropped. Pixels whose white no one knows (floats, 32-bit integers) are
+refused. Of several frames the first is taken, with a warning; an EXIF orientation is applied or
+ignored as the preprocessing says, and by default ignored with a warning. (Pillow itself applies the
+orientation of a TIFF file, which belongs to that format.)
+
 The part of the picture that the preprocessing names is resized (bilinear) to the input's height
 and width, as grey for 1 channel, as RGB or BGR for 3; real values follow from mean and scale.
 Without preprocessing the whole picture is resized, the bytes of a uint8 input are the pixels, and
@@ -10,19 +16,41 @@ otherwise real values follow from the size of the input's quantization step: 1/2
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from narrows.errors import InputError
+from narrows.errors import FrameWarning, InputError, RotationWarning
 from narrows.graph.edges import Array, HostEdge
 from narrows.graph.preprocessing import Preprocessing
 
-PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".gif", ".webp", ".ppm", ".pgm")
+PICTURES = (
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+)
 
 # Quantization step -> (mean, scale) of pixels; a step counts if it is within 10%.
 _CONVENTIONS = {1 / 255: (0.0, 1 / 255), 2 / 255: (127.5, 1 / 127.5), 1.0: (0.0, 1.0)}
+
+_GREY_MODES = ("1", "L", "LA")
+_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
+# Formats (Pillow's names) whose grey samples of more than 8 bits are 0 to 65535: in modes I;16,
+# and in mode I, which Pillow also uses for 32-bit integers.
+_SIXTEEN_BIT_FORMATS = ("IM", "JPEG2000", "PNG", "PPM", "TIFF")
+_SIXTEEN_IN_32_FORMATS = ("PNG", "PPM")
+_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_EXIF_ORIENTATION = 274
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_picture(
@@ -62,17 +90,83 @@ def _pixels(
     """uint8 [height, width, channels]."""
     height, width, channels = shape
     try:
-        with _opened(source) as image:
-            whole = image.convert("L" if channels == 1 else "RGB")
+        # Pillow's remarks on odd files come with its own source lines and help nobody here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _opened(source) as image:
+                frames = _frames(image)
+                whole = _eight_bits(image, name).convert("L" if channels == 1 else "RGB")
+                orientation = _orientation(image)
+            if preprocessing.exif_rotation == "apply" and orientation in _UPRIGHT:
+                whole = whole.transpose(_UPRIGHT[orientation])
             box = _part(whole.size, (width, height), preprocessing)
             resized = whole.resize((width, height), Image.Resampling.BILINEAR, box)
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file") from error
+    except InputError:
+        raise
     except Exception as error:  # a malformed picture makes Pillow raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: not a picture that can be read: {reason}") from error
+    if frames > 1:
+        warnings.warn(
+            FrameWarning(f"{name}: has {frames} frames; the first is taken"), stacklevel=2
+        )
+    if preprocessing.exif_rotation is None and orientation in _UPRIGHT:
+        message = (
+            f"{name}: its EXIF orientation ({orientation}) is ignored, as in every picture; "
+            "--exif-rotation of quantize and compile turns pictures upright (apply) or ends this "
+            "warning (ignore)"
+        )
+        warnings.warn(RotationWarning(message), stacklevel=2)
     pixels = np.asarray(resized, np.uint8).reshape(height, width, channels)
     return pixels[:, :, ::-1] if preprocessing.order == "BGR" else pixels
+
+
+def _frames(image: Image.Image) -> int:
+    """The other pictures of an MPO file are previews and the like, no frames: phones write them
+    into ordinary photos."""
+    if image.format == "MPO" or not getattr(image, "is_animated", False):
+        return 1
+    return int(getattr(image, "n_frames", 1))
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Mode L if the picture is grey, else RGB. Raises: InputError: nobody knows its white."""
+    if min(image.size) < 1:
+        raise InputError(f"{name}: the picture has no pixels ({image.width} x {image.height})")
+    mode = image.mode
+    if (mode.startswith("I;16") and image.format in _SIXTEEN_BIT_FORMATS) or (
+        mode == "I" and image.format in _SIXTEEN_IN_32_FORMATS
+    ):
+        return Image.fromarray(_high_bytes(image))
+    if mode[0] in "IF":
+        kind = "floats" if mode == "F" else "integers of unknown range"
+        raise InputError(
+            f"{name}: its pixels are {kind}, whose black and white are not known; save the "
+            "picture with 8 or 16 bits, or give an .npy file of floats"
+        )
+    if mode in _STRAIGHT_ALPHA:
+        image = image.convert(_STRAIGHT_ALPHA[mode])
+    return image.convert("L" if image.mode in _GREY_MODES else "RGB")
+
+
+def _high_bytes(image: Image.Image) -> Array:
+    """Grey samples of up to 16 bits -> uint8. Only TIFF has fewer than 16, or white as 0."""
+    image.load()
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
+    samples = np.clip(np.asarray(image).astype(np.int32), 0, (1 << bits) - 1) >> (bits - 8)
+    high: Array = samples.astype(np.uint8)
+    return 255 - high if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO else high
+
+
+def _orientation(image: Image.Image) -> int:
+    """Of EXIF, 1 to 8; 1, upright, where there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # malformed metadata make Pillow raise anything, and the pixels are good
+        return 1
 
 
 def _opened(source: Path | Array) -> Image.Image:

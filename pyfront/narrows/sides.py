@@ -91,7 +91,7 @@ def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) ->
 
     Raises: UsageError: no such place, or not for this model. NarrowsError.
     """
-    path, place = _split(spec)
+    path, place = split_side(spec)
     data = read_file(path, "model")
     if data[:4] == MAGIC or Path(path).suffix == ".nrw":
         return _blob_side(spec, parse_blob(data, path), place or "host", resources, progress)
@@ -113,7 +113,7 @@ def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) ->
     return _blob_side(spec, blob, place, resources, progress)
 
 
-def _split(spec: str) -> tuple[str, str]:
+def split_side(spec: str) -> tuple[str, str]:
     """The path of a model, and its place; "" if none is named."""
     match = _PLACE.search(spec)
     if match is None or Path(spec).exists():

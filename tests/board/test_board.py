@@ -135,7 +135,7 @@ def test_the_firmware_does_not_grow() -> None:
 def frames_of(qemu: Qemu, sent: bytes, last: Type) -> list[Frame]:
     """What firmware says, up to a frame of a type."""
     port = open_port(qemu.url)
-    port.timeout = 120  # only ends a hang
+    port.timeout = 300
     port.write(sent)
     decoder = Decoder()
     frames: list[Frame] = []

@@ -61,7 +61,7 @@ def corpus(folder: Path) -> list[Path]:
 
 def run(*command: object) -> str:
     texts = [str(part) for part in command]
-    done = subprocess.run(texts, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(texts, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -14,5 +14,5 @@ def test_the_runtime_stays_within_its_budget() -> None:
     if shutil.which("arm-none-eabi-gcc") is None:
         missing("arm-none-eabi-gcc")
     script = ROOT / "tests" / "budget" / "measure.py"
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr

@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import pty
-import select
-import signal
 import struct
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
@@ -427,44 +421,6 @@ def test_a_bug_is_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from narrows import cli
-
-    def interrupted(_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "_print_version", interrupted)
-    assert cli.main(["version"]) == 130
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_on_a_terminal_and_ctrl_c(
-    digits_blob: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    """A bar appears after a second; Ctrl-C then ends it without a traceback."""
-    data = tmp_path / "many.npy"
-    np.save(data, np.repeat(digits[0], 8000, axis=0))
-    command = [sys.executable, "-m", "narrows", "check", str(digits_blob), "--data", str(data)]
-    terminal, side = pty.openpty()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=side)
-    os.close(side)
-    seen = b""
-    try:
-        while b"checking" not in seen:
-            assert select.select([terminal], [], [], 60)[0], "no progress"
-            seen += os.read(terminal, 4096)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-        os.set_blocking(terminal, False)
-        with contextlib.suppress(OSError):
-            seen += os.read(terminal, 65536)
-    finally:
-        process.kill()
-        process.communicate()
-        os.close(terminal)
-    assert b"Traceback" not in seen
-
-
 def test_no_progress_where_nobody_looks(
     narrows: Narrows, digits_blob: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -478,10 +434,3 @@ def test_no_progress_where_nobody_looks(
 def test_an_empty_data_set(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
     refused(narrows("check", digits_blob, "--data", tmp_path), "nothing in it", "per class")
     refused(narrows("check", digits_blob, "--data", tmp_path / "none.npz"), "no such file")
-
-
-def test_a_reader_that_stops_early(digits_blob: Path) -> None:
-    command = f"{sys.executable} -m narrows info {digits_blob} | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert done.stderr == ""

@@ -611,7 +611,7 @@ def test_load_tells_files_by_content(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(small())
     graph = load(path)
-    assert graph.name == "model"
+    assert graph.name == "model.onnx"
     other = tmp_path / "model.bin"
     other.write_bytes(export_tflite(graph))
     assert [op.output for op in load(other).operators]

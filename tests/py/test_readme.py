@@ -42,7 +42,7 @@ def run_block(script: str, folder: Path) -> str:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -113,9 +113,9 @@ def test_program(digits_blob: Path, tmp_path: Path) -> None:
     (tmp_path / "narrows").mkdir()
     (tmp_path / "narrows" / "runtime").symlink_to(ROOT / "runtime")
     for command in ([cmake, "-S", ".", "-B", "build"], [cmake, "--build", "build"]):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=1800)
     output = subprocess.run(
-        [tmp_path / "build" / "app"], capture_output=True, text=True, check=True, timeout=60
+        [tmp_path / "build" / "app"], capture_output=True, text=True, check=True, timeout=1800
     ).stdout
     assert output == f"{expected} -8\n"
 

@@ -21,6 +21,7 @@ BASE = {"errors", "share", "files", "result"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "share": set(),
+    "interrupt": set(),
     "files": {"errors"},
     "graph": {"errors"},
     "result": {"graph", "native"},
@@ -48,9 +49,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare"},
-    "__main__": {"cli"},
-    "demo": BASE | {"cli", "compile", "graph", "models", "targets"},
+    | {"reference", "zoo", "sides", "compare", "interrupt"},
+    "__main__": {"cli", "interrupt"},
+    "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
 
 # What freestanding C offers, and the three functions of string.h.

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
-from narrows import __version__
+from narrows import __version__, interrupt
 from narrows.cli import (
     boards,
     check,
@@ -22,9 +23,10 @@ from narrows.cli import (
     run,
     zoo,
 )
-from narrows.errors import NarrowsError, UsageError
+from narrows.cli.places import Outputs, Stdout, write_error
+from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 
-EXIT_ERROR, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
 _COMMANDS = (quantize, plan, compile, run, check, compare, info, boards, zoo, doctor)
 
@@ -51,27 +53,70 @@ def _print_version(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns: the exit code (0 good, 1 error, 2 usage, 70 bug)."""
-    arguments = build_parser().parse_args(argv)
+    """Run the command line. Returns: the exit code (0 good, 1 error, 2 usage, 70 bug).
+
+    Raises: KeyboardInterrupt.
+    """
+    stdout = Stdout(sys.stdout)
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(stdout), _warnings_shown():
+            code = _run(argv, stdout)
+    finally:
+        stdout.flush()
+    if stdout.failure is None:
         return code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads has had enough; keep Python from complaining when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
+    if not isinstance(stdout.failure, BrokenPipeError):  # whoever reads may have had enough
+        _complain(f"stdout: cannot be written: {stdout.failure.strerror}")
+    return code or EXIT_ERROR
+
+
+def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as end:  # argparse has printed help, or what is wrong
+        return int(end.code or 0)
+    failures: list[str] = []
+    try:
+        arguments.outputs = Outputs(arguments, stdout)
+        failures = arguments.outputs.failures
+        code: int = arguments.run(arguments)
     except (NarrowsError, OSError, MemoryError) as error:
+        interrupt.check()
         if arguments.debug:
             traceback.print_exc()
-        print(f"narrows: error: {_explain(error)}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+        failures.append(_explain(error))
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
     except Exception:
+        interrupt.check()
         traceback.print_exc()
-        print("narrows: this is a bug in narrows; please report what is above", file=sys.stderr)
-        return EXIT_BUG
+        write_error("narrows: this is a bug in narrows; please report what is above\n")
+        code = EXIT_BUG
+    for failure in failures:
+        _complain(failure)
+    return code or (EXIT_ERROR if failures else 0)
+
+
+def _complain(text: str) -> None:
+    write_error(f"narrows: error: {text}\n")
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Of our own warnings, the first of each kind is a line on stderr."""
+    seen: set[type[Warning]] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NarrowsWarning)
+        show = warnings.showwarning
+
+        def show_once(message: Warning | str, category: type[Warning], *rest: object) -> None:
+            if not issubclass(category, NarrowsWarning):
+                show(message, category, *rest)  # type: ignore[arg-type]
+            elif category not in seen:
+                seen.add(category)
+                write_error(f"narrows: warning: {message}\n")
+
+        warnings.showwarning = show_once  # type: ignore[assignment]
+        yield
 
 
 def _explain(error: BaseException) -> str:

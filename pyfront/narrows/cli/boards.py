@@ -7,7 +7,8 @@ import argparse
 from typing import Any
 
 from narrows.boards import load_boards
-from narrows.cli.console import add_json, count, print_table, write_json
+from narrows.cli.console import count, print_table
+from narrows.cli.places import add_json
 
 
 def add_parser(commands: Any) -> None:
@@ -20,24 +21,22 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one line per board."""
     boards = load_boards()
-    if arguments.json != "-":
-        print_table(
-            ("board", "core", "RAM>", "code>", "room for a blob>", "QEMU", "what it is"),
+    print_table(
+        ("board", "core", "RAM>", "code>", "room for a blob>", "QEMU", "what it is"),
+        (
             (
-                (
-                    board.name,
-                    board.core.cpu,
-                    count(board.ram.bytes),
-                    count(board.code.bytes),
-                    count(board.slot.bytes),
-                    board.qemu.machine if board.qemu else "",
-                    board.title,
-                )
-                for board in boards
-            ),
-        )
-    write_json(
-        arguments.json,
+                board.name,
+                board.core.cpu,
+                count(board.ram.bytes),
+                count(board.code.bytes),
+                count(board.slot.bytes),
+                board.qemu.machine if board.qemu else "",
+                board.title,
+            )
+            for board in boards
+        ),
+    )
+    arguments.outputs.write_json(
         {
             board.name: {
                 "title": board.title,

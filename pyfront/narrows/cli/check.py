@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from narrows.blob import Blob, read_blob
-from narrows.cli.console import add_json, count, part, progress_bar, say, write_json
-from narrows.data import Dataset, load_dataset, load_input
+from narrows.cli.console import count, part, progress_bar
+from narrows.cli.places import add_input, add_json, add_output
+from narrows.data import Dataset, dataset_files, load_dataset, load_input
 from narrows.errors import InputError, UsageError
-from narrows.files import write_file
 from narrows.graph.edges import Array, decode, encode
 from narrows.reference import Tflm
 from narrows.result import Progress, Target
@@ -26,9 +26,11 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "check", help="accuracy on a data set, and bit-exactness against a reference"
     )
-    parser.add_argument("blob", metavar="BLOB")
-    parser.add_argument(
+    add_input(parser, "blob", metavar="BLOB")
+    add_input(
+        parser,
         "--data",
+        files=dataset_files,
         metavar="DATASET",
         required=True,
         help=".npz with x and y, .npy, a picture, or a folder of pictures: with labels.txt, or "
@@ -43,8 +45,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--reference", choices=("tflm", "host"), help="what every output must equal (host)"
     )
-    parser.add_argument("--model", metavar="MODEL", help="the .tflite, for --reference tflm")
-    parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit XML")
+    add_input(parser, "--model", metavar="MODEL", help="the .tflite, for --reference tflm")
+    add_output(parser, "--junit", metavar="FILE", help="write the result as JUnit XML")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -80,7 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.reference or "host"
     reference = _reference(arguments, blob)
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
-    tell = say(arguments)
     verdicts = []
     for index, spec in enumerate(specs):
         with progress_bar() as bar:
@@ -90,12 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
                 other = None if (spec, name) == ("host", "host") else reference
                 verdict = check_target(blob, dataset, spec, target, other, progress)
         verdicts.append(verdict)
-        tell(_sentence(verdict, name))
-    if arguments.junit is not None:
-        write_file(arguments.junit, junit(blob, verdicts))
+        print(_sentence(verdict, name))
+    arguments.outputs.write("junit", junit(blob, verdicts))
     agree = not any(verdict.differing for verdict in verdicts)
-    write_json(
-        arguments.json,
+    arguments.outputs.write_json(
         {
             "model": blob.name,
             "reference": name,

@@ -6,26 +6,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from narrows.cli.console import (
-    add_json,
-    count,
-    part,
-    print_table,
-    progress_bar,
-    say,
-    stage_label,
-    write_json,
-)
+from narrows.cli.console import count, part, print_table, progress_bar, stage_label
+from narrows.cli.places import add_input, add_json, add_output
 from narrows.compare import Comparison, Difference, compare
-from narrows.data import load_dataset, load_labels
+from narrows.data import dataset_files, load_dataset, load_labels
 from narrows.errors import UsageError
-from narrows.files import write_file
-from narrows.sides import Layer, Side, open_side
+from narrows.importers import model_files
+from narrows.sides import Layer, Side, open_side, split_side
 
 _HELP = """\
 A and B are MODEL or MODEL@PLACE:
@@ -56,19 +49,22 @@ def add_parser(commands: Any) -> None:
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", metavar="A", help="see below")
-    parser.add_argument("b", metavar="B", help="see below")
-    parser.add_argument(
+    for side in ("a", "b"):
+        add_input(parser, side, files=side_files, metavar=side.upper(), help="see below")
+    add_input(
+        parser,
         "--data",
+        files=dataset_files,
         metavar="DATA",
         required=True,
         help="as check takes it; classes need not be known",
     )
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    add_input(parser, "--labels", metavar="FILE", help="class names, one per line")
     parser.add_argument(
         "--count", type=int, default=8, metavar="N", help="use the first N items (8)"
     )
-    parser.add_argument(
+    add_output(
+        parser,
         "--save",
         metavar="FILE.npz",
         help="write all layers of the first input that differs, or else of the first one: a/NAME "
@@ -77,6 +73,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--layer", metavar="NAME", help="compare this one only")
     add_json(parser)
     parser.set_defaults(run=run)
+
+
+def side_files(spec: str) -> Iterable[Path]:
+    """What is read for a side."""
+    return model_files(split_side(spec)[0])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,14 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
             labels = load_labels(arguments.labels)
         data = load_dataset(Path(arguments.data), labels)
         found = compare(a, b, data, arguments.count, part(bar, 2, 3), arguments.layer)
-    tell = say(arguments)
     for line in _sentences(a, b, found):
-        tell(line)
-    if arguments.json != "-" and (found.parted is not None or not found.exact):
+        print(line)
+    if found.parted is not None or not found.exact:
         _print_layers(found)
-    write_json(arguments.json, describe(a, b, found))
+    arguments.outputs.write_json(describe(a, b, found))
     if arguments.save is not None:
-        write_file(arguments.save, _archive(found))
+        arguments.outputs.write("save", _archive(found))
     return 0 if found.parted is None else 1
 
 

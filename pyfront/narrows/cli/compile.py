@@ -8,11 +8,12 @@ from typing import Any
 
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.cli.console import add_json, arena, count, parse_size, progress_bar, say, write_json
+from narrows.cli.console import arena, count, parse_size, progress_bar
 from narrows.cli.metadata import add_metadata, parse_metadata
+from narrows.cli.places import add_input, add_json, add_output
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
-from narrows.files import write_file
+from narrows.importers import model_files
 from narrows.plan import PlanOptions, Tiling
 
 
@@ -21,10 +22,10 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "compile", help="compile an int8 .tflite model to a blob"
     )
-    parser.add_argument("model", metavar="MODEL", help="int8 .tflite file")
-    parser.add_argument("-o", "--output", metavar="BLOB", required=True)
+    add_input(parser, "model", files=model_files, metavar="MODEL", help="int8 .tflite file")
+    add_output(parser, "-o", "--output", metavar="BLOB", required=True)
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
-    parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    add_board(parser)
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
@@ -54,16 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
             f"{board.name} has room for {count(board.slot.bytes)} B; take a smaller model"
         )
-    write_file(arguments.output, compiled.blob)
+    written = arguments.outputs.write("output", compiled.blob)
+    arguments.outputs.write_json(compiled.report)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
     pixels = ", ".join(map(str, plan.input_runs))
-    say(arguments)(
-        f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
-        f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
-        f"{f', input by {pixels} pixels' if pixels else ''}"
-    )
-    write_json(arguments.json, compiled.report)
+    if written:
+        print(
+            f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
+            f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
+            f"{f', input by {pixels} pixels' if pixels else ''}"
+        )
     return 0
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """The option ``--board``."""
+    add_input(parser, "--board", metavar="NAME", help="board to fit; see 'narrows boards'")
 
 
 def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:

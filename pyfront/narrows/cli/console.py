@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user sees: progress on stderr, tables and figures on stdout, JSON in files."""
+"""What the user sees: progress on stderr, tables and figures on stdout."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -17,7 +13,6 @@ from rich.table import Table
 
 from narrows import result
 from narrows.errors import UsageError
-from narrows.files import write_file
 from narrows.graph.names import short_name
 
 _PATIENCE_SECONDS = 1.0
@@ -85,27 +80,6 @@ def arena(regions: Sequence[int]) -> str:
 def stage_label(names: Sequence[str], stage: int) -> str:
     """What a stage computes, short."""
     return short_name(names[stage]) if stage < len(names) else ""
-
-
-def write_json(path: str | None, value: dict[str, Any]) -> None:
-    """Write what ``--json`` asks for; ``-`` is stdout."""
-    if path is None:
-        return
-    text = json.dumps(value, indent=2) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-    else:
-        write_file(path, text.encode())
-
-
-def say(arguments: argparse.Namespace) -> Callable[[str], None]:
-    """Prints a line for people, unless stdout is taken by JSON."""
-    return (lambda line: None) if arguments.json == "-" else print
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option ``--json``."""
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
 
 
 def parse_size(text: str) -> int:

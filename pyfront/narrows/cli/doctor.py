@@ -14,7 +14,8 @@ from typing import Any
 from serial.tools import list_ports
 
 from narrows import __version__, native
-from narrows.cli.console import add_json, print_table, write_json
+from narrows.cli.console import print_table
+from narrows.cli.places import add_json
 from narrows.errors import NarrowsError
 
 
@@ -41,19 +42,14 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found. Returns 1 if something is missing that nothing works without."""
     findings = examine()
-    if arguments.json != "-":
-        print_table(
-            ("", "found", "needed for"),
-            (
-                (finding.what, finding.found or "missing", finding.needed_for)
-                for finding in findings
-            ),
-        )
-        for finding in findings:
-            if finding.remedy:
-                print(f"\nfor {finding.what}: {finding.remedy}")
-    write_json(
-        arguments.json,
+    print_table(
+        ("", "found", "needed for"),
+        ((finding.what, finding.found or "missing", finding.needed_for) for finding in findings),
+    )
+    for finding in findings:
+        if finding.remedy:
+            print(f"\nfor {finding.what}: {finding.remedy}")
+    arguments.outputs.write_json(
         {
             finding.what: {"found": finding.found or None, "remedy": finding.remedy or None}
             for finding in findings
@@ -90,7 +86,7 @@ def _tool(name: str, needed_for: str, remedy: str) -> Finding:
         return Finding(name, "", needed_for, remedy)
     try:
         text = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=10, check=True
+            [path, "--version"], capture_output=True, text=True, timeout=60, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(name, "", needed_for, f"{path} does not work ({error}); {remedy}")

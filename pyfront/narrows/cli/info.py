@@ -9,14 +9,15 @@ from dataclasses import asdict
 from typing import Any
 
 from narrows.blob import Blob, read_blob
-from narrows.cli.console import add_json, arena, count, print_table, stage_label, write_json
+from narrows.cli.console import arena, count, print_table, stage_label
+from narrows.cli.places import add_input, add_json
 from narrows.graph.edges import HostEdge
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
     parser: argparse.ArgumentParser = commands.add_parser("info", help="show what is in a blob")
-    parser.add_argument("blob", metavar="BLOB")
+    add_input(parser, "blob", metavar="BLOB")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -25,9 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print header, edges and stages."""
     blob = read_blob(arguments.blob)
     report = describe(blob)
-    if arguments.json != "-":
-        _print(report)
-    write_json(arguments.json, report)
+    arguments.outputs.write_json(report)
+    _print(report)
     return 0
 
 
@@ -96,9 +96,10 @@ def _print(report: dict[str, Any]) -> None:
     if report["preprocessing"] is not None:
         rule = report["preprocessing"]
         mean, scale = (", ".join(f"{v:g}" for v in rule[key]) for key in ("mean", "scale"))
+        rotation = f", EXIF rotation: {rule['exif_rotation']}" if rule["exif_rotation"] else ""
         print(
-            f"pictures: {rule['order']}, {rule['resize']}, fraction {rule['crop_fraction']:g}, "
-            f"real value = (pixel - [{mean}]) * [{scale}]"
+            f"pictures: {rule['order']}, {rule['resize']}, fraction {rule['crop_fraction']:g}"
+            f"{rotation}, real value = (pixel - [{mean}]) * [{scale}]"
         )
     if report["labels"]:
         print(f"{report['labels']} labels")

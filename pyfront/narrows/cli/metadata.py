@@ -7,16 +7,22 @@ import argparse
 from typing import Any
 
 from narrows.cli.console import parse_numbers
+from narrows.cli.places import add_input
 from narrows.data import load_labels
 from narrows.errors import UsageError
-from narrows.graph.preprocessing import CHANNEL_ORDERS, RESIZE_MODES, parse_preprocessing
+from narrows.graph.preprocessing import (
+    CHANNEL_ORDERS,
+    EXIF_ROTATIONS,
+    RESIZE_MODES,
+    parse_preprocessing,
+)
 
-_OF_PICTURES = ("pixel_mean", "pixel_scale", "resize", "crop_fraction", "order")
+_OF_PICTURES = ("pixel_mean", "pixel_scale", "resize", "crop_fraction", "order", "exif_rotation")
 
 
 def add_metadata(parser: argparse.ArgumentParser) -> None:
     """The options ``--labels``, ``--pixel-mean`` and its like."""
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, to store")
+    add_input(parser, "--labels", metavar="FILE", help="class names, one per line, to store")
     parser.add_argument(
         "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
     )
@@ -33,6 +39,12 @@ def add_metadata(parser: argparse.ArgumentParser) -> None:
         help="pictures: keep this share of height and width, such as 0.875",
     )
     parser.add_argument("--order", choices=CHANNEL_ORDERS, help="of channels (RGB)")
+    parser.add_argument(
+        "--exif-rotation",
+        choices=EXIF_ROTATIONS,
+        help="pictures: turn them upright as their EXIF orientation says, or don't (default, with "
+        "a warning)",
+    )
 
 
 def parse_metadata(arguments: argparse.Namespace) -> dict[str, Any]:

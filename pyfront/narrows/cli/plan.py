@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from narrows import zoo
 from narrows.boards import load_board
-from narrows.cli.compile import budget
-from narrows.cli.console import add_json, count, print_table, progress_bar, write_json
+from narrows.cli.compile import add_board, budget
+from narrows.cli.console import count, print_table, progress_bar
+from narrows.cli.places import add_input, add_json, add_output
 from narrows.errors import UsageError
-from narrows.files import write_file
 from narrows.graph.qgraph import QGraph
-from narrows.importers import load
+from narrows.importers import load, model_files
 from narrows.plan import PlanOptions
 from narrows.plan.occupancy import occupancy
 from narrows.plan.planner import OVERHEAD
@@ -35,16 +37,18 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "plan", help="show all memory plans: RAM against instructions"
     )
-    parser.add_argument(
+    add_input(
+        parser,
         "model",
+        files=network_files,
         metavar="MODEL",
         help="int8 .tflite or .onnx file, or a network of the zoo: zoo:mobilenet_v2,width=0.35",
     )
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
-    parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    add_board(parser)
     parser.add_argument("--explain", action="store_true", help="say what makes the RAM")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw RAM against instructions")
-    parser.add_argument("--arena", metavar="FILE.png", help="draw the arena, firing by firing")
+    add_output(parser, "--plot", metavar="FILE.png", help="draw RAM against instructions")
+    add_output(parser, "--arena", metavar="FILE.png", help="draw the arena, firing by firing")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -62,17 +66,21 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = found.choices[found.chosen]
     occupied = occupancy(graph, chosen.plan)
     explanation = explain(found, occupied)
-    if arguments.json != "-":
-        _print_front(found)
-        if arguments.explain:
-            _print_explanation(chosen, explanation)
+    _print_front(found)
+    if arguments.explain:
+        _print_explanation(chosen, explanation)
     if arguments.plot:
-        write_file(arguments.plot, plot_front(graph.name, found))
+        arguments.outputs.write("plot", plot_front(graph.name, found))
     if arguments.arena:
         title = f"{graph.name}: arena of {count(chosen.plan.arena_total)} B"
-        write_file(arguments.arena, plot_arena(title, occupied, chosen.plan.arena_total))
-    write_json(arguments.json, _report(graph.name, found, explanation))
+        arguments.outputs.write("arena", plot_arena(title, occupied, chosen.plan.arena_total))
+    arguments.outputs.write_json(_report(graph.name, found, explanation))
     return 0
+
+
+def network_files(text: str) -> Iterable[Path]:
+    """What ``read_network`` reads."""
+    return () if text.startswith(_ZOO) else model_files(text)
 
 
 def read_network(text: str) -> QGraph:

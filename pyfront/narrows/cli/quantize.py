@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from narrows.cli.console import add_json, count, print_table, progress_bar, say, write_json
+from narrows.cli.console import count, print_table, progress_bar
 from narrows.cli.metadata import add_metadata, parse_metadata
-from narrows.data import Dataset, load_dataset, load_input
+from narrows.cli.places import add_input, add_json, add_output
+from narrows.data import Dataset, dataset_files, load_dataset, load_input
 from narrows.errors import ModelError, UsageError
 from narrows.exporters.export import export_tflite
-from narrows.files import write_file
 from narrows.graph.edges import HostEdge
 from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused
 from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
-from narrows.importers import load
+from narrows.importers import load, model_files
 from narrows.importers.metadata import encode_metadata, model_metadata
 from narrows.quantize.float_model import Sample, verify_float
 from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
@@ -33,14 +33,18 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "quantize", help="quantize a float .tflite or .onnx model to an int8 .tflite"
     )
-    parser.add_argument("model", metavar="MODEL", help="float .tflite or .onnx file")
-    parser.add_argument(
+    add_input(
+        parser, "model", files=model_files, metavar="MODEL", help="float .tflite or .onnx file"
+    )
+    add_input(
+        parser,
         "--data",
+        files=dataset_files,
         metavar="CALIBRATION",
         required=True,
         help="a few hundred typical inputs: .npz with x, .npy, or pictures, as check takes them",
     )
-    parser.add_argument("-o", "--output", metavar="MODEL_INT8", required=True)
+    add_output(parser, "-o", "--output", metavar="MODEL_INT8", required=True)
     parser.add_argument(
         "--method",
         choices=("best", "minmax"),
@@ -61,7 +65,7 @@ def add_parser(commands: Any) -> None:
         help="drop the scales of an .onnx in QDQ form and choose new ones",
     )
     add_metadata(parser)
-    parser.add_argument("--report", metavar="FILE.html", help="write where accuracy goes")
+    add_output(parser, "--report", metavar="FILE.html", help="write where accuracy goes")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -96,14 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
         progress("measure", 1.0)
         layers = measure_layers(quantized)
     data = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
-    write_file(arguments.output, data)
+    written = arguments.outputs.write("output", data)
     logits = logits_decibels(quantized, layers)
     used = len(dataset.items)
-    say(arguments)(
-        f"{arguments.output}: {count(len(data))} B from {count(used)} sample{'s' * (used > 1)}; "
-        f"{logits:.1f} dB at the output"
-    )
-    write_json(arguments.json, _figures(arguments, data, dataset, layers, logits))
+    arguments.outputs.write_json(_figures(arguments, data, dataset, layers, logits))
+    if written:
+        print(
+            f"{arguments.output}: {count(len(data))} B from {count(used)} "
+            f"sample{'s' * (used > 1)}; {logits:.1f} dB at the output"
+        )
     if arguments.report is not None:
         _report(arguments, quantized, layers, logits)
     return 0
@@ -153,37 +158,36 @@ def _report(
     page = quantization_page(
         f"Quantization of {Path(arguments.model).name}", summary, layers, quantized.histograms
     )
-    write_file(arguments.report, page.encode())
-    if arguments.json != "-":
-        print_table(
+    arguments.outputs.write("report", page)
+    print_table(
+        (
+            "layer",
+            "operator",
+            "dB>",
+            "least>",
+            "most>",
+            "range by",
+            "weights dB>",
+            "one scale>",
+            "worst channels",
+        ),
+        (
             (
-                "layer",
-                "operator",
-                "dB>",
-                "least>",
-                "most>",
-                "range by",
-                "weights dB>",
-                "one scale>",
-                "worst channels",
-            ),
-            (
-                (
-                    layer.name,
-                    layer.kind,
-                    f"{layer.decibels:.1f}",
-                    f"{layer.least:.4g}",
-                    f"{layer.most:.4g}",
-                    layer.method,
-                    *(
-                        "" if value is None else f"{value:.1f}"
-                        for value in (layer.weight_decibels, layer.per_tensor_decibels)
-                    ),
-                    " ".join(f"{c}:{value:.1f}" for c, value in layer.worst),
-                )
-                for layer in layers
-            ),
-        )
+                layer.name,
+                layer.kind,
+                f"{layer.decibels:.1f}",
+                f"{layer.least:.4g}",
+                f"{layer.most:.4g}",
+                layer.method,
+                *(
+                    "" if value is None else f"{value:.1f}"
+                    for value in (layer.weight_decibels, layer.per_tensor_decibels)
+                ),
+                " ".join(f"{c}:{value:.1f}" for c, value in layer.worst),
+            )
+            for layer in layers
+        ),
+    )
 
 
 def _figures(

@@ -13,19 +13,10 @@ from typing import Any
 import numpy as np
 
 from narrows.blob import Blob, read_blob
-from narrows.cli.console import (
-    add_json,
-    count,
-    part,
-    print_table,
-    progress_bar,
-    say,
-    stage_label,
-    write_json,
-)
+from narrows.cli.console import count, part, print_table, progress_bar, stage_label
+from narrows.cli.places import add_input, add_json, add_output
 from narrows.data import load_input, load_labels
-from narrows.errors import InputError, NarrowsError, UsageError
-from narrows.files import write_file
+from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, decode, encode, real
 from narrows.result import Progress, Result
 from narrows.targets import open_target, runnable_targets
@@ -36,8 +27,9 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "run", help="run a blob on a picture or an array"
     )
-    parser.add_argument("blob", metavar="BLOB")
-    parser.add_argument(
+    add_input(parser, "blob", metavar="BLOB")
+    add_input(
+        parser,
         "--input",
         metavar="FILE",
         action="append",
@@ -50,13 +42,13 @@ def add_parser(commands: Any) -> None:
         metavar="TARGET",
         help="host (default), qemu:BOARD, serial:PORT, or all: host and every board in QEMU",
     )
-    parser.add_argument(
-        "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
+    add_output(
+        parser, "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
     )
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="print the N best classes (5)"
     )
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    add_input(parser, "--labels", metavar="FILE", help="class names, one per line")
     parser.add_argument("--profile", action="store_true", help="cost of each stage")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -67,12 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise UsageError(f"--top {arguments.top}: give 1 or more")
     blob = read_blob(arguments.blob)
+    if arguments.output and len(blob.outputs) > 1 and not _is_archive(arguments.output):
+        raise UsageError(
+            f"{arguments.output}: {blob.name} has {len(blob.outputs)} outputs; give an .npz file"
+        )
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
     inputs = load_inputs(blob, arguments.input)
     tensors = [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
     reports: list[dict[str, Any]] = []
-    tell = say(arguments)
     for index, spec in enumerate(specs):
         with progress_bar() as progress:
             result = _infer(
@@ -82,19 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
         report = describe(blob, spec, result, outputs, labels, arguments.top)
         if not reports:
             for best in report["top"]:
-                tell(f"{best['score']:10.6g}  {best['label']}")
+                print(f"{best['score']:10.6g}  {best['label']}")
             if arguments.output is not None:
-                write_outputs(blob, Path(arguments.output), outputs)
+                arguments.outputs.write("output", pack_outputs(arguments.output, outputs))
         reports.append(report)
-        tell(_figures(report))
-        if arguments.profile and arguments.json != "-":
+        print(_figures(report))
+        if arguments.profile:
             _print_profile(blob, result)
     agree = len({report["output_sha256"] for report in reports}) == 1
     summary = dict(reports[0])
     if len(reports) > 1:
-        tell("all targets agree" if agree else "the targets DISAGREE")
+        print("all targets agree" if agree else "the targets DISAGREE")
         summary |= {"agree": agree, "targets": reports}
-    write_json(arguments.json, summary)
+    arguments.outputs.write_json(summary)
     return 0 if agree else 1
 
 
@@ -168,16 +163,18 @@ def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[st
     ]
 
 
-def write_outputs(blob: Blob, path: Path, outputs: Sequence[Array]) -> None:
-    """One output as .npy, all as .npz (arr_0, arr_1 and so on). Raises: NarrowsError."""
+def pack_outputs(path: str, outputs: Sequence[Array]) -> bytes:
+    """The file: one output as .npy, all as .npz (arr_0, arr_1 and so on)."""
     buffer = io.BytesIO()
-    if path.suffix == ".npz":
+    if _is_archive(path):
         np.savez(buffer, *outputs)
-    elif len(outputs) == 1:
-        np.save(buffer, outputs[0])
     else:
-        raise NarrowsError(f"{path}: {blob.name} has {len(outputs)} outputs; give an .npz file")
-    write_file(path, buffer.getvalue())
+        np.save(buffer, outputs[0])
+    return buffer.getvalue()
+
+
+def _is_archive(path: str) -> bool:
+    return Path(path).suffix.lower() == ".npz"
 
 
 def _figures(report: dict[str, Any]) -> str:

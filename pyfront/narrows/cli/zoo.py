@@ -7,7 +7,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from narrows.cli.console import add_json, print_table, write_json
+from narrows.cli.console import print_table
+from narrows.cli.places import add_json
 from narrows.zoo.paper import Maximum, Row, compare, compare_maxima
 
 
@@ -23,10 +24,9 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print parameters, multiply-adds and the largest tensors."""
     rows, maxima = compare(), compare_maxima()
-    if arguments.json != "-":
-        _print(rows, maxima)
+    _print(rows, maxima)
     report = {"networks": [asdict(row) for row in rows], "table_3": [asdict(m) for m in maxima]}
-    write_json(arguments.json, report)
+    arguments.outputs.write_json(report)
     return 0
 
 

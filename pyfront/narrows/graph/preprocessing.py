@@ -8,9 +8,11 @@ from typing import Any, Literal, TypeAlias
 
 ResizeMode: TypeAlias = Literal["stretch", "crop"]
 ChannelOrder: TypeAlias = Literal["RGB", "BGR"]
+ExifRotation: TypeAlias = Literal["apply", "ignore"]
 
 RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop")
 CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("RGB", "BGR")
+EXIF_ROTATIONS: tuple[ExifRotation, ...] = ("apply", "ignore")
 LEAST_CROP = 0.01
 # (255 + most) * most is a float32, whatever the signs.
 _MOST = 1e15
@@ -24,6 +26,8 @@ class Preprocessing:
     resize: "stretch" takes the whole picture, "crop" its middle that has the input's shape.
     crop_fraction: of that part's height and width this share is kept, from the middle.
     order: of an input's three channels.
+    exif_rotation: whether a picture is first turned upright as its EXIF orientation says; None
+        ignores the orientation, too, and warns of a picture that has one.
 
     Raises: ValueError: a number out of range.
     """
@@ -33,6 +37,7 @@ class Preprocessing:
     resize: ResizeMode = "stretch"
     crop_fraction: float = 1.0
     order: ChannelOrder = "RGB"
+    exif_rotation: ExifRotation | None = None
 
     def __post_init__(self) -> None:
         for key, numbers in (("mean", self.mean), ("scale", self.scale)):
@@ -46,6 +51,8 @@ class Preprocessing:
             raise ValueError(f"crop_fraction is not from {LEAST_CROP} to 1")
         if self.order not in CHANNEL_ORDERS:
             raise ValueError(f"order is not one of {', '.join(CHANNEL_ORDERS)}")
+        if self.exif_rotation is not None and self.exif_rotation not in EXIF_ROTATIONS:
+            raise ValueError(f"exif_rotation is not one of {', '.join(EXIF_ROTATIONS)}")
 
     def check_channels(self, channels: int) -> None:
         """Raises: ValueError: mean or scale is for another number of channels."""
@@ -67,6 +74,7 @@ def parse_preprocessing(value: Any) -> Preprocessing:
         resize=value.get("resize", "stretch"),
         crop_fraction=_number("crop_fraction", value.get("crop_fraction", 1.0)),
         order=value.get("order", "RGB"),
+        exif_rotation=value.get("exif_rotation"),
     )
 
 

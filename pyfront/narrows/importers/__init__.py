@@ -19,13 +19,27 @@ def load(path: str | Path, *, requantize: bool = False) -> Graph:
     Raises:
         ModelError: the file cannot be read, is damaged, or has operators that are not supported.
     """
+    if _is_onnx(path):
+        from narrows.importers.onnx import import_onnx  # takes a while to load
+
+        return import_onnx(path, requantize=requantize)
+    return import_tflite(path)
+
+
+def model_files(path: str | Path) -> tuple[Path, ...]:
+    """A model file, and those beside it that hold its weights, if it is an ``.onnx`` that has some.
+    A file that cannot be read is left to ``load`` to report."""
+    if not _is_onnx(path):
+        return (Path(path),)
+    from narrows.importers.onnx_file import external_files  # takes a while to load
+
+    return (Path(path), *external_files(Path(path)))
+
+
+def _is_onnx(path: str | Path) -> bool:
     head = b""
     with contextlib.suppress(OSError), open(path, "rb") as file:  # the importer reports it
         head = file.read(8)
     # ONNX has no identifier; its files begin with the version, which is field 1.
     named = Path(path).suffix.lower() == ".onnx"
-    if head[4:8] != b"TFL3" and (named or head[:1] == b"\x08"):
-        from narrows.importers.onnx import import_onnx  # takes a while to load
-
-        return import_onnx(path, requantize=requantize)
-    return import_tflite(path)
+    return head[4:8] != b"TFL3" and (named or head[:1] == b"\x08")

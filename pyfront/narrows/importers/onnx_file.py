@@ -107,6 +107,21 @@ def read_onnx(model: str | Path | bytes, path: str) -> OnnxRecord:
         ) from error
 
 
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold weights of an ``.onnx`` file; () if it cannot be read."""
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (OSError, *MALFORMED):
+        return ()
+    places = {
+        entry.value
+        for tensor in proto.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return tuple(path.parent / place for place in sorted(places))
+
+
 def _record(proto: Any, where: list[str]) -> OnnxRecord:
     if not proto.graph.node:
         raise ValueError("no nodes")

@@ -20,7 +20,7 @@ from narrows.errors import ToolError, UsageError
 _PROGRAM = "qemu-system-arm"
 _PACKAGE = "qemu-system-arm"
 # Bounds on what takes a moment, even on a busy machine: if QEMU hangs, this ends the waiting.
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _END_SECONDS = 10.0
 # Runs before QEMU, in its process: asks the kernel to kill it when the thread that has started
 # it ends, for whatever reason, and makes sure that this has not happened already.
