@@ -247,7 +247,7 @@ def test_float_inside_the_network_is_refused() -> None:
     z = net.tensor((1, 4, 4, 2), "float32")
     net.operator("LOGISTIC", [y], [z])
     w = net.conv(x, (1, 1), 2)
-    assert "float32, int8 is supported" in _reason(net, x, z, w)
+    assert "is float32 in a network of int8" in _reason(net, x, z, w)
 
 
 def test_what_feeds_nothing_is_not_looked_at() -> None:

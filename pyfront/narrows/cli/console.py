@@ -103,6 +103,12 @@ def say(arguments: argparse.Namespace) -> Callable[[str], None]:
     return (lambda line: None) if arguments.json == "-" else print
 
 
+def warn(model: str, warnings: Iterable[str]) -> None:
+    """Lines on stderr, whatever becomes of stdout."""
+    for warning in warnings:
+        print(f"narrows: warning: {model}: {warning}", file=sys.stderr)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option ``--json``."""
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")

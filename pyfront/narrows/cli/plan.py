@@ -10,7 +10,7 @@ from typing import Any
 from narrows import zoo
 from narrows.boards import load_board
 from narrows.cli.compile import budget
-from narrows.cli.console import add_json, count, print_table, progress_bar, write_json
+from narrows.cli.console import add_json, count, print_table, progress_bar, warn, write_json
 from narrows.errors import UsageError
 from narrows.files import write_file
 from narrows.graph.qgraph import QGraph
@@ -81,7 +81,9 @@ def read_network(text: str) -> QGraph:
     Raises: ModelError, UsageError.
     """
     if not text.startswith(_ZOO):
-        return lower(load(text))
+        graph = load(text)
+        warn(text, graph.warnings)
+        return lower(graph)
     name, *options = text.removeprefix(_ZOO).split(",")
     values = dict(_option(text, option) for option in options)
     return lower(zoo.shapes(name, **values))

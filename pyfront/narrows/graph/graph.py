@@ -249,13 +249,23 @@ Operator: TypeAlias = (
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """operators: in execution order."""
+    """operators: in execution order. source: the file that it comes from, for errors.
+
+    warnings: what the user should know although it can be compiled, a line each.
+    """
 
     name: str
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return self.source or self.name
 
 
 # Operators with weights and an optional bias.
@@ -306,4 +316,4 @@ def verify_graph(graph: Graph) -> None:
 
 def _expect(graph: Graph, condition: bool, message: str) -> None:
     if not condition:
-        raise ModelError(f"{graph.name}: {message}")
+        raise ModelError(f"{graph.place}: {message}")

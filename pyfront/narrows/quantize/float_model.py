@@ -55,11 +55,11 @@ def verify_float(graph: Graph) -> None:
     for tensor in graph.tensors:
         if tensor.dtype != "float32" or tensor.quantization is not None:
             raise ModelError(
-                f"{graph.name}: {tensor.name} is quantized already; give the float model "
+                f"{graph.place}: {tensor.name} is quantized already; give the float model "
                 "(or --requantize, for an .onnx in QDQ form)"
             )
         if tensor.data is not None and not np.isfinite(tensor.data).all():
-            raise ModelError(f"{graph.name}: {tensor.name} holds NaN or infinite values")
+            raise ModelError(f"{graph.place}: {tensor.name} holds NaN or infinite values")
 
 
 class FloatModel:
