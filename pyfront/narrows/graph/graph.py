@@ -50,13 +50,18 @@ class Quantization:
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """shape: [height, width, channels] of activations; weights and biases as their operator
-    says. data: the values of a constant in this shape and dtype, else None."""
+    says. data: the values of a constant in this shape and dtype, else None.
+
+    bounds: (least, most) to which the values of a float activation are clipped, 0 within; None
+    for no clip. A quantized tensor needs none, since its scale and zero point clip. What writes
+    a tensor with bounds has a free output scale (graph.scales), so that int8 can clip."""
 
     name: str
     shape: tuple[int, ...]
     dtype: Literal["float32", "int8", "int32"]
     quantization: Quantization | None
     data: Array | None = None
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
 from narrows.graph.graph import (
@@ -35,6 +36,7 @@ from narrows.importers.onnx_file import (
 )
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, standard
 
+_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
 
@@ -69,6 +71,15 @@ class Constant:
 
 
 Value: TypeAlias = Constant | View | None
+
+
+@dataclass(frozen=True, eq=False)
+class Integers:
+    """What a value that is integers in the model holds. kind: NumPy's name of its type.
+    quantization: None of an input, which only a DequantizeLinear tells."""
+
+    kind: str
+    quantization: Quantization | None = None
 
 
 def real(node: Node) -> None:
@@ -109,7 +120,9 @@ class Importer:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.values: dict[str, Value] = {n: Constant(a) for n, a in record.constants.items()}
-        self.integer: dict[str, ExternalDtype] = {}  # values that are integers in the model
+        self.integer: dict[str, Integers] = {}  # values that are integers in the model
+        # Where a tensor stands clipped to bounds: (tensor, least, most) -> tensor.
+        self.clips: dict[tuple[int, float, float], int] = {}
         self.where = ""
 
     def run(self, name: str) -> Graph:
@@ -167,10 +180,9 @@ class Importer:
         except (Refused, ValueError) as error:
             raise ModelError(f"{self.path}: input {value.name}: {error}") from error
         self.values[value.name] = View(made, known, storage, axes)
-        dtype: ExternalDtype = "float32"
         if value.dtype != "float32":
-            dtype = "int8" if value.dtype == "int8" else "uint8"
-            self.integer[value.name] = dtype
+            self.integer[value.name] = Integers(value.dtype)
+        dtype = self._outside(value.name)
         return Port(value.name, made, dtype, (1, *storage) if nchw else known, 0.0, 0)
 
     def _is_nhwc(self, name: str) -> bool:
@@ -199,7 +211,14 @@ class Importer:
             shape = value.shape
         else:
             raise Refused("a Transpose or Flatten before it cannot be absorbed")
-        return Port(name, value.tensor, self.integer.get(name, "float32"), shape, 0.0, 0)
+        return Port(name, value.tensor, self._outside(name), shape, 0.0, 0)
+
+    def _outside(self, name: str) -> ExternalDtype:
+        """The type of an input or output; of integers whose quantization is dropped, float32."""
+        integers = self.integer.get(name)
+        if integers is None or not self.keep:
+            return "float32"
+        return "int8" if integers.kind == "int8" else "uint8"
 
     def _import(self, record: NodeRecord) -> str | None:
         """Add a node; the reason if it is refused."""
@@ -413,6 +432,31 @@ class Node:
 
     def result(self, view: View, i: int = 0) -> None:
         self.importer.values[self.record.outputs[i]] = view
+
+    def type_of(self, attribute: str) -> str:
+        """NumPy's name of the type that an attribute gives; "" if it is not there."""
+        number = self.attribute(attribute, 0)
+        return onnx.helper.tensor_dtype_to_np_dtype(number).name if number else ""
+
+    def quantized_type(self) -> str:
+        """The name of the integers that a QuantizeLinear makes."""
+        name = self.type_of("output_dtype") or "uint8"
+        if self.has(2):
+            name = self.constant(2, "zero point").data.dtype.name
+        if name not in _INTEGERS:
+            raise Refused(f"it quantizes to {name}, which is no integer of 8, 16 or 32 bits")
+        return name
+
+    def parameters(self, kind: str) -> tuple[Array, Array]:
+        """Of a QuantizeLinear or DequantizeLinear, see ``parameters``."""
+        constants = [self.constant(i, "scale and zero point") for i in (1, 2) if self.has(i)]
+        return parameters(constants, kind)
+
+    def still_integers(self) -> None:
+        """Output 0 holds integers if input 0 does."""
+        integers = self.importer.integer.get(self.record.inputs[0])
+        if integers is not None:
+            self.importer.integer[self.name] = integers
 
 
 # --- Quantization ------------------------------------------------------------------------

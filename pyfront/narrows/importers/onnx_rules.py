@@ -35,12 +35,12 @@ from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.onnx_node import (
     NCHW,
     Constant,
+    Integers,
     Node,
     NotTflites,
     Refused,
     Rule,
     is_nchw,
-    parameters,
 )
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
@@ -51,51 +51,74 @@ _MAX_FLATTENED_HEIGHT = 64
 
 def _quantize_linear(node: Node) -> None:
     """Behind an activation: int8 or uint8 with one scale."""
-    x = node.view(0)
-    kind = "uint8"
-    if node.has(2):
-        kind = node.constant(2, "zero point").data.dtype.name
-    if not node.importer.keep:
-        node.result(x)
-        return
-    if kind not in ("int8", "uint8"):
+    x, importer = node.view(0), node.importer
+    kind = node.quantized_type()
+    scales, zero_points = node.parameters(kind)
+    if importer.keep and kind not in ("int8", "uint8"):
         raise NotTflites(f"it quantizes to {kind}; TFLite's activations are int8")
-    constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-    scales, zero_points = parameters(constants, kind)
-    if len(scales) != 1:
+    if importer.keep and len(scales) != 1:
         raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
     q = Quantization(scales, zero_points)
-    tensor = node.importer.tensors[x.tensor]
+    importer.integer[node.name] = Integers(kind, q)
+    if not importer.keep:
+        node.result(_clipped(node, x, importer.integer[node.name]))
+        return
+    tensor = importer.tensors[x.tensor]
     if tensor.quantization is None:
-        node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
+        importer.tensors[x.tensor] = replace(tensor, quantization=q)
     elif not _equal(tensor.quantization, q):
         y = node.new(x.storage)
-        node.importer.tensors[y] = replace(node.importer.tensors[y], quantization=q)
+        importer.tensors[y] = replace(importer.tensors[y], quantization=q)
         node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
         x = replace(x, tensor=y)
-    node.importer.integer[node.name] = "int8" if kind == "int8" else "uint8"
     node.result(x)
 
 
 def _dequantize_linear(node: Node) -> None:
     """With the scale and zero point of the QuantizeLinear before."""
-    x = node.view(0)
-    if node.importer.keep:
-        kind = node.importer.integer.get(node.record.inputs[0], "int8")
-        constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-        scales, zero_points = parameters(constants, kind)
-        q, tensor = Quantization(scales, zero_points), node.importer.tensors[x.tensor]
-        if len(scales) != 1:
-            raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
-        if tensor.quantization is None:
-            node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
-        elif not _equal(tensor.quantization, q):
-            raise NotTflites(f"{tensor.name} was quantized with another scale or zero point")
+    x, importer = node.view(0), node.importer
+    given = importer.integer.get(node.record.inputs[0])
+    if given is None:
+        raise Refused(f"{node.record.inputs[0]} holds no integers; a QuantizeLinear is missing")
+    scales, zero_points = node.parameters(given.kind)
+    q, tensor = Quantization(scales, zero_points), importer.tensors[x.tensor]
+    known = given.quantization
+    if importer.keep and len(scales) != 1:
+        raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+    if known is not None and not _equal(known, q):
+        raise Refused(f"{tensor.name} was quantized with another scale or zero point")
+    if not importer.keep:
+        node.result(x if known is not None else _clipped(node, x, Integers(given.kind, q)))
+        return
+    if tensor.quantization is None:
+        importer.tensors[x.tensor] = replace(tensor, quantization=q)
     node.result(x)
 
 
+def _clipped(node: Node, x: View, integers: Integers) -> View:
+    """x within what the integers can hold."""
+    q, limits = integers.quantization, np.iinfo(integers.kind)
+    assert q is not None
+    # The zero points of uint8 are shifted, see ``parameters``.
+    limits = np.iinfo(np.int8) if integers.kind == "uint8" else limits
+    ends = {
+        tuple(float(scale) * (end - int(zero)) for end in (limits.min, limits.max))
+        for scale, zero in zip(q.scales, q.zero_points, strict=True)
+    }
+    if len(ends) != 1:
+        raise Refused(f"{len(ends)} scales, each with a range of its own")
+    ((least, most),) = ends
+    clips = node.importer.clips
+    if (x.tensor, least, most) not in clips:
+        y = node.new(x.storage)
+        node.importer.tensors[y] = replace(node.importer.tensors[y], bounds=(least, most))
+        node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
+        clips[x.tensor, least, most] = y
+    return replace(x, tensor=clips[x.tensor, least, most])
+
+
 def _equal(a: Quantization, b: Quantization) -> bool:
-    return (float(a.scale), a.zero_point) == (float(b.scale), b.zero_point)
+    return np.array_equal(a.scales, b.scales) and np.array_equal(a.zero_points, b.zero_points)
 
 
 # --- Builders ------------------------------------------------------------------------------
@@ -732,19 +755,20 @@ def _shape_of(node: Node, x: View) -> tuple[int, ...]:
 def _reshape(node: Node) -> None:
     """A constant shape; absorbed where it only joins or splits off dimensions."""
     x = node.view(0)
+    node.still_integers()
     node.result(node.importer.reshaped(x, _shape_of(node, x)))
 
 
 def _identity(node: Node) -> None:
-    """No change: Dropout in inference, Cast to float32."""
-    if node.operator == "Cast" and node.attribute("to", 0) != 1:
-        raise Refused(f"to another type than float32 ({node.attribute('to', 0)})")
+    """No change: Dropout in inference, Cast to the type that it has."""
+    if node.operator == "Cast":
+        integers = node.importer.integer.get(node.record.inputs[0])
+        old, new = "float32" if integers is None else integers.kind, node.type_of("to")
+        if new != old:
+            raise Refused(f"from {old} to {new}")
     if node.operator == "Dropout" and node.has(2) and node.constant(2, "mode").data.any():
         raise Refused("it is in training mode")
-    if node.record.inputs[0] in node.importer.integer:
-        if node.operator == "Cast":
-            raise Refused("it casts integers")
-        node.importer.integer[node.name] = node.importer.integer[node.record.inputs[0]]
+    node.still_integers()
     node.result(node.view(0))
 
 
@@ -756,6 +780,7 @@ def _transpose(node: Node) -> None:
     if sorted(order) != list(range(len(x.shape))):
         raise Refused(f"permutation {order}")
     shape, axes = tuple(x.shape[d] for d in order), tuple(x.axes[d] for d in order)
+    node.still_integers()
     node.result(replace(x, shape=shape, axes=axes))
 
 

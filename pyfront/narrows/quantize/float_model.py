@@ -127,7 +127,8 @@ class FloatModel:
                     f"input {port.name}: {array.dtype} {list(array.shape)} instead of "
                     f"float32 {list(port.shape)}"
                 )
-            arrays[port.tensor] = np.ascontiguousarray(array, np.float32).reshape(shape)
+            values = np.ascontiguousarray(array, np.float32).reshape(shape)
+            arrays[port.tensor] = _clipped(values, self.graph.tensors[port.tensor])
         return arrays
 
 
@@ -145,7 +146,14 @@ def evaluate(
     """
     result = _evaluate(operator, inputs, tensors)
     activation = getattr(operator, "activation", Activation.NONE)
-    return np.asarray(activate(result, activation), np.float32)
+    return _clipped(np.asarray(activate(result, activation), np.float32), tensors[operator.output])
+
+
+def _clipped(values: FloatArray, tensor: Tensor) -> FloatArray:
+    if tensor.bounds is None:
+        return values
+    least, most = map(np.float32, tensor.bounds)
+    return values.clip(least, most)
 
 
 def _evaluate(
