@@ -61,7 +61,7 @@ _NEW_BLOB = Refused((r"format", r"compile .*anew|compile it anew"), by=("run", "
 OUTCOMES: dict[str, Outcome] = {
     # One network in every form that TensorFlow's converter writes.
     "cnn.float.tflite": Quantized(),
-    "cnn.dyn.tflite": Refused(("dynamic-range", "full-integer|float")),
+    "cnn.dyn.tflite": Refused(("dynamic.range", "representative|float")),
     "cnn.fp16.tflite": Refused(("float16", "convert")),
     "cnn.i16x8.tflite": Refused(("16x8|int16 activations", "int8")),
     # And what onnxruntime and PyTorch write.

@@ -185,6 +185,21 @@ def test_batches_are_refused() -> None:
         import_tflite(net.finish([x], [net.unary("RELU", x)]), "bad")
 
 
+def test_an_input_has_no_values_in_the_file() -> None:
+    net = Net(1)
+    x = net.constant((1, 4, 4, 1))  # TFLite Micro would write inputs over it
+    assert "it has values in the file" in _reason(net, x, net.unary("RELU", x))
+
+
+def test_grouped_convolutions_are_called_so() -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 8))
+    w, _ = net.weights((6, 1, 1, 2), 0, True)
+    y = net.int8((1, 4, 4, 6))
+    net.operator("CONV_2D", [x, w], [y], "Conv2DOptions", {"stride_h": 1, "stride_w": 1})
+    assert "it is grouped: 4 groups of 2 input channels" in _reason(net, x, y)
+
+
 def test_softmax_needs_its_own_output_quantization() -> None:
     net = Net(1)
     x, y = net.int8((1, 4)), net.int8((1, 4), 0.1, 0)

@@ -134,6 +134,8 @@ class Importer:
         if index in self.views:
             raise ModelError(f"{self.path}: input {tensor.name} is listed twice")
         self.assume(index)
+        if tensor.data is not None:
+            return "it has values in the file, which other tensors may share; give it none"
         if tensor.dtype not in ("int8", "uint8", "float32"):
             return f"it is {tensor.dtype}; int8, uint8 and float32 are supported"
         if tensor.dtype != "float32" and per_tensor(tensor) is None:
