@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from cases import CASES, DAMAGED, OUTCOMES, Exact, Quantized, Refused
 from models import missing
-from narrows.blob import read_blob
+from narrows.blob import Blob, read_blob
 from narrows.cli import EXIT_ERROR, main
 from narrows.errors import NarrowsError
+from narrows.exporters.export import export_tflite
 from narrows.graph.edges import decode, encode
+from narrows.graph.passes import drop_unused
 from narrows.importers import load
 from narrows.native import Run
 from oracle import Array, Oracle
@@ -62,7 +66,7 @@ def check_exact(model: Path, blob: Path, capsys: pytest.CaptureFixture[str]) -> 
     code, printed = quietly(capsys, "compile", model, "-o", blob)
     assert code == 0, printed
     compiled = read_blob(blob)
-    oracle, rng = Oracle(model.read_bytes()), np.random.default_rng(1)
+    oracle, rng = Oracle(as_tflite(model)), np.random.default_rng(1)
     for _ in range(SAMPLES):
         outside: list[Array] = []
         for edge in compiled.inputs:
@@ -83,7 +87,29 @@ def check_exact(model: Path, blob: Path, capsys: pytest.CaptureFixture[str]) -> 
         got = Run(compiled.model).infer(inside)
         for edge, values, want in zip(compiled.outputs, got, wanted, strict=True):
             np.testing.assert_array_equal(decode(edge, values), want, edge.name)
+        if model.suffix == ".onnx":
+            check_onnxruntime(model, compiled, outside, wanted)
     return printed
+
+
+def as_tflite(model: Path) -> bytes:
+    if model.suffix == ".tflite":
+        return model.read_bytes()
+    return export_tflite(drop_unused(load(model)))
+
+
+def check_onnxruntime(
+    model: Path, compiled: Blob, inputs: Sequence[Array], found: Sequence[Array]
+) -> None:
+    """It computes in floats between its roundings, so a step of difference may be there."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    feed = {
+        port.name: x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+        for port, x in zip(session.get_inputs(), inputs, strict=True)
+    }
+    for edge, got, want in zip(compiled.outputs, found, session.run(None, feed), strict=True):
+        turned = want.transpose(0, 2, 3, 1) if want.ndim == 4 else want
+        assert np.abs(got - turned).max() <= 1.001 * edge.tensor_scale, edge.name
 
 
 def check_quantized(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
