@@ -38,6 +38,11 @@ def network(name: str) -> Path:
     return _present(SHARED / "models" / f"{name}.tflite")
 
 
+def case(name: str) -> Path:
+    """A small shared file from a public report, as ``network``; its name with the extension."""
+    return _present(SHARED / "cases" / name)
+
+
 def photo(name: str) -> Path:
     return _present(SHARED / "images" / name)
 

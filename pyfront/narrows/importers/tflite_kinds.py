@@ -46,7 +46,8 @@ class Refusals:
         inputs = [i for i in operator.inputs if i != -1]
         constants = [self._stored(i) for i in inputs]
         weights = {t.dtype for t in constants if t is not None}
-        if any(t is not None and t.is_sparse for t in constants):
+        makers = {self._makers[i].name for i in inputs if i in self._makers}
+        if "DENSIFY" in makers or any(t is not None and t.is_sparse for t in constants):
             return kinds.SPARSE
         if "float16" in weights:
             return kinds.FLOAT16
@@ -56,13 +57,13 @@ class Refusals:
         activations = {self._record.tensors[i].dtype for i in (*computed, *operator.outputs)}
         if "int16" in activations:
             return kinds.INT16_ACTIVATIONS
-        if "uint8" in activations and self._is_uint8:
+        if "uint8" in activations and self._is_uint8 and operator.name != "QUANTIZE":
             return kinds.UINT8
-        if "float32" in activations and operator.name not in _CASTS:
-            if self._network == "int8":
-                return kinds.PARTLY_FLOAT
+        if "float32" not in activations:
+            return None
+        if self._network == "float32":
             return kinds.DYNAMIC_RANGE if "int8" in weights else None
-        return None
+        return None if operator.name in _CASTS else kinds.PARTLY_FLOAT
 
     def _stored(self, index: int) -> TensorRecord | None:
         """The constant that a tensor is, or that a DEQUANTIZE or DENSIFY makes it from."""
