@@ -118,6 +118,7 @@ def _record(proto: Any, where: list[str]) -> OnnxRecord:
         where[0] = "functions"
         proto = onnx.inliner.inline_local_functions(proto)
     graph = proto.graph
+    _make_names_printable(graph)
     constants = {}
     for tensor in graph.initializer:
         where[0] = f"initializer {_printable(tensor.name)}"
@@ -138,7 +139,7 @@ def _record(proto: Any, where: list[str]) -> OnnxRecord:
         for attribute in node.attribute:
             item = onnx.helper.get_attribute_value(attribute)
             if isinstance(item, bytes):
-                item = item.decode("utf-8", "replace")
+                item = _printable(item.decode("utf-8", "replace"))
             elif isinstance(item, onnx.TensorProto):
                 item = _array(item)
             attributes[attribute.name] = item
@@ -150,6 +151,23 @@ def _record(proto: Any, where: list[str]) -> OnnxRecord:
     if not inputs or not outputs:
         raise ValueError("no inputs or no outputs")
     return OnnxRecord(tuple(nodes), constants, tuple(inputs), outputs, opset)
+
+
+def _make_names_printable(graph: Any) -> None:
+    """Rename values whose names would spoil the line of an error, before anything refers to
+    them; others keep their names."""
+    renamed: dict[str, str] = {}
+
+    def name(old: str) -> str:
+        if _printable(old) != old:
+            renamed.setdefault(old, f"{_printable(old)}#{len(renamed)}")
+        return renamed.get(old, old)
+
+    for node in graph.node:
+        node.input[:] = [name(old) for old in node.input]
+        node.output[:] = [name(old) for old in node.output]
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        value.name = name(value.name)
 
 
 def _array(tensor: Any) -> Array:

@@ -365,6 +365,13 @@ class Node:
     def attribute(self, name: str, default: Any) -> Any:
         return self.record.attributes.get(name, default)
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1; what runtimes make of other numbers differs."""
+        number = self.attribute(name, int(default))
+        if number not in (0, 1):
+            raise Refused(f"its {name} is {number}, 0 or 1 are defined")
+        return bool(number)
+
     def value(self, i: int) -> Constant | View:
         value = self.importer.values[self.record.inputs[i]]
         if value is None:

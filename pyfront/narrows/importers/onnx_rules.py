@@ -267,7 +267,7 @@ def _bias(node: Node, i: int, channels: int, rows: slice | None = None) -> int |
 
 def _batch_normalization(node: Node) -> None:
     """In inference; folded into the weights before it where there are some."""
-    if node.attribute("training_mode", 0):
+    if node.flag("training_mode"):
         raise Refused("it is in training mode")
     x = node.view(0)
     gamma, beta, mean, variance = (
@@ -300,7 +300,7 @@ def _batch_normalization(node: Node) -> None:
 
 def _gemm(node: Node) -> None:
     """Weights and bias are constants, the input is not transposed."""
-    if node.attribute("transA", 0):
+    if node.flag("transA"):
         raise Refused("its input is transposed")
     for i, name in ((1, "alpha"), (2, "beta")):
         factor = float(node.attribute(name, 1.0))
@@ -309,7 +309,7 @@ def _gemm(node: Node) -> None:
             if constant.quantization is not None:
                 raise NotTflites(f"{name} {factor:g} of integers; TFLite has none")
             _replace(node, i, (constant.data * np.float64(factor)).astype(np.float32))
-    _fully_connected(node, transposed=bool(node.attribute("transB", 0)), bias=2)
+    _fully_connected(node, transposed=node.flag("transB"), bias=2)
 
 
 def _matmul(node: Node) -> None:
@@ -502,13 +502,13 @@ def _pool(node: Node) -> None:
         if room < 0:
             raise Refused(f"a kernel of {kernel} over {x.storage[:2]}")
         out = room // stride[i] + 1
-        if node.attribute("ceil_mode", 0):
+        if node.flag("ceil_mode"):
             out = -(-room // stride[i]) + 1
             out -= (out - 1) * stride[i] >= extent[i] + before[i]  # it would begin behind the end
         if before[i] >= kernel[i] or (out - 1) * stride[i] >= extent[i] + before[i]:
             raise Refused(f"pads {before} and {after}: a window over padding alone")
         size.append(out)
-    if average and node.attribute("count_include_pad", 0) and any((*before, *after)):
+    if average and node.flag("count_include_pad") and any((*before, *after)):
         padded = [n + b + m for n, b, m in zip(extent, before, after, strict=True)]
         source = node.importer.tensor(f"{node.name}/padded", (*padded, x.storage[2]))
         node.emit(Pad((x.tensor,), source, (before[0], before[1], 0), 0.0))
@@ -554,7 +554,7 @@ def _reduce_mean(node: Node) -> None:
     """Over height, width or both."""
     x = node.view(0)
     axes = node.operand("axes", 1, None)
-    if axes is None and not node.attribute("noop_with_empty_axes", 0):
+    if axes is None and not node.flag("noop_with_empty_axes"):
         axes = list(range(len(x.shape)))
     dimensions = _dimensions(axes or (), len(x.shape))
     over = {a for d in dimensions for a in x.axes[d] if x.storage[a] > 1}
@@ -565,7 +565,7 @@ def _reduce_mean(node: Node) -> None:
     if over:
         y = node.new(storage)
         node.emit(Mean((x.tensor,), y, HEIGHT in over, WIDTH in over))
-    keep = node.attribute("keepdims", 1)
+    keep = node.flag("keepdims", True)
     kept = [
         (1, ()) if d in dimensions else (x.shape[d], x.axes[d])
         for d in range(len(x.shape))
@@ -727,7 +727,7 @@ def _shape_of(node: Node, x: View) -> tuple[int, ...]:
         return (prod(x.shape[:axis]), prod(x.shape[axis:]))
     if node.operator == "Reshape":
         shape = node.ints(1, "shape")
-        if not node.attribute("allowzero", 0):
+        if not node.flag("allowzero"):
             if any(n == 0 and i >= rank for i, n in enumerate(shape)):
                 raise Refused(f"shape {shape}")
             shape = [x.shape[i] if n == 0 else n for i, n in enumerate(shape)]
@@ -910,8 +910,8 @@ def _resize(node: Node) -> None:
     mode = node.attribute("mode", "nearest")
     transform = node.attribute("coordinate_transformation_mode", "half_pixel")
     rounding = node.attribute("nearest_mode", "round_prefer_floor")
-    if mode not in ("nearest", "linear") or node.attribute("antialias", 0):
-        raise Refused(f"mode {mode}, antialias {node.attribute('antialias', 0)}")
+    if mode not in ("nearest", "linear") or node.flag("antialias"):
+        raise Refused(f"mode {mode}, antialias {node.flag('antialias')}")
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Refused("keep_aspect_ratio_policy")
     rank = len(x.shape)
