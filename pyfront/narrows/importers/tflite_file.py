@@ -232,9 +232,8 @@ class _Reader:
         scales = np.array(q.ScaleAsNumpy(), np.float32)
         for scale in scales[~(np.isfinite(scales) & (scales > 0))]:
             return None, f"scale {scale:g}"
-        zero_points = np.zeros(len(scales), np.int64)
-        if self._count(q.ZeroPointLength()):
-            zero_points = np.array(q.ZeroPointAsNumpy(), np.int64)
+        # TensorFlow Lite Micro takes a tensor without a zero point as one without a scale.
+        zero_points = np.array(self._ints(q.ZeroPointLength, q.ZeroPointAsNumpy), np.int64)
         if len(zero_points) == 1:
             zero_points = np.broadcast_to(zero_points, scales.shape)
         if len(zero_points) != len(scales):

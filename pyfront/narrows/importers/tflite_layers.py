@@ -89,7 +89,10 @@ def conv_2d(node: Node) -> None:
     assert weights is not None
     out, kernel_h, kernel_w, channels = weights.shape
     if channels != x.storage[2]:
-        raise Refused(f"its kernel has {channels} input channels, its input {x.storage[2]}")
+        grouped = "it is grouped: " if x.storage[2] % channels == 0 else ""
+        raise Refused(
+            f"{grouped}its kernel has {channels} input channels, its input {x.storage[2]}"
+        )
     _window(node, x, weights, (kernel_h, kernel_w), out, 1, depthwise=False)
 
 
