@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 import tflite
+from ai_edge_litert import schema_py_generated as schema
 
 from models import FLOAT_NETWORK, INT8_NETWORKS, network
 from narrows.errors import ModelError, NarrowsError, UnsupportedError
@@ -191,13 +193,28 @@ def test_an_input_has_no_values_in_the_file() -> None:
     assert "it has values in the file" in _reason(net, x, net.unary("RELU", x))
 
 
-def test_grouped_convolutions_are_called_so() -> None:
+def test_a_variable_has_no_values() -> None:
+    """TFLite Micro begins with its zero point and does not look at the file's values."""
     net = Net(1)
-    x = net.int8((1, 4, 4, 8))
-    w, _ = net.weights((6, 1, 1, 2), 0, True)
-    y = net.int8((1, 4, 4, 6))
-    net.operator("CONV_2D", [x, w], [y], "Conv2DOptions", {"stride_h": 1, "stride_w": 1})
-    assert "it is grouped: 4 groups of 2 input channels" in _reason(net, x, y)
+    x = net.int8((1, 4, 4, 2))
+    y = net.conv(x, (1, 1), 3)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(net.finish([x], [y])))
+    model.subgraphs[0].tensors[1].isVariable = True
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    with pytest.raises(
+        UnsupportedError, match="its weights tensor_1 are not a dense int8 constant"
+    ):
+        import_tflite(bytes(builder.Output()), "variable")
+
+
+@pytest.mark.parametrize("scale", [2.0**-29, 2.0**35, 1e-38])
+@pytest.mark.parametrize("name", ["LOGISTIC", "TANH"])
+def test_scales_that_fixed_point_does_not_hold(name: str, scale: float) -> None:
+    net = Net(1)
+    x = net.int8((1, 4, 4, 2), scale, 3)
+    y = net.unary(name, x, *((1 / 256, -128) if name == "LOGISTIC" else (1 / 128, 0)))
+    assert f"its input has scale {scale:g}" in _reason(net, x, y)
 
 
 def test_softmax_needs_its_own_output_quantization() -> None:
@@ -243,7 +260,7 @@ def test_grouped_convolutions_are_refused() -> None:
     net._tensors[weights] = replace(
         net._tensors[weights], shape=(4, 3, 3, 2), data=bytes(4 * 3 * 3 * 2)
     )
-    assert "2 input channels" in _reason(net, x, y)
+    assert _reason(net, x, y) == "it is grouped: its kernel has 2 input channels, its input 4"
 
 
 def test_a_wrong_output_shape_is_refused() -> None:

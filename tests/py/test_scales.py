@@ -341,6 +341,7 @@ def test_scales_of_a_bias_do_not_matter(name: str, changes: dict[str, Any]) -> N
         ({"axis": 2}, "8 scales along dimension 2; supported is one for all, or one for each"),
         ({"axis": 77}, "8 scales along dimension 77"),
         ({"scales": np.full(3, 0.1, np.float32)}, "3 scales and 8 zero points"),
+        ({"zero_points": ONE_ZERO[:0]}, "8 scales and 0 zero points"),
         ({"scales": np.array([np.inf], np.float32), "zero_points": ONE_ZERO}, "scale inf"),
         ({"zero_points": np.full(8, 1, np.int64)}, "a zero point is not 0"),
         ({"zero_points": np.full(8, 2**40, np.int64)}, f"zero point {2**40}"),
@@ -378,6 +379,18 @@ def test_scales_of_activations_that_make_no_sense(scale: Any, zero_point: int, w
     x = net.tensor((1, 2), scale=scale, zero_point=zero_point, axis=1)
     with pytest.raises(UnsupportedError, match=rf"input tensor_0: it has .*{words}"):
         import_tflite(_relu(net, x), "in")
+
+
+def test_a_scale_without_a_zero_point() -> None:
+    """TensorFlow Lite Micro takes such a tensor as not quantized at all."""
+    for which in ("input", "output"):
+        net = Net(1)
+        x = net.int8((1, 4))
+        y = net.unary("RELU", x)
+        changed = x if which == "input" else y
+        net._tensors[changed] = replace(net._tensors[changed], zero_points=ONE_ZERO[:0])
+        with pytest.raises(UnsupportedError, match="1 scales and 0 zero points"):
+            import_tflite(net.finish([x], [y]), "none")
 
 
 def test_errors_of_later_stages_name_the_file(tmp_path: Path) -> None:

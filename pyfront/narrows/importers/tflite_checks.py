@@ -127,6 +127,13 @@ def probabilities(node: Node) -> None:
         raise Refused("its output does not have scale 1/256 and zero point -128")
 
 
+def fixed_point_input(node: Node) -> None:
+    """The input's scale is at least 2 ** -28 and less than 2 ** 35."""
+    # TFLite Micro shifts by an exponent of the scale, which C defines for these alone.
+    if not node.is_float and not 2.0**-28 <= _scale(node.input(0)) < 2.0**35:
+        raise Refused(f"its input has {node.input(0).scale_words}")
+
+
 def hard_swish_scale(node: Node) -> None:
     """The output's scale is more than 1/128 of the input's."""
     if node.is_float:

@@ -212,7 +212,10 @@ class _Reader:
             q, fault = self._quantization(tensor.Quantization())
         is_sparse = tensor.Sparsity() is not None
         buffer = self._buffer(model, tensor, name)
-        data = None if is_sparse else self._values(buffer, shape, dtype)
+        is_variable = bool(tensor.IsVariable())
+        # A variable begins with its zero point, whatever values the file has for it.
+        unused = is_sparse or is_variable
+        data = None if unused else self._values(buffer, shape, dtype)
         return TensorRecord(
             name,
             shape,
@@ -221,7 +224,7 @@ class _Reader:
             fault,
             data,
             buffer.DataLength() > 0,
-            bool(tensor.IsVariable()),
+            is_variable,
             is_sparse,
         )
 
@@ -232,9 +235,8 @@ class _Reader:
         scales = np.array(q.ScaleAsNumpy(), np.float32)
         for scale in scales[~(np.isfinite(scales) & (scales > 0))]:
             return None, f"scale {scale:g}"
-        zero_points = np.zeros(len(scales), np.int64)
-        if self._count(q.ZeroPointLength()):
-            zero_points = np.array(q.ZeroPointAsNumpy(), np.int64)
+        # TensorFlow Lite Micro takes a tensor without a zero point as one without a scale.
+        zero_points = np.array(self._ints(q.ZeroPointLength, q.ZeroPointAsNumpy), np.int64)
         if len(zero_points) == 1:
             zero_points = np.broadcast_to(zero_points, scales.shape)
         if len(zero_points) != len(scales):

@@ -67,9 +67,11 @@ class Refusals:
 
     def _stored(self, index: int) -> TensorRecord | None:
         """The constant that a tensor is, or that a DEQUANTIZE or DENSIFY makes it from."""
-        tensor, maker = self._record.tensors[index], self._makers.get(index)
-        while maker is not None and maker.name in ("DEQUANTIZE", "DENSIFY") and maker.inputs:
-            tensor, maker = self._record.tensors[maker.inputs[0]], self._makers.get(maker.inputs[0])
+        for name in ("DEQUANTIZE", "DENSIFY"):
+            maker = self._makers.get(index)
+            if maker is not None and maker.name == name and maker.inputs:
+                index = maker.inputs[0]
+        tensor = self._record.tensors[index]
         return tensor if tensor.is_constant else None
 
     def shape_arithmetic(self, refused: Container[int]) -> set[int]:

@@ -88,14 +88,11 @@ def conv_2d(node: Node) -> None:
     weights = node.input(1).data
     assert weights is not None
     out, kernel_h, kernel_w, channels = weights.shape
-    groups, rest = divmod(x.storage[2], max(channels, 1))
-    if groups > 1 and rest == 0:
-        raise Refused(
-            f"it is grouped: {groups} groups of {channels} input channels; one group is supported, "
-            "or DEPTHWISE_CONV_2D, or a convolution for each group between SPLIT and CONCATENATION"
-        )
     if channels != x.storage[2]:
-        raise Refused(f"its kernel has {channels} input channels, its input {x.storage[2]}")
+        grouped = "it is grouped: " if x.storage[2] % channels == 0 else ""
+        raise Refused(
+            f"{grouped}its kernel has {channels} input channels, its input {x.storage[2]}"
+        )
     _window(node, x, weights, (kernel_h, kernel_w), out, 1, depthwise=False)
 
 

@@ -70,8 +70,16 @@ RULES: dict[str, Rule] = {
         (checks.activations_int8, checks.probabilities),
         ("SoftmaxOptions", ("Beta",)),
     ),
-    "LOGISTIC": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.probabilities)),
-    "TANH": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.taken_as_tanh)),
+    "LOGISTIC": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.fixed_point_input, checks.probabilities),
+    ),
+    "TANH": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.fixed_point_input, checks.taken_as_tanh),
+    ),
     "HARD_SWISH": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.hard_swish_scale)),
     "LEAKY_RELU": Rule(
         layers.unary,
