@@ -193,6 +193,30 @@ def test_an_input_has_no_values_in_the_file() -> None:
     assert "it has values in the file" in _reason(net, x, net.unary("RELU", x))
 
 
+def test_a_float_input_is_no_output_of_a_quantized_network() -> None:
+    """TFLite Micro would give its floats back as they are, not as they are quantized."""
+    net = Net(1)
+    x, y = net.tensor((1, 4), "float32"), net.int8((1, 4))
+    net.operator("QUANTIZE", [x], [y], "QuantizeOptions", {})
+    assert _reason(net, x, y, x) == "it is a float32 or uint8 input"
+
+
+def test_a_fully_connected_output_ends_with_its_channels() -> None:
+    """TFLite Micro takes the last dimension for them, and reads so many rows of weights."""
+    net = Net(1)
+    x = net.int8((1, 2, 3, 4))
+    assert "output shape [1, 2, 5, 3] of 5" in _reason(
+        net, x, net.fully_connected(x, 5, (1, 2, 5, 3), 4)
+    )
+
+
+def test_a_shape_of_too_many_dimensions() -> None:
+    net = Net(1)
+    x = net.int8((1,) * 9)
+    with pytest.raises(ModelError, match=r"tensor 0: .*9 dimensions, more than 8"):
+        import_tflite(net.finish([x], [net.unary("RELU", x)]), "rank")
+
+
 def test_a_variable_has_no_values() -> None:
     """TFLite Micro begins with its zero point and does not look at the file's values."""
     net = Net(1)

@@ -36,6 +36,8 @@ _QUANTIZED = ("int8", "uint8")
 _MAX_ZERO_POINT = 2**15
 # Places of an OperatorCode's fields in its vtable: deprecated_builtin_code, builtin_code.
 _DEPRECATED_CODE, _BUILTIN_CODE = 4, 10
+# TensorFlow Lite's own limit of a tensor's dimensions.
+_MAX_RANK = 8
 # What the flatbuffer accessors raise on bytes that are not what they should be.
 _MALFORMED = (
     struct.error,
@@ -206,6 +208,8 @@ class _Reader:
     def _tensor(self, model: Any, tensor: Any) -> TensorRecord:
         name = _name(tensor.Name())
         shape = self._ints(tensor.ShapeLength, tensor.ShapeAsNumpy)
+        if len(shape) > _MAX_RANK:
+            raise ValueError(f"{len(shape)} dimensions, more than {_MAX_RANK}")
         dtype = _DTYPES.get(tensor.Type(), _OTHER_DTYPES.get(tensor.Type(), "unknown type"))
         q, fault = None, ""
         if dtype in _QUANTIZED:

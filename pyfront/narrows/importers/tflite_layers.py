@@ -154,6 +154,8 @@ def fully_connected(node: Node) -> None:
     count = prod(x.shape)
     if count % depth != 0 or prod(node.output().shape) != count // depth * out:
         raise Refused(f"weights of shape {[out, depth]} for an input of shape {list(x.shape)}")
+    if node.output().shape[-1:] != (out,):
+        raise Refused(f"output shape {list(node.output().shape)} of {out} output channels")
     if count != depth:  # pixel by pixel
         if not (x.contiguous and x.storage[2] == depth):
             x = node.importer.relabel(x, (count // depth, depth))

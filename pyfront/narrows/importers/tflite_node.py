@@ -184,6 +184,12 @@ class Importer:
         )
 
     def _unfit_outputs(self) -> list[Unsupported]:
+        converted = {
+            index
+            for operator in self.record.operators
+            if operator.name in ("QUANTIZE", "DEQUANTIZE")
+            for index in operator.outputs
+        }
         refused = []
         for number, index in enumerate(self.record.outputs):
             view, name = self.views.get(index), self.record.tensors[index].name
@@ -194,7 +200,7 @@ class Importer:
                 continue
             elif not view.contiguous:
                 reason = "a TRANSPOSE before it cannot be absorbed"
-            elif view.tensor in self.pending:
+            elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
             if reason is not None:
                 refused.append(Unsupported("output", number, name, reason))
