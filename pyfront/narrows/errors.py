@@ -32,13 +32,28 @@ class Unsupported:
 
 
 class UnsupportedError(ModelError):
-    """All the operators of a model that cannot be imported, at once."""
+    """All the operators of a model that cannot be imported, at once.
 
-    def __init__(self, path: str, items: tuple[Unsupported, ...]) -> None:
+    kinds: sentences on what kind of model it is, each of which explains operators that are not
+    among ``items``.
+    """
+
+    def __init__(
+        self, path: str, items: tuple[Unsupported, ...], kinds: tuple[str, ...] = ()
+    ) -> None:
         self.path = path
         self.items = items
-        lines = "".join(f"\n  {item}" for item in items)
-        super().__init__(f"{path}: {len(items)} unsupported operator(s):{lines}")
+        self.kinds = kinds
+        same: dict[tuple[str, str], list[Unsupported]] = {}
+        for item in items:
+            same.setdefault((item.operator, item.reason), []).append(item)
+        lines = "".join(
+            f"\n  {first}" + (f" (and {len(more)} more like it)" if more else "")
+            for first, *more in same.values()
+        )
+        count = f"{len(items)} unsupported operator(s):{lines}" if items else ""
+        besides = ("besides, " if kinds else "") + count if items else ""
+        super().__init__(f"{path}: " + "; ".join(filter(None, (*kinds, besides))))
 
 
 class PlanError(NarrowsError):

@@ -45,6 +45,11 @@ def photo(name: str) -> Path:
     return _present(SHARED / "images" / name)
 
 
+def case(name: str) -> Path:
+    """A small case from a public report."""
+    return _present(SHARED / "cases" / name)
+
+
 def _present(path: Path) -> Path:
     if not path.exists():
         missing(f"{path} (the shared networks stand beside the repository)")
