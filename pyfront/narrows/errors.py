@@ -56,20 +56,29 @@ class Unsupported:
 
 
 class UnsupportedError(ModelError):
-    """All that keeps a model from being imported, at once; a line for each cause."""
+    """All that keeps a model from being imported, at once; a line for each cause.
 
-    def __init__(self, path: str, items: tuple[Unsupported, ...]) -> None:
+    kinds: sentences on what kind of model it is, each of which explains operators that are not
+    among ``items``.
+    """
+
+    def __init__(
+        self, path: str, items: tuple[Unsupported, ...], kinds: tuple[str, ...] = ()
+    ) -> None:
         self.path = path
         self.items = items
+        self.kinds = kinds
         causes: dict[object, list[Unsupported]] = {}
         for item in items:
             causes.setdefault(item.kind or (item.operator, item.reason), []).append(item)
         lines = [_cause(alike) for alike in causes.values()]
         if len(lines) == 1 and items[0].kind is not None:
-            super().__init__(f"{path}: {lines[0]}")
-            return
-        text = "".join(f"\n  {line}" for line in lines)
-        super().__init__(f"{path}: {len(items)} unsupported operator(s):{text}")
+            kinds, lines = (*kinds, *lines), []
+        if lines:
+            besides = "besides, " if kinds else ""
+            text = "".join(f"\n  {line}" for line in lines)
+            kinds = (*kinds, f"{besides}{len(items)} unsupported operator(s):{text}")
+        super().__init__(f"{path}: {'; '.join(kinds)}")
 
 
 def _cause(alike: list[Unsupported]) -> str:

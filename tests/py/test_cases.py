@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cases import CASES, DAMAGED, OUTCOMES, Exact, Quantized, Refused
-from models import missing
+from cases import DAMAGED, OUTCOMES, Exact, Quantized, Refused
+from models import case
 from narrows.blob import Blob, read_blob
 from narrows.cli import EXIT_ERROR, main
 from narrows.errors import NarrowsError
@@ -26,12 +26,6 @@ from oracle import Array, Oracle
 # Lines of a refusal: the first, and one for each cause.
 MOST_LINES = 6
 SAMPLES = 4
-
-
-def case(name: str) -> Path:
-    if not CASES.is_dir():
-        missing(f"{CASES} (the shared cases stand beside the repository)")
-    return CASES / name
 
 
 def test_every_file_has_an_outcome() -> None:

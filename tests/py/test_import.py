@@ -371,7 +371,7 @@ def test_the_table_of_supported_operators() -> None:
 )
 def test_operators_of_the_networks(name: str, kinds: dict[str, int]) -> None:
     qgraph = lower(import_tflite(network(name)))
-    assert qgraph.name == name
+    assert qgraph.name == f"{name}.tflite"
     found = [op.kind for op in qgraph.ops]
     assert {kind: found.count(kind) for kind in kinds} == kinds
 

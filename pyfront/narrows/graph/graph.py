@@ -69,6 +69,8 @@ class Port:
     """An input or output of the model in the model's own dtype and shape (batch included).
 
     scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    channels_first: whether the model's file has it as [1, channels, height, width]; ``shape`` is
+    [1, height, width, channels] all the same.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Port:
     shape: tuple[int, ...]
     scale: float
     zero_point: int
+    channels_first: bool = False
 
 
 class Activation(Enum):

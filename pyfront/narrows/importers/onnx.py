@@ -37,7 +37,7 @@ def import_onnx(
 
     Args:
         model: a path, or the bytes of a file.
-        name: of the network, and of the file in errors; defaults to the file's stem.
+        name: of the network, and of the file in errors; defaults to the file's name.
         requantize: drop the quantization of a model in QDQ form, which gives a float network that
             clips where the model does.
 
@@ -54,7 +54,7 @@ def import_onnx(
     record = read_onnx(model, path)
     with np.errstate(all="ignore"):  # what is not finite is refused later
         importer = Importer(record, path, RULES, keep=not requantize)
-        graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).stem))
+        graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).name))
         steps: list[Callable[[Graph], Graph]] = [
             fuse_activations,
             fold_affine,

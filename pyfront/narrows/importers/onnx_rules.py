@@ -37,11 +37,13 @@ from narrows.importers.onnx_node import (
     Constant,
     Integers,
     Node,
+    NotAbsorbed,
     NotTflites,
     Refused,
     Rule,
     is_nchw,
 )
+from narrows.importers.onnx_upgrade import LEGACY_NEAREST
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 _MAX_STRIDE = 255
@@ -269,6 +271,8 @@ def _batch_normalization(node: Node) -> None:
     """In inference; folded into the weights before it where there are some."""
     if node.flag("training_mode"):
         raise Refused("it is in training mode")
+    if not node.attribute("spatial", 1):
+        raise Refused("it has parameters for each pixel")
     x = node.view(0)
     gamma, beta, mean, variance = (
         node.floats(i, "parameters").reshape(-1).astype(np.float64) for i in (1, 2, 3, 4)
@@ -480,7 +484,7 @@ def _binary(node: Node) -> None:
         a, b = (node.importer.relabel(v, v.shape) for v in (a, b))
         axes = _aligned(a, b)
         if axes is None:
-            raise Refused("a Transpose or Flatten before it cannot be absorbed")
+            raise NotAbsorbed
     storage = tuple(max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
     y = node.new(storage)
     node.emit(Binary((a.tensor, b.tensor), y, function, Activation.NONE))
@@ -577,7 +581,15 @@ def _reduce_mean(node: Node) -> None:
 def _softmax(node: Node) -> None:
     """Over the channels, or over the only dimension longer than 1."""
     x = node.view(0)
-    (axis,) = _dimensions([int(node.attribute("axis", -1))], len(x.shape))
+    rows = node.importer.record.opset < 13  # over all dimensions from the axis on
+    (axis,) = _dimensions([int(node.attribute("axis", 1 if rows else -1))], len(x.shape))
+    if rows and prod(x.shape[axis + 1 :]) > 1:
+        shape = x.shape
+        x = node.importer.relabel(x, (prod(shape[:axis]), prod(shape[axis:])))
+        y = node.new(x.storage)
+        node.emit(Softmax((x.tensor,), y, 1.0))
+        node.result(node.importer.reshaped(replace(x, tensor=y), shape))
+        return
     if x.shape[axis] != x.storage[2] or (
         x.storage[2] > 1 and [a for a in x.axes[axis] if x.storage[a] > 1] != [CHANNELS]
     ):
@@ -766,6 +778,8 @@ def _identity(node: Node) -> None:
         old, new = "float32" if integers is None else integers.kind, node.type_of("to")
         if new != old:
             raise Refused(f"from {old} to {new}")
+    if node.operator == "Dropout" and node.importer.reads(node.record.outputs[1:]):
+        raise Refused("its mask is read, which only training needs")
     if node.operator == "Dropout" and node.has(2) and node.constant(2, "mode").data.any():
         raise Refused("it is in training mode")
     node.still_integers()
@@ -971,6 +985,7 @@ def _same_places(n: int, wanted: Array, flags: tuple[bool, bool], mode: str, rou
     functions: dict[str, Callable[[Array], Array]] = {
         "floor": np.floor,
         "ceil": np.ceil,
+        LEGACY_NEAREST: np.floor if out >= n else np.ceil,
         "round_prefer_floor": lambda p: np.ceil(p - 0.5),
         "round_prefer_ceil": lambda p: np.floor(p + 0.5),
     }
@@ -1024,7 +1039,7 @@ RULES: dict[str, Rule] = {
     "Transpose": Rule(_transpose, (1, 1), ()),
     "Identity": _SAME,
     "Cast": _SAME,
-    "Dropout": _SAME,
+    "Dropout": replace(_SAME, outputs=None),
     "QuantizeLinear": Rule(_quantize_linear, (2, 3), ()),
     "DequantizeLinear": Rule(_dequantize_linear, (2, 3), ()),
 }

@@ -33,7 +33,7 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
 
     Args:
         model: a path, or the bytes of a file.
-        name: of the network, and of the file in errors; defaults to the file's stem.
+        name: of the network, and of the file in errors; defaults to the file's name.
 
     Returns:
         The network with int8 activations, or all of it in float32; layout changes absorbed,
@@ -52,7 +52,7 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     record = read_model(data, path, {n: r.options for n, r in RULES.items() if r.options[0]})
-    graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).stem))
+    graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     for step in (fold_padding, drop_unused):
         graph = step(graph)
         verify_graph(graph)

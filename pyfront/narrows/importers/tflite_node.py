@@ -196,7 +196,7 @@ class Importer:
             reason = None
             if index not in self.views:
                 reason = "no operator computes it"
-            elif view is None:
+            elif view is None or index in self.assumed:
                 continue
             elif not view.contiguous:
                 reason = "a TRANSPOSE before it cannot be absorbed"

@@ -300,6 +300,7 @@ class _Lowering:
             port.scale,
             port.zero_point,
             table,
+            port.channels_first,
         )
 
 
