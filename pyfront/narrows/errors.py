@@ -88,8 +88,8 @@ def _cause(alike: list[Unsupported]) -> str:
         return str(first)
     named = ", ".join(str(item.index) for item in alike[1 : _NAMED + 1])
     more = f" and {others - _NAMED} more" * (others > _NAMED)
-    what = "so is operator" if others == 1 else "so are operators"
-    return f"{first} ({what} {named}{more})"
+    noun = first.operator if first.operator in _PORTS else "operator"
+    return f"{first} (so {'is' if others == 1 else 'are'} {noun}{'s' * (others > 1)} {named}{more})"
 
 
 class PlanError(NarrowsError):
