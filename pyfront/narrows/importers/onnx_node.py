@@ -33,7 +33,7 @@ from narrows.importers.onnx_file import (
     OnnxRecord,
     ValueRecord,
 )
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, standard
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, check_batch, regroup, standard
 
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
@@ -160,6 +160,7 @@ class Importer:
             raise ModelError(f"{self.path}: input {value.name} is listed twice")
         nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
         try:
+            check_batch(known)
             storage, axes = standard(known)
             if nchw:
                 storage, axes = (known[2], known[3], known[1]), NCHW

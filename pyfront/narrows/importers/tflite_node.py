@@ -32,7 +32,7 @@ from narrows.graph.graph import (
 from narrows.graph.qgraph import Axis
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 from narrows.importers.tflite_kinds import Refusals, needed
-from narrows.importers.views import View, regroup, standard
+from narrows.importers.views import View, check_batch, regroup, standard
 
 NO_RULE = "this operator is not supported"
 ACTIVATIONS = {
@@ -148,14 +148,13 @@ class Importer:
             return f"it is {tensor.dtype}; int8, uint8 and float32 are supported"
         if tensor.dtype != "float32" and per_tensor(tensor) is None:
             return f"it has {tensor.scale_words}; one scale is supported"
-        if len(tensor.shape) == 4 and tensor.shape[0] > 1:
-            return f"shape {list(tensor.shape)} has a batch of {tensor.shape[0]}, 1 is supported"
         try:
+            check_batch(tensor.shape)
             storage, axes = stored(tensor.shape)
             made = self.tensor(
                 tensor.name, storage, tensor.quantization if tensor.dtype == "int8" else None
             )
-        except Refused as refusal:
+        except (Refused, ValueError) as refusal:
             return str(refusal)
         if tensor.dtype != self.dtype:
             self.pending.add(made)

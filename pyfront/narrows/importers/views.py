@@ -88,6 +88,12 @@ def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[
     return (1, 1, prod(shape)), ((CHANNELS,),) * len(shape)
 
 
+def check_batch(shape: tuple[int, ...]) -> None:
+    """Raises: ValueError: the shape of a model's input or output has a batch of several."""
+    if len(shape) == 4 and shape[0] > 1:
+        raise ValueError(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
+
+
 def regroup(view: View, shape: tuple[int, ...]) -> View | None:
     """The view under another shape if its dimensions are runs of stored axes, else None."""
     rest = list(view.order())
