@@ -45,11 +45,16 @@ class Unsupported:
     kind: ModelKind | None = None
 
     @property
-    def place(self) -> str:
+    def short_place(self) -> str:
+        """Without an operator's tensor."""
         if self.operator in _PORTS:
-            return f"{self.operator} {self.tensor}"
-        tensor = f" ({self.tensor})" if self.tensor else ""
-        return f"operator {self.index} {self.operator}{tensor}"
+            return f"{self.operator} {self.tensor or self.index}"
+        return f"operator {self.index} {self.operator}"
+
+    @property
+    def place(self) -> str:
+        is_named = self.operator not in _PORTS and self.tensor
+        return self.short_place + f" ({self.tensor})" * bool(is_named)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
@@ -86,16 +91,14 @@ def _cause(alike: list[Unsupported]) -> str:
     first, others = alike[0], len(alike) - 1
     kind = first.kind
     if kind is not None:
-        where = f"{first.operator} {first.tensor}"
-        if first.operator not in _PORTS:
-            where = f"operator {first.index} {first.operator}"
-        return f"{kind.name}; {kind.advice} ({where}{f' and {others} more' * (others > 0)})"
+        more = f" and {others} more" * (others > 0)
+        return f"{kind.name}; {kind.advice} ({first.short_place}{more})"
     if others == 0:
         return str(first)
     named = ", ".join(str(item.index) for item in alike[1 : _NAMED + 1])
     more = f" and {others - _NAMED} more" * (others > _NAMED)
-    what = "so is operator" if others == 1 else "so are operators"
-    return f"{first} ({what} {named}{more})"
+    noun = first.operator if first.operator in _PORTS else "operator"
+    return f"{first} (so {'is' if others == 1 else 'are'} {noun}{'s' * (others > 1)} {named}{more})"
 
 
 class PlanError(NarrowsError):

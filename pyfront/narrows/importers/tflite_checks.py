@@ -241,9 +241,10 @@ def _warn(node: Node, i: int, taken: Quantization) -> None:
         return
     decibels = 10 * np.log10((computed**2).sum() / (error**2).sum())
     output = node.output(i)
-    node.importer.warnings.append(
+    words = (
         f"operator {node.operator.index} {node.name} ({output.name}): the file says that its "
         f"output has {output.scale_words}, but TensorFlow Lite Micro computes it as if it had "
         f"scale {taken.scale:g} and zero point {taken.zero_point}; so does narrows, to the same "
         f"bytes, which are at {decibels:.1f} dB from what the file means"
     )
+    node.importer.off.setdefault(node.name, []).append((float(decibels), words))

@@ -77,7 +77,8 @@ class Importer:
         self.dtype: Literal["float32", "int8"] = "float32" if _is_float(record) else "int8"
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
-        self.warnings: list[str] = []
+        # Decibels and words of each output that is off what the file means, by operator.
+        self.off: dict[str, list[tuple[float, str]]] = {}
         self.views: dict[int, View | None] = {}  # None: refused, and nothing can be assumed
         self.assumed: set[int] = set()  # outputs of what was refused
         self.pending: set[int] = set()  # inputs whose QUANTIZE has not been seen
@@ -85,7 +86,7 @@ class Importer:
         self.relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
 
     def run(self, name: str) -> Graph:
-        self._refuse()
+        self._walk()
         for number in self.pending:  # an input that nobody reads
             unread = replace(self.tensors[number], quantization=quantization(1.0, 0))
             self.tensors[number] = unread
@@ -96,12 +97,12 @@ class Importer:
             tuple(self._port(i) for i in self.record.inputs),
             tuple(self._port(i) for i in self.record.outputs),
             source=self.path,
-            warnings=tuple(self.warnings),
+            warnings=self._warnings(),
         )
         verify_graph(graph)
         return graph
 
-    def _refuse(self) -> None:
+    def _walk(self) -> None:
         """Import inputs, operators and outputs. Raises: UnsupportedError: all that is refused."""
         operators = needed(self.record)
         refusals = Refusals(self.record, operators, self.dtype)
@@ -127,6 +128,15 @@ class Importer:
         refused += [*behind.values(), *self._unfit_outputs()]
         if refused:
             raise UnsupportedError(self.path, tuple(refused))
+
+    def _warnings(self) -> tuple[str, ...]:
+        """The worst output of each operator, and how many more there are."""
+        lines = []
+        for name, outputs in self.off.items():
+            _, words = min(outputs)
+            others = len(outputs) - 1
+            lines.append(words + f"; {others} more {name} are off by no more" * (others > 0))
+        return tuple(lines)
 
     def _add_input(self, index: int) -> str | None:
         """Add an input of the model; the reason if it is refused."""
