@@ -52,11 +52,12 @@ def mutate(tree: Any, seeds: Sequence[int]) -> bytes | None:
     model.CopyFrom(tree)
     of_bytes = [rng for rng in rngs if rng.random() < OF_BYTES]
     try:
-        for rng in rngs:
-            if rng not in of_bytes:
-                rng.choices(_CHANGES, _WEIGHTS)[0](model, rng)
+        with np.errstate(all="ignore"):
+            for rng in rngs:
+                if rng not in of_bytes:
+                    rng.choices(_CHANGES, _WEIGHTS)[0](model, rng)
         data = bytes(model.SerializeToString())
-    except (IndexError, ValueError, TypeError, AttributeError, OverflowError, struct.error):
+    except (LookupError, ValueError, TypeError, AttributeError, OverflowError, struct.error):
         return None
     for rng in of_bytes:
         data = mutate_bytes(data, rng)
@@ -180,10 +181,9 @@ def _edit_values(tensor: Any, rng: Random) -> None:
         raise ValueError("nothing to edit")
     flat, i = values.reshape(-1), rng.randrange(values.size)
     if values.dtype.kind == "f":
-        with np.errstate(all="ignore"):
-            flat[i] = draw_float(rng, float(flat[i]))
-            if rng.random() < 0.2:
-                flat[:] = flat[i]
+        flat[i] = draw_float(rng, float(flat[i]))
+        if rng.random() < 0.2:
+            flat[:] = flat[i]
     elif values.dtype.kind in "iu":
         drawn = rng.choice((int(flat[i]) + 1, int(flat[i]) - 1, draw_int(rng)))
         flat[i] = np.array(drawn).astype(values.dtype)
