@@ -17,6 +17,8 @@ import pytest
 from models import missing
 from narrows.compile import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
+from skips import pytest_make_collect_report as pytest_make_collect_report
+from skips import pytest_runtest_makereport as pytest_runtest_makereport
 
 # Tests that run in the background inherit an ignored Ctrl-C; what they start must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -94,6 +96,14 @@ def digits_blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = CompileOptions(metadata=DIGITS_METADATA)
     path.write_bytes(compile_model(DIGITS_INT8, options).blob)
     return path
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that take minutes, unless they are asked for."""
+    if "NARROWS_SLOW" not in os.environ:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -182,15 +182,18 @@ def _comparable(a: Layer, b: Layer, exact: bool) -> bool:
 def _values(side: Side, other: Side, item: Item, name: str) -> Array:
     """An item as a side takes it. Floats take what the data holds; if those are the other side's
     own integers, what they stand for. name: of the item, in errors."""
-    edge, preprocessing = side.edge, side.preprocessing or other.preprocessing
+    preprocessing = side.preprocessing or other.preprocessing
+    # Both sides understand an array alike, so where one's file has channels first, both do.
+    first = side.edge.channels_first or other.edge.channels_first
+    edge, others = (replace(s.edge, channels_first=first) for s in (side, other))
     if isinstance(item, Path) and item.suffix.lower() == ".npy":
         name, item = str(item), load_array(item)
     if edge.dtype == "float32":
         if edge.tensor_scale == 0:  # of a float network; tells how pixels become values
-            edge = replace(edge, tensor_scale=other.edge.tensor_scale)
-        if isinstance(item, np.ndarray) and item.dtype == np.dtype(other.edge.dtype):
-            inner = load_input(other.edge, preprocessing, item, name)
-            return real(other.edge, inner).reshape(edge.shape)
+            edge = replace(edge, tensor_scale=others.tensor_scale)
+        if isinstance(item, np.ndarray) and item.dtype == np.dtype(others.dtype):
+            inner = load_input(others, preprocessing, item, name)
+            return real(others, inner).reshape(edge.shape)
     return load_input(edge, preprocessing, item, name)
 
 

@@ -35,7 +35,8 @@ class CompileOptions:
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Every value on the way, and the figures of ``compile --json``."""
+    """Every value on the way, and the figures of ``compile --json``; ``warnings`` among them, if
+    there is something that the user should know."""
 
     qgraph: QGraph
     plan: Plan
@@ -74,7 +75,10 @@ def compile_model(
     model.verify()
 
     progress("done", 1.0)
-    return Compiled(qgraph, planned, blob, describe(qgraph, planned, blob, model))
+    report = describe(qgraph, planned, blob, model)
+    if graph.warnings:
+        report["warnings"] = list(graph.warnings)
+    return Compiled(qgraph, planned, blob, report)
 
 
 def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[str, Any]:

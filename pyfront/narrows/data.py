@@ -15,7 +15,7 @@ import numpy.typing as npt
 from narrows.arrays import StoredArray, load_array, stored_arrays
 from narrows.errors import InputError
 from narrows.files import read_file
-from narrows.graph.edges import Array, HostEdge, conform
+from narrows.graph.edges import Array, HostEdge, channels_last, conform
 from narrows.graph.preprocessing import Preprocessing
 from narrows.pictures import PICTURES, load_picture
 
@@ -60,6 +60,8 @@ def load_input(
         preprocessing is None or item.dtype != np.uint8 or edge.dtype == "uint8"
     )
     if not own:
+        if isinstance(item, np.ndarray):
+            item = channels_last(edge, item)
         item = load_picture(edge, preprocessing, item, name)
     assert isinstance(item, np.ndarray)
     return conform(edge, item, name)
@@ -117,7 +119,7 @@ class Dataset:
         return f"{self.name}: item {number}"
 
 
-def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
+def load_dataset(path: Path, classes: Sequence[str] = (), *, labelled: bool = True) -> Dataset:
     """Inputs with the classes that they belong to.
 
     Args:
@@ -128,6 +130,7 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
             are unknown.
         classes: names of the classes, in order. Other names than these must be class numbers,
             or, if none is, stand for classes in their own order.
+        labelled: whether ``y`` is read.
 
     Raises: InputError.
     """
@@ -136,13 +139,47 @@ def load_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     elif path.suffix.lower() in PICTURES and path.exists():
         dataset = Dataset([path], None)
     else:
-        dataset = _arrays(path)
+        dataset = _arrays(path, labelled)
+    return _filled(path, replace(dataset, name=str(path)))
+
+
+def load_inputs(path: Path, names: Sequence[str]) -> list[Dataset]:
+    """Items for each input of a model, without classes.
+
+    Args:
+        path: as load_dataset takes it; for several inputs an .npz file with an array [n, ...] for
+            each, by the inputs' names or else in their order.
+        names: of the inputs.
+
+    Raises: InputError.
+    """
+    if len(names) == 1:
+        return [load_dataset(path, labelled=False)]
+    arrays = {} if path.is_dir() else stored_arrays(path)
+    found = [arrays.get(name, arrays.get(name.removesuffix(":0"))) for name in names]
+    if not any(found):
+        others = [array for name, array in arrays.items() if name != "y"]
+        found = list(others) if len(others) == len(names) else found
+    chosen = [array for array in found if array is not None]
+    if len(chosen) < len(names):
+        raise InputError(
+            f"{path}: the model has inputs {', '.join(names)}; give an .npz file with an array for "
+            "each, by these names"
+        )
+    if len({len(array) for array in chosen}) != 1:
+        counts = ", ".join(f"{len(a)} of {n}" for a, n in zip(chosen, names, strict=True))
+        raise InputError(f"{path}: not as many items of each input: {counts}")
+    named = zip(chosen, names, strict=True)
+    return [_filled(path, Dataset(array, None, f"{path}: {name}")) for array, name in named]
+
+
+def _filled(path: Path, dataset: Dataset) -> Dataset:
     if len(dataset.items) == 0:
         raise InputError(
             f"{path}: nothing in it; a data set is an .npz with x and y, an .npy, or a folder of "
             "pictures with labels.txt or a folder per class"
         )
-    return replace(dataset, name=str(path))
+    return dataset
 
 
 def dataset_files(path: str | Path) -> Iterator[Path]:
@@ -157,9 +194,9 @@ def dataset_files(path: str | Path) -> Iterator[Path]:
                 yield from (file for file, _ in _entries(path / name))
 
 
-def _arrays(path: Path) -> Dataset:
+def _arrays(path: Path, labelled: bool) -> Dataset:
     arrays = stored_arrays(path)
-    x, y = arrays.get(None, arrays.get("x")), arrays.get("y")
+    x, y = arrays.get(None, arrays.get("x")), arrays.get("y") if labelled else None
     if x is None:
         raise InputError(f"{path}: has no array x; an .npz data set has x and y")
     return Dataset(x, None if y is None else _labels(y, len(x)))

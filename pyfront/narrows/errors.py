@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Operators that one line of an UnsupportedError names by their numbers.
+_NAMED = 5
+_PORTS = ("input", "output")
+
 
 class NarrowsError(Exception):
     """A failure with one clear line: what, where, and what to do about it."""
@@ -19,26 +23,82 @@ class ModelError(NarrowsError):
 
 
 @dataclass(frozen=True)
+class ModelKind:
+    """A kind of model that cannot be imported as it is. advice: what to do instead."""
+
+    name: str
+    advice: str
+
+
+@dataclass(frozen=True)
 class Unsupported:
-    """One operator that cannot be imported."""
+    """One operator that cannot be imported, or an input or output of the model.
+
+    operator: its type, or ``input`` or ``output``. index: its number among its like.
+    kind: of the model, where this shows it.
+    """
 
     operator: str
     index: int
     tensor: str
     reason: str
+    kind: ModelKind | None = None
+
+    @property
+    def short_place(self) -> str:
+        """Without an operator's tensor."""
+        if self.operator in _PORTS:
+            return f"{self.operator} {self.tensor or self.index}"
+        return f"operator {self.index} {self.operator}"
+
+    @property
+    def place(self) -> str:
+        is_named = self.operator not in _PORTS and self.tensor
+        return self.short_place + f" ({self.tensor})" * bool(is_named)
 
     def __str__(self) -> str:
-        return f"operator {self.index} {self.operator} ({self.tensor}): {self.reason}"
+        return f"{self.place}: {self.reason}"
 
 
 class UnsupportedError(ModelError):
-    """All the operators of a model that cannot be imported, at once."""
+    """All that keeps a model from being imported, at once; a line for each cause.
 
-    def __init__(self, path: str, items: tuple[Unsupported, ...]) -> None:
+    kinds: sentences on what kind of model it is, each of which explains operators that are not
+    among ``items``.
+    """
+
+    def __init__(
+        self, path: str, items: tuple[Unsupported, ...], kinds: tuple[str, ...] = ()
+    ) -> None:
         self.path = path
         self.items = items
-        lines = "".join(f"\n  {item}" for item in items)
-        super().__init__(f"{path}: {len(items)} unsupported operator(s):{lines}")
+        self.kinds = kinds
+        causes: dict[object, list[Unsupported]] = {}
+        for item in items:
+            causes.setdefault(item.kind or (item.operator, item.reason), []).append(item)
+        lines = [_cause(alike) for alike in causes.values()]
+        if len(lines) == 1 and items[0].kind is not None:
+            kinds, lines = (*kinds, *lines), []
+        if lines:
+            besides = "besides, " if kinds else ""
+            text = "".join(f"\n  {line}" for line in lines)
+            kinds = (*kinds, f"{besides}{len(items)} unsupported operator(s):{text}")
+        super().__init__(f"{path}: {'; '.join(kinds)}")
+
+
+def _cause(alike: list[Unsupported]) -> str:
+    """One line for what has one cause."""
+    first, others = alike[0], len(alike) - 1
+    kind = first.kind
+    if kind is not None:
+        more = f" and {others} more" * (others > 0)
+        return f"{kind.name}; {kind.advice} ({first.short_place}{more})"
+    if others == 0:
+        return str(first)
+    named = ", ".join(str(item.index) for item in alike[1 : _NAMED + 1])
+    more = f" and {others - _NAMED} more" * (others > _NAMED)
+    noun = first.operator if first.operator in _PORTS else "operator"
+    return f"{first} (so {'is' if others == 1 else 'are'} {noun}{'s' * (others > 1)} {named}{more})"
 
 
 class PlanError(NarrowsError):

@@ -309,7 +309,8 @@ def _input_edge(spec: str, graph: Graph, is_float: bool) -> HostEdge:
         port = graph.inputs[0]
         if port.dtype != "float32":
             raise ModelError(f"{spec}: its input is {port.dtype}, but it computes in floats")
-        return HostEdge(port.name, port.dtype, port.shape, 0.0, 0, 0.0, 0)
+        first = port.channels_first
+        return HostEdge(port.name, port.dtype, port.shape, 0.0, 0, 0.0, 0, channels_first=first)
     qgraph = lower(graph)
     return host_edge(qgraph.inputs[0], qgraph.tensors[qgraph.inputs[0].tensor])
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -23,22 +22,25 @@ PHOTOS = ("bird.bmp", "cat.bmp", "parrot.jpg", "sunflower.bmp")
 
 
 def missing(what: str) -> None:
-    """Skip the test for want of something; where everything must be there, fail it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
+    """Skip the test for want of something, which is a failure under CI (see skips.py)."""
     pytest.skip(f"{what} is missing")
 
 
 def need(*tools: str) -> None:
-    """Skip the test, or fail it under CI, where a command is absent."""
+    """Skip the test where a command is absent."""
     for tool in tools:
         if shutil.which(tool) is None:
             missing(tool)
 
 
 def network(name: str) -> Path:
-    """A shared network; the test is skipped, or fails under CI, where it is absent."""
+    """A shared network; the test is skipped where it is absent."""
     return _present(SHARED / "models" / f"{name}.tflite")
+
+
+def case(name: str) -> Path:
+    """A small shared file from a public report, as ``network``; its name with the extension."""
+    return _present(SHARED / "cases" / name)
 
 
 def photo(name: str) -> Path:

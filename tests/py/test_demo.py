@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import need
 from narrows import demo
 from narrows.blob import read_blob
 from narrows.data import load_dataset, load_input
@@ -106,9 +107,7 @@ def test_names_the_tool_that_is_missing(
 
 
 def test_board_in_qemu(capsys: pytest.CaptureFixture[str]) -> None:
-    missing = [t for t in ("qemu-system-arm", "arm-none-eabi-gcc") if shutil.which(t) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    need("qemu-system-arm", "arm-none-eabi-gcc")
     assert demo.main(["--board-digits", "2"]) == 0
     assert f"qemu:{demo.BOARD} and host: the same bytes for all 2 digits" in capsys.readouterr().out
 

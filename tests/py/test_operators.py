@@ -291,7 +291,7 @@ def _check_all(net: Net, x: int, y: int) -> None:
 
 
 @pytest.mark.parametrize("zero_point", [-128, -3, 0, 77, 127])
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", [2.0**-28, *SCALES, 2.0**34])
 @pytest.mark.parametrize("name", ["LOGISTIC", "TANH"])
 def test_saturating_tables(name: str, scale: float, zero_point: int) -> None:
     net = Net(1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,13 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from models import case
 from narrows.blob import read_blob
 from narrows.cli import main
 from narrows.exporters.export import export_tflite
+from narrows.graph.edges import dequantize, to_external, to_internal
 from narrows.graph.graph import Activation, Graph
 from narrows.importers import load
+from narrows.quantize.float_model import FloatModel
+from narrows.quantize.lower import lower
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from test_onnx import Net, Qdq, qdq_network
@@ -247,7 +254,7 @@ def test_numbers_that_are_not_finite(
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"), [((0, *SHAPE), "nothing in it"), ((3, 4, 7, 6), "shape (4, 7, 6)")]
+    ("shape", "message"), [((0, *SHAPE), "nothing in it"), ((3, 4, 6, 7), "is (1, 4, 7, 6)")]
 )
 def test_calibration_that_does_not_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], message: str
@@ -259,3 +266,217 @@ def test_calibration_that_does_not_fit(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+# --- What the data may be ----------------------------------------------------------------------
+
+
+def saved(path: Path, model: bytes) -> Path:
+    path.write_bytes(model)
+    return path
+
+
+def quantize_bytes(model: Path, data: Path, *options: str) -> bytes:
+    made = model.parent / "made.tflite"
+    made.unlink(missing_ok=True)
+    assert main(["quantize", str(model), "--data", str(data), "-o", str(made), *options]) == 0
+    return made.read_bytes()
+
+
+def test_arrays_may_have_the_layout_of_the_file(tmp_path: Path) -> None:
+    """Channels first as in the .onnx, with or without a batch, or last."""
+    model = saved(tmp_path / "float.onnx", float_onnx())
+    last = np.load(save_inputs(tmp_path / "last.npy"))
+    first = np.ascontiguousarray(last.transpose(0, 3, 1, 2))
+    np.save(tmp_path / "first.npy", first)
+    np.save(tmp_path / "batches.npy", first[:, np.newaxis])
+    made = [quantize_bytes(model, tmp_path / f"{n}.npy") for n in ("last", "first", "batches")]
+    assert made[0] == made[1] == made[2]
+
+
+def test_an_array_that_fits_both_layouts_has_that_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Net((1, 4, 4, 4))
+    model = saved(tmp_path / "cube.onnx", net.model(net.conv("x", 5, 4, 3, 3)))
+    first = np.random.default_rng(1).normal(0, 1, (8, 4, 4, 4)).astype(np.float32)
+    first *= np.array([1, 2, 3, 4], np.float32).reshape(4, 1, 1)
+    np.save(tmp_path / "first.npy", first)
+    made = saved(tmp_path / "q.tflite", quantize_bytes(model, tmp_path / "first.npy"))
+    capsys.readouterr()
+    # compare takes an array alike for both, so the two agree; and the figure is the report's.
+    command = f"compare {model} {made}@numpy --data {tmp_path}/first.npy --json -"
+    assert main(command.split()) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert all(layer["decibels"] > 30 for layer in layers)
+
+
+def test_what_was_made_from_onnx_takes_arrays_with_channels_first(tmp_path: Path) -> None:
+    model = saved(tmp_path / "float.onnx", float_onnx())
+    last = np.load(save_inputs(tmp_path / "last.npy"))
+    made = saved(tmp_path / "q.tflite", quantize_bytes(model, tmp_path / "last.npy"))
+    blob = tmp_path / "q.nrw"
+    assert main(f"compile {made} -o {blob}".split()) == 0
+    outputs = []
+    for name, x in (("last", last[0]), ("first", last[0].transpose(2, 0, 1))):
+        np.save(tmp_path / "one.npy", np.ascontiguousarray(x))
+        got = tmp_path / f"{name}_y.npy"
+        command = f"run {blob} --input {tmp_path}/one.npy --output {got}"
+        assert main(command.split()) == 0
+        outputs.append(np.load(got))
+    np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [np.zeros((8, 5)), np.zeros(3, np.int64), np.array(["a"] * 8), np.zeros(8, np.float32)],
+    ids=["scores", "too few", "text", "floats"],
+)
+def test_what_y_is_does_not_matter(tmp_path: Path, y: Array) -> None:
+    model = saved(tmp_path / "float.onnx", float_onnx())
+    x = np.load(save_inputs(tmp_path / "x.npy"))
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    made = quantize_bytes(model, tmp_path / "xy.npz")
+    assert made == quantize_bytes(model, tmp_path / "x.npy")
+
+
+def two_inputs_onnx() -> bytes:
+    net = Net()
+    side = helper.make_tensor_value_info("side", TensorProto.FLOAT, (1, 3))
+    y = net.add("Flatten", net.add("GlobalAveragePool", net.conv("x", 8, 4, 3, 3)))
+    z = net.add("Gemm", "side", net.normal(3, 8), net.normal(8))
+    model = onnx.load_from_string(net.model(net.add("Relu", net.add("Add", y, z))))
+    model.graph.input.append(side)
+    return bytes(model.SerializeToString())
+
+
+def test_two_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = saved(tmp_path / "two.onnx", two_inputs_onnx())
+    rng = np.random.default_rng(1)
+    x, side = np.load(save_inputs(tmp_path / "x.npy")), rng.normal(0, 2, (8, 3)).astype(np.float32)
+    np.savez(tmp_path / "named.npz", side=side, x=x, y=np.zeros(2))
+    np.savez(tmp_path / "ordered.npz", x, side)
+    named = quantize_bytes(model, tmp_path / "named.npz")
+    assert float(capsys.readouterr().out.split("; ")[1].split()[0]) > 30
+    assert named == quantize_bytes(model, tmp_path / "ordered.npz")
+    assert len(load(saved(tmp_path / "two.tflite", named)).inputs) == 2
+    assert main(f"compile {tmp_path}/two.tflite -o {tmp_path}/two.nrw".split()) == 0
+    graph = load(model)
+    sample = [x[0], side[:1]]
+    wanted = FloatModel(graph).run(sample)[0]
+    qgraph = lower(load(tmp_path / "two.tflite"))
+    edges = [(e, qgraph.tensors[e.tensor]) for e in qgraph.inputs]
+    ints = [
+        to_external(edge, tensor, to_internal(edge, tensor, a))
+        for (edge, tensor), a in zip(edges, sample, strict=True)
+    ]
+    (got,) = Oracle(named).run(ints)
+    edge = qgraph.outputs[0]
+    np.testing.assert_allclose(dequantize(got, edge.scale, edge.zero_point), wanted, atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": (8, *SHAPE)}, "inputs x, side; give an .npz file with an array for each"),
+        ({"x": (8, *SHAPE), "side": (7, 3)}, "8 of x, 7 of side"),
+        ({"x": (8, *SHAPE), "side": (8, 4)}, "but input side is (1, 3)"),
+        ({"a": (8, *SHAPE), "b": (8, 3), "c": (8, 3)}, "by these names"),
+        ({"x": (0, *SHAPE), "side": (0, 3)}, "nothing in it"),
+    ],
+)
+def test_two_inputs_whose_data_does_not_fit(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arrays: dict[str, tuple[int, ...]],
+    message: str,
+) -> None:
+    model = saved(tmp_path / "two.onnx", two_inputs_onnx())
+    np.savez(tmp_path / "x.npz", **{n: np.zeros(s, np.float32) for n, s in arrays.items()})
+    assert main(f"quantize {model} --data {tmp_path}/x.npz -o {tmp_path}/q.tflite".split()) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_two_inputs_of_a_tflite(tmp_path: Path) -> None:
+    model = saved(tmp_path / "multi.tflite", case("multi.float.tflite").read_bytes())
+    graph = load(model)
+    rng = np.random.default_rng(1)
+    shapes = {port.name: (8, *port.shape[1:]) for port in graph.inputs}
+    arrays = {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert (
+        len(load(saved(tmp_path / "q.tflite", quantize_bytes(model, tmp_path / "x.npz"))).inputs)
+        == 2
+    )
+    assert main(f"compile {tmp_path}/q.tflite -o {tmp_path}/q.nrw".split()) == 0
+
+
+# --- Inputs that are outputs -------------------------------------------------------------------
+
+
+def edge_case(name: str) -> bytes:
+    net = Net()
+    y = (
+        net.add("Relu", net.conv("x", 4, 4, 1, 1))
+        if name != "identity"
+        else net.add("Identity", "x")
+    )
+    outputs = {
+        "identity": [y],
+        "input": ["x"],
+        "input and more": ["x", y],
+        "twice": [y, y],
+        "two names": [y, net.add("Identity", y)],
+        "transposed": [net.add("Transpose", "x", perm=[0, 2, 3, 1])],
+    }[name]
+    return net.model(*outputs)
+
+
+@pytest.mark.parametrize("edges", ["int8", "uint8", "float32"])
+@pytest.mark.parametrize(
+    "name", ["identity", "input", "input and more", "twice", "two names", "transposed"]
+)
+def test_outputs_that_no_operator_computes(tmp_path: Path, name: str, edges: str) -> None:
+    model = saved(tmp_path / "edge.onnx", edge_case(name))
+    data = save_inputs(tmp_path / "x.npy")
+    compiled_equals_tflm(model, data, "--edges", edges)
+
+
+def compiled_equals_tflm(model: Path, data: Path, *options: str) -> None:
+    """Whatever the network's inputs, outputs and edges are."""
+    made = saved(model.parent / "q.tflite", quantize_bytes(model, data, *options))
+    blob = model.parent / "q.nrw"
+    assert main(f"compile {made} -o {blob}".split()) == 0
+    assert main(f"check {blob} --data {data} --reference tflm --model {made}".split()) == 0
+
+
+def test_an_output_that_is_an_input(tmp_path: Path) -> None:
+    model = saved(tmp_path / "edge.onnx", case("output_is_input.onnx").read_bytes())
+    (port,) = load(model).inputs
+    samples = np.random.default_rng(1).normal(0, 1, (8, *port.shape[1:])).astype(np.float32)
+    np.save(tmp_path / "x.npy", samples)
+    compiled_equals_tflm(model, tmp_path / "x.npy")
+
+
+def test_an_output_that_is_a_constant_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Net()
+    y = net.add("Relu", "x")
+    model = saved(tmp_path / "edge.onnx", net.model(y, net.normal(1, 4)))
+    data = save_inputs(tmp_path / "x.npy")
+    assert main(f"quantize {model} --data {data} -o {tmp_path}/q.tflite".split()) == 1
+    assert "it does not depend on an input" in capsys.readouterr().err
+
+
+def test_an_input_that_nothing_reads(tmp_path: Path) -> None:
+    net = Net()
+    model = onnx.load_from_string(net.model(net.add("Relu", "x")))
+    model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, (1, 3)))
+    path = saved(tmp_path / "edge.onnx", bytes(model.SerializeToString()))
+    x = np.load(save_inputs(tmp_path / "x.npy"))
+    np.savez(tmp_path / "x.npz", x=x, unused=np.ones((8, 3), np.float32))
+    made = saved(tmp_path / "q.tflite", quantize_bytes(path, tmp_path / "x.npz"))
+    assert main(f"compile {made} -o {tmp_path}/q.nrw".split()) == 0

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +23,8 @@ from oracle import Oracle
 from quantized import as_inputs
 from subjects import check
 
-try:
-    import torch
-    from torch import nn
-except ImportError:
-    if os.environ.get("CI") == "true":
-        raise
-    pytest.skip("PyTorch is not installed: pip install torch", allow_module_level=True)
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+nn = torch.nn
 
 SIZE = 32
 # (expansion, channels, repeats, stride) of the paper's table, narrow and short.
@@ -183,7 +177,7 @@ def test_mobilenet_v2(
     dynamo: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    if dynamo and os.environ.get("CI") != "true":
+    if dynamo:
         pytest.importorskip("onnxscript")
     graph = imported(network, tmp_path / "mobilenet_v2.onnx", dynamo)
     # Normalizations and activations are part of the convolutions, nothing else is left over.

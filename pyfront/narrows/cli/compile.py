@@ -8,7 +8,7 @@ from typing import Any
 
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.cli.console import arena, count, parse_size, progress_bar
+from narrows.cli.console import arena, count, parse_size, progress_bar, warn
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.compile import CompileOptions, compile_model
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with progress_bar() as progress:
         compiled = compile_model(arguments.model, options, progress)
+    warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
     if board is not None and len(compiled.blob) > board.slot.bytes:
         raise PlanError(

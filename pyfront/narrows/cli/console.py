@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,12 @@ def arena(regions: Sequence[int]) -> str:
 def stage_label(names: Sequence[str], stage: int) -> str:
     """What a stage computes, short."""
     return short_name(names[stage]) if stage < len(names) else ""
+
+
+def warn(model: str, warnings: Iterable[str]) -> None:
+    """Lines on stderr, whatever becomes of stdout."""
+    for warning in warnings:
+        print(f"narrows: warning: {model}: {warning}", file=sys.stderr)
 
 
 def parse_size(text: str) -> int:

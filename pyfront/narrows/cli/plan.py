@@ -12,7 +12,7 @@ from typing import Any
 from narrows import zoo
 from narrows.boards import load_board
 from narrows.cli.compile import add_board, budget
-from narrows.cli.console import count, print_table, progress_bar
+from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.errors import UsageError
 from narrows.graph.qgraph import QGraph
@@ -89,7 +89,9 @@ def read_network(text: str) -> QGraph:
     Raises: ModelError, UsageError.
     """
     if not text.startswith(_ZOO):
-        return lower(load(text))
+        graph = load(text)
+        warn(text, graph.warnings)
+        return lower(graph)
     name, *options = text.removeprefix(_ZOO).split(",")
     values = dict(_option(text, option) for option in options)
     return lower(zoo.shapes(name, **values))

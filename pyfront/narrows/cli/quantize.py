@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from narrows.cli.console import count, print_table, progress_bar
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.data import Dataset, dataset_files, load_dataset, load_input
+from narrows.data import Dataset, dataset_files, load_input, load_inputs
 from narrows.errors import ModelError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge
@@ -42,7 +42,8 @@ def add_parser(commands: Any) -> None:
         files=dataset_files,
         metavar="CALIBRATION",
         required=True,
-        help="a few hundred typical inputs: .npz with x, .npy, or pictures, as check takes them",
+        help="a few hundred typical inputs: .npz with x, .npy, or pictures, as check takes them; "
+        "for several inputs an .npz with an array for each, by its name",
     )
     add_output(parser, "-o", "--output", metavar="MODEL_INT8", required=True)
     parser.add_argument(
@@ -74,17 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Quantize, measure, write."""
     metadata = {**model_metadata(arguments.model), **parse_metadata(arguments)}
     graph = load(arguments.model, requantize=arguments.requantize)
-    if len(graph.inputs) != 1:
-        raise ModelError(
-            f"{arguments.model}: {len(graph.inputs)} inputs; quantize takes networks with one"
-        )
     verify_float(graph)
     preprocessing = _preprocessing(arguments, metadata, graph)
     if arguments.limit is not None and arguments.limit < 1:
         raise UsageError(f"--limit {arguments.limit}: give 1 or more")
-    dataset = load_dataset(Path(arguments.data))
+    data = load_inputs(Path(arguments.data), [port.name for port in graph.inputs])
     if arguments.limit is not None:
-        dataset = dataset.first(arguments.limit)
+        data = [dataset.first(arguments.limit) for dataset in data]
+    used = len(data[0].items)
     with progress_bar() as progress:
         options = replace(
             MIN_MAX if arguments.method == "minmax" else PipelineOptions(),
@@ -92,21 +90,20 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.weights == "channel"
             else WeightScales.PER_TENSOR,
             edges=arguments.edges,
-            count=len(dataset.items),
+            count=used,
             progress=progress,
         )
-        samples = _Samples(graph, preprocessing, dataset)
+        samples = _Samples(graph, preprocessing, data)
         quantized = quantize_network(graph, samples, options)
         progress("measure", 1.0)
         layers = measure_layers(quantized)
-    data = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
-    written = arguments.outputs.write("output", data)
+    made = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
+    written = arguments.outputs.write("output", made)
     logits = logits_decibels(quantized, layers)
-    used = len(dataset.items)
-    arguments.outputs.write_json(_figures(arguments, data, dataset, layers, logits))
+    arguments.outputs.write_json(_figures(arguments, len(made), used, layers, logits))
     if written:
         print(
-            f"{arguments.output}: {count(len(data))} B from {count(used)} "
+            f"{arguments.output}: {count(len(made))} B from {count(used)} "
             f"sample{'s' * (used > 1)}; {logits:.1f} dB at the output"
         )
     if arguments.report is not None:
@@ -115,18 +112,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Samples:
-    """Reads the data set anew each time that it is called, one item at a time."""
+    """Reads the data of all inputs anew each time that it is called, one item at a time."""
 
-    def __init__(self, graph: Graph, preprocessing: Preprocessing | None, dataset: Dataset) -> None:
-        port = graph.inputs[0]
-        self._edge = HostEdge(port.name, "float32", port.shape, 0.0, 0, 0.0, 0)
+    def __init__(
+        self, graph: Graph, preprocessing: Preprocessing | None, data: Sequence[Dataset]
+    ) -> None:
+        self._edges = [
+            HostEdge(p.name, "float32", p.shape, 0.0, 0, 0.0, 0, channels_first=p.channels_first)
+            for p in graph.inputs
+        ]
         self._preprocessing = preprocessing
-        self._dataset = dataset
+        self._data = data
 
     def __call__(self) -> Iterator[Sample]:
-        for number, item in enumerate(self._dataset.items):
-            name = self._dataset.name_of(number)
-            yield [load_input(self._edge, self._preprocessing, item, name)]
+        items = zip(*(dataset.items for dataset in self._data), strict=True)
+        for number, item in enumerate(items):
+            names = [dataset.name_of(number) for dataset in self._data]
+            known = zip(self._edges, item, names, strict=True)
+            yield [load_input(edge, self._preprocessing, part, name) for edge, part, name in known]
 
 
 def _preprocessing(
@@ -135,6 +138,10 @@ def _preprocessing(
     if "preprocessing" not in metadata:
         return None
     preprocessing = parse_preprocessing(metadata["preprocessing"])
+    if len(graph.inputs) != 1:
+        raise ModelError(
+            f"{arguments.model}: {len(graph.inputs)} inputs; preprocessing is for networks with one"
+        )
     try:
         preprocessing.check_channels(graph.inputs[0].shape[-1])
     except ValueError as error:
@@ -192,15 +199,15 @@ def _report(
 
 def _figures(
     arguments: argparse.Namespace,
-    data: bytes,
-    dataset: Dataset,
+    size: int,
+    used: int,
     layers: list[LayerReport],
     logits: float,
 ) -> dict[str, Any]:
     return {
         "output": arguments.output,
-        "bytes": len(data),
-        "samples": len(dataset.items),
+        "bytes": size,
+        "samples": used,
         "method": arguments.method,
         "weights": arguments.weights,
         "logits_decibels": logits,

@@ -109,6 +109,8 @@ class _Exporter:
         refused = []
         for index, operator in enumerate(self.graph.operators):
             try:
+                if self.graph.tensors[operator.output].bounds is not None:
+                    raise _Inexpressible("a float tensor with bounds; quantize it")
                 self._add(operator)
             except _Inexpressible as error:
                 name = self.graph.tensors[operator.output].name

@@ -23,6 +23,7 @@ class HostEdge:
     dtype, shape, scale, zero_point: as the outside sees it (graph.qgraph.Edge).
     tensor_scale, tensor_zero_point: of the int8 tensor behind it.
     table: 256 bytes for uint8, else None.
+    channels_first: as graph.Port has it; False where the model's file is not known.
     """
 
     name: str
@@ -33,6 +34,15 @@ class HostEdge:
     tensor_scale: float
     tensor_zero_point: int
     table: bytes | None = None
+    channels_first: bool = False
+
+    @property
+    def shape_in_file(self) -> tuple[int, ...]:
+        """The shape as the model's file has it."""
+        if not self.channels_first:
+            return self.shape
+        batch, height, width, channels = self.shape
+        return (batch, channels, height, width)
 
 
 def host_edge(edge: Edge, tensor: QTensor) -> HostEdge:
@@ -46,6 +56,7 @@ def host_edge(edge: Edge, tensor: QTensor) -> HostEdge:
         tensor_scale=tensor.scale,
         tensor_zero_point=tensor.zero_point,
         table=edge.table,
+        channels_first=edge.channels_first,
     )
 
 
@@ -77,20 +88,38 @@ def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.f
     return np.asarray(result, np.float32)
 
 
+def channels_last(edge: HostEdge, values: Array) -> Array:
+    """An array whose channels may come before its height and width, with channels last.
+
+    An array that fits both orders has the order of the model's file.
+    """
+    if len(edge.shape) != 4:
+        return values
+    batch, height, width, channels = edge.shape
+    first = (channels, height, width)
+    turned = values.shape in (first, (batch, *first))
+    plain = core_shape(values.shape) == core_shape(edge.shape)
+    if not turned or (plain and not edge.channels_first):
+        return values
+    return np.moveaxis(values, -3, -1)
+
+
 def conform(edge: HostEdge, values: Array, name: str) -> Array:
     """An array as a user has it -> what the model itself takes.
 
     Args:
-        values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional).
+        values: the edge's own dtype, or floats, in the edge's shape (batch dimension optional),
+            or with channels first.
         name: what errors call it.
 
     Returns: the edge's dtype and shape.
 
     Raises: InputError: another shape or dtype.
     """
+    shape, values = values.shape, channels_last(edge, values)
     if core_shape(values.shape) != core_shape(edge.shape):
         raise InputError(
-            f"{name}: shape {values.shape}, but input {edge.name} is {edge.shape}; "
+            f"{name}: shape {shape}, but input {edge.name} is {edge.shape_in_file}; "
             "give an array of that shape"
         )
     if np.issubdtype(values.dtype, np.floating):

@@ -50,13 +50,18 @@ class Quantization:
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """shape: [height, width, channels] of activations; weights and biases as their operator
-    says. data: the values of a constant in this shape and dtype, else None."""
+    says. data: the values of a constant in this shape and dtype, else None.
+
+    bounds: (least, most) to which the values of a float activation are clipped, 0 within; None
+    for no clip. A quantized tensor needs none, since its scale and zero point clip. What writes
+    a tensor with bounds has a free output scale (graph.scales), so that int8 can clip."""
 
     name: str
     shape: tuple[int, ...]
     dtype: Literal["float32", "int8", "int32"]
     quantization: Quantization | None
     data: Array | None = None
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,8 @@ class Port:
     """An input or output of the model in the model's own dtype and shape (batch included).
 
     scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    channels_first: whether the model's file has it as [1, channels, height, width]; ``shape`` is
+    [1, height, width, channels] all the same.
     """
 
     name: str
@@ -72,6 +79,7 @@ class Port:
     shape: tuple[int, ...]
     scale: float
     zero_point: int
+    channels_first: bool = False
 
 
 class Activation(Enum):
@@ -249,13 +257,23 @@ Operator: TypeAlias = (
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """operators: in execution order."""
+    """operators: in execution order. source: the file that it comes from, for errors.
+
+    warnings: what the user should know although it can be compiled, a line each.
+    """
 
     name: str
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return self.source or self.name
 
 
 # Operators with weights and an optional bias.
@@ -306,4 +324,4 @@ def verify_graph(graph: Graph) -> None:
 
 def _expect(graph: Graph, condition: bool, message: str) -> None:
     if not condition:
-        raise ModelError(f"{graph.name}: {message}")
+        raise ModelError(f"{graph.place}: {message}")

@@ -87,6 +87,7 @@ def fuse_activations(graph: Graph) -> Graph:
                 isinstance(before, (*WEIGHTED, Binary, Pool))
                 and before.activation in (Activation.NONE, *_FUSED.values())
                 and graph.tensors[source].quantization is None
+                and graph.tensors[source].bounds is None
                 and len(reading[source]) == 1
                 and source not in visible
             ):

@@ -60,6 +60,7 @@ class Edge:
 
     shape: the model's own shape, with the batch dimension.
     scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    channels_first: as graph.Port has it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Edge:
     scale: float
     zero_point: int
     table: bytes | None = None
+    channels_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from narrows.graph.graph import Graph
+from narrows.importers.other_files import refuse_other_files
 from narrows.importers.tflite import import_tflite
 
 
@@ -17,8 +18,10 @@ def load(path: str | Path, *, requantize: bool = False) -> Graph:
         requantize: take an ONNX model in QDQ form as the float network that it stands for.
 
     Raises:
-        ModelError: the file cannot be read, is damaged, or has operators that are not supported.
+        ModelError: the file cannot be read, is damaged, is of another kind, or has operators that
+            are not supported.
     """
+    refuse_other_files(path)
     if _is_onnx(path):
         from narrows.importers.onnx import import_onnx  # takes a while to load
 

@@ -10,6 +10,7 @@ from typing import Any
 from narrows.errors import ModelError
 from narrows.files import read_file
 from narrows.graph.preprocessing import parse_preprocessing
+from narrows.importers.other_files import refuse_other_files
 from narrows.importers.tflite_file import read_metadata
 
 ENTRY = "narrows"
@@ -26,9 +27,12 @@ def model_metadata(model: str | Path | bytes) -> dict[str, Any]:
     """The keys of a blob's metadata that a model brings; {} for any other file.
 
     Raises:
-        ModelError: a ``.tflite`` file whose metadata is damaged, or is not what it must be.
+        ModelError: a ``.tflite`` file whose metadata is damaged, or is not what it must be; or a
+            file of another kind.
     """
     path = "model" if isinstance(model, bytes) else str(model)
+    if not isinstance(model, bytes):
+        refuse_other_files(model)
     data = model if isinstance(model, bytes) else read_file(model, "model")
     if data[4:8] != b"TFL3":
         return {}

@@ -21,6 +21,7 @@ import numpy as np
 
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
+from narrows.importers.onnx_clips import fold_clips
 from narrows.importers.onnx_file import read_onnx
 from narrows.importers.onnx_node import Importer
 from narrows.importers.onnx_qdq import integers
@@ -37,7 +38,8 @@ def import_onnx(
     Args:
         model: a path, or the bytes of a file.
         name: of the network, and of the file in errors; defaults to the file's name.
-        requantize: drop the quantization of a model in QDQ form, which gives a float network.
+        requantize: drop the quantization of a model in QDQ form, which gives a float network that
+            clips where the model does.
 
     Returns:
         The network in NHWC: float32, or quantized if the model is in QDQ form. Four-dimensional
@@ -59,6 +61,8 @@ def import_onnx(
             fuse_hard_swish,
             drop_unused,
         ]
+        if requantize:
+            steps.append(fold_clips)
         if any(t.quantization is not None and t.data is None for t in graph.tensors):
             steps.append(partial(integers, path=path))
         for step in (*steps, fold_padding, drop_unused):

@@ -7,6 +7,7 @@ here only, under one guard that turns whatever goes wrong into a ModelError.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ import onnx
 import onnx.inliner
 import onnx.numpy_helper
 import onnx.reference
+import onnx.shape_inference
 
 from narrows.errors import ModelError
 from narrows.graph.graph import MAX_TENSOR_BYTES, Array
 
-MIN_OPSET = 13
+MIN_OPSET = 7  # broadcasting has NumPy's rules from here on
+CONVERT_TO = 13
 # What readers of damaged records raise; reference kernels add errors of their own.
 MALFORMED = (
     struct.error,
@@ -68,11 +71,13 @@ class NodeRecord:
 
 @dataclass(frozen=True)
 class ValueRecord:
-    """dtype: NumPy's name. shape: None for a dimension that is not a number."""
+    """dtype: NumPy's name. shape: None for a dimension that is not a number. words: the shape for
+    people, with the names of such dimensions."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    words: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +87,14 @@ class OnnxRecord:
     inputs: tuple[ValueRecord, ...]
     outputs: tuple[str, ...]
     opset: int
+    proto: Any
 
 
 def read_onnx(model: str | Path | bytes, path: str) -> OnnxRecord:
     """Read an ``.onnx`` file.
 
     Args:
-        model: a path (weights in a file beside it are read too), or the bytes of a file.
+        model: a path (weights in files beside it are read too), or the bytes of a file.
         path: its name in errors.
 
     Raises:
@@ -96,8 +102,12 @@ def read_onnx(model: str | Path | bytes, path: str) -> OnnxRecord:
     """
     where = ["header"]
     try:
-        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
-        return _record(proto, where)
+        if isinstance(model, bytes):
+            proto = onnx.load_from_string(model)
+        else:
+            proto = onnx.load(str(model), load_external_data=False)
+            _load_weights(proto, Path(model), where)
+        return _record(proto, path, where)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (*MALFORMED, onnx.checker.ValidationError) as error:
@@ -122,49 +132,118 @@ def external_files(path: Path) -> tuple[Path, ...]:
     return tuple(path.parent / place for place in sorted(places))
 
 
-def _record(proto: Any, where: list[str]) -> OnnxRecord:
-    if not proto.graph.node:
-        raise ValueError("no nodes")
+def _load_weights(proto: Any, path: Path, where: list[str]) -> None:
+    """Read weights that stand in other files."""
+    named: dict[str, int] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+            named[place] = named.get(place, 0) + 1
+    for place, count in named.items():
+        where[0] = f"weights file {_printable(place)}"
+        if not (path.parent / place).is_file():
+            raise ModelError(
+                f"{path}: its weights ({count} tensors) stand in {_printable(place)}, which is not "
+                f"there; put it into {path.parent}"
+            )
+    if named:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+
+
+def _opset(proto: Any, path: str) -> int:
     opsets = {o.domain: o.version for o in proto.opset_import}
-    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    opset = int(opsets.get("", opsets.get("ai.onnx", 0)))
+    if opset == 0 and not opsets:
+        raise ValueError("no opset")
     if opset < MIN_OPSET:
-        raise ValueError(f"opset {opset}; export with opset {MIN_OPSET} or later")
+        raise ModelError(
+            f"{path}: ONNX of opset {opset or ', '.join(map(_printable, opsets))}; narrows takes "
+            f"opset {MIN_OPSET} and later: export it anew, or convert it with "
+            f"onnx.version_converter.convert_version(model, {CONVERT_TO})"
+        )
+    return opset
+
+
+def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
+    if not proto.graph.node and not proto.graph.output:
+        raise ValueError("no nodes")
+    opset = _opset(proto, path)
     if proto.functions:
         where[0] = "functions"
         proto = onnx.inliner.inline_local_functions(proto)
     graph = proto.graph
+    _make_names_printable(graph)
     constants = {}
     for tensor in graph.initializer:
         where[0] = f"initializer {_printable(tensor.name)}"
         constants[tensor.name] = _array(tensor)
     if graph.sparse_initializer:
-        raise ValueError("sparse initializers are not supported")
+        raise ModelError(
+            f"{path}: {len(graph.sparse_initializer)} sparse initializers; store them dense"
+        )
     inputs = []
     for value in graph.input:
         where[0] = f"input {_printable(value.name)}"
         if value.name not in constants:
+            kind = value.type.WhichOneof("value") or "tensor_type"
+            if kind != "tensor_type":
+                raise ModelError(
+                    f"{path}: {where[0]} is a {kind.removesuffix('_type')}; narrows takes tensors"
+                )
             inputs.append(_value(value))
-    nodes = []
-    for index, node in enumerate(graph.node):
-        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-        operator = _printable(f"{domain}{node.op_type}")
-        where[0] = f"node {index} {operator}"
-        attributes = {}
-        for attribute in node.attribute:
-            item = onnx.helper.get_attribute_value(attribute)
-            if isinstance(item, bytes):
-                item = item.decode("utf-8", "replace")
-            elif isinstance(item, onnx.TensorProto):
-                item = _array(item)
-            attributes[attribute.name] = item
-        record = NodeRecord(
-            index, operator, tuple(node.input), tuple(node.output), attributes, node
-        )
-        nodes.append(record)
+    nodes = [_node(index, node, where) for index, node in enumerate(graph.node)]
     outputs = tuple(value.name for value in graph.output)
-    if not inputs or not outputs:
-        raise ValueError("no inputs or no outputs")
-    return OnnxRecord(tuple(nodes), constants, tuple(inputs), outputs, opset)
+    where[0] = "header"
+    if not outputs:
+        raise ValueError("no outputs")
+    if not inputs:
+        raise ModelError(f"{path}: it has no inputs, so its outputs are always the same")
+    return OnnxRecord(tuple(nodes), constants, tuple(inputs), outputs, opset, proto)
+
+
+def _node(index: int, node: Any, where: list[str]) -> NodeRecord:
+    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+    operator = _printable(f"{domain}{node.op_type}")
+    where[0] = f"node {index} {operator}"
+    attributes = {}
+    for attribute in node.attribute:
+        item = onnx.helper.get_attribute_value(attribute)
+        if isinstance(item, bytes):
+            item = _printable(item.decode("utf-8", "replace"))
+        elif isinstance(item, onnx.TensorProto):
+            item = _array(item)
+        attributes[attribute.name] = item
+    return NodeRecord(index, operator, tuple(node.input), tuple(node.output), attributes, node)
+
+
+def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
+    """Types and shapes of values, as far as ONNX itself can tell them."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(record.proto, data_prop=True).graph
+    except (*MALFORMED, onnx.shape_inference.InferenceError):
+        return {}
+    found = {}
+    for value in (*graph.value_info, *graph.output):
+        with contextlib.suppress(*MALFORMED):
+            found[value.name] = _value(value)
+    return found
+
+
+def _make_names_printable(graph: Any) -> None:
+    """Rename values whose names would spoil the line of an error, before anything refers to
+    them; others keep their names."""
+    renamed: dict[str, str] = {}
+
+    def name(old: str) -> str:
+        if _printable(old) != old:
+            renamed.setdefault(old, f"{_printable(old)}#{len(renamed)}")
+        return renamed.get(old, old)
+
+    for node in graph.node:
+        node.input[:] = [name(old) for old in node.input]
+        node.output[:] = [name(old) for old in node.output]
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        value.name = name(value.name)
 
 
 def _array(tensor: Any) -> Array:
@@ -184,7 +263,11 @@ def _value(value: Any) -> ValueRecord:
     shape = tuple(
         d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim
     )
-    return ValueRecord(_printable(value.name), dtype, shape)
+    names = [
+        str(n) if n is not None else _printable(d.dim_param) or "?"
+        for n, d in zip(shape, kind.shape.dim, strict=True)
+    ]
+    return ValueRecord(value.name, dtype, shape, f"[{', '.join(names)}]")
 
 
 def _printable(text: str) -> str:

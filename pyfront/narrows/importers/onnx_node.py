@@ -4,12 +4,15 @@ known now, or a view of a tensor of the Graph."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
 from narrows.graph.graph import (
@@ -32,9 +35,14 @@ from narrows.importers.onnx_file import (
     NodeRecord,
     OnnxRecord,
     ValueRecord,
+    inferred_values,
 )
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, regroup, standard
+from narrows.importers.onnx_kinds import kinds_of
+from narrows.importers.onnx_upgrade import upgraded
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, check_batch, regroup, standard
 
+_OF_SHAPES = {"int64", "int32", "bool"}
+_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
 
@@ -54,6 +62,13 @@ class NotTflites(Refused):
     """Because of how it is quantized, which ``requantize`` would not mind."""
 
 
+class NotAbsorbed(Refused):
+    """Because of how its input is stored."""
+
+    def __init__(self) -> None:
+        super().__init__("a Transpose, Flatten or Reshape before it cannot be absorbed")
+
+
 class Skipped(Exception):
     """An operator before it was refused; nothing more can be said about this one."""
 
@@ -69,6 +84,15 @@ class Constant:
 
 
 Value: TypeAlias = Constant | View | None
+
+
+@dataclass(frozen=True, eq=False)
+class Integers:
+    """What a value that is integers in the model holds. kind: NumPy's name of its type.
+    quantization: None of an input, which only a DequantizeLinear tells."""
+
+    kind: str
+    quantization: Quantization | None = None
 
 
 def real(node: Node) -> None:
@@ -109,15 +133,20 @@ class Importer:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.values: dict[str, Value] = {n: Constant(a) for n, a in record.constants.items()}
-        self.integer: dict[str, ExternalDtype] = {}  # values that are integers in the model
+        self.integer: dict[str, Integers] = {}  # values that are integers in the model
+        # Where a tensor stands clipped to bounds: (tensor, least, most) -> tensor.
+        self.clips: dict[tuple[int, float, float], int] = {}
         self.where = ""
+        self.doubtful: set[str] = set()  # values that depend on what was refused
 
     def run(self, name: str) -> Graph:
         ports = [self._add_input(value) for value in self.record.inputs]
-        refused = []
+        refused: dict[str, Unsupported] = {}  # by the first output's name
         for node in self.record.nodes:
             self.where = f"node {node.index} {node.operator}"
+            tensor = node.outputs[0] if node.outputs else ""
             try:
+                node = upgraded(node, self.record.opset, self._add_constant)
                 reason = self._import(node)
             except MALFORMED as error:
                 detail = " ".join(str(error).split())[:200]
@@ -125,25 +154,80 @@ class Importer:
                     f"{self.path}: {self.where}: damaged, or of an unknown kind ({detail})"
                 ) from error
             if reason is not None:
-                tensor = node.outputs[0] if node.outputs else ""
-                refused.append(Unsupported(node.operator, node.index, tensor, reason))
+                refused[tensor] = Unsupported(node.operator, node.index, tensor, reason)
+                self._stand_in(node)
+            if reason is not None or self.doubtful.intersection(node.inputs):
+                self.doubtful.update(node.outputs)
         outputs = []
         for output in self.record.outputs:
             try:
                 outputs.append(self._output(output))
             except Refused as error:
-                refused.append(Unsupported("output", len(self.record.nodes), output, str(error)))
+                if not (isinstance(error, NotAbsorbed) and output in self.doubtful):
+                    item = Unsupported("output", len(self.record.nodes), output, str(error))
+                    refused[f"output {output}"] = item
             except Skipped:
                 pass
         if refused:
-            raise UnsupportedError(
-                requantizable(self.path) if self.helped else self.path, tuple(refused)
-            )
+            kinds, rest = kinds_of(self._causes(refused))
+            path = requantizable(self.path) if self.helped else self.path
+            raise UnsupportedError(path, rest, kinds)
         graph = Graph(
             name, tuple(self.tensors), tuple(self.operators), tuple(ports), tuple(outputs)
         )
         verify_graph(graph)
         return graph
+
+    def _add_constant(self, name: str, values: Array) -> None:
+        self.values[name] = Constant(values)
+
+    @cached_property
+    def _inferred(self) -> dict[str, ValueRecord]:
+        return inferred_values(self.record)
+
+    def _stand_in(self, node: NodeRecord) -> None:
+        """Give the outputs of a node that was refused a tensor each, so that what reads them is
+        looked at too."""
+        for name in node.outputs:
+            value = self._inferred.get(name)
+            if value is None or self.values[name] is not None:
+                continue
+            shape = tuple(1 if n is None and d == 0 else n for d, n in enumerate(value.shape))
+            known = tuple(n for n in shape if n is not None)
+            if value.dtype not in ("float32", "int8", "uint8") or len(known) != len(shape):
+                continue
+            with contextlib.suppress(Refused, ValueError):
+                storage, axes = standard(known)
+                if len(known) == 4:
+                    storage, axes = (known[2], known[3], known[1]), NCHW
+                self.values[name] = View(self.tensor(name, storage), known, storage, axes)
+                if value.dtype != "float32":
+                    self.integer[name] = Integers(value.dtype)
+
+    def _causes(self, refused: Mapping[str, Unsupported]) -> list[Unsupported]:
+        """Without arithmetic on shapes that only leads to what is refused too."""
+        readers: dict[str, set[str]] = {}
+        for node in self.record.nodes:
+            for name in node.inputs:
+                readers.setdefault(name, set()).update(node.outputs[:1])
+        for name in self.record.outputs:
+            readers.setdefault(name, set()).add(f"output {name}")
+        kept, leading = dict(refused), set[str]()  # to what is refused
+        for node in reversed(self.record.nodes):
+            first = node.outputs[0] if node.outputs else ""
+            behind = set().union(*(readers.get(n, set()) for n in node.outputs))
+            lost = all(n in refused or self.values.get(n, 0) is None for n in behind)
+            types = {self._inferred[n].dtype for n in node.outputs if n in self._inferred}
+            if first in refused or behind & leading:
+                leading.add(first)
+            if types and types <= _OF_SHAPES and lost and behind & leading:
+                kept.pop(first, None)
+        return list(kept.values())
+
+    def reads(self, names: Sequence[str]) -> bool:
+        """Whether the model reads one of these values."""
+        read = {n for node in self.record.nodes for n in node.inputs} | set(self.record.outputs)
+        return any(name in read for name in names if name)
 
     def _add_input(self, value: ValueRecord) -> Port:
         shape = value.shape
@@ -151,15 +235,20 @@ class Importer:
             shape = (1, *shape[1:])  # a batch of any size
         known = tuple(n for n in shape if n is not None)
         if len(known) != len(shape) or not shape:
-            raise ModelError(f"{self.path}: input {value.name} has no fixed shape: {value.shape}")
+            raise ModelError(
+                f"{self.path}: input {value.name} has no fixed shape: {value.words}; fix it with "
+                "'python -m onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
+            )
         if value.dtype not in ("float32", "int8", "uint8"):
             raise ModelError(
-                f"{self.path}: input {value.name} is {value.dtype}; float32 is supported"
+                f"{self.path}: input {value.name} is {value.dtype}; narrows takes models whose "
+                "inputs are float32, int8 or uint8"
             )
         if value.name in self.values:
             raise ModelError(f"{self.path}: input {value.name} is listed twice")
         nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
         try:
+            check_batch(known)
             storage, axes = standard(known)
             if nchw:
                 storage, axes = (known[2], known[3], known[1]), NCHW
@@ -167,11 +256,11 @@ class Importer:
         except (Refused, ValueError) as error:
             raise ModelError(f"{self.path}: input {value.name}: {error}") from error
         self.values[value.name] = View(made, known, storage, axes)
-        dtype: ExternalDtype = "float32"
         if value.dtype != "float32":
-            dtype = "int8" if value.dtype == "int8" else "uint8"
-            self.integer[value.name] = dtype
-        return Port(value.name, made, dtype, (1, *storage) if nchw else known, 0.0, 0)
+            self.integer[value.name] = Integers(value.dtype)
+        dtype = self._outside(value.name)
+        outside = (1, *storage) if nchw else known
+        return Port(value.name, made, dtype, outside, 0.0, 0, channels_first=nchw)
 
     def _is_nhwc(self, name: str) -> bool:
         """Whether the first operator that cares for the order of dimensions is a TRANSPOSE from
@@ -193,13 +282,21 @@ class Importer:
             raise Skipped
         if not isinstance(value, View):
             raise Refused("it does not depend on an input")
-        if len(value.shape) == 4 and is_nchw(value):
+        nchw = len(value.shape) == 4 and is_nchw(value)
+        if nchw:
             shape: tuple[int, ...] = (1, *value.storage)
         elif value.contiguous:
             shape = value.shape
         else:
-            raise Refused("a Transpose or Flatten before it cannot be absorbed")
-        return Port(name, value.tensor, self.integer.get(name, "float32"), shape, 0.0, 0)
+            raise NotAbsorbed
+        return Port(name, value.tensor, self._outside(name), shape, 0.0, 0, channels_first=nchw)
+
+    def _outside(self, name: str) -> ExternalDtype:
+        """The type of an input or output; of integers whose quantization is dropped, float32."""
+        integers = self.integer.get(name)
+        if integers is None or not self.keep:
+            return "float32"
+        return "int8" if integers.kind == "int8" else "uint8"
 
     def _import(self, record: NodeRecord) -> str | None:
         """Add a node; the reason if it is refused."""
@@ -216,6 +313,10 @@ class Importer:
             if self._known(node):
                 return None
             rule = self.rules.get(record.operator)
+            if rule is None and record.operator in (*FOLDABLE, "Shape", "Size"):
+                for i, name in enumerate(record.inputs):
+                    if name:
+                        node.value(i)  # which may have been refused
             if rule is None:
                 return "this operator is not supported"
             low, high = rule.inputs
@@ -229,6 +330,8 @@ class Importer:
                 check(node)
             rule.build(node)
             return None
+        except NotAbsorbed as refusal:
+            return None if self.doubtful.intersection(record.inputs) else str(refusal)
         except Refused as refusal:
             self.helped |= isinstance(refusal, NotTflites)
             return str(refusal)
@@ -301,7 +404,7 @@ class Importer:
         if len(shape) == 4 and shape[1] == 1:  # of one channel: NCHW and NHWC are the same
             storage, axes = (shape[2], shape[3], 1), NCHW
         if not view.contiguous:
-            raise Refused("a Transpose or Flatten before it cannot be absorbed")
+            raise NotAbsorbed
         if storage == view.storage:
             return View(view.tensor, shape, storage, axes)
         made = self.tensor(self.tensors[view.tensor].name, storage)
@@ -345,6 +448,13 @@ class Node:
 
     def attribute(self, name: str, default: Any) -> Any:
         return self.record.attributes.get(name, default)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1; what runtimes make of other numbers differs."""
+        number = self.attribute(name, int(default))
+        if number not in (0, 1):
+            raise Refused(f"its {name} is {number}, 0 or 1 are defined")
+        return bool(number)
 
     def value(self, i: int) -> Constant | View:
         value = self.importer.values[self.record.inputs[i]]
@@ -393,6 +503,8 @@ class Node:
 
     def nchw(self) -> View:
         """Input 0 of an operator that works on [1, channels, height, width]."""
+        if isinstance(self.value(0), Constant):
+            raise Refused("its input is a constant; let onnxsim compute it beforehand")
         x = self.view(0)
         if len(x.shape) != 4 or x.shape[0] != 1:
             raise Refused(
@@ -401,7 +513,7 @@ class Node:
         if not is_nchw(x):
             x = self.importer.relabel(x, x.shape)
             if not is_nchw(x):
-                raise Refused("a Transpose or Reshape before it cannot be absorbed")
+                raise NotAbsorbed
         return replace(x, axes=NCHW)
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
@@ -413,6 +525,31 @@ class Node:
 
     def result(self, view: View, i: int = 0) -> None:
         self.importer.values[self.record.outputs[i]] = view
+
+    def type_of(self, attribute: str) -> str:
+        """NumPy's name of the type that an attribute gives; "" if it is not there."""
+        number = self.attribute(attribute, 0)
+        return onnx.helper.tensor_dtype_to_np_dtype(number).name if number else ""
+
+    def quantized_type(self) -> str:
+        """The name of the integers that a QuantizeLinear makes."""
+        name = self.type_of("output_dtype") or "uint8"
+        if self.has(2):
+            name = self.constant(2, "zero point").data.dtype.name
+        if name not in _INTEGERS:
+            raise Refused(f"it quantizes to {name}, which is no integer of 8, 16 or 32 bits")
+        return name
+
+    def parameters(self, kind: str) -> tuple[Array, Array]:
+        """Of a QuantizeLinear or DequantizeLinear, see ``parameters``."""
+        constants = [self.constant(i, "scale and zero point") for i in (1, 2) if self.has(i)]
+        return parameters(constants, kind)
+
+    def still_integers(self) -> None:
+        """Output 0 holds integers if input 0 does."""
+        integers = self.importer.integer.get(self.record.inputs[0])
+        if integers is not None:
+            self.importer.integer[self.name] = integers
 
 
 # --- Quantization ------------------------------------------------------------------------

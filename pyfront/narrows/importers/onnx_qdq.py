@@ -10,32 +10,19 @@ import numpy as np
 from narrows.errors import Unsupported, UnsupportedError
 from narrows.graph.graph import (
     WEIGHTED,
-    Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
     Graph,
     Operator,
     Pad,
-    Pool,
     Port,
     Quantization,
-    Reshape,
-    Resize,
-    Slice,
-    Softmax,
     Tensor,
-    Unary,
-    UnaryFunction,
 )
+from narrows.graph.scales import prescribed_scale, shares_scale
 from narrows.importers.onnx_node import requantizable
 
-# Operators whose output TFLite quantizes as their input.
-_SHARING = (Pool, Concat, Resize, Reshape, Pad, Slice)
-_PRESCRIBED = {
-    UnaryFunction.LOGISTIC: (1 / 256, -128),
-    UnaryFunction.TANH: (1 / 128, 0),
-}
 # Relative, of a bias's scale against the product of its input's and its weights'.
 _SAME_SCALE = 1e-5
 
@@ -110,7 +97,7 @@ def integers(graph: Graph, path: str) -> Graph:
 def _spread(graph: Graph) -> Graph:
     """Give what moves elements the quantization of the side that has one."""
     known = {i: t.quantization for i, t in enumerate(graph.tensors) if t.quantization is not None}
-    moving = [op for op in graph.operators if _shares(op)]
+    moving = [op for op in graph.operators if shares_scale(op)]
     for _ in range(2):
         for operator in moving:
             if operator.inputs[0] in known:
@@ -123,25 +110,14 @@ def _spread(graph: Graph) -> Graph:
     return replace(graph, tensors=tuple(tensors))
 
 
-def _shares(operator: Operator) -> bool:
-    # TFLite Micro's RELU6 clamps and does not change the scale.
-    return isinstance(operator, _SHARING) or (
-        isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6
-    )
-
-
 def _rule(operator: Operator, quantizations: list[Quantization]) -> str | None:
     """The rule that an operator's tensors break."""
     y = quantizations[-1]
-    if _shares(operator):
+    if shares_scale(operator):
         for q in quantizations:
             if (float(q.scale), q.zero_point) != (float(y.scale), y.zero_point):
                 return "its input has another scale or zero point; TFLite's have the same"
-    wanted = None
-    if isinstance(operator, Softmax):
-        wanted = (1 / 256, -128)
-    elif isinstance(operator, Unary):
-        wanted = _PRESCRIBED.get(operator.function)
+    wanted = prescribed_scale(operator)
     if wanted is not None and (float(y.scale), y.zero_point) != wanted:
         return (
             f"scale {float(y.scale):g} and zero point {y.zero_point} of int8; TFLite "

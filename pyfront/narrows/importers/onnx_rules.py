@@ -35,13 +35,15 @@ from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.onnx_node import (
     NCHW,
     Constant,
+    Integers,
     Node,
+    NotAbsorbed,
     NotTflites,
     Refused,
     Rule,
     is_nchw,
-    parameters,
 )
+from narrows.importers.onnx_upgrade import LEGACY_NEAREST
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 _MAX_STRIDE = 255
@@ -51,51 +53,74 @@ _MAX_FLATTENED_HEIGHT = 64
 
 def _quantize_linear(node: Node) -> None:
     """Behind an activation: int8 or uint8 with one scale."""
-    x = node.view(0)
-    kind = "uint8"
-    if node.has(2):
-        kind = node.constant(2, "zero point").data.dtype.name
-    if not node.importer.keep:
-        node.result(x)
-        return
-    if kind not in ("int8", "uint8"):
+    x, importer = node.view(0), node.importer
+    kind = node.quantized_type()
+    scales, zero_points = node.parameters(kind)
+    if importer.keep and kind not in ("int8", "uint8"):
         raise NotTflites(f"it quantizes to {kind}; TFLite's activations are int8")
-    constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-    scales, zero_points = parameters(constants, kind)
-    if len(scales) != 1:
+    if importer.keep and len(scales) != 1:
         raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
     q = Quantization(scales, zero_points)
-    tensor = node.importer.tensors[x.tensor]
+    importer.integer[node.name] = Integers(kind, q)
+    if not importer.keep:
+        node.result(_clipped(node, x, importer.integer[node.name]))
+        return
+    tensor = importer.tensors[x.tensor]
     if tensor.quantization is None:
-        node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
+        importer.tensors[x.tensor] = replace(tensor, quantization=q)
     elif not _equal(tensor.quantization, q):
         y = node.new(x.storage)
-        node.importer.tensors[y] = replace(node.importer.tensors[y], quantization=q)
+        importer.tensors[y] = replace(importer.tensors[y], quantization=q)
         node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
         x = replace(x, tensor=y)
-    node.importer.integer[node.name] = "int8" if kind == "int8" else "uint8"
     node.result(x)
 
 
 def _dequantize_linear(node: Node) -> None:
     """With the scale and zero point of the QuantizeLinear before."""
-    x = node.view(0)
-    if node.importer.keep:
-        kind = node.importer.integer.get(node.record.inputs[0], "int8")
-        constants = [node.constant(i, "scale and zero point") for i in (1, 2) if node.has(i)]
-        scales, zero_points = parameters(constants, kind)
-        q, tensor = Quantization(scales, zero_points), node.importer.tensors[x.tensor]
-        if len(scales) != 1:
-            raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
-        if tensor.quantization is None:
-            node.importer.tensors[x.tensor] = replace(tensor, quantization=q)
-        elif not _equal(tensor.quantization, q):
-            raise NotTflites(f"{tensor.name} was quantized with another scale or zero point")
+    x, importer = node.view(0), node.importer
+    given = importer.integer.get(node.record.inputs[0])
+    if given is None:
+        raise Refused(f"{node.record.inputs[0]} holds no integers; a QuantizeLinear is missing")
+    scales, zero_points = node.parameters(given.kind)
+    q, tensor = Quantization(scales, zero_points), importer.tensors[x.tensor]
+    known = given.quantization
+    if importer.keep and len(scales) != 1:
+        raise NotTflites(f"{len(scales)} scales; TFLite's activations have one for the tensor")
+    if known is not None and not _equal(known, q):
+        raise Refused(f"{tensor.name} was quantized with another scale or zero point")
+    if not importer.keep:
+        node.result(x if known is not None else _clipped(node, x, Integers(given.kind, q)))
+        return
+    if tensor.quantization is None:
+        importer.tensors[x.tensor] = replace(tensor, quantization=q)
     node.result(x)
 
 
+def _clipped(node: Node, x: View, integers: Integers) -> View:
+    """x within what the integers can hold."""
+    q, limits = integers.quantization, np.iinfo(integers.kind)
+    assert q is not None
+    # The zero points of uint8 are shifted, see ``parameters``.
+    limits = np.iinfo(np.int8) if integers.kind == "uint8" else limits
+    ends = {
+        tuple(float(scale) * (end - int(zero)) for end in (limits.min, limits.max))
+        for scale, zero in zip(q.scales, q.zero_points, strict=True)
+    }
+    if len(ends) != 1:
+        raise Refused(f"{len(ends)} scales, each with a range of its own")
+    ((least, most),) = ends
+    clips = node.importer.clips
+    if (x.tensor, least, most) not in clips:
+        y = node.new(x.storage)
+        node.importer.tensors[y] = replace(node.importer.tensors[y], bounds=(least, most))
+        node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
+        clips[x.tensor, least, most] = y
+    return replace(x, tensor=clips[x.tensor, least, most])
+
+
 def _equal(a: Quantization, b: Quantization) -> bool:
-    return (float(a.scale), a.zero_point) == (float(b.scale), b.zero_point)
+    return np.array_equal(a.scales, b.scales) and np.array_equal(a.zero_points, b.zero_points)
 
 
 # --- Builders ------------------------------------------------------------------------------
@@ -244,8 +269,10 @@ def _bias(node: Node, i: int, channels: int, rows: slice | None = None) -> int |
 
 def _batch_normalization(node: Node) -> None:
     """In inference; folded into the weights before it where there are some."""
-    if node.attribute("training_mode", 0):
+    if node.flag("training_mode"):
         raise Refused("it is in training mode")
+    if not node.attribute("spatial", 1):
+        raise Refused("it has parameters for each pixel")
     x = node.view(0)
     gamma, beta, mean, variance = (
         node.floats(i, "parameters").reshape(-1).astype(np.float64) for i in (1, 2, 3, 4)
@@ -277,7 +304,7 @@ def _batch_normalization(node: Node) -> None:
 
 def _gemm(node: Node) -> None:
     """Weights and bias are constants, the input is not transposed."""
-    if node.attribute("transA", 0):
+    if node.flag("transA"):
         raise Refused("its input is transposed")
     for i, name in ((1, "alpha"), (2, "beta")):
         factor = float(node.attribute(name, 1.0))
@@ -286,7 +313,7 @@ def _gemm(node: Node) -> None:
             if constant.quantization is not None:
                 raise NotTflites(f"{name} {factor:g} of integers; TFLite has none")
             _replace(node, i, (constant.data * np.float64(factor)).astype(np.float32))
-    _fully_connected(node, transposed=bool(node.attribute("transB", 0)), bias=2)
+    _fully_connected(node, transposed=node.flag("transB"), bias=2)
 
 
 def _matmul(node: Node) -> None:
@@ -457,7 +484,7 @@ def _binary(node: Node) -> None:
         a, b = (node.importer.relabel(v, v.shape) for v in (a, b))
         axes = _aligned(a, b)
         if axes is None:
-            raise Refused("a Transpose or Flatten before it cannot be absorbed")
+            raise NotAbsorbed
     storage = tuple(max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
     y = node.new(storage)
     node.emit(Binary((a.tensor, b.tensor), y, function, Activation.NONE))
@@ -479,13 +506,13 @@ def _pool(node: Node) -> None:
         if room < 0:
             raise Refused(f"a kernel of {kernel} over {x.storage[:2]}")
         out = room // stride[i] + 1
-        if node.attribute("ceil_mode", 0):
+        if node.flag("ceil_mode"):
             out = -(-room // stride[i]) + 1
             out -= (out - 1) * stride[i] >= extent[i] + before[i]  # it would begin behind the end
         if before[i] >= kernel[i] or (out - 1) * stride[i] >= extent[i] + before[i]:
             raise Refused(f"pads {before} and {after}: a window over padding alone")
         size.append(out)
-    if average and node.attribute("count_include_pad", 0) and any((*before, *after)):
+    if average and node.flag("count_include_pad") and any((*before, *after)):
         padded = [n + b + m for n, b, m in zip(extent, before, after, strict=True)]
         source = node.importer.tensor(f"{node.name}/padded", (*padded, x.storage[2]))
         node.emit(Pad((x.tensor,), source, (before[0], before[1], 0), 0.0))
@@ -531,7 +558,7 @@ def _reduce_mean(node: Node) -> None:
     """Over height, width or both."""
     x = node.view(0)
     axes = node.operand("axes", 1, None)
-    if axes is None and not node.attribute("noop_with_empty_axes", 0):
+    if axes is None and not node.flag("noop_with_empty_axes"):
         axes = list(range(len(x.shape)))
     dimensions = _dimensions(axes or (), len(x.shape))
     over = {a for d in dimensions for a in x.axes[d] if x.storage[a] > 1}
@@ -542,7 +569,7 @@ def _reduce_mean(node: Node) -> None:
     if over:
         y = node.new(storage)
         node.emit(Mean((x.tensor,), y, HEIGHT in over, WIDTH in over))
-    keep = node.attribute("keepdims", 1)
+    keep = node.flag("keepdims", True)
     kept = [
         (1, ()) if d in dimensions else (x.shape[d], x.axes[d])
         for d in range(len(x.shape))
@@ -554,7 +581,15 @@ def _reduce_mean(node: Node) -> None:
 def _softmax(node: Node) -> None:
     """Over the channels, or over the only dimension longer than 1."""
     x = node.view(0)
-    (axis,) = _dimensions([int(node.attribute("axis", -1))], len(x.shape))
+    rows = node.importer.record.opset < 13  # over all dimensions from the axis on
+    (axis,) = _dimensions([int(node.attribute("axis", 1 if rows else -1))], len(x.shape))
+    if rows and prod(x.shape[axis + 1 :]) > 1:
+        shape = x.shape
+        x = node.importer.relabel(x, (prod(shape[:axis]), prod(shape[axis:])))
+        y = node.new(x.storage)
+        node.emit(Softmax((x.tensor,), y, 1.0))
+        node.result(node.importer.reshaped(replace(x, tensor=y), shape))
+        return
     if x.shape[axis] != x.storage[2] or (
         x.storage[2] > 1 and [a for a in x.axes[axis] if x.storage[a] > 1] != [CHANNELS]
     ):
@@ -704,7 +739,7 @@ def _shape_of(node: Node, x: View) -> tuple[int, ...]:
         return (prod(x.shape[:axis]), prod(x.shape[axis:]))
     if node.operator == "Reshape":
         shape = node.ints(1, "shape")
-        if not node.attribute("allowzero", 0):
+        if not node.flag("allowzero"):
             if any(n == 0 and i >= rank for i, n in enumerate(shape)):
                 raise Refused(f"shape {shape}")
             shape = [x.shape[i] if n == 0 else n for i, n in enumerate(shape)]
@@ -732,19 +767,22 @@ def _shape_of(node: Node, x: View) -> tuple[int, ...]:
 def _reshape(node: Node) -> None:
     """A constant shape; absorbed where it only joins or splits off dimensions."""
     x = node.view(0)
+    node.still_integers()
     node.result(node.importer.reshaped(x, _shape_of(node, x)))
 
 
 def _identity(node: Node) -> None:
-    """No change: Dropout in inference, Cast to float32."""
-    if node.operator == "Cast" and node.attribute("to", 0) != 1:
-        raise Refused(f"to another type than float32 ({node.attribute('to', 0)})")
+    """No change: Dropout in inference, Cast to the type that it has."""
+    if node.operator == "Cast":
+        integers = node.importer.integer.get(node.record.inputs[0])
+        old, new = "float32" if integers is None else integers.kind, node.type_of("to")
+        if new != old:
+            raise Refused(f"from {old} to {new}")
+    if node.operator == "Dropout" and node.importer.reads(node.record.outputs[1:]):
+        raise Refused("its mask is read, which only training needs")
     if node.operator == "Dropout" and node.has(2) and node.constant(2, "mode").data.any():
         raise Refused("it is in training mode")
-    if node.record.inputs[0] in node.importer.integer:
-        if node.operator == "Cast":
-            raise Refused("it casts integers")
-        node.importer.integer[node.name] = node.importer.integer[node.record.inputs[0]]
+    node.still_integers()
     node.result(node.view(0))
 
 
@@ -756,6 +794,7 @@ def _transpose(node: Node) -> None:
     if sorted(order) != list(range(len(x.shape))):
         raise Refused(f"permutation {order}")
     shape, axes = tuple(x.shape[d] for d in order), tuple(x.axes[d] for d in order)
+    node.still_integers()
     node.result(replace(x, shape=shape, axes=axes))
 
 
@@ -885,8 +924,8 @@ def _resize(node: Node) -> None:
     mode = node.attribute("mode", "nearest")
     transform = node.attribute("coordinate_transformation_mode", "half_pixel")
     rounding = node.attribute("nearest_mode", "round_prefer_floor")
-    if mode not in ("nearest", "linear") or node.attribute("antialias", 0):
-        raise Refused(f"mode {mode}, antialias {node.attribute('antialias', 0)}")
+    if mode not in ("nearest", "linear") or node.flag("antialias"):
+        raise Refused(f"mode {mode}, antialias {node.flag('antialias')}")
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Refused("keep_aspect_ratio_policy")
     rank = len(x.shape)
@@ -946,6 +985,7 @@ def _same_places(n: int, wanted: Array, flags: tuple[bool, bool], mode: str, rou
     functions: dict[str, Callable[[Array], Array]] = {
         "floor": np.floor,
         "ceil": np.ceil,
+        LEGACY_NEAREST: np.floor if out >= n else np.ceil,
         "round_prefer_floor": lambda p: np.ceil(p - 0.5),
         "round_prefer_ceil": lambda p: np.floor(p + 0.5),
     }
@@ -999,7 +1039,7 @@ RULES: dict[str, Rule] = {
     "Transpose": Rule(_transpose, (1, 1), ()),
     "Identity": _SAME,
     "Cast": _SAME,
-    "Dropout": _SAME,
+    "Dropout": replace(_SAME, outputs=None),
     "QuantizeLinear": Rule(_quantize_linear, (2, 3), ()),
     "DequantizeLinear": Rule(_dequantize_linear, (2, 3), ()),
 }

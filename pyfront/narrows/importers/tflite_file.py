@@ -15,20 +15,29 @@ from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers.number_types import Int8Flags, Int32Flags
 
 from narrows.errors import ModelError
 from narrows.graph.graph import MAX_DIMENSION, Array, Quantization
 
 _DTYPES = {
     tflite.TensorType.FLOAT32: "float32",
+    tflite.TensorType.FLOAT16: "float16",
     tflite.TensorType.INT8: "int8",
     tflite.TensorType.UINT8: "uint8",
+    tflite.TensorType.INT16: "int16",
     tflite.TensorType.INT32: "int32",
     tflite.TensorType.INT64: "int64",
     tflite.TensorType.BOOL: "bool",
 }
 _OTHER_DTYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 _OPERATORS = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+_QUANTIZED = ("int8", "uint8")
+_MAX_ZERO_POINT = 2**15
+# Places of an OperatorCode's fields in its vtable: deprecated_builtin_code, builtin_code.
+_DEPRECATED_CODE, _BUILTIN_CODE = 4, 10
+# TensorFlow Lite's own limit of a tensor's dimensions.
+_MAX_RANK = 8
 # What the flatbuffer accessors raise on bytes that are not what they should be.
 _MALFORMED = (
     struct.error,
@@ -44,16 +53,34 @@ _MALFORMED = (
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """data: values of a constant in ``shape``; None if computed. dtype: NumPy's name where
-    one exists."""
+    """A tensor as the file has it. Only its readers know whether its quantization fits them.
+
+    shape: as stated; a dimension that is not fixed may be negative.
+    dtype: NumPy's name where one exists.
+    quantization: of an 8-bit tensor. fault: what stands in its place if it makes no sense.
+    data: values of a constant in ``shape``; None if it is computed, sparse, or of a type that
+        NumPy does not have.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     quantization: Quantization | None
+    fault: str
     data: Array | None
+    is_constant: bool
     is_variable: bool
     is_sparse: bool
+
+    @property
+    def scale_words(self) -> str:
+        """How it is quantized, behind "it has"."""
+        q = self.quantization
+        if q is None:
+            return self.fault or "no scale"
+        if len(q.scales) > 1:
+            return f"{len(q.scales)} scales"
+        return f"scale {q.scale:g} and zero point {q.zero_point}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +118,7 @@ def read_model(
     """
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path}: not a .tflite file (no TFL3 identifier at byte 4)")
-    reader = _Reader(data, options)
+    reader = _Reader(data, path, options)
     try:
         return reader.model()
     except _MALFORMED as error:
@@ -126,8 +153,11 @@ def read_metadata(data: bytes, path: str, name: str) -> bytes | None:
 
 
 class _Reader:
-    def __init__(self, data: bytes, options: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(
+        self, data: bytes, path: str, options: dict[str, tuple[str, tuple[str, ...]]]
+    ) -> None:
         self._data = data
+        self._path = path
         self._options = options
         # Tables and vectors may overlap, so a small file could stand for endless records.
         # Sharing between a few tensors is normal.
@@ -155,7 +185,7 @@ class _Reader:
         inputs = self._ints(graph.InputsLength, graph.InputsAsNumpy)
         outputs = self._ints(graph.OutputsLength, graph.OutputsAsNumpy)
         if not inputs or not outputs:
-            raise ValueError("no inputs or no outputs")
+            raise ModelError(f"{self._path}: its main subgraph has no inputs or no outputs")
         for i in (*inputs, *outputs):
             _in_range(i, len(tensors), "tensor")
         return ModelRecord(tuple(tensors), tuple(operators), inputs, outputs)
@@ -178,46 +208,59 @@ class _Reader:
     def _tensor(self, model: Any, tensor: Any) -> TensorRecord:
         name = _name(tensor.Name())
         shape = self._ints(tensor.ShapeLength, tensor.ShapeAsNumpy)
-        if any(n < 0 for n in shape):
-            raise ValueError(f"{name}: shape {shape}")
+        if len(shape) > _MAX_RANK:
+            raise ValueError(f"{len(shape)} dimensions, more than {_MAX_RANK}")
         dtype = _DTYPES.get(tensor.Type(), _OTHER_DTYPES.get(tensor.Type(), "unknown type"))
+        q, fault = None, ""
+        if dtype in _QUANTIZED:
+            q, fault = self._quantization(tensor.Quantization())
+        is_sparse = tensor.Sparsity() is not None
+        buffer = self._buffer(model, tensor, name)
+        is_variable = bool(tensor.IsVariable())
+        # A variable begins with its zero point, whatever values the file has for it.
+        unused = is_sparse or is_variable
+        data = None if unused else self._values(buffer, shape, dtype)
         return TensorRecord(
             name,
             shape,
             dtype,
-            self._quantization(tensor.Quantization(), shape),
-            self._data_of(model, tensor, shape, dtype),
-            bool(tensor.IsVariable()),
-            tensor.Sparsity() is not None,
+            q,
+            fault,
+            data,
+            buffer.DataLength() > 0,
+            is_variable,
+            is_sparse,
         )
 
-    def _quantization(self, q: Any, shape: tuple[int, ...]) -> Quantization | None:
+    def _quantization(self, q: Any) -> tuple[Quantization | None, str]:
+        """Scales and zero points, or what is wrong with them."""
         if q is None or self._count(q.ScaleLength()) == 0:
-            return None
+            return None, ""
         scales = np.array(q.ScaleAsNumpy(), np.float32)
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError("a scale that is not a positive number")
-        zero_points = np.zeros(len(scales), np.int64)
-        if self._count(q.ZeroPointLength()):
-            zero_points = np.array(q.ZeroPointAsNumpy(), np.int64)
-        axis = q.QuantizedDimension()
+        for scale in scales[~(np.isfinite(scales) & (scales > 0))]:
+            return None, f"scale {scale:g}"
+        # TensorFlow Lite Micro takes a tensor without a zero point as one without a scale.
+        zero_points = np.array(self._ints(q.ZeroPointLength, q.ZeroPointAsNumpy), np.int64)
         if len(zero_points) == 1:
             zero_points = np.broadcast_to(zero_points, scales.shape)
-        per_axis = len(scales) > 1 and 0 <= axis < len(shape) and shape[axis] == len(scales)
-        if len(zero_points) != len(scales) or not (per_axis or len(scales) == 1):
-            raise ValueError(
-                f"{len(scales)} scales and {len(zero_points)} zero points for shape {shape}"
-            )
-        if np.abs(zero_points).max() > 2**15:
-            raise ValueError(f"zero point {np.abs(zero_points).max()}")
-        return Quantization(scales, zero_points.astype(np.int32), axis if per_axis else 0)
+        if len(zero_points) != len(scales):
+            return None, f"{len(scales)} scales and {len(zero_points)} zero points"
+        for zero_point in zero_points[np.abs(zero_points) > _MAX_ZERO_POINT]:
+            return None, f"zero point {zero_point}"
+        axis = int(q.QuantizedDimension()) if len(scales) > 1 else 0
+        return Quantization(scales, zero_points.astype(np.int32), axis), ""
 
-    def _data_of(self, model: Any, tensor: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
-        buffer_index = tensor.Buffer()
-        _in_range(buffer_index, model.BuffersLength(), "buffer")
-        buffer = model.Buffers(buffer_index)
+    def _buffer(self, model: Any, tensor: Any, name: str) -> Any:
+        _in_range(tensor.Buffer(), model.BuffersLength(), "buffer")
+        buffer = model.Buffers(tensor.Buffer())
         if buffer.Offset() > 1 or buffer.Size() > 0:
-            raise ValueError("its values stand outside the flatbuffer, which is not supported")
+            raise ModelError(
+                f"{self._path}: the values of {name} stand behind the flatbuffer, as in models of "
+                "more than 2 GB; convert a smaller model"
+            )
+        return buffer
+
+    def _values(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
         size = buffer.DataLength()
         if size == 0 or dtype not in _DTYPES.values():
             return None
@@ -236,7 +279,7 @@ class _Reader:
         code_index = operator.OpcodeIndex()
         _in_range(code_index, model.OperatorCodesLength(), "operator code")
         code = model.OperatorCodes(code_index)
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = _operator_number(code)
         name = _OPERATORS.get(number, f"operator code {number}")
         if number == tflite.BuiltinOperator.CUSTOM:
             name = f"CUSTOM {_name(code.CustomCode())}"
@@ -268,6 +311,21 @@ class _Reader:
 
 # A flatbuffer table without fields: a vtable of 4 bytes, then the table that points back to it.
 _EMPTY_TABLE = struct.pack("<HHi", 4, 4, 4)
+
+
+def _operator_number(code: Any) -> int:
+    """The operator that a code means: the larger of its two fields, as TFLite reads them.
+
+    The fields themselves are read, because the package's ``BuiltinCode()`` returns the 8-bit one
+    for all numbers below 127, and current writers leave that one empty.
+    """
+    table = code._tab
+
+    def number(slot: int, flags: Any) -> int:
+        offset = table.Offset(slot)
+        return int(table.Get(flags, offset + table.Pos)) if offset else 0
+
+    return max(number(_DEPRECATED_CODE, Int8Flags), number(_BUILTIN_CODE, Int32Flags))
 
 
 def _in_range(index: int, count: int, what: str) -> None:

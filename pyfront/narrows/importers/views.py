@@ -60,17 +60,25 @@ def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[
     """Storage and axes of a tensor that has no layout yet: NHWC, short ranks by rows.
 
     Raises:
-        ValueError: more than three dimensions longer than 1, or a batch.
+        ValueError: another dimension than the last three is longer than 1.
     """
-    if len(shape) > 4:
-        if any(n > 1 for n in shape[:-4]):
-            raise ValueError(f"shape {list(shape)} has more than four dimensions")
-        storage, axes = standard(shape[-4:])
-        return storage, ((),) * (len(shape) - 4) + axes
-    if len(shape) == 4:
-        if shape[0] != 1:
-            raise ValueError(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
-        return (shape[1], shape[2], shape[3]), ((), (HEIGHT,), (WIDTH,), (CHANNELS,))
+    if len(shape) >= 4:
+        if any(n != 1 for n in shape[:-3]):
+            long = sum(n > 1 for n in shape)
+            if long > 3:
+                raise ValueError(
+                    f"shape {list(shape)} has {long} dimensions longer than 1, 3 are supported"
+                )
+            raise ValueError(
+                f"shape {list(shape)}: dimensions before the last three must be 1 (the batch)"
+            )
+        height, width, channels = shape[-3:]
+        return (height, width, channels), (
+            *((),) * (len(shape) - 3),
+            (HEIGHT,),
+            (WIDTH,),
+            (CHANNELS,),
+        )
     if len(shape) == 3:
         if shape[0] == 1:
             return (shape[1], 1, shape[2]), ((WIDTH,), (HEIGHT,), (CHANNELS,))
@@ -78,6 +86,12 @@ def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[
     if len(shape) == 2:
         return (shape[0], 1, shape[1]), ((HEIGHT,), (CHANNELS,))
     return (1, 1, prod(shape)), ((CHANNELS,),) * len(shape)
+
+
+def check_batch(shape: tuple[int, ...]) -> None:
+    """Raises: ValueError: the shape of a model's input or output has a batch of several."""
+    if len(shape) == 4 and shape[0] > 1:
+        raise ValueError(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
 
 
 def regroup(view: View, shape: tuple[int, ...]) -> View | None:

@@ -5,7 +5,8 @@
 Channel c between two layers may be divided by any s_c > 0 if the next layer's weights for c are
 multiplied by s_c: exactly the same function where the activation between is none or ReLU. ReLU6
 cuts at 6 whatever the channel's scale, so there a channel is only enlarged, and only as far as
-what calibration saw stays clear of 6; one that reaches 6 already stays as it is.
+what calibration saw stays clear of 6; one that reaches 6 already stays as it is. So do a tensor's
+bounds cut.
 
 Weights here have a scale for each output channel, so what counts are the ranges of the
 activations, which share one scale, and of the next layer's weights for each of them. Into a
@@ -35,9 +36,11 @@ from narrows.graph.graph import (
 )
 from narrows.quantize.float_model import FloatArray, unit_of, verify_float
 
-# Calibrated ranges under ReLU6 may grow up to here; unseen inputs go beyond what was seen.
-_CLEAR_OF_SIX = 4.8
-_HIGHEST = 6.0 * (1 - 2.0**-10)
+# Calibrated ranges under a cut, as ReLU6's at 6, may grow up to this share of it; unseen inputs go
+# beyond what was seen.
+_CLEAR = 0.8
+# From this share of the cut on, a channel counts as cut.
+_HIGHEST = 1 - 2.0**-10
 # A channel is changed by at most this factor, so that dead ones stay numbers.
 _MOST = 2.0**10
 # A channel is expected to reach so many standard deviations. From 0 to 10, those from 6 on lose
@@ -116,6 +119,8 @@ def pairs(graph: Graph) -> list[Pair]:
         while tensor not in visible and len(reading.get(tensor, ())) == 1:
             place = reading[tensor][0]
             behind = graph.operators[place]
+            if graph.tensors[behind.output].bounds is not None and isinstance(behind, (Mean, Pool)):
+                break
             if isinstance(behind, WEIGHTED):
                 if _takes_channels(graph, behind):
                     result.append(Pair(number, place, operator.output))
@@ -145,8 +150,8 @@ def equalize(graph: Graph, statistics: Mapping[int, ChannelStatistics]) -> Graph
         statistics: of every input and every operator's output.
 
     Returns:
-        The same network, up to rounding, for all inputs whose activations under ReLU6 stay
-        where calibration saw them.
+        The same network, up to rounding, for all inputs whose activations under ReLU6 and bounds
+        stay where calibration saw them.
     """
     # Channels have been divided by these.
     divided: dict[int, Float64Array] = {}
@@ -160,7 +165,7 @@ def equalize(graph: Graph, statistics: Mapping[int, ChannelStatistics]) -> Graph
         seen = statistics[pair.tensor]
         magnitude = np.maximum(seen.magnitude, _expected(graph.tensors, first, squares))
         factors = _factors(
-            magnitude, seen.magnitude, seen.mean_square, graph.tensors, second, first.activation
+            magnitude, seen.magnitude, seen.mean_square, graph.tensors, second, _cut(graph, first)
         )
         if factors is not None:
             divided[pair.tensor] = factors
@@ -210,18 +215,25 @@ def _expected(
     return result
 
 
+def _cut(graph: Graph, operator: _Weighted) -> float:
+    """The least magnitude, besides 0, at which what follows an operator's sums cuts."""
+    cuts = [6.0 if operator.activation is Activation.RELU6 else np.inf]
+    cuts += map(abs, graph.tensors[operator.output].bounds or ())
+    return min(cut for cut in cuts if cut > 0)
+
+
 def _factors(
     magnitude: Float64Array,
     seen: Float64Array,
     mean_square: Float64Array,
     tensors: Sequence[Tensor],
     second: _Weighted,
-    activation: Activation,
+    cut: float,
 ) -> Float64Array | None:
     """s_c: channel c is divided by it; None if no choice is clearly better than none.
 
     Args:
-        magnitude: what each channel may reach. seen: what it has reached.
+        magnitude: what each channel may reach. seen: what it has reached. cut: see _cut.
     """
     alive = magnitude > 0
     if not alive.any():
@@ -234,8 +246,8 @@ def _factors(
     )
     for exponent in _EXPONENTS:
         factors = relative**exponent
-        if activation is Activation.RELU6:
-            room = np.where(seen < _HIGHEST, np.maximum(_CLEAR_OF_SIX, seen), seen)
+        if cut < np.inf:
+            room = np.where(seen < _HIGHEST * cut, np.maximum(_CLEAR * cut, seen), seen)
             factors = np.maximum(factors, np.where(seen > 0, np.minimum(seen / room, 1), 1.0))
         noise = _noise(factors, magnitude, mean_square, tensors, second)
         if noise < least:

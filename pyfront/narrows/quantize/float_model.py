@@ -55,11 +55,11 @@ def verify_float(graph: Graph) -> None:
     for tensor in graph.tensors:
         if tensor.dtype != "float32" or tensor.quantization is not None:
             raise ModelError(
-                f"{graph.name}: {tensor.name} is quantized already; give the float model "
+                f"{graph.place}: {tensor.name} is quantized already; give the float model "
                 "(or --requantize, for an .onnx in QDQ form)"
             )
         if tensor.data is not None and not np.isfinite(tensor.data).all():
-            raise ModelError(f"{graph.name}: {tensor.name} holds NaN or infinite values")
+            raise ModelError(f"{graph.place}: {tensor.name} holds NaN or infinite values")
 
 
 class FloatModel:
@@ -127,7 +127,8 @@ class FloatModel:
                     f"input {port.name}: {array.dtype} {list(array.shape)} instead of "
                     f"float32 {list(port.shape)}"
                 )
-            arrays[port.tensor] = np.ascontiguousarray(array, np.float32).reshape(shape)
+            values = np.ascontiguousarray(array, np.float32).reshape(shape)
+            arrays[port.tensor] = _clipped(values, self.graph.tensors[port.tensor])
         return arrays
 
 
@@ -145,7 +146,14 @@ def evaluate(
     """
     result = _evaluate(operator, inputs, tensors)
     activation = getattr(operator, "activation", Activation.NONE)
-    return np.asarray(activate(result, activation), np.float32)
+    return _clipped(np.asarray(activate(result, activation), np.float32), tensors[operator.output])
+
+
+def _clipped(values: FloatArray, tensor: Tensor) -> FloatArray:
+    if tensor.bounds is None:
+        return values
+    least, most = map(np.float32, tensor.bounds)
+    return values.clip(least, most)
 
 
 def _evaluate(

@@ -41,9 +41,9 @@ class Keeper:
 
 def sample_limit(graph: Graph) -> int:
     """How many samples can run at once, for all live values of both networks to fit."""
-    dying, live, most = _dying(graph), 0, 0
+    dying = _dying(graph)
     sizes = [prod(tensor.shape) for tensor in graph.tensors]
-    live = sum(sizes[port.tensor] for port in graph.inputs)
+    most = live = sum(sizes[port.tensor] for port in graph.inputs)
     for operator, ends in zip(graph.operators, dying, strict=True):
         live += sizes[operator.output]
         most = max(most, live)

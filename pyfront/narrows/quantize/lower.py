@@ -77,7 +77,7 @@ def lower(graph: Graph) -> QGraph:
         ModelError: a tensor is not quantized, or a multiplier is out of range.
     """
     if any(tensor.dtype == "float32" for tensor in graph.tensors):
-        raise ModelError(f"{graph.name}: a float model; quantize it first with 'narrows quantize'")
+        raise ModelError(f"{graph.place}: a float model; quantize it first with 'narrows quantize'")
     lowering = _Lowering(graph)
     for operator in graph.operators:
         lowering.add(operator)
@@ -132,7 +132,7 @@ class _Lowering:
     def parameters(self, tensor: Tensor) -> Quantization:
         if tensor.quantization is None or tensor.dtype != "int8":
             raise ModelError(
-                f"{self.graph.name}: {tensor.name} is not quantized; quantize the model first"
+                f"{self.graph.place}: {tensor.name} is not quantized; quantize the model first"
             )
         return tensor.quantization
 
@@ -192,7 +192,7 @@ class _Lowering:
         pairs = np.array([quantize_multiplier(real) for real in reals], np.int64)
         if pairs[:, 1].max() > 30:
             raise ModelError(
-                f"{self.graph.name}: {self.tensors[output].name}: its scale {float(y.scale):g} is "
+                f"{self.graph.place}: {self.tensors[output].name}: its scale {float(y.scale):g} is "
                 f"too small for its input's {float(x.scale):g}"
             )
         multiplier, shift = (
@@ -279,7 +279,7 @@ class _Lowering:
         for table, size in ((rows, x.height), (cols, x.width)):
             if (table[:, 0] + (table[:, 1] > 0)).max() >= size:
                 raise ModelError(
-                    f"{self.graph.name}: {y.name}: resized so far that TFLite Micro reads outside "
+                    f"{self.graph.place}: {y.name}: resized so far that TFLite Micro reads outside "
                     "of its input"
                 )
         return QResize(inputs, output, rows, cols)
@@ -300,6 +300,7 @@ class _Lowering:
             port.scale,
             port.zero_point,
             table,
+            port.channels_first,
         )
 
 

@@ -20,19 +20,14 @@ from narrows.errors import ModelError
 from narrows.graph.graph import (
     WEIGHTED,
     Binary,
-    Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
     Graph,
     Operator,
     Pad,
-    Pool,
     Port,
     Quantization,
-    Reshape,
-    Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
@@ -41,17 +36,10 @@ from narrows.graph.graph import (
 )
 from narrows.graph.passes import drop_unused, fuse_activations
 from narrows.graph.qgraph import Elementwise, ExternalDtype
+from narrows.graph.scales import ANY, covers, hull, prescribed_scale, shares_scale
 from narrows.quantize.calibrate import MakeObserver, Ranges, calibrate, min_max
 from narrows.quantize.float_model import FloatArray, Sample, verify_float
 
-# Output scales and zero points that TFLite prescribes.
-_FIXED: dict[UnaryFunction, tuple[float, int]] = {
-    UnaryFunction.LOGISTIC: (1 / 256, -128),
-    UnaryFunction.TANH: (1 / 128, 0),
-}
-_PROBABILITIES = (1 / 256, -128)
-# Operators whose output is quantized as their input: they move, choose or average elements.
-_SHARING = (Pool, Concat, Resize, Reshape, Pad, Slice)
 # Of a tensor that is always zero: any range is right, so one that leaves room.
 _RANGE_OF_ZERO = (0.0, 1.0)
 # Scales below this leave float32's normal numbers when they are multiplied.
@@ -109,24 +97,36 @@ def quantize(
 
 
 def separate_scales(graph: Graph) -> Graph:
-    """Put a REQUANTIZE before each input of a CONCATENATION whose scale is prescribed, so that
-    it can take the others' scale."""
+    """Put a REQUANTIZE before what shares a scale with others that reach beyond its own.
+
+    An operator that shares scales gives all its inputs the scale of the widest. An input whose
+    scale is prescribed, or which int8 has to clip to bounds, keeps its own, and a copy of it
+    takes the shared one.
+    """
     tensors = list(graph.tensors)
     operators: list[Operator] = []
-    groups = _groups(graph, joining=(Pool, Resize, Reshape, Pad, Slice))
-    fixed = {groups[i] for i in _fixed(graph)}
+    # The interval that a tensor's scale must not reach beyond.
+    limits = {i: t.bounds for i, t in enumerate(tensors) if t.bounds is not None}
+    limits |= {i: _range(_quantization(*pair)) for i, pair in _fixed(graph).items()}
     for operator in graph.operators:
-        if isinstance(operator, Concat):
+        if shares_scale(operator):
+            shared = hull(*(limits.get(i, ANY) for i in operator.inputs))
+            if isinstance(operator, Pad):
+                shared = hull(shared, (operator.value, operator.value))
             parts = []
             for index in operator.inputs:
-                if groups[index] in fixed:
+                limit = limits.get(index, ANY)
+                if not covers(limit, shared):
                     source = tensors[index]
-                    tensors.append(replace(source, name=f"{source.name}/requantized", data=None))
+                    name = f"{source.name}/requantized"
+                    tensors.append(replace(source, name=name, data=None, bounds=None))
                     made = len(tensors) - 1
                     operators.append(Unary((index,), made, UnaryFunction.REQUANTIZE))
                     index = made
+                elif limit != ANY:
+                    limits[operator.output] = limit
                 parts.append(index)
-            operator = replace(operator, inputs=tuple(parts))
+            operator = replace(operator, inputs=tuple(parts))  # type: ignore[arg-type]
         operators.append(operator)
     return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
 
@@ -147,7 +147,7 @@ def apply_ranges(graph: Graph, ranges: Ranges, options: QuantizeOptions | None =
     for index, q in chosen.items():
         tensor = tensors[index]
         data = None if tensor.data is None else _integers(tensor.data, q)
-        tensors[index] = replace(tensor, dtype="int8", quantization=q, data=data)
+        tensors[index] = replace(tensor, dtype="int8", quantization=q, data=data, bounds=None)
     operators = []
     for operator in graph.operators:
         if isinstance(operator, WEIGHTED):
@@ -201,7 +201,7 @@ def verify_quantized(graph: Graph) -> None:
             need(len(q.scales) == 1 and -128 <= q.zero_point <= 127, tensor, "zero point")
             need(np.isfinite(q.scale) and q.scale > 0, tensor, f"scale {q.scale}")
         y = touched[-1]
-        if _shares(operator):
+        if shares_scale(operator):
             same = all(_equal(t.quantization, y.quantization) for t in touched)
             need(same, y, "is not quantized as its input")
         if operator.output in fixed:
@@ -225,6 +225,11 @@ def _quantization(scale: float, zero_point: int) -> Quantization:
     return Quantization(np.array([scale], np.float32), np.array([zero_point], np.int32))
 
 
+def _range(q: Quantization) -> tuple[float, float]:
+    """The least and the greatest real value of int8."""
+    return (float(q.scale) * (-128 - q.zero_point), float(q.scale) * (127 - q.zero_point))
+
+
 def _equal(a: Quantization | None, b: Quantization | None) -> bool:
     return (
         a is not None
@@ -239,26 +244,14 @@ def _integers(values: FloatArray, q: Quantization) -> npt.NDArray[np.int8]:
     return integers
 
 
-def _shares(operator: Operator) -> bool:
-    # TFLite Micro's RELU6 clamps and does not change the scale.
-    return isinstance(operator, _SHARING) or (
-        isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6
-    )
-
-
 def _fixed(graph: Graph) -> dict[int, tuple[float, int]]:
     """Outputs whose scale and zero point are prescribed."""
-    result = {}
-    for operator in graph.operators:
-        if isinstance(operator, Softmax):
-            result[operator.output] = _PROBABILITIES
-        elif isinstance(operator, Unary) and operator.function in _FIXED:
-            result[operator.output] = _FIXED[operator.function]
-    return result
+    pairs = ((op.output, prescribed_scale(op)) for op in graph.operators)
+    return {output: pair for output, pair in pairs if pair is not None}
 
 
-def _groups(graph: Graph, joining: tuple[type, ...]) -> list[int]:
-    """A representative of each tensor's group; operators of these kinds join what they touch."""
+def _groups(graph: Graph) -> list[int]:
+    """A representative of each tensor's group, which has one scale."""
     parent = list(range(len(graph.tensors)))
 
     def root(i: int) -> int:
@@ -268,9 +261,7 @@ def _groups(graph: Graph, joining: tuple[type, ...]) -> list[int]:
         return i
 
     for operator in graph.operators:
-        if isinstance(operator, joining) or (
-            isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6
-        ):
+        if shares_scale(operator):
             for index in operator.inputs:
                 parent[root(index)] = root(operator.output)
     return [root(i) for i in range(len(parent))]
@@ -278,7 +269,7 @@ def _groups(graph: Graph, joining: tuple[type, ...]) -> list[int]:
 
 def _parameters(graph: Graph, ranges: Ranges) -> dict[int, Quantization]:
     """Scale and zero point of every activation and every constant operand."""
-    groups = _groups(graph, _SHARING)
+    groups = _groups(graph)
     wanted: dict[int, tuple[float, float]] = {}
 
     def widen(index: int, least: float, most: float) -> None:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of models that cannot be imported whatever their operators are, and what to do instead.
+
+An importer gives one to an ``Unsupported``; all operators of a model that share a kind make one
+line of the error.
+"""
+
+from __future__ import annotations
+
+from narrows.errors import ModelKind
+
+DYNAMIC_RANGE = ModelKind(
+    "quantized in dynamic range: int8 weights, float32 activations",
+    "convert it with a representative_dataset, which makes activations int8, too; or without "
+    "optimizations, and give the float32 model to 'narrows quantize'",
+)
+FLOAT16 = ModelKind(
+    "float16 weights",
+    "convert it without supported_types = [tf.float16], and give the float32 model to 'narrows "
+    "quantize'",
+)
+INT16_ACTIVATIONS = ModelKind(
+    "quantized 16x8: int16 activations, int8 weights",
+    "convert it with TFLITE_BUILTINS_INT8, or give the float32 model to 'narrows quantize'",
+)
+UINT8 = ModelKind(
+    "quantized to uint8, as TensorFlow 1 did",
+    "convert the float model to int8 with TensorFlow 2, or give it to 'narrows quantize'",
+)
+INT4 = ModelKind(
+    "int4 weights",
+    "quantize the weights to int8",
+)
+SPARSE = ModelKind(
+    "sparse (pruned) weights",
+    "convert it without EXPERIMENTAL_SPARSITY, which stores the zeros, too",
+)
+PARTLY_FLOAT = ModelKind(
+    "quantized in part: some operators compute in float32",
+    "convert it with supported_ops = [TFLITE_BUILTINS_INT8], which names the operators that have "
+    "no int8 form; or give the float32 model to 'narrows quantize'",
+)
+FAKE_QUANT = ModelKind(
+    "trained quantization-aware, but left in float32 (FAKE_QUANT)",
+    "convert it with optimizations = [tf.lite.Optimize.DEFAULT], which makes it int8 by the ranges "
+    "that it learned",
+)
+RECURRENT = ModelKind(
+    "recurrent (an LSTM, a GRU, a loop or variables)",
+    "narrows runs networks whose operators are each computed once, without a state between them",
+)
+ETHOS_U = ModelKind(
+    "compiled by Vela for an Ethos-U",
+    "give the .tflite from before Vela",
+)
+EDGE_TPU = ModelKind(
+    "compiled for the Edge TPU",
+    "give the .tflite from before edgetpu_compiler",
+)
+FLEX = ModelKind(
+    "operators of TensorFlow itself (Flex)",
+    "convert it with TFLITE_BUILTINS alone, without SELECT_TF_OPS",
+)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ``.tflite`` file may say of an operator. A check's docstring is a line of the table of
+supported operators; where a check fails, it raises Refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from narrows.graph.graph import Quantization
+from narrows.importers.tflite_file import TensorRecord
+from narrows.importers.tflite_node import (
+    ACTIVATIONS,
+    Node,
+    Refused,
+    per_tensor,
+    quantization,
+    same_quantization,
+)
+
+
+def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
+    """Activations are int8 with one scale and zero point per tensor."""
+    tensors = [node.input(i) for i in inputs]
+    tensors += [node.output(i) for i in range(len(node.operator.outputs))]
+    for tensor in tensors:
+        if tensor.dtype != node.importer.dtype:
+            raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
+        if not node.is_float and per_tensor(tensor) is None:
+            raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
+        if tensor.is_variable or tensor.is_sparse:
+            raise Refused(f"{tensor.name} is a variable or sparse")
+
+
+def all_int8(node: Node) -> None:
+    """All inputs and outputs are int8 with one scale and zero point per tensor."""
+    activations_int8(node, range(len(node.operator.inputs)))
+
+
+def both_int8(node: Node) -> None:
+    """Both operands are int8 with one scale and zero point per tensor; one may be a constant."""
+    activations_int8(node, (0, 1))
+
+
+def second_int8(node: Node) -> None:
+    """Activations are int8 with one scale and zero point per tensor."""
+    activations_int8(node, (1,))
+
+
+def rank_4(node: Node) -> None:
+    """The input has four dimensions, batch 1."""
+    shape = node.input(0).shape
+    if len(shape) != 4 or shape[0] != 1:
+        raise Refused(f"its input has shape {list(shape)}, [1, height, width, channels] expected")
+
+
+def weights(node: Node) -> None:
+    """Weights are a constant of int8 with zero point 0; one scale, or one per output channel."""
+    weights, rank = node.input(1), 2 if node.name == "FULLY_CONNECTED" else 4
+    axis = 3 if node.name == "DEPTHWISE_CONV_2D" else 0
+    dtype = node.importer.dtype
+    if weights.data is None or weights.dtype != dtype or weights.is_sparse:
+        raise Refused(f"its weights {weights.name} are not a dense {dtype} constant")
+    if len(weights.shape) != rank:
+        raise Refused(f"its weights have shape {list(weights.shape)}")
+    if node.is_float:
+        return
+    q, channels = weights.quantization, weights.shape[axis]
+    if q is None:
+        raise Refused(f"its weights {weights.name} have {weights.scale_words}")
+    if q.zero_points.any():
+        raise Refused("its weights are not quantized symmetrically: a zero point is not 0")
+    if len(q.scales) > 1 and (q.axis, len(q.scales)) != (axis, channels):
+        raise Refused(
+            f"its weights have {len(q.scales)} scales along dimension {q.axis}; supported is one "
+            f"for all, or one for each of the {channels} output channels along dimension {axis}"
+        )
+
+
+def bias(node: Node) -> None:
+    """The bias is a constant of int32, or left out."""
+    if node.has(2):
+        bias = node.input(2)
+        dtype = "float32" if node.is_float else "int32"
+        if bias.data is None or bias.dtype != dtype:
+            raise Refused(f"its bias {bias.name} is not a constant of {dtype}")
+
+
+def fused(node: Node) -> None:
+    """Fused activation NONE, RELU, RELU6 or RELU_N1_TO_1."""
+    if node.options["FusedActivationFunction"] not in ACTIVATIONS:
+        raise Refused(f"fused activation {node.options['FusedActivationFunction']}")
+
+
+def quantized_as_output(node: Node) -> None:
+    """All inputs are quantized as the output."""
+    for i in range(len(node.operator.inputs)):
+        if not node.is_float and not same_quantization(node.input(i), node.output()):
+            raise Refused(f"{node.input(i).name} is not quantized as its output")
+
+
+def not_fused(node: Node) -> None:
+    """No fused activation."""
+    if node.options["FusedActivationFunction"] != 0:
+        raise Refused(f"fused activation {node.options['FusedActivationFunction']}")
+
+
+def sum_scales(node: Node) -> None:
+    """The output's scale is more than 2 ** -19 times the larger scale of the operands."""
+    if node.is_float:
+        return
+    a, b, out = (per_tensor(t) for t in (node.input(0), node.input(1), node.output()))
+    assert a is not None
+    assert b is not None
+    assert out is not None
+    if not 2.0 * float(max(a.scale, b.scale)) < 2.0**20 * float(out.scale):
+        raise Refused("its output's scale is too small for its operands'")
+
+
+def probabilities(node: Node) -> None:
+    """The output has scale 1/256 and zero point -128."""
+    if node.is_float:
+        return
+    q = per_tensor(node.output())
+    if q is None or q.scale != np.float32(1 / 256) or q.zero_point != -128:
+        raise Refused("its output does not have scale 1/256 and zero point -128")
+
+
+def fixed_point_input(node: Node) -> None:
+    """The input's scale is at least 2 ** -28 and less than 2 ** 35."""
+    # TFLite Micro shifts by an exponent of the scale, which C defines for these alone.
+    if not node.is_float and not 2.0**-28 <= _scale(node.input(0)) < 2.0**35:
+        raise Refused(f"its input has {node.input(0).scale_words}")
+
+
+def hard_swish_scale(node: Node) -> None:
+    """The output's scale is more than 1/128 of the input's."""
+    if node.is_float:
+        return
+    a, out = per_tensor(node.input(0)), per_tensor(node.output())
+    assert a is not None
+    assert out is not None
+    if not float(a.scale) / 128 / float(out.scale) < 1 - 2.0**-31:
+        raise Refused("its output's scale is too small for its input's")
+
+
+def product_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -30 times the product of the operands'."""
+    if node.is_float:
+        return
+    a, b, out = (_scale(t) for t in (node.input(0), node.input(1), node.output()))
+    if not _fits(a * b / out, 30):
+        raise Refused("its output's scale is too small for its operands'")
+
+
+def ratio(node: Node) -> None:
+    """The output's scale is more than 2 ** -31 times the input's."""
+    if node.is_float:
+        return
+    slope = max(1.0, float(node.options.get("Alpha", 1.0)))
+    if not _fits(_scale(node.input(0)) * slope / _scale(node.output()), 31):
+        raise Refused("its output's scale is too small for its input's")
+
+
+def _scale(tensor: TensorRecord) -> float:
+    q = per_tensor(tensor)
+    assert q is not None
+    return float(q.scale)
+
+
+def _fits(real: float, bits: int) -> bool:
+    """Whether a multiplier is still less than 2 ** bits when TFLite has rounded it to 31 bits."""
+    return real < 2.0**bits * (1 - 2.0**-32)
+
+
+def same_type(node: Node) -> None:
+    """The output has the input's type."""
+    a, out = node.input(0), node.output()
+    if a.dtype != out.dtype:
+        raise Refused(f"it turns {a.dtype} into {out.dtype}")
+
+
+# --- Scales that kernels do not look at -----------------------------------------------------
+#
+# Kernels that move or choose elements, and a few that compute, take it for granted that their
+# output is quantized as their input, or in one certain way. Where that is not so, TensorFlow Lite
+# Micro or LiteRT refuse some of these operators, and then so do we; others they compute as if it
+# were so. Which does which was found by running both (tests/py/test_scales.py does it again).
+
+
+def quantized_as_input(node: Node) -> None:
+    """The output is quantized as the input."""
+    source = node.input(_source(node))
+    for i in range(len(node.operator.outputs)):
+        if source.dtype != "float32" and not same_quantization(source, node.output(i)):
+            said, meant = node.output(i).scale_words, source.scale_words
+            raise Refused(
+                f"its output has {said}, its input {meant}, and this operator does not rescale; "
+                "quantize both alike"
+            )
+
+
+def taken_as_input(node: Node) -> None:
+    """An output that is not quantized as the input is computed as if it were, with a warning."""
+    source = node.input(_source(node))
+    outputs = range(len(node.operator.outputs))
+    q = per_tensor(source)
+    if (
+        source.dtype != "int8"
+        or q is None
+        or any(per_tensor(node.output(i)) is None for i in outputs)
+    ):
+        quantized_as_input(node)
+        return
+    for i in outputs:
+        if not same_quantization(source, node.output(i)):
+            _warn(node, i, q)
+
+
+def taken_as_tanh(node: Node) -> None:
+    """An output whose scale is not 1/128 with zero point 0 is computed as if it were, with a
+    warning."""
+    if not node.is_float:
+        _warn(node, 0, quantization(1 / 128, 0))
+
+
+def _source(node: Node) -> int:
+    """Which input the elements come from."""
+    return 1 if node.name == "SPLIT" else 0
+
+
+def _warn(node: Node, i: int, taken: Quantization) -> None:
+    """Say how far the output is from what the file says of it, if any value is half a step off."""
+    stated = per_tensor(node.output(i))
+    assert stated is not None
+    steps = np.arange(-128, 128)
+    computed = float(taken.scale) * (steps - taken.zero_point)
+    error = float(stated.scale) * (steps - stated.zero_point) - computed
+    if np.abs(error).max() < float(stated.scale) / 2:
+        return
+    decibels = 10 * np.log10((computed**2).sum() / (error**2).sum())
+    output = node.output(i)
+    words = (
+        f"operator {node.operator.index} {node.name} ({output.name}): the file says that its "
+        f"output has {output.scale_words}, but TensorFlow Lite Micro computes it as if it had "
+        f"scale {taken.scale:g} and zero point {taken.zero_point}; so does narrows, to the same "
+        f"bytes, which are at {decibels:.1f} dB from what the file means"
+    )
+    node.importer.off.setdefault(node.name, []).append((float(decibels), words))

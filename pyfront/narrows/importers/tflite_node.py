@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walk over the operators of a ``.tflite`` file, and what rules see of each of them.
+
+An operator that is refused does not end the walk: its outputs are assumed to be what the file
+says of them, so that the operators behind it are looked at, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from narrows.errors import ModelError, Unsupported, UnsupportedError
+from narrows.graph.graph import (
+    MAX_DIMENSION,
+    MAX_TENSOR_BYTES,
+    Activation,
+    Array,
+    Graph,
+    Operator,
+    Port,
+    Quantization,
+    Reshape,
+    Tensor,
+    verify_graph,
+)
+from narrows.graph.qgraph import Axis
+from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
+from narrows.importers.tflite_kinds import Refusals, needed
+from narrows.importers.views import View, check_batch, regroup, standard
+
+NO_RULE = "this operator is not supported"
+ACTIVATIONS = {
+    0: Activation.NONE,
+    1: Activation.RELU,
+    2: Activation.RELU_N1_TO_1,
+    3: Activation.RELU6,
+}
+_INT8 = (-128, 127)
+
+
+class Refused(Exception):
+    """The operator cannot be imported; the message is the reason."""
+
+
+class UnknownShape(Refused):
+    """The operator cannot be imported, and its output does not have the shape in the file."""
+
+
+class Skipped(Exception):
+    """An operator before it was refused, and nothing can be assumed of its output."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """options: the schema's table and fields. inputs: least and most. outputs: None for any."""
+
+    build: Callable[[Node], None]
+    inputs: tuple[int, int]
+    checks: tuple[Callable[[Node], None], ...]
+    options: tuple[str, tuple[str, ...]] = ("", ())
+    outputs: int | None = 1
+
+
+class Importer:
+    """Walks the operators in order. ``views`` knows what every tensor of the file became."""
+
+    def __init__(self, record: ModelRecord, path: str, rules: Mapping[str, Rule]) -> None:
+        self.record = record
+        self.path = path
+        self.rules = rules
+        self.dtype: Literal["float32", "int8"] = "float32" if _is_float(record) else "int8"
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        # Decibels and words of each output that is off what the file means, by operator.
+        self.off: dict[str, list[tuple[float, str]]] = {}
+        self.views: dict[int, View | None] = {}  # None: refused, and nothing can be assumed
+        self.assumed: set[int] = set()  # outputs of what was refused
+        self.pending: set[int] = set()  # inputs whose QUANTIZE has not been seen
+        self.channels = 0  # of all weights
+        self.relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
+
+    def run(self, name: str) -> Graph:
+        self._walk()
+        for number in self.pending:  # an input that nobody reads
+            unread = replace(self.tensors[number], quantization=quantization(1.0, 0))
+            self.tensors[number] = unread
+        graph = Graph(
+            name,
+            tuple(self.tensors),
+            tuple(self.operators),
+            tuple(self._port(i) for i in self.record.inputs),
+            tuple(self._port(i) for i in self.record.outputs),
+            source=self.path,
+            warnings=self._warnings(),
+        )
+        verify_graph(graph)
+        return graph
+
+    def _walk(self) -> None:
+        """Import inputs, operators and outputs. Raises: UnsupportedError: all that is refused."""
+        operators = needed(self.record)
+        refusals = Refusals(self.record, operators, self.dtype)
+        refused = []
+        for number, index in enumerate(self.record.inputs):
+            reason = self._add_input(index)
+            if reason is not None:
+                kind = refusals.kind_of_input(index)
+                tensor = self.record.tensors[index].name
+                refused.append(Unsupported("input", number, tensor, reason, kind))
+        behind = {}
+        for operator in operators:
+            reason = self._import(operator)
+            if reason is not None:
+                first = operator.outputs[0] if operator.outputs else None
+                tensor = "" if first is None else self.record.tensors[first].name
+                kind = refusals.kind_of(operator, supported=operator.name in self.rules)
+                behind[operator.index] = Unsupported(
+                    operator.name, operator.index, tensor, reason, kind
+                )
+        for index in refusals.shape_arithmetic(behind):
+            del behind[index]
+        refused += [*behind.values(), *self._unfit_outputs()]
+        if refused:
+            raise UnsupportedError(self.path, tuple(refused))
+
+    def _warnings(self) -> tuple[str, ...]:
+        """The worst output of each operator, and how many more there are."""
+        lines = []
+        for name, outputs in self.off.items():
+            _, words = min(outputs)
+            others = len(outputs) - 1
+            lines.append(words + f"; {others} more {name} are off by no more" * (others > 0))
+        return tuple(lines)
+
+    def _add_input(self, index: int) -> str | None:
+        """Add an input of the model; the reason if it is refused."""
+        tensor = self.record.tensors[index]
+        if index in self.views:
+            raise ModelError(f"{self.path}: input {tensor.name} is listed twice")
+        self.assume(index)
+        if tensor.data is not None:
+            return "it has values in the file, which other tensors may share; give it none"
+        if tensor.dtype not in ("int8", "uint8", "float32"):
+            return f"it is {tensor.dtype}; int8, uint8 and float32 are supported"
+        if tensor.dtype != "float32" and per_tensor(tensor) is None:
+            return f"it has {tensor.scale_words}; one scale is supported"
+        try:
+            check_batch(tensor.shape)
+            storage, axes = stored(tensor.shape)
+            made = self.tensor(
+                tensor.name, storage, tensor.quantization if tensor.dtype == "int8" else None
+            )
+        except (Refused, ValueError) as refusal:
+            return str(refusal)
+        if tensor.dtype != self.dtype:
+            self.pending.add(made)
+        self.views[index] = View(made, tensor.shape, storage, axes)
+        self.assumed.remove(index)
+        return None
+
+    def assume(self, index: int) -> None:
+        """Let a tensor be what the file says of it, although what gives it was refused."""
+        tensor = self.record.tensors[index]
+        self.assumed.add(index)
+        self.views[index] = None
+        with contextlib.suppress(Refused):
+            storage, axes = stored(tensor.shape)
+            made = self.tensor(tensor.name, storage, tensor.quantization)
+            self.views[index] = View(made, tensor.shape, storage, axes)
+
+    def _port(self, index: int) -> Port:
+        tensor, view = self.record.tensors[index], self.views[index]
+        assert view is not None
+        dtype: Literal["int8", "uint8", "float32"]
+        dtype = (
+            "int8"
+            if tensor.dtype == "int8"
+            else ("uint8" if tensor.dtype == "uint8" else "float32")
+        )
+        q = tensor.quantization if dtype != "float32" else None
+        return Port(
+            tensor.name,
+            view.tensor,
+            dtype,
+            tensor.shape,
+            float(q.scale) if q else 0.0,
+            q.zero_point if q else 0,
+        )
+
+    def _unfit_outputs(self) -> list[Unsupported]:
+        converted = {
+            index
+            for operator in self.record.operators
+            if operator.name in ("QUANTIZE", "DEQUANTIZE")
+            for index in operator.outputs
+        }
+        refused = []
+        for number, index in enumerate(self.record.outputs):
+            view, name = self.views.get(index), self.record.tensors[index].name
+            reason = None
+            if index not in self.views:
+                reason = "no operator computes it"
+            elif view is None or index in self.assumed:
+                continue
+            elif not view.contiguous:
+                reason = "a TRANSPOSE before it cannot be absorbed"
+            elif self.record.tensors[index].dtype != self.dtype and index not in converted:
+                reason = "it is a float32 or uint8 input"
+            if reason is not None:
+                refused.append(Unsupported("output", number, name, reason))
+        return refused
+
+    def _import(self, operator: OperatorRecord) -> str | None:
+        """Add an operator; the reason if it is refused."""
+        node = Node(self, operator)
+        try:
+            for index in operator.outputs:
+                if index in self.views or self.record.tensors[index].data is not None:
+                    raise ModelError(
+                        f"{self.path}: operator {operator.index} {operator.name} writes "
+                        f"{self.record.tensors[index].name}, which has a value already"
+                    )
+            rule = self.rules.get(operator.name)
+            if rule is None:
+                return NO_RULE
+            low, high = rule.inputs
+            if not low <= len(operator.inputs) <= high or not operator.outputs:
+                return f"{len(operator.inputs)} inputs and {len(operator.outputs)} outputs"
+            if any(i == -1 for i in operator.inputs[:low]):
+                return "an input is missing"
+            if rule.outputs is not None and len(operator.outputs) != rule.outputs:
+                return f"{len(operator.outputs)} outputs"
+            for check in rule.checks:
+                check(node)
+            rule.build(node)
+            return None
+        except UnknownShape as refusal:
+            self.views.update(dict.fromkeys(operator.outputs))
+            return str(refusal)
+        except Refused as refusal:
+            return str(refusal)
+        except Skipped:
+            self.views.update(dict.fromkeys(operator.outputs))
+            return None
+        finally:
+            for index in operator.outputs:
+                if index not in self.views:
+                    self.assume(index)
+
+    # --- What builders add ---------------------------------------------------------------
+
+    def tensor(
+        self,
+        name: str,
+        storage: tuple[int, int, int],
+        quantization: Quantization | None,
+        data: Array | None = None,
+    ) -> int:
+        """A new activation or constant."""
+        if not all(0 < n <= MAX_DIMENSION for n in storage) or prod(storage) > MAX_TENSOR_BYTES:
+            raise Refused(f"shape {list(storage)} is not supported (1 to {MAX_DIMENSION})")
+        values = None if data is None else data.reshape(storage)
+        self.tensors.append(Tensor(name, storage, self.dtype, quantization, values))
+        return len(self.tensors) - 1
+
+    def constant(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same elements in the same order under another shape."""
+        regrouped = regroup(view, shape)
+        return self.relabel(view, shape) if regrouped is None else regrouped
+
+    def relabel(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
+        storage, axes = stored(shape)
+        if not view.contiguous:
+            raise Refused("a TRANSPOSE before it cannot be absorbed")
+        if storage == view.storage:
+            return View(view.tensor, shape, storage, axes)
+        key = (view.tensor, storage)
+        if key not in self.relabelled:
+            source = self.tensors[view.tensor]
+            made = self.tensor(source.name, storage, source.quantization, source.data)
+            if source.data is None:
+                self.operators.append(Reshape((view.tensor,), made))
+            self.relabelled[key] = made
+        return View(self.relabelled[key], shape, storage, axes)
+
+
+class Node:
+    """One operator of the file, as its checks and its builder see it."""
+
+    def __init__(self, importer: Importer, operator: OperatorRecord) -> None:
+        self.importer = importer
+        self.operator = operator
+        self.options = operator.options
+
+    @property
+    def name(self) -> str:
+        return self.operator.name
+
+    def has(self, i: int) -> bool:
+        return i < len(self.operator.inputs) and self.operator.inputs[i] != -1
+
+    def input(self, i: int) -> TensorRecord:
+        return self.importer.record.tensors[self.operator.inputs[i]]
+
+    def output(self, i: int = 0) -> TensorRecord:
+        return self.importer.record.tensors[self.operator.outputs[i]]
+
+    def values(self, i: int, what: str) -> Array:
+        """Values of a constant int32 or int64 operand."""
+        tensor = self.input(i)
+        if tensor.data is None or tensor.dtype not in ("int32", "int64"):
+            raise Refused(f"its {what} is not a constant of integers")
+        return tensor.data.reshape(-1)
+
+    def view(self, i: int) -> View:
+        """Where input i stands. Constants get a tensor of their own."""
+        index = self.operator.inputs[i]
+        record = self.importer.record.tensors[index]
+        if index not in self.importer.views:
+            if record.data is None:
+                raise ModelError(
+                    f"{self.importer.path}: operator {self.operator.index} {self.name} reads "
+                    f"{record.name}, which nothing has computed"
+                )
+            if record.dtype != self.importer.dtype:
+                raise Refused(f"{record.name} is a constant of {record.dtype}")
+            storage, axes = stored(record.shape)
+            made = self.importer.tensor(record.name, storage, record.quantization, record.data)
+            self.importer.views[index] = View(made, record.shape, storage, axes)
+        view = self.importer.views[index]
+        if view is None:
+            raise Skipped
+        return view
+
+    def plain(self, i: int) -> View:
+        """Input i in NHWC order."""
+        return self.importer.relabel(self.view(i), self.input(i).shape)
+
+    def new(self, storage: tuple[int, int, int], i: int = 0) -> int:
+        """The tensor that output i becomes."""
+        record = self.output(i)
+        return self.importer.tensor(record.name, storage, record.quantization)
+
+    def assume(self) -> None:
+        """Let its output be what the file says of it."""
+        self.importer.assume(self.operator.outputs[0])
+
+    def emit(self, operator: Operator) -> None:
+        self.importer.operators.append(operator)
+
+    def result(self, view: View, i: int = 0) -> None:
+        """Output i is this view; the file must agree on its shape."""
+        if view.shape != self.output(i).shape:
+            raise Refused(
+                f"output shape {list(self.output(i).shape)} instead of {list(view.shape)}"
+            )
+        self.importer.views[self.operator.outputs[i]] = view
+
+    @property
+    def is_float(self) -> bool:
+        return self.importer.dtype == "float32"
+
+    @property
+    def activation(self) -> Activation:
+        return ACTIVATIONS[self.options["FusedActivationFunction"]]
+
+
+def _is_float(record: ModelRecord) -> bool:
+    outputs = [record.tensors[i].dtype for op in record.operators for i in op.outputs]
+    return "float32" in outputs and "int8" not in outputs
+
+
+def stored(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[Axis, ...], ...]]:
+    """Storage and axes of a tensor of the file (views.standard). Raises: Refused."""
+    if any(n < 0 for n in shape):
+        raise Refused(f"shape {list(shape)} is not fixed; convert the model for one input shape")
+    try:
+        return standard(shape)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def quantization(scale: float, zero_point: int) -> Quantization:
+    return Quantization(np.array([scale], np.float32), np.array([zero_point], np.int32))
+
+
+def per_tensor(tensor: TensorRecord) -> Quantization | None:
+    q = tensor.quantization
+    low, high = (0, 255) if tensor.dtype == "uint8" else _INT8
+    if q is None or len(q.scales) != 1 or not low <= q.zero_point <= high:
+        return None
+    return q
+
+
+def same_quantization(a: TensorRecord, b: TensorRecord) -> bool:
+    p, q = per_tensor(a), per_tensor(b)
+    return p is not None and q is not None and p.scale == q.scale and p.zero_point == q.zero_point

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the operators that a ``.tflite`` file may have: checks and a builder for each."""
+
+from __future__ import annotations
+
+from narrows.importers import tflite_checks as checks
+from narrows.importers import tflite_layers as layers
+from narrows.importers import tflite_moves as moves
+from narrows.importers.tflite_node import Rule
+
+_FUSED = "FusedActivationFunction"
+_STRIDE = ("Padding", "StrideH", "StrideW", _FUSED)
+_DILATION = ("DilationHFactor", "DilationWFactor")
+_CONV_CHECKS = (checks.activations_int8, checks.rank_4, checks.weights, checks.bias, checks.fused)
+_POOL = Rule(
+    layers.pool,
+    (1, 1),
+    (checks.activations_int8, checks.rank_4, checks.fused, checks.quantized_as_input),
+    ("Pool2DOptions", (*_STRIDE, "FilterHeight", "FilterWidth")),
+)
+_CORNERS = ("AlignCorners", "HalfPixelCenters")
+_LABELS = (checks.same_type, checks.quantized_as_input)
+_LABELS_TAKEN = (checks.same_type, checks.taken_as_input)
+
+RULES: dict[str, Rule] = {
+    "CONV_2D": Rule(
+        layers.conv_2d, (2, 3), _CONV_CHECKS, ("Conv2DOptions", (*_STRIDE, *_DILATION))
+    ),
+    "DEPTHWISE_CONV_2D": Rule(
+        layers.depthwise_conv_2d,
+        (2, 3),
+        _CONV_CHECKS,
+        ("DepthwiseConv2DOptions", (*_STRIDE, *_DILATION, "DepthMultiplier")),
+    ),
+    "FULLY_CONNECTED": Rule(
+        layers.fully_connected,
+        (2, 3),
+        (checks.activations_int8, checks.weights, checks.bias, checks.fused),
+        ("FullyConnectedOptions", (_FUSED, "WeightsFormat")),
+    ),
+    "ADD": Rule(
+        layers.binary,
+        (2, 2),
+        (checks.both_int8, checks.fused, checks.sum_scales),
+        ("AddOptions", (_FUSED,)),
+    ),
+    "SUB": Rule(
+        layers.binary,
+        (2, 2),
+        (checks.both_int8, checks.fused, checks.sum_scales),
+        ("SubOptions", (_FUSED,)),
+    ),
+    "MUL": Rule(
+        layers.binary,
+        (2, 2),
+        (checks.both_int8, checks.fused, checks.product_scale),
+        ("MulOptions", (_FUSED,)),
+    ),
+    "AVERAGE_POOL_2D": _POOL,
+    "MAX_POOL_2D": _POOL,
+    "MEAN": Rule(
+        layers.mean,
+        (2, 2),
+        (checks.activations_int8, checks.ratio),
+        ("ReducerOptions", ("KeepDims",)),
+    ),
+    "SOFTMAX": Rule(
+        layers.softmax,
+        (1, 1),
+        (checks.activations_int8, checks.probabilities),
+        ("SoftmaxOptions", ("Beta",)),
+    ),
+    "LOGISTIC": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.fixed_point_input, checks.probabilities),
+    ),
+    "TANH": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.fixed_point_input, checks.taken_as_tanh),
+    ),
+    "HARD_SWISH": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.hard_swish_scale)),
+    "LEAKY_RELU": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.ratio),
+        ("LeakyReluOptions", ("Alpha",)),
+    ),
+    "RELU": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.ratio)),
+    "RELU6": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.taken_as_input)),
+    "QUANTIZE": Rule(layers.quantize, (1, 1), ()),
+    "DEQUANTIZE": Rule(layers.leave, (1, 1), ()),
+    "CONCATENATION": Rule(
+        moves.concatenation,
+        (1, 10),
+        (checks.all_int8, checks.quantized_as_output, checks.not_fused),
+        ("ConcatenationOptions", ("Axis", _FUSED)),
+    ),
+    "RESIZE_BILINEAR": Rule(
+        moves.resize,
+        (2, 2),
+        (checks.activations_int8, checks.rank_4, checks.quantized_as_input),
+        ("ResizeBilinearOptions", _CORNERS),
+    ),
+    "RESIZE_NEAREST_NEIGHBOR": Rule(
+        moves.resize,
+        (2, 2),
+        (checks.activations_int8, checks.rank_4, checks.taken_as_input),
+        ("ResizeNearestNeighborOptions", _CORNERS),
+    ),
+    "SLICE": Rule(moves.cut, (3, 3), (checks.activations_int8, checks.quantized_as_input)),
+    "STRIDED_SLICE": Rule(
+        moves.strided_slice,
+        (4, 4),
+        (checks.activations_int8, checks.quantized_as_input),
+        (
+            "StridedSliceOptions",
+            ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
+        ),
+    ),
+    "SPLIT": Rule(
+        moves.split, (2, 2), (checks.second_int8, checks.quantized_as_input), outputs=None
+    ),
+    "SPLIT_V": Rule(
+        moves.split, (3, 3), (checks.activations_int8, checks.taken_as_input), outputs=None
+    ),
+    "PAD": Rule(moves.pad, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
+    "PADV2": Rule(moves.pad, (2, 3), (checks.activations_int8, checks.quantized_as_input)),
+    "RESHAPE": Rule(moves.reshape, (1, 2), _LABELS_TAKEN),
+    "SQUEEZE": Rule(moves.reshape, (1, 1), _LABELS_TAKEN),
+    "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),
+    "TRANSPOSE": Rule(moves.transpose, (2, 2), _LABELS),
+}

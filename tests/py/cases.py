@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of each file of ../shared/cases: small models made with the converters that
+people use, after public bug reports. A case that narrows learns to take moves from ``Refused``
+to ``Exact`` here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from models import SHARED
+
+CASES = SHARED / "cases"
+
+
+@dataclass(frozen=True)
+class Exact:
+    """``narrows compile`` takes the file, and its outputs are TFLite Micro's bytes; for an
+    .onnx file those of the .tflite that it becomes, a step at most from onnxruntime's.
+
+    says: regular expressions that must match what is printed beside: warnings.
+    """
+
+    says: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A float network: ``compile`` sends to ``quantize``, whose file compiles and is exact."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Every command refuses the file in a few lines.
+
+    says: regular expressions that must match the message: what kind of model it is or which
+        operator it is about, and what to do where something can be done.
+    never: those that must not.
+    by: the commands that read such a file.
+    """
+
+    says: tuple[str, ...]
+    never: tuple[str, ...] = ()
+    by: tuple[str, ...] = ("compile", "quantize")
+
+
+Outcome: TypeAlias = Exact | Quantized | Refused
+
+
+def _operators(*names: str, never: tuple[str, ...] = ()) -> Refused:
+    """Refused for these operators, each of them named once, and nothing else."""
+    return Refused((rf"\b{len(names)} unsupported", *(rf"\b{name} \(" for name in names)), never)
+
+
+# Faults that these files do not have.
+DAMAGED = r"truncated|damaged|not an? (ONNX|\.tflite)"
+# The operators that compute a shape at run time, where only a refused operator reads it.
+_SHAPE_ARITHMETIC = (r"\bSHAPE\b", r"\bPACK\b", r"\bSTRIDED_SLICE\b")
+_FIVE_DIMENSIONS = Refused((r"(?i)\breshape\b", "dimensions"), ("batch",))
+_NEW_BLOB = Refused(("blob format", "compile the model anew"), by=("run", "info"))
+
+OUTCOMES: dict[str, Outcome] = {
+    # One network in every form that TensorFlow's converter writes.
+    "cnn.float.tflite": Quantized(),
+    "cnn.dyn.tflite": Refused(("dynamic.range", "representative|float")),
+    "cnn.fp16.tflite": Refused(("float16", "convert")),
+    "cnn.i16x8.tflite": Refused(("16x8|int16 activations", "int8")),
+    # And what onnxruntime and PyTorch write.
+    "mbv2.qop.onnx": Refused(("QLinear|QOperator", "QDQ")),
+    "mbv2.dyn.onnx": Refused(("dynamic", "float|static")),
+    "qat_x86_conv.onnx": Exact(),
+    "op9.onnx": Quantized(),
+    "op11.onnx": Quantized(),
+    # Networks that quantize takes.
+    "multi.float.tflite": Quantized(),
+    "output_is_input.onnx": Quantized(),
+    # Unequal scales that TFLite's kernels take as equal.
+    "mis_MAX_POOL_2D.tflite": Refused(("MAX_POOL_2D", "scale")),
+    "mis_RESIZE_BILINEAR.tflite": Refused(("RESIZE_BILINEAR", "scale")),
+    "mis_STRIDED_SLICE.tflite": Refused(("STRIDED_SLICE", "scale")),
+    # Shapes of five dimensions, and of one.
+    "shuffle.int8.tflite": _FIVE_DIMENSIONS,
+    "shuffle.float.tflite": _FIVE_DIMENSIONS,
+    "shuffle.old.onnx": _FIVE_DIMENSIONS,
+    "yolo_head.old.onnx": _FIVE_DIMENSIONS,
+    "conv1d.old.onnx": Refused((r"\bConv\b", r"\[1, 3, 40\]")),
+    "conv1d_dil.old.onnx": Refused((r"\bConv\b", r"\[1, 3, 40\]")),
+    "t2o_gap1d.onnx": Refused((r"\bConv\b",)),
+    "dense_3d.int8.tflite": Refused((r"\bRESHAPE\b", "shape")),
+    # Operators that are not supported, with what computes their shapes.
+    "tconv.int8.tflite": _operators("TRANSPOSE_CONV", never=_SHAPE_ARITHMETIC),
+    "unet.int8.tflite": _operators("TRANSPOSE_CONV", never=_SHAPE_ARITHMETIC),
+    "convt.old.onnx": _operators("ConvTranspose"),
+    "gmax.new.onnx": _operators("ReduceMax"),
+    "lstm.float.tflite": Refused(("recurrent",)),
+    "absmodel.int8.tflite": _operators("ABS"),
+    "argmax.int8.tflite": _operators("ARG_MAX"),
+    "attention.int8.tflite": Refused(("BATCH_MATMUL",)),
+    "cbam.int8.tflite": Refused((r"MEAN .*channels", "REDUCE_MAX")),
+    "d2s.int8.tflite": _operators("DEPTH_TO_SPACE"),
+    "s2d.int8.tflite": _operators("SPACE_TO_DEPTH"),
+    "dilated2d.int8.tflite": Refused(("SPACE_TO_BATCH_ND",)),
+    "elu.int8.tflite": _operators("ELU"),
+    "gelu.int8.tflite": _operators("GELU"),
+    "selu.int8.tflite": Refused(("GREATER", "EXP", "SELECT_V2")),
+    "mish.int8.tflite": Refused(("EXP", "LOG")),
+    "softplus.int8.tflite": Refused(("EXP", "LOG")),
+    "gmp1d.int8.tflite": _operators("REDUCE_MAX"),
+    "grouped.int8.tflite": Refused((r"CONV_2D .*(groups|grouped)",)),
+    "groupnorm.int8.tflite": Refused(("NEG", "SQUARE", "RSQRT"), ("batch of",)),
+    "layernorm.int8.tflite": Refused((r"MEAN .*channels", "NEG", "SQUARED_DIFFERENCE", "RSQRT")),
+    "l2norm.int8.tflite": Refused(("SQUARE", "SUM", "RSQRT", "MINIMUM")),
+    "maximum.int8.tflite": _operators("MAXIMUM"),
+    "mirrorpad.int8.tflite": _operators("MIRROR_PAD"),
+    "powsq.int8.tflite": _operators("SQUARE"),
+    "prelu.int8.tflite": _operators("PRELU"),
+    "relu_max1.int8.tflite": _operators("MINIMUM"),
+    "relu_max4.int8.tflite": _operators("MINIMUM"),
+    "sumred.int8.tflite": _operators("SUM"),
+    "up.int8.tflite": Refused(("TILE",)),
+    # Hostile blobs of format 2.0; tests/fuzz starts from their likes in the current one.
+    "memcpy_overlap_rolling_depthwise.nrw": _NEW_BLOB,
+    "pool_128K.nrw": _NEW_BLOB,
+}
