@@ -308,7 +308,7 @@ def test_a_blob_of_another_version(narrows: Narrows, digits_blob: Path, tmp_path
     struct.pack_into("<I", data, 76, zlib.crc32(data[:76]))
     blob = tmp_path / "v.nrw"
     blob.write_bytes(data)
-    refused(narrows("info", blob), "v.nrw", "another version", "compile it anew")
+    refused(narrows("info", blob), "v.nrw", "another version", "compile the model anew")
 
 
 def test_a_damaged_blob(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
