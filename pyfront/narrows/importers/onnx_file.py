@@ -54,6 +54,7 @@ _MOVES = frozenset((
     "Transpose", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Exp", "Not",
     "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "Split",
 ))  # fmt: skip
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES
 
 
@@ -186,7 +187,9 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
 
 
 def _node(index: int, node: Any, where: list[str]) -> NodeRecord:
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+    # onnxruntime wrote pairs of 16 bits so before ONNX had them.
+    paired = node.domain == "com.microsoft" and node.op_type in _PAIR
+    domain = "" if node.domain in ("", "ai.onnx") or paired else f"{node.domain}."
     operator = _printable(f"{domain}{node.op_type}")
     where[0] = f"node {index} {operator}"
     attributes = {}

@@ -382,8 +382,11 @@ class Importer:
     def tensor(self, name: str, storage: Sequence[int], data: Array | None = None) -> int:
         """A new activation or constant operand."""
         height, width, channels = storage
-        if not all(0 < n <= MAX_DIMENSION for n in storage) or prod(storage) > MAX_TENSOR_BYTES:
-            raise Refused(f"shape {list(storage)} is not supported (1 to {MAX_DIMENSION})")
+        for n in storage:
+            if not 0 < n <= MAX_DIMENSION:
+                raise Refused(f"a dimension of {n}; 1 to {MAX_DIMENSION} are supported")
+        if prod(storage) > MAX_TENSOR_BYTES:
+            raise Refused(f"{prod(storage)} elements in one tensor")
         shape = (height, width, channels)
         values = None if data is None else np.asarray(data, np.float32).reshape(shape)
         self.tensors.append(Tensor(name, shape, "float32", None, values))

@@ -63,8 +63,8 @@ def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[
         ValueError: more than three dimensions longer than 1, or a batch.
     """
     if len(shape) > 4:
-        if any(n > 1 for n in shape[:-4]):
-            raise ValueError(f"shape {list(shape)} has more than four dimensions")
+        if any(n > 1 for n in shape[:-3]):
+            raise ValueError(f"shape {list(shape)} has more than [1, height, width, channels]")
         storage, axes = standard(shape[-4:])
         return storage, ((),) * (len(shape) - 4) + axes
     if len(shape) == 4:
