@@ -28,6 +28,8 @@ class Unsupported:
     reason: str
 
     def __str__(self) -> str:
+        if self.operator in ("input", "output"):
+            return f"{self.operator} {self.tensor}: {self.reason}"
         return f"operator {self.index} {self.operator} ({self.tensor}): {self.reason}"
 
 
