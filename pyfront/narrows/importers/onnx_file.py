@@ -173,7 +173,7 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
         where[0] = "functions"
         proto = onnx.inliner.inline_local_functions(proto)
     graph = proto.graph
-    _make_names_printable(graph)
+    _make_namesprintable(graph)
     constants = {}
     for tensor in graph.initializer:
         where[0] = f"initializer {printable(tensor.name)}"
@@ -212,7 +212,7 @@ def _node(index: int, node: Any, where: list[str]) -> NodeRecord:
     for attribute in node.attribute:
         item = onnx.helper.get_attribute_value(attribute)
         if isinstance(item, bytes):
-            item = _printable(item.decode("utf-8", "replace"))
+            item = printable(item.decode("utf-8", "replace"))
         elif isinstance(item, onnx.TensorProto):
             item = _array(item)
         attributes[attribute.name] = item
@@ -233,14 +233,14 @@ def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
     return found
 
 
-def _make_names_printable(graph: Any) -> None:
+def _make_namesprintable(graph: Any) -> None:
     """Rename values whose names would spoil the line of an error, before anything refers to
     them; others keep their names."""
     renamed: dict[str, str] = {}
 
     def name(old: str) -> str:
-        if _printable(old) != old:
-            renamed.setdefault(old, f"{_printable(old)}#{len(renamed)}")
+        if printable(old) != old:
+            renamed.setdefault(old, f"{printable(old)}#{len(renamed)}")
         return renamed.get(old, old)
 
     for node in graph.node:
