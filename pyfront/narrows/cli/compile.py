@@ -13,7 +13,7 @@ from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
 from narrows.files import write_file
-from narrows.plan import PlanOptions, Tiling
+from narrows.plan import Effort, PlanOptions, Tiling
 
 
 def add_parser(commands: Any) -> None:
@@ -28,6 +28,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
+    add_effort(parser)
     add_metadata(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             ram=budget(arguments, board),
             regions=None if board is None else board.regions,
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
+            effort=Effort(arguments.effort),
         ),
         metadata=parse_metadata(arguments),
     )
@@ -64,6 +66,16 @@ def run(arguments: argparse.Namespace) -> int:
     )
     write_json(arguments.json, compiled.report)
     return 0
+
+
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    """The option ``--effort``."""
+    parser.add_argument(
+        "--effort",
+        choices=[effort.value for effort in Effort],
+        default=Effort.NORMAL.value,
+        help="how long to look for a better plan (default: %(default)s)",
+    )
 
 
 def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from narrows import zoo
 from narrows.boards import load_board
-from narrows.cli.compile import budget
+from narrows.cli.compile import add_effort, budget
 from narrows.cli.console import add_json, count, print_table, progress_bar, write_json
 from narrows.errors import UsageError
 from narrows.files import write_file
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load
-from narrows.plan import PlanOptions
+from narrows.plan import Effort, PlanOptions
 from narrows.plan.occupancy import occupancy
 from narrows.plan.planner import OVERHEAD
 from narrows.quantize.lower import lower
@@ -42,6 +42,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
     parser.add_argument("--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    add_effort(parser)
     parser.add_argument("--explain", action="store_true", help="say what makes the RAM")
     parser.add_argument("--plot", metavar="FILE.png", help="draw RAM against instructions")
     parser.add_argument("--arena", metavar="FILE.png", help="draw the arena, firing by firing")
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         require_plots()
     board = None if arguments.board is None else load_board(arguments.board)
     regions = None if board is None else board.regions
-    options = PlanOptions(ram=budget(arguments, board), regions=regions)
+    effort = Effort(arguments.effort)
+    options = PlanOptions(ram=budget(arguments, board), regions=regions, effort=effort)
     with progress_bar() as progress:
         graph = read_network(arguments.model)
         found = front(graph, options, progress)

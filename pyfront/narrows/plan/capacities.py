@@ -15,13 +15,13 @@ from narrows.plan.schedule import Network, Schedule
 def needed_pixels(net: Network) -> dict[int, int]:
     """Pixels that each ring needs at least: from the lowest that one firing of a reader needs
     to the highest that is there when all that the firing needs is."""
-    producer = {stage.output: stage for stage in net.stages if stage.output >= 0}
-    pixels = {tensor: stage.gives_most for tensor, stage in producer.items()}
+    producers = {s.output: number for number, s in enumerate(net.stages) if s.output >= 0}
+    pixels = {tensor: net.stages[number].gives_most for tensor, number in producers.items()}
     for number, reader in enumerate(net.stages):
-        demand = _demand(net, number) if len(set(reader.inputs)) > 1 else {}
+        demand = _demand(net, number, producers) if len(set(reader.inputs)) > 1 else {}
         for i, tensor in enumerate(reader.inputs):
             highest = demand.get(tensor, reader.hi[i])
-            given = producer[tensor].given
+            given = net.stages[producers[tensor]].given
             there = given[np.searchsorted(given, highest)]
             pixels[tensor] = max(pixels[tensor], int((there - reader.lo[i]).max()))
     return {tensor: whole_units(net, tensor, count) for tensor, count in pixels.items()}
@@ -33,7 +33,7 @@ def whole_units(net: Network, tensor: int, pixels: int) -> int:
     return min(-(-pixels // unit) * unit, net.pixels[tensor])
 
 
-def _demand(net: Network, number: int) -> dict[int, Pixels]:
+def _demand(net: Network, number: int, producers: Mapping[int, int]) -> dict[int, Pixels]:
     """Per tensor, the pixels that must have been produced before each firing of a stage."""
     demand: dict[int, Pixels] = {}
 
@@ -43,7 +43,9 @@ def _demand(net: Network, number: int) -> dict[int, Pixels]:
 
     for i, tensor in enumerate(net.stages[number].inputs):
         ask(tensor, net.stages[number].hi[i])
-    for stage in reversed(net.stages[:number]):
+    # What comes before all that the stage reads says nothing about it.
+    first = min(producers[tensor] for tensor in net.stages[number].inputs)
+    for stage in reversed(net.stages[first:number]):
         pixels = demand.get(stage.output)
         if pixels is not None and stage.inputs:
             firing = stage.births(np.maximum(pixels, 1) - 1)
@@ -69,38 +71,39 @@ def least_capacities(
     for tensor, pixels in net.pixels.items():
         if tensor in whole or tensor in net.held or not net.readers[tensor]:
             least[tensor] = pixels
-    schedule = net.simulate(least)
-    if not schedule.stalled:
-        return least, schedule
+    if not net.blocked(least):
+        return least, net.simulate(least)
     found = [_grown(net, least, channels, last) for last in (False, True)]
-    return min(found, key=lambda f: sum(n * channels[t] for t, n in f[0].items()))
+    best = min(found, key=lambda f: sum(n * channels[t] for t, n in f.items()))
+    return best, net.simulate(best)
 
 
 def _grown(
     net: Network, least: Mapping[int, int], channels: Mapping[int, int], last: bool
-) -> tuple[dict[int, int], Schedule]:
+) -> dict[int, int]:
     """Rings grown from ``least`` on until nothing stalls; then what grew in vain is taken back.
 
     last: grow only the full ring nearest the output, not all that are full.
     """
     capacities = dict(least)
-    while (schedule := net.simulate(capacities)).stalled:
-        grown = [t for t in schedule.blocked if capacities[t] < net.pixels[t]]
+    blocked = net.blocked(capacities)
+    while blocked:
+        grown = [t for t in blocked if capacities[t] < net.pixels[t]]
         if not grown:
             raise PlanError("the network stalls with every tensor whole")
         for tensor in grown[-1:] if last else grown:
             more = capacities[tensor] + max(1, capacities[tensor] // (3 if last else 8))
             capacities[tensor] = whole_units(net, tensor, more)
+        blocked = net.blocked(capacities, is_begun=True)
     changed = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
     for tensor in sorted(changed, key=lambda t: -capacities[t] * channels[t]):
         unit = net.units[tensor]
         low, high = -(-least[tensor] // unit), -(-capacities[tensor] // unit)
         while low < high:  # longer rings never stall where shorter ones do not
             middle = (low + high) // 2
-            trial = net.simulate({**capacities, tensor: whole_units(net, tensor, middle * unit)})
-            if trial.stalled:
+            if net.blocked({**capacities, tensor: whole_units(net, tensor, middle * unit)}):
                 low = middle + 1
             else:
-                high, schedule = middle, trial
+                high = middle
         capacities[tensor] = whole_units(net, tensor, high * unit)
-    return capacities, schedule
+    return capacities

@@ -22,12 +22,16 @@ class Bounds:
         most; work: this times the operators, at most.
     closeness: share of the arena that is too little to search for.
     rounds: of the placement of a plan.
+    ends: where cascades may end, at most; edges: cascades about one size that are tried, as far as
+        that can be.
     """
 
     misses: int
     work: int
     closeness: float
     rounds: int
+    ends: int
+    edges: int
 
     def misses_of(self, operators: int) -> int:
         """``misses`` of a network of so many operators."""
@@ -35,9 +39,9 @@ class Bounds:
 
 
 BOUNDS = {
-    Effort.FAST: Bounds(misses=1, work=0, closeness=0.01, rounds=1000),
-    Effort.NORMAL: Bounds(misses=40, work=2600, closeness=0.0, rounds=8000),
-    Effort.BEST: Bounds(misses=120, work=12000, closeness=0.0, rounds=16000),
+    Effort.FAST: Bounds(misses=1, work=0, closeness=0.03, rounds=1000, ends=32, edges=200),
+    Effort.NORMAL: Bounds(misses=40, work=2600, closeness=0, rounds=8000, ends=160, edges=4000),
+    Effort.BEST: Bounds(misses=120, work=12000, closeness=0, rounds=16000, ends=320, edges=12000),
 }
 
 

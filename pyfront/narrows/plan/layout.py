@@ -45,7 +45,7 @@ class Candidate:
     @cached_property
     def exact(self) -> bool:
         """Whether it computes nothing twice."""
-        return int(self.firings.macs.sum()) == self.firings.macs_once
+        return self.firings.is_exact
 
 
 def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:

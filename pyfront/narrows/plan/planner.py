@@ -15,7 +15,7 @@ import numpy as np
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling, runs
-from narrows.plan.cost import edge_work, priced, rates
+from narrows.plan.cost import edge_work, plan_instructions, priced, rates
 from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
@@ -38,9 +38,9 @@ FEWEST = 3
 STEP = 0.97
 """Budgets of neighbouring points of the front."""
 
-_SIZED, _SEARCHED = 0.3, 0.95
-"""What share of the work is done, as a rule, when all stages have been sized, and when all that is
-left is the proof."""
+_SIZED, _QUICK, _SEARCHED = 0.3, 0.35, 0.95
+"""What share of the work is done, as a rule, when all stages have been sized; when the normal plan
+is there that the best must beat; and when all that is left is the proof."""
 
 
 def nothing(graph: QGraph, plan: Plan) -> int:
@@ -91,19 +91,31 @@ def plan(
     Raises: PlanError: a budget that the least plan found does not keep.
     """
     gauge = Gauge(progress)
-    planner = _Planner(graph, options, gauge=gauge.part(0.0, _SEARCHED))
+    if options.effort == Effort.BEST:
+        # More work does not always find more.
+        normal = replace(options, effort=Effort.NORMAL)
+        found = min(
+            _search(graph, normal, gauge.part(0.0, _QUICK)),
+            _search(graph, options, gauge.part(_QUICK, _SEARCHED)),
+            key=lambda p: p.arena_total if options.ram is None else plan_instructions(graph, p),
+        )
+    else:
+        found = _search(graph, options, gauge.part(0.0, _SEARCHED))
+    gauge.reach(_SEARCHED)
+    verify_plan(graph, found)
+    gauge.reach(1.0)
+    return found
+
+
+def _search(graph: QGraph, options: PlanOptions, gauge: Gauge) -> Plan:
+    planner = _Planner(graph, options, gauge=gauge)
     if options.materialize or not graph.ops:
         found = planner.materialized()
     elif options.ram is None:
         found = planner.least()
     else:
         found = planner.near(options.ram)
-    if options.regions is not None:
-        found = planner.spread(found, options.regions)
-    gauge.reach(_SEARCHED)
-    verify_plan(graph, found)
-    gauge.reach(1.0)
-    return found
+    return found if options.regions is None else planner.spread(found, options.regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +175,12 @@ class _Planner:
         self.gauge = gauge.part(_SIZED, 1.0)
         self.candidates = Candidates(graph, options.isa, self.recompute, options.tiling)
         self.search = Search(
-            graph, self.candidates, options.fuse, options.streamed_outputs, gauge.part(0.0, _SIZED)
+            graph,
+            self.candidates,
+            options.fuse,
+            options.streamed_outputs,
+            self.bounds,
+            gauge.part(0.0, _SIZED),
         )
         self.search.gauge = self.gauge
         self.layers_cost = self.cost(self.search.layers, ())

@@ -25,19 +25,13 @@ import numpy as np
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, needed_pixels
-from narrows.plan.effort import Gauge
+from narrows.plan.effort import Bounds, Gauge
 from narrows.plan.firing import Firings
 from narrows.plan.forms import Form, Forms, Stages
 from narrows.plan.fusion import bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, lifetimes
 from narrows.plan.schedule import Network, network, network_of
 from narrows.plan.ways import GUESS, LIKENESS, Cascade, Edge, Way, Ways
-
-MOST_ENDS = 160
-"""Ends of cascades that are tried at most."""
-
-MOST_EDGES = 4000
-"""Cascades about one size that are tried, if it can be done with ``LEAST_NEAR``."""
 
 LEAST_NEAR = 4
 """Ends behind a cascade's first one that are all tried."""
@@ -61,9 +55,11 @@ class Search:
         candidates: Candidates,
         fuse: bool,
         streamed: tuple[int, ...],
+        bounds: Bounds,
         gauge: Gauge,
     ) -> None:
         self.graph = graph
+        self.bounds = bounds
         self.streamed = streamed
         self.gauge = gauge
         groups: list[tuple[int, ...]] = [(index,) for index in range(len(graph.ops))]
@@ -211,7 +207,7 @@ class Search:
     def worthy(self, level: int) -> list[int]:
         """The ends of cascades; if there are very many, without those that others nearly beat."""
         found, slack = self.ends, self.stages.size(level) / 1024
-        while len(found) > MOST_ENDS:
+        while len(found) > self.bounds.ends:
             found = self.sparse(slack)
             slack *= 1.5
         return found
@@ -237,7 +233,7 @@ class Search:
         ends that reaches far matters little, so the farther, the fewer ends are tried."""
         if level not in self._ways:
             near = len(self.ends)
-            while len(found := self.edges(level, near)) > MOST_EDGES and near > LEAST_NEAR:
+            while len(found := self.edges(level, near)) > self.bounds.edges and near > LEAST_NEAR:
                 near = near * 3 // 4
             self._ways[level] = [Ways(edge, max(map(self.cut_bytes, edge))) for edge in found]
             for ways in self._ways[level]:
