@@ -23,6 +23,9 @@ from narrows.quantize.lower import lower
 from narrows.quantize.verify import verify_qgraph
 from narrows.result import Progress, no_progress
 
+# What share of the work is done, as a rule, before planning and after it.
+_PLAN, _PACK = 0.2, 0.8
+
 
 @dataclass(frozen=True)
 class CompileOptions:
@@ -61,15 +64,19 @@ def compile_model(
     graph = load(path)
     verify_graph(graph)
 
-    progress("lower", 0.1)
+    progress("lower", _PLAN / 2)
     qgraph = lower(graph)
     verify_qgraph(qgraph)
 
-    progress("plan", 0.2)
-    planned = plan(qgraph, replace(options.plan, beside=beside_arena))
+    progress("plan", _PLAN)
+    planned = plan(
+        qgraph,
+        replace(options.plan, beside=beside_arena),
+        lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
+    )
     verify_plan(qgraph, planned)
 
-    progress("pack", 0.8)
+    progress("pack", _PACK)
     blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()

@@ -19,13 +19,14 @@ from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QGraph
 from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
 from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.forms import Forms, Stages
+from narrows.plan.capacities import least_capacities, whole_units
+from narrows.plan.forms import Form, Forms, Stages
 from narrows.plan.layout import Candidate, candidate, lay_out, lifetimes, simulated
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.planner import STEP, plan, plan_front
 from narrows.plan.schedule import plan_network
-from narrows.plan.search import cut_points, least_capacities, whole_units
+from narrows.plan.search import cut_points
 from random_graphs import GraphBuilder, random_graph
 
 KIB = 1024
@@ -171,7 +172,8 @@ def test_forms_are_the_cheapest_for_their_bytes() -> None:
     options = {group: candidates.options(group)[::3] for group in groups}
     stages = Stages([c for some in options.values() for c in some], lambda c: c.cost)
     forms = Forms(stages, [0, len(graph.ops)], 0)
-    found = forms.between((0, len(graph.ops)), 0)
+    front = forms.between(0, {len(graph.ops): 0})[len(graph.ops)]
+    found = [Form(number, *form.item()) for number, form in enumerate(front)]
     assert len(found) > 3
 
     def chains(first: int) -> Iterator[list[Candidate]]:

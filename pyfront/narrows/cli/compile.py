@@ -14,7 +14,7 @@ from narrows.cli.places import add_input, add_json, add_output
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
 from narrows.importers import model_files
-from narrows.plan import PlanOptions, Tiling
+from narrows.plan import Effort, PlanOptions, Tiling
 
 
 def add_parser(commands: Any) -> None:
@@ -29,6 +29,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
+    add_effort(parser)
     add_metadata(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             ram=budget(arguments, board),
             regions=None if board is None else board.regions,
             tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
+            effort=Effort(arguments.effort),
         ),
         metadata=parse_metadata(arguments),
     )
@@ -72,6 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
 def add_board(parser: argparse.ArgumentParser) -> None:
     """The option ``--board``."""
     add_input(parser, "--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+
+
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    """The option ``--effort``."""
+    parser.add_argument(
+        "--effort",
+        choices=[effort.value for effort in Effort],
+        default=Effort.NORMAL.value,
+        help="how long to look for a better plan (default: %(default)s)",
+    )
 
 
 def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:

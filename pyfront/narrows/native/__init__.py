@@ -23,7 +23,7 @@ from narrows.errors import BlobError, InputError, ToolError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.share import share_dir
 
-HEADERS = ("host.h", "schedule.h", "forms.h", "place.h")
+HEADERS = ("host.h", "schedule.h", "forms.h", "conflicts.h", "place.h")
 """Of what the library has beside the runtime: running on the host, and the planner's loops."""
 
 MAX_STEP_WORK = 1 << 30
@@ -157,6 +157,12 @@ def load() -> tuple[Any, Any]:
         if getattr(lib, f"host_sizeof_{name}")() != ffi.sizeof(f"struct nrw_{name}"):
             raise ToolError(f"{library}: older than its header; install anew: pip install .")
     return ffi, lib
+
+
+def pointer(kind: str, values: npt.NDArray[Any] | None) -> Any:
+    """To an array's values, for C; NULL for none. The array must outlive it."""
+    ffi, _ = load()
+    return ffi.NULL if values is None else ffi.cast(kind, values.ctypes.data)
 
 
 def _declarations(path: Path) -> str:

@@ -11,11 +11,16 @@ enum {
     RESTART = 2000  /* orders that are tried before the search begins anew, by other chances */
 };
 
+/* A conflict, seen from one of its two items. */
+struct limit {
+    int32_t other, low, high;
+};
+
 struct placement {
     const int32_t *sizes;
     int32_t count;
-    const struct plan_conflict *conflicts;
-    const int32_t *first;
+    struct limit *limits; /* those of item i are [first[i], first[i + 1]) */
+    int32_t *first;
     int32_t *order;   /* in which items are placed */
     bool *is_high;    /* items that are placed from the ceiling down */
     int32_t *offsets; /* -1: not placed yet */
@@ -40,7 +45,7 @@ static int32_t nearest(const struct placement *p, int32_t item, int32_t offset, 
     while (is_moved) {
         is_moved = false;
         for (int32_t k = p->first[item]; k < p->first[item + 1]; k++) {
-            const struct plan_conflict *c = p->conflicts + k;
+            const struct limit *c = p->limits + k;
             const int32_t distance = offset - p->offsets[c->other];
             if (p->offsets[c->other] >= 0 && c->low < distance && distance < c->high) {
                 offset = p->offsets[c->other] + (is_down ? c->low : c->high);
@@ -108,7 +113,7 @@ static void move_forward(struct placement *p, int32_t failed)
 }
 
 static int32_t search(struct placement *p, const int32_t *orders, int32_t order_count,
-                      int32_t bound, int32_t rounds, int32_t *best)
+                      int32_t bound, int32_t enough, int32_t rounds, int32_t *best)
 {
     const size_t size = (size_t)p->count * sizeof *best;
     const int32_t step = (bound / 256 + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
@@ -116,7 +121,7 @@ static int32_t search(struct placement *p, const int32_t *orders, int32_t order_
     int32_t least = INT32_MAX;
     int32_t ceiling = bound;
 
-    for (int32_t i = 0; i < order_count; i++) {
+    for (int32_t i = 0; i < order_count && least > bound; i++) {
         memcpy(p->order, orders + (size_t)i * (size_t)p->count, size);
         fit(p, bound);
         if (end_of(p) < least) {
@@ -125,7 +130,7 @@ static int32_t search(struct placement *p, const int32_t *orders, int32_t order_
             memcpy(best, p->offsets, size);
         }
     }
-    for (int32_t trial = 0; trial < rounds && least > bound; trial++) {
+    for (int32_t trial = 0; trial < rounds && least > bound && least > enough; trial++) {
         if (trial % RESTART == 0) {
             memcpy(p->order, start, size);
             memset(p->is_high, 0, (size_t)p->count * sizeof *p->is_high);
@@ -149,20 +154,49 @@ static int32_t search(struct placement *p, const int32_t *orders, int32_t order_
     return least;
 }
 
-int32_t plan_place(const int32_t *sizes, int32_t count, const struct plan_conflict *conflicts,
-                   const int32_t *first, const int32_t *orders, int32_t order_count,
-                   int32_t bound, int32_t rounds, int32_t *offsets)
+/* Each item's limits, from the conflicts of pairs. */
+static void list_limits(struct placement *p, const struct plan_conflict *conflicts, int32_t count)
 {
-    struct placement p = {sizes, count, conflicts, first, NULL, NULL, NULL, 1};
+    int32_t *end = p->first + 1; /* of those that have been listed */
+
+    for (int32_t k = 0; k < count; k++) {
+        for (int32_t side = 0; side < 2; side++) {
+            const int32_t item = side == 0 ? conflicts[k].item : conflicts[k].other;
+            if (item + 1 < p->count) {
+                end[item + 1]++;
+            }
+        }
+    }
+    for (int32_t i = 1; i < p->count; i++) {
+        end[i] += end[i - 1];
+    }
+    for (int32_t k = 0; k < count; k++) {
+        const struct plan_conflict *c = conflicts + k;
+        p->limits[end[c->item]++] = (struct limit){c->other, c->low, c->high};
+        p->limits[end[c->other]++] = (struct limit){c->item, -c->high, -c->low};
+    }
+}
+
+int32_t plan_place(const int32_t *sizes, int32_t count, const struct plan_conflict *conflicts,
+                   int32_t conflict_count, const int32_t *orders, int32_t order_count,
+                   int32_t bound, int32_t enough, int32_t rounds, int32_t *offsets)
+{
+    struct placement p = {sizes, count, NULL, NULL, NULL, NULL, NULL, 1};
     const size_t size = (size_t)count;
     int32_t end = -1;
 
+    p.limits = malloc((2 * (size_t)conflict_count + 1) * sizeof *p.limits);
+    p.first = calloc(size + 1, sizeof *p.first);
     p.order = malloc(size * sizeof *p.order);
     p.offsets = malloc(size * sizeof *p.offsets);
     p.is_high = calloc(size, sizeof *p.is_high);
-    if (p.order != NULL && p.offsets != NULL && p.is_high != NULL) {
-        end = search(&p, orders, order_count, bound, rounds, offsets);
+    if (p.limits != NULL && p.first != NULL && p.order != NULL && p.offsets != NULL &&
+        p.is_high != NULL) {
+        list_limits(&p, conflicts, conflict_count);
+        end = search(&p, orders, order_count, bound, enough, rounds, offsets);
     }
+    free(p.limits);
+    free(p.first);
     free(p.order);
     free(p.offsets);
     free(p.is_high);

@@ -5,14 +5,11 @@
 #ifndef NARROWS_PLACE_H
 #define NARROWS_PLACE_H
 
+#include "conflicts.h"
+
 #include <stdint.h>
 
 /* cffi: begin */
-
-/* Where an item cannot stand: its offset less that of the other is not within (low, high). */
-struct plan_conflict {
-    int32_t other, low, high;
-};
 
 /* Offsets of items, multiples of 16, such that no two conflict and the highest ends low.
  *
@@ -20,13 +17,13 @@ struct plan_conflict {
  * first, rises where that is in vain, and falls where it was not. What did not fit goes further to
  * the front of the order, at either end of the arena. The same items give the same offsets.
  *
- * sizes: bytes of each item. conflicts: those of item i are [first[i], first[i + 1]); multiples
- *     of 16. orders: order_count permutations of the items, to begin with.
- * bound: no placement ends lower. rounds: how many orders to try.
+ * sizes: bytes of each item. orders: order_count permutations of the items, to begin with.
+ * bound: no placement ends lower. enough: one that ends there need not be lower.
+ * rounds: how many orders to try.
  * offsets: to be filled. Returns the end of the highest item, or -1 if memory has run out. */
 int32_t plan_place(const int32_t *sizes, int32_t count, const struct plan_conflict *conflicts,
-                   const int32_t *first, const int32_t *orders, int32_t order_count,
-                   int32_t bound, int32_t rounds, int32_t *offsets);
+                   int32_t conflict_count, const int32_t *orders, int32_t order_count,
+                   int32_t bound, int32_t enough, int32_t rounds, int32_t *offsets);
 
 /* cffi: end */
 

@@ -37,12 +37,9 @@ static int32_t dead_pixels(const struct plan_stage *stages, const struct plan_te
     return dead;
 }
 
-int32_t plan_schedule(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
-                      int32_t tensor_count, int32_t *order, uint8_t *awake)
+static void begin(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
+                  int32_t tensor_count)
 {
-    int32_t time = 0;
-    int32_t next = 0; /* no stage below can fire */
-
     for (int32_t s = 0; s < stage_count; s++) {
         stages[s].fired = 0;
     }
@@ -50,6 +47,15 @@ int32_t plan_schedule(struct plan_stage *stages, int32_t stage_count, struct pla
         tensors[t].produced = 0;
         tensors[t].dead = dead_pixels(stages, tensors, t);
     }
+}
+
+int32_t plan_schedule(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
+                      int32_t tensor_count, int32_t *order, uint8_t *awake)
+{
+    int32_t time = 0;
+    int32_t next = 0; /* no stage below can fire */
+
+    begin(stages, stage_count, tensors, tensor_count);
     memset(awake, 1, (size_t)stage_count);
     for (;;) {
         while (next < stage_count &&
@@ -82,4 +88,43 @@ int32_t plan_schedule(struct plan_stage *stages, int32_t stage_count, struct pla
             }
         }
     }
+}
+
+/* Fire one stage as often as it can. Returns whether it could. */
+static bool fire_all(struct plan_stage *stages, int32_t number, struct plan_tensor *tensors)
+{
+    struct plan_stage *stage = stages + number;
+    const int32_t before = stage->fired;
+
+    while (stage->fired < stage->firings && can_fire(stage, tensors)) {
+        if (stage->output >= 0) {
+            tensors[stage->output].produced = stage->given[stage->fired];
+        }
+        stage->fired++;
+    }
+    for (int32_t i = 0; stage->fired > before && i < stage->input_count; i++) {
+        tensors[stage->inputs[i]].dead = dead_pixels(stages, tensors, stage->inputs[i]);
+    }
+    return stage->fired > before;
+}
+
+int32_t plan_drain(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
+                   int32_t tensor_count, int32_t is_begun)
+{
+    int32_t left = 0;
+    bool is_moving = true;
+
+    if (!is_begun) {
+        begin(stages, stage_count, tensors, tensor_count);
+    }
+    while (is_moving) {
+        is_moving = false;
+        for (int32_t s = 0; s < stage_count; s++) {
+            is_moving = fire_all(stages, s, tensors) || is_moving;
+        }
+    }
+    for (int32_t s = 0; s < stage_count; s++) {
+        left += stages[s].firings - stages[s].fired;
+    }
+    return left;
 }

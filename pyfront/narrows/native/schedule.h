@@ -40,6 +40,12 @@ struct plan_tensor {
 int32_t plan_schedule(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
                       int32_t tensor_count, int32_t *order, uint8_t *awake);
 
+/* Fire as long as any stage can, in an order that does not matter: what has happened in the end
+ * is the same in every one. is_begun: go on from where an earlier call has ended, with rings that
+ * have grown since. Returns how many firings are left: more than none if the network stalls. */
+int32_t plan_drain(struct plan_stage *stages, int32_t stage_count, struct plan_tensor *tensors,
+                   int32_t tensor_count, int32_t is_begun);
+
 /* cffi: end */
 
 #endif

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from narrows.plan.candidates import Tiling
+from narrows.plan.effort import Effort
 from narrows.plan.planner import PlanOptions
 from narrows.plan.random_plan import random_plan
 from narrows.plan.verify import verify_plan
 
-__all__ = ["PlanOptions", "Tiling", "random_plan", "verify_plan"]
+__all__ = ["Effort", "PlanOptions", "Tiling", "random_plan", "verify_plan"]

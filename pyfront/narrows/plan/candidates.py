@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import (
@@ -16,7 +18,8 @@ from narrows.graph.qgraph import (
     QOp,
     QTensor,
 )
-from narrows.plan.firing import can_fold, least_run, row_run
+from narrows.plan.cost import reads_window
+from narrows.plan.firing import can_fold, least_run, row_run, stage_firings
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.layout import Candidate, candidate
 from narrows.plan.plan import Region, Stage
@@ -119,6 +122,8 @@ class Candidates:
         self.tiling = tiling
         self._made: dict[tuple[Stage, bool], Candidate] = {}
         self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
+        self._first: dict[Hashable, tuple[int, ...]] = {}
+        self._wiring = Wiring(graph)
 
     def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
         """A stage, sized. accumulate: whether an average pool adds up row by row."""
@@ -131,12 +136,49 @@ class Candidates:
         """Every way to run one operator, or several as a bottleneck, that no other way beats in
         each respect, the cheapest first."""
         if ops not in self._options:
+            first = self._first.setdefault(self._shape(ops), ops)
+            if first != ops:
+                self._options[ops] = tuple(self._moved(c, ops) for c in self._options[first])
+                return self._options[ops]
             ways = self._single(ops) if len(ops) == 1 else self._fused(ops)
             self._options[ops] = undominated(ways)
             if len(ops) == 1 and not self._options[ops]:
                 name = self.graph.tensors[self.graph.ops[ops[0]].output].name
                 raise PlanError(f"tensor {name}: more than {MAX_FIRINGS} rows; shrink the input")
         return self._options[ops]
+
+    def _tensors(self, ops: tuple[int, ...]) -> list[int]:
+        """What operators read and write, each tensor once."""
+        some = (self.graph.ops[index] for index in ops)
+        return list(dict.fromkeys(tensor for op in some for tensor in (*op.inputs, op.output)))
+
+    def _shape(self, ops: tuple[int, ...]) -> Hashable:
+        """Everything about operators that makes a difference to their stages: those with equal
+        ones have the same options."""
+        tensors = self._tensors(ops)
+        found: list[Hashable] = []
+        for index in ops:
+            op = self.graph.ops[index]
+            found.append((op.kind, *map(tensors.index, op.inputs), tensors.index(op.output)))
+            for part in fields(op):
+                value = getattr(op, part.name)
+                if part.name == "weights":
+                    found.append(value.shape)
+                elif part.name not in _VALUES:
+                    found.append(value.tobytes() if isinstance(value, np.ndarray) else value)
+        for tensor in tensors:
+            info = self.graph.tensors[tensor]
+            found.append((info.height, info.width, info.channels, info.data is None))
+            readers = (self.graph.ops[i] for i in self._wiring.readers.get(tensor, ()))
+            found.append(tuple(sorted(reads_window(op) for op in readers)))
+        return tuple(found)
+
+    def _moved(self, c: Candidate, ops: tuple[int, ...]) -> Candidate:
+        """The same stage of other operators of the same shape."""
+        tensors = dict(zip(self._tensors(c.stage.ops), self._tensors(ops), strict=True))
+        inputs = tuple(tensors[tensor] for tensor in c.firings.inputs)
+        firings = replace(c.firings, inputs=inputs, output=tensors[c.firings.output])
+        return replace(c, stage=replace(c.stage, ops=ops), firings=firings)
 
     def _single(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
         op = self.graph.ops[ops[0]]
@@ -169,9 +211,8 @@ class Candidates:
                     for tile in tiles:
                         yield self.make(Stage(ops, run, True, mid, 1, tile, kept))
         for stage in self._tiled(ops, mid, out):
-            made = self.make(stage)
-            if self.recompute or made.exact:
-                yield made
+            if self.recompute or stage_firings(self.graph, stage).is_exact:
+                yield self.make(stage)
 
     def _tiled(self, ops: tuple[int, ...], mid: int, out: QTensor) -> Iterator[Stage]:
         for slice_ in sorted({mid, max(SLICE, mid // 4), SLICE}):
@@ -196,6 +237,12 @@ class Candidates:
         same = [m for m in made if int(m.firings.macs.sum()) == macs]
         return [m for m in same if m.stage.state.bytes == stage.state.bytes]
 
+
+_VALUES = {
+    *("inputs", "output", "bias", "multiplier", "shift", "act_min", "act_max"),
+    *("left_shift", "a", "b", "out", "table", "name", "value"),
+}
+"""Fields of operators of which stages do not depend, or that are looked at by themselves."""
 
 SLICE = 16
 """Channels of the narrowest slices that are worth a try: narrower ones save little."""

@@ -146,10 +146,14 @@ def _readers(graph: QGraph) -> dict[str, list[set[int]]]:
         name: [set() for _ in graph.tensors] for name in ("window", "reader")
     }
     for index, op in enumerate(graph.ops):
-        is_window = isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
         for tensor in op.inputs:
-            readers["window" if is_window else "reader"][tensor].add(index)
+            readers["window" if reads_window(op) else "reader"][tensor].add(index)
     return readers
+
+
+def reads_window(op: QOp) -> bool:
+    """Whether an operator gathers rows of its input."""
+    return isinstance(op, (QConv, QDepthwise, QPool)) and not is_pointwise(op)
 
 
 def plan_instructions(graph: QGraph, plan: Plan) -> float:

@@ -71,6 +71,11 @@ class Firings:
         """Pixels that one firing gives at most."""
         return int(np.diff(self.given, prepend=0).max(initial=0))
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is computed twice."""
+        return int(self.macs.sum()) == self.macs_once
+
     def births(self, pixels: Positions) -> Positions:
         """The firings that give these pixels of the output."""
         return np.searchsorted(self.given, pixels, "right")

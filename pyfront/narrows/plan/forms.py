@@ -10,14 +10,13 @@ of units of bytes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from narrows.native import load
+from narrows.native import load, pointer
 from narrows.plan.layout import Candidate
 
 UNITS = 640
@@ -37,13 +36,19 @@ WORTHWHILE = 0.0002
 class Form:
     """A form of a cascade, before its stages are looked up.
 
-    estimate: bytes. cost: instructions. scratch: number of its limit. units: of what is kept.
+    number: among those of the cascade. estimate: bytes. cost: instructions. scratch: number of
+    its limit. units: of what is kept.
     """
 
-    estimate: int
+    number: int
+    estimate: float
     cost: float
     scratch: int
     units: int
+
+
+FormArray = npt.NDArray[np.void]
+"""``struct plan_form``: the forms of a cascade that none beats, the smallest first."""
 
 
 class Stages:
@@ -59,6 +64,7 @@ class Stages:
         self.steady = np.array([c.steady_bytes for c in self.options], np.int64)
         self.scratch = np.array([c.working_bytes for c in self.options], np.int64)
         self.cost = np.array([price(c) for c in self.options], np.float32)
+        self._choices: dict[int, npt.NDArray[np.int32]] = {}
         self.operators = int(self.end.max(initial=0))
         self.most = sum(c.steady_bytes for c in self.cheapest(0, self.operators))
 
@@ -69,39 +75,88 @@ class Stages:
             level, reach = level + 1, reach / FINENESS
         return level
 
+    def size(self, level: int) -> float:
+        """Bytes that stages keep at most."""
+        return float(self.most / FINENESS**level)
+
     def unit(self, level: int) -> float:
         """Bytes."""
-        return max(1.0, self.most / FINENESS**level / (UNITS - 1))
+        return max(1.0, self.size(level) / (UNITS - 1))
 
-    def cheapest(self, first: int, end: int) -> tuple[Candidate, ...]:
-        """The cheapest stages of the operators [first, end)."""
+    def cheapest(self, first: int, end: int, ends: Sequence[int] = ()) -> tuple[Candidate, ...]:
+        """The cheapest stages of [first, end); none if one ends at one of ``ends``."""
         nothing = np.zeros(len(self.options), np.int32)
-        _, choice = self.paths(first, nothing, np.arange(len(self.options)), 1)
-        return self.chain(first, end, nothing, choice, 0)
+        if first not in self._choices:
+            which = np.arange(len(self.options))
+            _, self._choices[first] = self.paths(first, self.operators, nothing, which, 1)
+        return self.chain(first, end, nothing, self._choices[first], 0, ends)
+
+    def least(self, ends: Sequence[int]) -> dict[tuple[int, int], int]:
+        """The fewest bytes that stages keep, between every two ends."""
+        nothing, every = np.zeros(len(self.options), np.int32), np.arange(len(self.options))
+        found: dict[tuple[int, int], int] = {}
+        for number, first in enumerate(ends):
+            kept = self.costs(first, self.operators, nothing, every, 1, self.steady)
+            found |= {(first, end): int(kept[end - first, 0]) for end in ends[number:]}
+        return found
+
+    def costs(
+        self,
+        first: int,
+        end: int,
+        units: npt.NDArray[np.int32],
+        which: npt.NDArray[np.integer],
+        most: int,
+        price: npt.NDArray[np.number] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Costs for each number of operators from ``first`` to ``end`` and each number of units
+        below ``most``; see forms.h.
+
+        units: of every option. which: those that may be used, ascending. price: of every option,
+            if not what it costs.
+        """
+        cost = np.empty((end - first + 1, most), np.float32)
+        records = self._records(units, which, self.cost if price is None else price)
+        _, lib = load()
+        lib.plan_forms(
+            pointer("struct plan_option *", records), len(records), first, end, most,
+            pointer("float *", cost), pointer("int32_t *", None),
+        )  # fmt: skip
+        return cost
 
     def paths(
-        self, first: int, units: npt.NDArray[np.int32], which: npt.NDArray[np.integer], most: int
+        self,
+        first: int,
+        end: int,
+        units: npt.NDArray[np.int32],
+        which: npt.NDArray[np.integer],
+        most: int,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Costs and choices for each number of operators from ``first`` on and each number of
-        units below ``most``; see forms.h.
-
-        units: of every option. which: those that may be used, ascending.
-        """
-        ffi, lib = load()
-        records = np.zeros(len(which), _OPTION)
-        records["first"], records["end"] = self.first[which], self.end[which]
-        records["units"], records["cost"] = units[which], self.cost[which]
-        shape = self.operators - first + 1, most
+        """As costs; and the choices."""
+        shape = end - first + 1, most
         cost, choice = np.empty(shape, np.float32), np.empty(shape, np.int32)
-
-        def pointer(kind: str, values: npt.NDArray[Any]) -> Any:
-            return ffi.cast(kind, values.ctypes.data)
-
+        records = self._records(units, which, self.cost)
+        _, lib = load()
         lib.plan_forms(
-            pointer("struct plan_option *", records), len(records), first, self.operators, most,
+            pointer("struct plan_option *", records), len(records), first, end, most,
             pointer("float *", cost), pointer("int32_t *", choice),
         )  # fmt: skip
         return cost, np.append(which, -1)[choice].astype(np.int32)
+
+    def _records(
+        self,
+        units: npt.NDArray[np.int32],
+        which: npt.NDArray[np.integer],
+        price: npt.NDArray[np.number],
+    ) -> npt.NDArray[np.void]:
+        records = np.zeros(len(which), _OPTION)
+        records["first"], records["end"] = self.first[which], self.end[which]
+        records["units"], records["cost"] = units[which], price[which]
+        return records
+
+    def between(self, first: int, end: int) -> slice:
+        """The options of the operators [first, end), and some that reach beyond them."""
+        return slice(*np.searchsorted(self.end, (first + 1, end + 1)))
 
     def chain(
         self,
@@ -110,18 +165,23 @@ class Stages:
         units: npt.NDArray[np.int32],
         choice: npt.NDArray[np.int32],
         most: int,
+        ends: Sequence[int] = (),
     ) -> tuple[Candidate, ...]:
-        """The stages of the operators [first, end) that keep at most so many units."""
+        """The stages of the operators [first, end) that keep at most so many units; none if one
+        ends at one of ``ends``."""
         found: list[Candidate] = []
         while end > first:
             number = int(choice[end - first, most])
             most -= int(units[number])
             end = int(self.first[number])
-            found.insert(0, self.options[number])
-        return tuple(found)
+            if end in ends:
+                return ()
+            found.append(self.options[number])
+        return tuple(found[::-1])
 
 
 _OPTION = np.dtype([("first", "i4"), ("end", "i4"), ("units", "i4"), ("cost", "f4")])
+_FORM = np.dtype([("size", "f8"), ("cost", "f4"), ("scratch", "i4"), ("units", "i4")], align=True)
 
 
 class Forms:
@@ -139,43 +199,46 @@ class Forms:
         while limits[-1] < stages.scratch.max(initial=0):
             limits.append(max(64.0, SCRATCH_STEP * limits[-1]))
         self.limits = limits
-        self._costs: dict[int, npt.NDArray[np.float32]] = {}
 
-    def between(self, edge: tuple[int, int], beside: int) -> list[Form]:
-        """The forms of a cascade that none beats, the smallest first.
+    def between(self, first: int, besides: Mapping[int, int]) -> dict[int, FormArray]:
+        """The forms of the cascades from one operator on that none beats, the smallest first.
 
-        beside: bytes that it needs in any form.
+        besides: by the cascade's end, bytes that it needs in any form; ascending.
         """
-        first, end = edge
-        if first not in self._costs:
-            rows = [e - first for e in self.ends if e > first]
-            costs = [self._paths(first, number)[0][rows] for number in range(len(self.limits))]
-            self._costs[first] = np.stack(costs, axis=1)
-        after = [e for e in self.ends if e > first].index(end)
-        costs = self._costs[first][after]
-        kept = np.arange(UNITS) * self.unit
-        sizes = beside + kept[None, :] + np.array(self.limits)[:, None]
-        # Only what is cheaper than with one unit less: the others need not be sorted.
-        fewer = np.pad(costs[:, :-1], ((0, 0), (1, 0)), constant_values=np.inf)
-        falls = np.flatnonzero(costs < fewer)
-        order = falls[np.lexsort((costs.ravel()[falls], sizes.ravel()[falls]))]
-        best = np.minimum.accumulate(costs.ravel()[order])
-        found: list[Form] = []
-        worthwhile = WORTHWHILE * float(best[-1]) if len(best) else 0.0
-        for at in np.flatnonzero(best < np.append(np.inf, best[:-1])):
-            number, units = divmod(int(order[at]), UNITS)
-            form = Form(int(sizes[number, units]), float(best[at]), number, units)
-            if not found or form.cost < found[-1].cost - worthwhile:
-                found.append(form)
-        return found
+        last = max(besides)
+        here = self.stages.between(first, last)
+        scratch = self.stages.scratch[here]
+        # A larger limit that allows nothing more is none.
+        allowed = np.searchsorted(np.sort(scratch), self.limits, "right")
+        numbers = np.flatnonzero(np.diff(allowed, prepend=-1)).tolist()
+        costs = []
+        for number in numbers:
+            which = np.flatnonzero(scratch <= self.limits[number]) + here.start
+            cost = self.stages.costs(first, last, self.units, which, UNITS)
+            costs.append(cost[[end - first for end in besides]])
+        return {
+            end: self._front(np.ascontiguousarray(some), numbers, beside)
+            for (end, beside), some in zip(besides.items(), np.stack(costs, axis=1), strict=True)
+        }
+
+    def _front(
+        self, costs: npt.NDArray[np.float32], numbers: Sequence[int], beside: int
+    ) -> FormArray:
+        """costs: by limit of the scratch and units. numbers: of the limits."""
+        _, lib = load()
+        limits = np.array([self.limits[number] for number in numbers])
+        found = np.empty(costs.size, _FORM)
+        count = lib.plan_front(
+            pointer("float *", costs), pointer("double *", limits), len(limits), UNITS,
+            self.unit, beside, WORTHWHILE, pointer("struct plan_form *", found),
+        )  # fmt: skip
+        front: FormArray = found[:count].copy()
+        front["scratch"] = np.array(numbers, np.int32)[front["scratch"]]
+        return front
 
     def chosen(self, edge: tuple[int, int], form: Form) -> tuple[Candidate, ...]:
         """The stages of a form."""
-        _, choice = self._paths(edge[0], form.scratch)
+        here = self.stages.between(*edge)
+        which = np.flatnonzero(self.stages.scratch[here] <= self.limits[form.scratch]) + here.start
+        _, choice = self.stages.paths(*edge, self.units, which, UNITS)
         return self.stages.chain(*edge, self.units, choice, form.units)
-
-    def _paths(
-        self, first: int, limit: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        which = np.flatnonzero(self.stages.scratch <= self.limits[limit])
-        return self.stages.paths(first, self.units, which, UNITS)

@@ -19,6 +19,9 @@ from narrows.plan.plan import Plan, Region, Ring, Stage
 from narrows.plan.schedule import Network, Schedule, network
 from narrows.plan.sizes import Columns, expanded_columns, stage_bytes
 
+MOST_SLOTS = 512
+"""Parts of a ring that have lifetimes of their own."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -42,7 +45,7 @@ class Candidate:
     @cached_property
     def exact(self) -> bool:
         """Whether it computes nothing twice."""
-        return int(self.firings.macs.sum()) == self.firings.macs_once
+        return self.firings.is_exact
 
 
 def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:
@@ -148,26 +151,35 @@ def lifetimes(
     graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int
 ) -> Layout:
     """What a schedule means for the rings. A ring that holds much of its tensor and is not
-    torn has a slot per row, so that a tensor whose rows die can lie over one whose rows are
-    born; any other is one slot."""
+    torn has a slot per row, or per some if there are very many, so that a tensor whose rows die
+    can lie over one whose rows are born; any other is one slot."""
     rings = {}
     for number, stage in enumerate(net.stages):
         if stage.output < 0:
             continue
         tensor, capacity = graph.tensors[stage.output], capacities[stage.output]
-        by_row = 2 * capacity > net.pixels[stage.output] and capacity % tensor.width == 0
-        unit = tensor.width if by_row else net.pixels[stage.output]
-        first = np.arange(0, net.pixels[stage.output], unit)
-        last = first + unit - 1
+        pixels = net.pixels[stage.output]
+        by_row = 2 * capacity > pixels and capacity % tensor.width == 0
+        period = capacity if by_row else pixels
+        unit = tensor.width * -(-(period // tensor.width) // MOST_SLOTS) if by_row else pixels
+        starts = np.arange(0, period, unit)
+        first = (np.arange(0, pixels, period)[:, None] + starts).ravel()
+        last = (first.reshape(-1, len(starts)) + np.minimum(unit, period - starts)).ravel() - 1
+        last = np.minimum(last[first < pixels], pixels - 1)
+        first = first[first < pixels]
         birth, written = (
-            schedule.times[number][stage.births(pixels)].astype(np.int64)
-            for pixels in (first, last)
+            schedule.times[number][stage.births(at)].astype(np.int64) for at in (first, last)
         )
         death = np.maximum(written, _deaths(net, schedule, stage.output, last))
-        count = capacity // tensor.width if by_row else 1
-        size = capacity * tensor.channels // count
+        sizes = np.minimum(unit, capacity - starts) * tensor.channels
         slots = tuple(
-            Slot(slot * size, size, birth[slot::count], death[slot::count]) for slot in range(count)
+            Slot(
+                int(at) * tensor.channels,
+                int(size),
+                birth[n :: len(starts)],
+                death[n :: len(starts)],
+            )
+            for n, (at, size) in enumerate(zip(starts, sizes, strict=True))
         )
         rings[stage.output] = Item(tensor.name, capacity * tensor.channels, slots)
     return Layout(graph, net, schedule, capacities, rings, inputs)

@@ -35,7 +35,7 @@ class Tenant:
 
     def live_bytes(self, time: int) -> int:
         """Bytes in use during a firing."""
-        return sum(slot.size for slot in self.item.slots if slot.mask >> time & 1)
+        return sum(slot.size for slot in self.item.slots if slot.is_live(time))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,26 +6,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
+
+import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, Tiling, runs
-from narrows.plan.cost import edge_work, priced, rates
+from narrows.plan.cost import edge_work, plan_instructions, priced, rates
+from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
-from narrows.plan.place import ALIGNMENT, place
+from narrows.plan.place import ALIGNMENT, among, conflicts, place
 from narrows.plan.plan import Plan
 from narrows.plan.regions import spread
-from narrows.plan.search import PLACE_ROUNDS, Cascade, Search
+from narrows.plan.search import Search
 from narrows.plan.verify import verify_plan
+from narrows.plan.ways import PLACE_ROUNDS, Cascade
 
 OVERHEAD = 1.05
 """Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
-
-MISSES = 40
-"""Forms of cascades that are given up for one budget before all must be smaller."""
 
 CLOSER = 0.99
 """How much smaller then."""
@@ -35,6 +37,10 @@ FEWEST = 3
 
 STEP = 0.97
 """Budgets of neighbouring points of the front."""
+
+_SIZED, _QUICK, _SEARCHED = 0.3, 0.35, 0.95
+"""What share of the work is done, as a rule, when all stages have been sized; when the normal plan
+is there that the best must beat; and when all that is left is the proof."""
 
 
 def nothing(graph: QGraph, plan: Plan) -> int:
@@ -56,6 +62,7 @@ class PlanOptions:
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
     streamed_outputs: indices of outputs handed out by rows.
     isa: instruction-set class of the target.
+    effort: what to spend on it.
     """
 
     ram: int | None = None
@@ -66,26 +73,49 @@ class PlanOptions:
     tiling: Tiling | None = None
     streamed_outputs: tuple[int, ...] = ()
     isa: int = 0
+    effort: Effort = Effort.NORMAL
 
 
-def plan(graph: QGraph, options: PlanOptions = PlanOptions()) -> Plan:
+def plan(
+    graph: QGraph,
+    options: PlanOptions = PlanOptions(),
+    progress: Callable[[float], None] = lambda done: None,
+) -> Plan:
     """Plan a network.
+
+    Args:
+        progress: told how much is done, 0 to 1.
 
     Returns: a plan that verify_plan has proved.
 
     Raises: PlanError: a budget that the least plan found does not keep.
     """
-    planner = _Planner(graph, options)
+    gauge = Gauge(progress)
+    if options.effort == Effort.BEST:
+        # More work does not always find more.
+        normal = replace(options, effort=Effort.NORMAL)
+        found = min(
+            _search(graph, normal, gauge.part(0.0, _QUICK)),
+            _search(graph, options, gauge.part(_QUICK, _SEARCHED)),
+            key=lambda p: p.arena_total if options.ram is None else plan_instructions(graph, p),
+        )
+    else:
+        found = _search(graph, options, gauge.part(0.0, _SEARCHED))
+    gauge.reach(_SEARCHED)
+    verify_plan(graph, found)
+    gauge.reach(1.0)
+    return found
+
+
+def _search(graph: QGraph, options: PlanOptions, gauge: Gauge) -> Plan:
+    planner = _Planner(graph, options, gauge=gauge)
     if options.materialize or not graph.ops:
         found = planner.materialized()
     elif options.ram is None:
         found = planner.least()
     else:
         found = planner.near(options.ram)
-    if options.regions is not None:
-        found = planner.spread(found, options.regions)
-    verify_plan(graph, found)
-    return found
+    return found if options.regions is None else planner.spread(found, options.regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +126,19 @@ class Point:
     instructions: float
 
 
-def plan_front(graph: QGraph, options: PlanOptions = PlanOptions()) -> Iterator[Point]:
+def plan_front(
+    graph: QGraph,
+    options: PlanOptions = PlanOptions(),
+    progress: Callable[[float], None] = lambda done: None,
+) -> Iterator[Point]:
     """The plans of which no other has neither more RAM nor more cost, the largest first;
     neighbours are apart by some percent. Those that take whole input rows come first, and those
     by large parts of rows below them: of smaller parts, there are more to be taken, which costs
-    more than it saves. ``options.ram`` is not looked at."""
-    planner = _Planner(graph, options, recompute=True)
+    more than it saves. ``options.ram`` is not looked at.
+
+    progress: told how much is done, 0 to 1, as far as that can be known.
+    """
+    planner = _Planner(graph, options, recompute=True, gauge=Gauge(progress))
     if not graph.ops:
         yield Point(planner.materialized(), 0.0)
         return
@@ -127,19 +164,25 @@ class _Planner:
         graph: QGraph,
         options: PlanOptions,
         recompute: bool | None = None,
-        input_runs: tuple[int, ...] = (),
-        candidates: Candidates | None = None,
+        gauge: Gauge | None = None,
     ) -> None:
         self.graph = graph
         self.options = options
+        self.bounds = BOUNDS[options.effort]
         self.recompute = options.ram is not None if recompute is None else recompute
-        self.input_runs = input_runs
-        self.candidates = candidates or Candidates(
-            graph, options.isa, self.recompute, options.tiling
-        )
+        self.input_runs: tuple[int, ...] = ()
+        gauge = gauge or Gauge()
+        self.gauge = gauge.part(_SIZED, 1.0)
+        self.candidates = Candidates(graph, options.isa, self.recompute, options.tiling)
         self.search = Search(
-            graph, self.candidates, options.fuse, options.streamed_outputs, input_runs
+            graph,
+            self.candidates,
+            options.fuse,
+            options.streamed_outputs,
+            self.bounds,
+            gauge.part(0.0, _SIZED),
         )
+        self.search.gauge = self.gauge
         self.layers_cost = self.cost(self.search.layers, ())
 
     def by_parts(self) -> Iterator[tuple[int, ...]]:
@@ -160,7 +203,10 @@ class _Planner:
 
     def taking(self, input_runs: tuple[int, ...]) -> _Planner:
         """A planner of the same whose inputs come by these parts, and that has searched nothing."""
-        return _Planner(self.graph, self.options, self.recompute, input_runs, self.candidates)
+        found = copy(self)
+        found.input_runs = input_runs
+        found.search = self.search.fresh(input_runs)
+        return found
 
     def cost(self, chosen: Sequence[Candidate], input_runs: tuple[int, ...]) -> float:
         """Predicted instructions of one inference by these stages."""
@@ -202,13 +248,22 @@ class _Planner:
         point = self.cheapest(math.inf)
         assert point is not None
         low, high = 0, point.plan.arena_total
-        while low < high - 16:
+        steps = max(1, high // ALIGNMENT).bit_length() + 1
+        begun, step = self.gauge.done, 0
+        while low < high - max(ALIGNMENT, self.bounds.closeness * high):
             middle = (low + high) // 2
+            self.search.gauge = self.gauge.part(
+                *(begun + (1 - begun) * n / steps for n in (step, step + 1))
+            )
+            step += 1
             smaller = self.cheapest(middle, budget)
             if smaller is None:
                 low = middle
             else:
                 point, high = smaller, smaller.plan.arena_total
+        self.search.gauge = self.gauge
+        if self.options.effort == Effort.FAST:
+            return point.plan
         # Searches remember what they were asked before: one that has not may find better.
         again = self.taking(self.input_runs).cheapest(high, point.instructions)
         return point.plan if again is None else again.plan
@@ -230,21 +285,22 @@ class _Planner:
         then a form of those that clash is given up, and in the end all must be smaller.
         """
         tight, misses = limit, 0
-        while (cascades := self.search.cheapest(tight)) is not None:
+        while (cascades := self.search.cheapest(tight, budget)) is not None:
             chosen = [c for cascade in cascades for c in cascade.chosen]
             cost = self.cost(chosen, self.input_runs)
             if cost > budget:
                 return None
             layout = self.joined(cascades, chosen)
-            found = self.placed(layout, chosen)
+            # What clashed so often will hardly fit.
+            found = self.placed(layout, chosen, self.bounds.rounds // (1 if misses < 16 else 4))
             if found.arena_total <= limit:
                 return Point(self.widened(found, layout, chosen), cost)
             misses += 1
-            if misses <= MISSES:
-                clashing = self.clashing(cascades, layout, chosen, limit)
-                costs = [self.search.cost_without(c, limit) for c in clashing]
-                order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
-                self.search.exclude(clashing[order.index(min(order))], limit)
+            if misses <= self.bounds.misses_of(len(self.graph.ops)):
+                for clashing in self.clashing(cascades, layout, chosen, limit):
+                    costs = [self.search.cost_without(c, limit) for c in clashing]
+                    order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
+                    self.search.exclude(clashing[order.index(min(order))], limit)
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
@@ -255,8 +311,8 @@ class _Planner:
         streamed = self.options.streamed_outputs
         return simulated(self.graph, chosen, capacities, streamed, self.input_runs)
 
-    def placed(self, layout: Layout, chosen: Sequence[Candidate]) -> Plan:
-        return lay_out(layout, chosen, self.options.streamed_outputs, self.options.isa)
+    def placed(self, layout: Layout, chosen: Sequence[Candidate], rounds: int) -> Plan:
+        return lay_out(layout, chosen, self.options.streamed_outputs, self.options.isa, rounds)
 
     def clashing(
         self,
@@ -264,19 +320,37 @@ class _Planner:
         layout: Layout,
         chosen: Sequence[Candidate],
         limit: float,
-    ) -> Sequence[Cascade]:
-        """The fewest neighbours that are above the limit together."""
+    ) -> list[Sequence[Cascade]]:
+        """The fewest neighbours that are above the limit together, wherever there are so few. All
+        that have these among them are too, so a window moves over the cascades, as narrow as one
+        was."""
         items = layout.items(chosen)
-        starts = list(accumulate((len(c.chosen) for c in cascades), initial=0))
-        for count in range(2, len(cascades)):
-            for i, group in enumerate(zip(*(cascades[n:] for n in range(count)), strict=False)):
-                own = {("ring", tensor) for cascade in group for tensor in cascade.layout.rings}
-                for number in range(starts[i], starts[i + count]):
-                    own |= {("state", number), ("scratch", number)}
-                some = [item for key, item in items.items() if key in own]
-                if place(some, len(layout.schedule.order), PLACE_ROUNDS)[1] > limit:
-                    return group
-        return cascades
+        pairs = conflicts(list(items.values()))
+        members = []
+        stages = iter(range(len(chosen)))
+        for cascade in cascades:
+            own = {("ring", tensor) for tensor in cascade.layout.rings}
+            for _, number in zip(cascade.chosen, stages, strict=False):
+                own |= {("state", number), ("scratch", number)}
+            members.append(np.array([key in own for key in items]))
+
+        def clash(first: int, end: int) -> bool:
+            taken = np.logical_or.reduce(members[first:end])
+            some = [item for item, is_taken in zip(items.values(), taken, strict=True) if is_taken]
+            firings = len(layout.schedule.order)
+            return place(some, firings, PLACE_ROUNDS, limit, among(pairs, taken))[1] > limit
+
+        found, fewest, first = list[tuple[int, int]](), len(cascades), 0
+        for end in range(2, len(cascades) + 1):
+            first = max(first, end - fewest)
+            narrow = 0
+            while end - first > 1 and clash(first, end):
+                narrow = end - first
+                first += 1
+            if narrow:
+                found = [(end - narrow, end), *(w for w in found if narrow == fewest)]
+                fewest, first = narrow, end
+        return [cascades[first:end] for first, end in found[::-1]] or [cascades]
 
     def near(self, limit: int) -> Plan:
         """A plan of at most ``limit`` bytes: one for as few of the regions as are enough for an
@@ -348,7 +422,7 @@ class _Planner:
         """The least arena of whole input rows, the same whatever was asked before."""
         plans = []
         for recompute in (False, True):
-            planner = _Planner(self.graph, replace(self.options, ram=None), recompute)
+            planner = _Planner(self.graph, replace(self.options, ram=None), recompute, self.gauge)
             plans += [planner.least(), planner.narrowed(math.inf)]
         return min(plans, key=lambda plan: plan.arena_total)
 
@@ -362,7 +436,7 @@ class _Planner:
                 self.wider(c, layout, found.arena_total - int(live[times].max()), eighths)
                 for c, times in zip(chosen, layout.schedule.times[layout.inputs :], strict=False)
             ]
-            trial = self.placed(layout, wider)
+            trial = self.placed(layout, wider, self.bounds.rounds)
             if trial.arena_total <= found.arena_total:
                 return trial
         return found

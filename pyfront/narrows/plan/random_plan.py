@@ -7,12 +7,12 @@ from random import Random
 
 from narrows.graph.qgraph import QDepthwise, QGraph
 from narrows.plan.candidates import Candidates, can_roll, fusions, runs
+from narrows.plan.capacities import least_capacities, whole_units
 from narrows.plan.firing import can_fold, least_run, row_run
 from narrows.plan.fusion import bottleneck
 from narrows.plan.layout import Candidate, lay_out, simulated
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.schedule import network
-from narrows.plan.search import least_capacities, whole_units
 from narrows.plan.sizes import stage_bytes
 from narrows.plan.verify import verify_plan
 

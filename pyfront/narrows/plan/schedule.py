@@ -117,15 +117,30 @@ class Network:
         if count == len(times):
             bounds = np.cumsum([stage.count for stage in self.stages])[:-1]
             return Schedule(order, tuple(np.split(times.copy(), bounds)))
+        return Schedule(order[:count], (), self._blocked())
+
+    def blocked(self, capacities: Mapping[int, int], is_begun: bool = False) -> tuple[int, ...]:
+        """Whether it stalls: ``Schedule.blocked``, or nothing.
+
+        is_begun: go on from where the last call has ended, with rings that have grown since.
+        """
+        _, lib = load()
+        stages, tensors, *_ = self._native
+        for i, tensor in enumerate(self.pixels):
+            tensors[i].capacity = capacities[tensor]
+        left = lib.plan_drain(stages, len(self.stages), tensors, len(self.pixels), is_begun)
+        return self._blocked() if left else ()
+
+    def _blocked(self) -> tuple[int, ...]:
+        stages, tensors, *_ = self._native
         fired = [stages[number].fired for number in range(len(self.stages))]
         produced = {tensor: tensors[i].produced for i, tensor in enumerate(self.pixels)}
-        blocked = tuple(
+        return tuple(
             stage.output
             for stage, f in zip(self.stages, fired, strict=True)
             if f < stage.count
             and all(produced[t] >= hi[f] for t, hi in zip(stage.inputs, stage.hi, strict=True))
         )
-        return Schedule(order[:count], (), blocked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,206 +15,39 @@ the runs, slices and tiles of each stage, come from ``forms``, for every number 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from copy import copy
+from itertools import accumulate
 
 import numpy as np
 
-from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.firing import Firings, Pixels
+from narrows.plan.capacities import least_capacities, needed_pixels
+from narrows.plan.effort import Bounds, Gauge
+from narrows.plan.firing import Firings
 from narrows.plan.forms import Form, Forms, Stages
 from narrows.plan.fusion import bottleneck, is_pointwise
-from narrows.plan.layout import Candidate, Layout, lifetimes
-from narrows.plan.place import round_up
-from narrows.plan.schedule import Network, Schedule, network, network_of
+from narrows.plan.layout import Candidate, lifetimes
+from narrows.plan.schedule import Network, network, network_of
+from narrows.plan.ways import GUESS, LIKENESS, Cascade, Edge, Way, Ways
 
-PLACE_ROUNDS = 400
-"""Effort of trial placements."""
-
-GUESS = 0.7
-"""What share of its estimate a cascade may turn out to need."""
-
-LIKENESS = 0.9
-"""What share of what one form needs, relative to its estimate, others need at least."""
+LEAST_NEAR = 4
+"""Ends behind a cascade's first one that are all tried."""
 
 FORBIDDEN = 1e18
 """Instructions, more than any network has."""
-
-Edge = tuple[int, int]
-"""The operators [first, end) of a cascade."""
-
-
-@dataclass(eq=False)
-class Way:
-    """One form of a cascade: which stages run it.
-
-    whole: tensors held whole beside the cuts at its ends.
-    bytes: an optimistic estimate at first, then what has been found.
-    """
-
-    chosen: tuple[Candidate, ...]
-    whole: frozenset[int]
-    bytes: float
-    cost: float
-    cascade: Cascade | None = None
-    placed: bool = False
-
-
-@dataclass(eq=False)
-class Ways:
-    """The forms of one cascade about one size.
-
-    forms: those that nobody has looked at yet, the cheapest last.
-    looked: those whose stages are known.
-    factor: what share of its estimate a form needs at least.
-    """
-
-    forms: list[Form]
-    looked: list[Way]
-    factor: float = GUESS
-
-    def cheapest(self, limit: float) -> Form | Way | None:
-        """The cheapest that may need at most ``limit`` bytes."""
-        fitting: list[Form | Way] = [way for way in self.looked if way.bytes <= limit]
-        end = bisect_right(self.forms, limit / self.factor, key=lambda form: form.estimate)
-        if end:
-            fitting.append(self.forms[end - 1])
-        return min(fitting, key=lambda way: way.cost, default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class Cascade:
-    """Stages between two cuts, and the rings they need to run without a stall.
-
-    first, end: the operators [first, end) of the graph.
-    whole: tensors held whole beside the cuts.
-    """
-
-    first: int
-    end: int
-    chosen: tuple[Candidate, ...]
-    whole: frozenset[int]
-    layout: Layout
-
-    @cached_property
-    def peak(self) -> int:
-        """Bytes live at once at most, the cuts at both ends included."""
-        return round_up(int(self.layout.live_bytes(self.chosen).max()))
-
-    @cached_property
-    def placed(self) -> int:
-        """Bytes of an arena of its own."""
-        return self.layout.placed_bytes(self.chosen, PLACE_ROUNDS)
-
-    @property
-    def cost(self) -> float:
-        """Instructions."""
-        return sum(c.cost for c in self.chosen)
-
-
-def needed_pixels(net: Network) -> dict[int, int]:
-    """Pixels that each ring needs at least: from the lowest that one firing of a reader needs
-    to the highest that is there when all that the firing needs is."""
-    producer = {stage.output: stage for stage in net.stages if stage.output >= 0}
-    pixels = {tensor: stage.gives_most for tensor, stage in producer.items()}
-    for number, reader in enumerate(net.stages):
-        demand = _demand(net, number) if len(set(reader.inputs)) > 1 else {}
-        for i, tensor in enumerate(reader.inputs):
-            highest = demand.get(tensor, reader.hi[i])
-            given = producer[tensor].given
-            there = given[np.searchsorted(given, highest)]
-            pixels[tensor] = max(pixels[tensor], int((there - reader.lo[i]).max()))
-    return {tensor: whole_units(net, tensor, count) for tensor, count in pixels.items()}
-
-
-def whole_units(net: Network, tensor: int, pixels: int) -> int:
-    """The least capacity from ``pixels`` on that a ring may have."""
-    unit = net.units[tensor]
-    return min(-(-pixels // unit) * unit, net.pixels[tensor])
-
-
-def _demand(net: Network, number: int) -> dict[int, Pixels]:
-    """Per tensor, the pixels that must have been produced before each firing of a stage."""
-    demand: dict[int, Pixels] = {}
-
-    def ask(tensor: int, pixels: Pixels) -> None:
-        known = demand.get(tensor)
-        demand[tensor] = pixels if known is None else np.maximum(known, pixels)
-
-    for i, tensor in enumerate(net.stages[number].inputs):
-        ask(tensor, net.stages[number].hi[i])
-    for stage in reversed(net.stages[:number]):
-        pixels = demand.get(stage.output)
-        if pixels is not None and stage.inputs:
-            firing = stage.births(np.maximum(pixels, 1) - 1)
-            for i, tensor in enumerate(stage.inputs):
-                ask(tensor, np.where(pixels > 0, np.maximum.accumulate(stage.hi[i])[firing], 0))
-    return demand
-
-
-def least_capacities(
-    net: Network, whole: frozenset[int], channels: Mapping[int, int]
-) -> tuple[dict[int, int], Schedule]:
-    """The shortest rings that do not stall: none can be shorter while the others stay.
-
-    Where a short way and a long one meet, some ring on the short way must hold what waits for
-    the long one: any that is full when the network stalls may be grown. Of those that are all
-    grown together, and only the one nearest the output, what needs fewer bytes is taken.
-
-    whole: tensors held whole. channels: bytes of a pixel of each tensor.
-
-    Raises: PlanError: the network stalls with whole tensors even.
-    """
-    least = needed_pixels(net)
-    for tensor, pixels in net.pixels.items():
-        if tensor in whole or tensor in net.held or not net.readers[tensor]:
-            least[tensor] = pixels
-    schedule = net.simulate(least)
-    if not schedule.stalled:
-        return least, schedule
-    found = [_grown(net, least, channels, last) for last in (False, True)]
-    return min(found, key=lambda f: sum(n * channels[t] for t, n in f[0].items()))
-
-
-def _grown(
-    net: Network, least: Mapping[int, int], channels: Mapping[int, int], last: bool
-) -> tuple[dict[int, int], Schedule]:
-    """Rings grown from ``least`` on until nothing stalls; then what grew in vain is taken back.
-
-    last: grow only the full ring nearest the output, not all that are full.
-    """
-    capacities = dict(least)
-    while (schedule := net.simulate(capacities)).stalled:
-        grown = [t for t in schedule.blocked if capacities[t] < net.pixels[t]]
-        if not grown:
-            raise PlanError("the network stalls with every tensor whole")
-        for tensor in grown[-1:] if last else grown:
-            more = capacities[tensor] + max(1, capacities[tensor] // (3 if last else 8))
-            capacities[tensor] = whole_units(net, tensor, more)
-    changed = [tensor for tensor in capacities if capacities[tensor] > least[tensor]]
-    for tensor in sorted(changed, key=lambda t: -capacities[t] * channels[t]):
-        unit = net.units[tensor]
-        low, high = -(-least[tensor] // unit), -(-capacities[tensor] // unit)
-        while low < high:  # longer rings never stall where shorter ones do not
-            middle = (low + high) // 2
-            trial = net.simulate({**capacities, tensor: whole_units(net, tensor, middle * unit)})
-            if trial.stalled:
-                low = middle + 1
-            else:
-                high, schedule = middle, trial
-        capacities[tensor] = whole_units(net, tensor, high * unit)
-    return capacities, schedule
 
 
 class Search:
     """The cheapest cascades of one network, for any number of bytes.
 
+    gauge: told of stages that are sized, then of forms that are looked at.
     input_runs: as in ``Plan.input_runs``.
     """
+
+    input_runs: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -222,11 +55,13 @@ class Search:
         candidates: Candidates,
         fuse: bool,
         streamed: tuple[int, ...],
-        input_runs: tuple[int, ...] = (),
+        bounds: Bounds,
+        gauge: Gauge,
     ) -> None:
         self.graph = graph
+        self.bounds = bounds
         self.streamed = streamed
-        self.input_runs = input_runs
+        self.gauge = gauge
         groups: list[tuple[int, ...]] = [(index,) for index in range(len(graph.ops))]
         for group in fusions(graph) if fuse else ():
             neighbours = group == tuple(range(group[0], group[-1] + 1))
@@ -240,118 +75,227 @@ class Search:
         self.bound = fused if candidates.tiling else set()
         self.ends = [0, *cut_points(graph), len(graph.ops)]
         self.channels = {i: tensor.channels for i, tensor in enumerate(graph.tensors)}
-        self.stages = Stages([c for group in groups for c in candidates.options(group)], self.price)
+        options: list[Candidate] = []
+        for number, group in enumerate(groups, 1):
+            options += candidates.options(group)
+            gauge.reach(number / len(groups))
+        self.stages = Stages(options, self.price)
         self.layers = tuple(candidates.options((i,))[0] for i in range(len(graph.ops)))
         least = [min(candidates.options(c.stage.ops), key=steady_bytes) for c in self.layers]
         self.kept = kept_bytes(graph, least)
-        self._ways: dict[tuple[Edge, int], Ways] = {}
+        self.kept_before = [0, *accumulate(self.kept.get(op.output, 0) for op in graph.ops)]
+        self.least = self.stages.least(self.ends)
+        self.easy_before = [0] * (len(graph.ops) + 1)
+        for c in self.stages.cheapest(0, len(graph.ops)):
+            self.easy_before[c.stage.ops[-1] + 1] = c.steady_bytes
+        self.easy_before = list(accumulate(self.easy_before))
+        self._ways: dict[int, list[Ways]] = {}
+        self._of_edge: dict[Edge, list[Ways]] = {}
         self._looked: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
         self._forms: dict[int, Forms] = {}
+
+    def fresh(self, input_runs: tuple[int, ...]) -> Search:
+        """One for the same network that has looked at nothing.
+
+        input_runs: as in ``Plan.input_runs``.
+        """
+        found = copy(self)
+        found.input_runs = input_runs
+        found._ways, found._of_edge, found._looked = {}, {}, {}
+        return found
 
     def price(self, c: Candidate) -> float:
         """What a stage costs; more than anything if it is an operator alone that should not be."""
         alone = len(c.stage.ops) == 1 and c.stage.ops[0] in self.bound
         return c.cost + (FORBIDDEN if alone else 0.0)
 
-    def cheapest(self, limit: float) -> list[Cascade] | None:
+    def cheapest(self, limit: float, budget: float = math.inf) -> list[Cascade] | None:
         """The cascades that cost least of those that need at most ``limit`` bytes each; None if
-        none do.
+        none do, or only at more than ``budget``.
 
         What a cascade needs is found only where the cheapest path passes.
         """
         level = self.stages.level(limit / GUESS)
         while (path := self.path(limit, level)) is not None:
-            ways = [self.look(edge, level, way) for edge, way in path]
-            if all(way.bytes <= limit for way in ways):
-                for way in ways:
+            if sum(way.cost for _, way in path) > budget:
+                return None
+            found = [self.look(ways, level, way) for ways, way in path]
+            self.gauge.step()
+            if all(way.bytes <= limit for way in found):
+                for (ways, _), way in zip(path, found, strict=True):
                     if not way.placed and way.cascade is not None:
                         way.placed = True
                         way.bytes = max(way.bytes, way.cascade.placed)
-                if all(way.bytes <= limit for way in ways):
-                    return [way.cascade for way in ways if way.cascade is not None]
+                        ways.forget()
+                if all(way.bytes <= limit for way in found):
+                    return [way.cascade for way in found if way.cascade is not None]
         return None
 
-    def look(self, edge: Edge, level: int, form: Form | Way) -> Way:
+    def look(self, ways: Ways, level: int, form: Form | Way) -> Way:
         """Find out what a form needs, which tells about those like it."""
-        ways = self._ways[edge, level]
+        edge, way = ways.edge, form
         if isinstance(form, Form):
-            ways.forms.remove(form)
-            chosen = self._forms[level].chosen(edge, form)
-            way = self._looked.get((edge, chosen, frozenset()))
-            if way is None:
-                way = Way(chosen, frozenset(), 0.0, sum(map(self.price, chosen)))
-                self._looked[edge, chosen, frozenset()] = way
-            if way not in ways.looked:
-                ways.looked.append(way)
-        else:
-            way = form
+            chosen = self.forms(level).chosen(edge, form)
+            way = self.way(edge, chosen, frozenset(), 0)
+            ways.take(form, way)
+        assert isinstance(way, Way)
         if way.cascade is None:
             way.cascade = self.evaluate(*edge, way.chosen, way.whole)
             way.bytes = max(way.bytes, way.cascade.peak)
+            ways.forget()
         if isinstance(form, Form):
             ways.factor = max(ways.factor, LIKENESS * way.cascade.peak / form.estimate)
+            ways.forget()
         return way
+
+    def way(
+        self, edge: Edge, chosen: tuple[Candidate, ...], whole: frozenset[int], size: int
+    ) -> Way:
+        """The one way to run a cascade by these stages."""
+        key = edge, chosen, whole
+        if key not in self._looked:
+            self._looked[key] = Way(chosen, whole, size, sum(map(self.price, chosen)))
+        return self._looked[key]
 
     def exclude(self, cascade: Cascade, limit: float) -> None:
         """Use this form of a cascade no more within ``limit`` bytes."""
-        for way in self._looked.values():
-            if way.cascade is cascade:
-                way.bytes = max(way.bytes, limit + 1)
+        self.resize(cascade, max(self.way_of(cascade).bytes, limit + 1))
 
     def cost_without(self, cascade: Cascade, limit: float) -> float:
         """The least cost within ``limit`` bytes without this form of a cascade."""
-        ways = [(way, way.bytes) for way in self._looked.values() if way.cascade is cascade]
-        self.exclude(cascade, limit)
+        size = self.way_of(cascade).bytes
+        self.resize(cascade, max(size, limit + 1))
         found = self.cheapest(limit)
-        for way, size in ways:
-            way.bytes = size
+        self.resize(cascade, size)
         return math.inf if found is None else sum(c.cost for c in found)
 
-    def path(self, limit: float, level: int) -> list[tuple[Edge, Form | Way]] | None:
+    def way_of(self, cascade: Cascade) -> Way:
+        return self._looked[(cascade.first, cascade.end), cascade.chosen, cascade.whole]
+
+    def resize(self, cascade: Cascade, size: float) -> None:
+        """A cascade needs other bytes than was thought."""
+        self.way_of(cascade).bytes = size
+        for ways in self._of_edge[cascade.first, cascade.end]:
+            ways.forget()
+
+    def path(self, limit: float, level: int) -> list[tuple[Ways, Form | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
-        best: dict[int, tuple[float, tuple[tuple[Edge, Form | Way], ...]]] = {0: (0.0, ())}
-        for i, end in enumerate(self.ends[1:], 1):
-            options = []
-            for start in self.ends[:i]:
-                if start not in best or start == end:
+        cost = {0: 0.0}
+        last: dict[int, tuple[Ways, Form | Way]] = {}
+        for ways in self.ways(level):
+            start, end = ways.edge
+            if start not in cost or ways.least > limit:
+                continue
+            if ways.forms is None:
+                self.fill(start, level)
+            way = ways.cheapest(limit)
+            if way is not None and cost[start] + way.cost < cost.get(end, math.inf):
+                cost[end] = cost[start] + way.cost
+                last[end] = ways, way
+        end = len(self.graph.ops)
+        found = []
+        while end in last:
+            found.append(last[end])
+            end = last[end][0].edge[0]
+        return found[::-1] or None
+
+    def forms(self, level: int) -> Forms:
+        if level not in self._forms:
+            self._forms[level] = Forms(self.stages, self.worthy(level), level)
+        return self._forms[level]
+
+    def worthy(self, level: int) -> list[int]:
+        """The ends of cascades; if there are very many, without those that others nearly beat."""
+        found, slack = self.ends, self.stages.size(level) / 1024
+        while len(found) > self.bounds.ends:
+            found = self.sparse(slack)
+            slack *= 1.5
+        return found
+
+    def sparse(self, slack: float) -> list[int]:
+        """Of neighbouring ends between which the cheapest stages keep few bytes, the one whose
+        tensor is smallest."""
+        found, group = [0], list[int]()
+        for end in self.ends[1:-1]:
+            near = [*group, end]
+            best = min(near, key=self.cut_bytes)
+            need = self.cut_bytes(best) - slack
+            if any(need + self.easily_kept(best, n) > self.cut_bytes(n) for n in near):
+                found.append(min(group, key=self.cut_bytes))
+                group = []
+            group.append(end)
+        if group:
+            found.append(min(group, key=self.cut_bytes))
+        return [*found, self.ends[-1]]
+
+    def ways(self, level: int) -> list[Ways]:
+        """Of the cascades that may fit, by their ends. If there are very many, only some: where one
+        ends that reaches far matters little, so the farther, the fewer ends are tried."""
+        if level not in self._ways:
+            near = len(self.ends)
+            while len(found := self.edges(level, near)) > self.bounds.edges and near > LEAST_NEAR:
+                near = near * 3 // 4
+            self._ways[level] = [Ways(edge, max(map(self.cut_bytes, edge))) for edge in found]
+            for ways in self._ways[level]:
+                self._of_edge.setdefault(ways.edge, []).append(ways)
+        return self._ways[level]
+
+    def edges(self, level: int, near: int) -> list[Edge]:
+        """near: how many ends behind its first one are all tried."""
+        ends = self.forms(level).ends
+        most = self.stages.size(level) if level else math.inf
+        found = []
+        for number, start in enumerate(ends):
+            for after in range(number + 1, len(ends)):
+                edge = start, ends[after]
+                if after > number + 1 and self.cut_bytes(start) + self.least[edge] > most:
+                    break
+                if after > number + 1 and self.beside(edge) + self.least[edge] > most:
                     continue
-                way = self.ways((start, end), level).cheapest(limit)
-                if way is not None:
-                    cost, path = best[start]
-                    options.append((cost + way.cost, (*path, ((start, end), way))))
-            if options:
-                best[end] = min(options, key=lambda option: option[0])
-        found = best.get(self.ends[-1])
-        return None if found is None else list(found[1])
+                step = 1 << ((after - number) // near).bit_length()
+                if after == len(ends) - 1 or after - number < near or after % step == 0:
+                    found.append(edge)
+        return found
 
-    def ways(self, edge: Edge, level: int) -> Ways:
-        """The forms of a cascade: what the stages leave to choose, or with all tensors whole."""
-        if (edge, level) not in self._ways:
-            if level not in self._forms:
-                self._forms[level] = Forms(self.stages, self.ends, level)
-            first, end = edge
-            cuts = [self.graph.ops[index - 1].output for index in edge if index]
-            beside = max((self.graph.tensors[tensor].bytes for tensor in cuts), default=0)
-            beside += sum(self.kept.get(op.output, 0) for op in self.graph.ops[first : end - 1])
-            forms = self._forms[level].between(edge, beside)
-            self._ways[edge, level] = Ways(forms, self.whole(edge))
-        return self._ways[edge, level]
+    def cut_bytes(self, end: int) -> int:
+        """Bytes of the tensor that is whole where a cascade ends."""
+        return self.graph.tensors[self.graph.ops[end - 1].output].bytes if end else 0
 
-    def whole(self, edge: Edge) -> list[Way]:
-        """A cascade with every tensor whole, the network's inputs too or not."""
+    def easily_kept(self, first: int, end: int) -> int:
+        """Bytes that the cheapest stages keep between two ends."""
+        return abs(self.easy_before[end] - self.easy_before[first])
+
+    def beside(self, edge: Edge) -> int:
+        """Bytes that stand beside what stages keep."""
         first, end = edge
-        ways = []
-        for chosen in dict.fromkeys((self.stages.cheapest(first, end), self.layers[first:end])):
+        whole = max(map(self.cut_bytes, edge))
+        return whole + self.kept_before[end - 1] - self.kept_before[first]
+
+    def fill(self, start: int, level: int) -> None:
+        """Find the forms of the cascades from one operator on: what the stages leave to choose, or
+        with all tensors whole."""
+        some = {ways.edge[1]: ways for ways in self.ways(level) if ways.edge[0] == start}
+        besides = {end: self.beside(ways.edge) for end, ways in some.items()}
+        for end, forms in self.forms(level).between(start, besides).items():
+            some[end].forms = forms
+            for way in self.whole((start, end), level):
+                some[end].add(way)
+
+    def whole(self, edge: Edge, level: int) -> Iterator[Way]:
+        """A cascade with every tensor whole, the network's inputs too or not; none if that is
+        two cascades."""
+        first, end = edge
+        some = self.forms(level).ends
+        between = some[bisect_right(some, first) : bisect_left(some, end)]
+        layers = () if between else self.layers[first:end]
+        for chosen in dict.fromkeys((self.stages.cheapest(first, end, between), layers)):
+            if len(chosen) < 2:
+                continue
             inner = frozenset(c.firings.output for c in chosen)
             outer = inner if first else inner | {edge.tensor for edge in self.graph.inputs}
             for whole in dict.fromkeys((inner, outer)):
-                if len(chosen) > 1 and (edge, chosen, whole) not in self._looked:
-                    size = max(self.graph.tensors[tensor].bytes for tensor in whole)
-                    cost = sum(map(self.price, chosen))
-                    self._looked[edge, chosen, whole] = Way(chosen, whole, size, cost)
-                if len(chosen) > 1:
-                    ways.append(self._looked[edge, chosen, whole])
-        return ways
+                size = max(self.graph.tensors[tensor].bytes for tensor in whole)
+                yield self.way(edge, chosen, whole, size)
 
     def evaluate(
         self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]

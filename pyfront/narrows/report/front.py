@@ -16,6 +16,8 @@ from narrows.result import Progress, no_progress
 
 # Of the work: the plan that is taken, beside the front.
 _CHOSEN_SHARE = 0.5
+# When the first point of the front is there.
+_BEGUN_SHARE = 0.65
 # The share of the instructions that more RAM must save to be worth a line.
 _WORTHWHILE = 0.001
 # The front is expected to end at this share of the plan that is taken.
@@ -61,14 +63,24 @@ def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress)
     Raises: PlanError: the budget cannot be kept.
     """
     progress("plan", 0.0)
-    chosen = choice(graph, plan(graph, replace(options, beside=beside_arena)))
-    found = []
-    for point in plan_front(graph, options):
+    taken = plan(
+        graph,
+        replace(options, beside=beside_arena),
+        lambda done: progress("plan", _CHOSEN_SHARE * done),
+    )
+    chosen = choice(graph, taken)
+    found: list[Choice] = []
+
+    def begin(done: float) -> None:
+        if not found:
+            progress("front", _CHOSEN_SHARE + (_BEGUN_SHARE - _CHOSEN_SHARE) * done)
+
+    for point in plan_front(graph, options, begin):
         found.append(choice(graph, point.plan))
         end = _EXPECTED_END * chosen.plan.arena_total
         first, now = found[0].plan.arena_total, min(c.plan.arena_total for c in found)
         done = math.log(first / now) / math.log(max(2.0, first / end))
-        progress("front", _CHOSEN_SHARE + (1 - _CHOSEN_SHARE) * min(done, 1.0))
+        progress("front", _BEGUN_SHARE + (1 - _BEGUN_SHARE) * min(done, 1.0))
     kept = undominated([chosen, *found])
     if chosen not in kept:
         kept = sorted([*kept, chosen], key=lambda c: -c.ram_bytes)
