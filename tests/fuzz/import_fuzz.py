@@ -160,7 +160,7 @@ class Fuzzer:
         if verdict.kind == "refused":
             return _unreadable(verdict.text, str(path))
         if not verdict.reference:
-            self.report.counts["too large to run"] += 1
+            self.report.counts["not run"] += 1
             return None
         if verdict.kind == "float" and not verdict.magnitude < 1e30:
             return None  # infinite somewhere: nothing to compare
