@@ -38,7 +38,8 @@ def load_picture(
     """
     if len(edge.shape) != 4 or edge.shape[3] not in (1, 3):
         raise InputError(
-            f"{name}: input {edge.name} is {edge.shape}, no picture; give an .npy file of floats"
+            f"{name}: input {edge.name} is {edge.shape_in_file}, no picture; give an .npy file of "
+            "floats"
         )
     if preprocessing is None:
         pixels = _pixels(source, name, edge.shape[1:], Preprocessing((0.0,), (1.0,)))

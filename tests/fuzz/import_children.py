@@ -133,9 +133,7 @@ def _run_floats(path: str, graph: Graph, rng: np.random.Generator) -> Verdict:
         return Verdict("float", operators=kinds)
     try:
         model, largest = FloatModel(graph), [0.0]
-    except (
-        NarrowsError
-    ):  # weights that are not finite: quantize refuses it, compile any float model
+    except NarrowsError:  # what quantize refuses; compile refuses any float model
         return Verdict("float", operators=kinds)
 
     def see(_: int, values: Array) -> None:

@@ -38,7 +38,7 @@ from import_seeds import seeds
 
 _MUTATIONS: dict[str, Any] = {"tflite": tflite_mutations, "onnx": onnx_mutations}
 # Lines of an error, and characters of a line: for people to read.
-MOST_LINES = 12
+MOST_LINES = 24
 MOST_CHARACTERS = 500
 # Every so many mutants one goes through the command.
 COMMANDS = 100

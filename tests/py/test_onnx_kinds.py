@@ -36,7 +36,11 @@ def refusal(model: bytes, name: str = "model.onnx") -> str:
     ("name", "kind", "advice"),
     [
         ("mbv2.qop.onnx", "in QOperator form (QLinearConv x5, ", "QuantFormat.QDQ"),
-        ("mbv2.dyn.onnx", "dynamically quantized", "'narrows quantize'"),
+        (
+            "mbv2.dyn.onnx",
+            "DynamicQuantizeLinear x6, ConvInteger x5, MatMulInteger",
+            "'narrows quantize'",
+        ),
     ],
 )
 def test_files_of_a_kind_are_told_in_one_line(name: str, kind: str, advice: str) -> None:
@@ -112,6 +116,14 @@ def test_what_stands_behind_a_refusal_is_looked_at() -> None:
     assert [item.operator for item in caught.value.items] == ["Elu", "AveragePool", "Resize"]
 
 
+def test_what_stands_behind_an_input_that_is_refused_is_looked_at() -> None:
+    net = Net(dtype=TensorProto.FLOAT16)
+    y = net.add("Elu", net.add("Cast", "x", to=1))
+    with pytest.raises(UnsupportedError) as caught:
+        import_onnx(net.model(y))
+    assert [item.operator for item in caught.value.items] == ["input", "Elu"]
+
+
 def test_nothing_is_said_of_what_only_follows() -> None:
     """How the values behind a refusal are stored is not known, nor their shapes always."""
     net = Net()
@@ -176,8 +188,8 @@ def _named_size(model: Any) -> None:
         (_sparse, "1 sparse initializers; store them dense"),
         (_sequence, "input list is a sequence; narrows takes tensors"),
         (_no_inputs, "it has no inputs"),
-        (_half, "input x is float16; narrows takes models whose inputs are float32"),
-        (_named_size, "input x has no fixed shape: [1, 4, rows, 6]; fix it with"),
+        (_half, "input x: it is float16; narrows takes inputs of float32"),
+        (_named_size, "input x: it has no fixed shape: [1, 4, rows, 6]; fix it with"),
     ],
 )
 def test_whole_files_are_not_called_damaged(change: Any, words: str) -> None:

@@ -215,6 +215,19 @@ def test_wide_integers(kind: Any) -> None:
     judge(net, net.around(net.conv("x", 4, 4, 1, 1), 2 / 65535, 0))
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("kind", ["QInt16", "QUInt16"])
+def test_pairs_of_16_bits(tmp_path: Path, kind: str, own: bool) -> None:
+    """onnxruntime can write them with operators of its own, and did before ONNX had them."""
+    options: dict[str, Any] = {"activation_type": getattr(onnx_static.QuantType, kind)}
+    options["extra_options"] = {"UseQDQContribOps": own}
+    qdq = onnx_static.static(tmp_path, NETWORKS["relu"](), CALIBRATION, **options)
+    assert (b"com.microsoft" in qdq) == own
+    samples = [*FRESH, *(5 * x for x in FRESH)]
+    graph = import_onnx(qdq, "wide", requantize=True)
+    assert decibels(onnx_static.run(qdq, samples), run_float(graph, samples)) > 35
+
+
 def test_integers_that_are_cast_to_their_own_type() -> None:
     """What PyTorch writes of a converted model."""
     net = Qdq(kind=np.uint8)
@@ -236,3 +249,39 @@ def test_scales_that_do_not_match_are_refused() -> None:
     y = net.add("DequantizeLinear", net.add("QuantizeLinear", "x", s, z), s, z)
     with pytest.raises(UnsupportedError, match="each with a range of its own"):
         import_onnx(net.model(y), "clips", requantize=True)
+
+
+def test_a_float_tflite_has_no_bounds() -> None:
+    """It is what ``quantize`` makes of the network that can say them."""
+    net = Qdq()
+    graph = import_onnx(
+        net.model(net.around(net.conv("x", 8, 4, 1, 1), 0.01, -128)), "clips", requantize=True
+    )
+    with pytest.raises(UnsupportedError, match="a float tensor with bounds; quantize it"):
+        export_tflite(graph)
+
+
+def test_channels_are_equalized_below_the_cut() -> None:
+    """One is weak, so it is enlarged; none so far that what calibration saw meets the bounds."""
+    net = Qdq()
+    weights = net.rng.normal(0, 1, (8, 4, 1, 1))
+    weights[:4] /= 64
+    y = net.add("Conv", "x", net.constant(weights))
+    y = net.around(y, 30 / 255, -128)
+    graph = import_onnx(net.model(net.conv(y, 8, 8, 1, 1)), "clips", requantize=True)
+    samples = [net.rng.normal(0, 1, (1, 7, 6, 4)).astype(np.float32) for _ in range(8)]
+    made = quantize_network(graph, lambda: [[x] for x in samples])
+    first = made.prepared.operators[0]
+    assert isinstance(first, Conv)
+    before, after = graph.tensors[graph.operators[0].weights], made.prepared.tensors[first.weights]  # type: ignore[union-attr]
+    assert before.data is not None
+    assert after.data is not None
+    factors = (after.data / before.data).reshape(8, -1).mean(axis=1)
+    assert factors[:4].min() > 1.5
+    one, other = run_like(graph, samples), run_like(made.prepared, samples)
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def run_like(graph: Graph, samples: Sequence[Array]) -> Array:
+    model = FloatModel(graph)
+    return np.stack([model.run([x])[0] for x in samples])

@@ -54,6 +54,7 @@ _MOVES = frozenset((
     "Transpose", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Exp", "Not",
     "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "Split",
 ))  # fmt: skip
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES
 
 
@@ -125,10 +126,10 @@ def _load_weights(proto: Any, path: Path, where: list[str]) -> None:
             place = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
             named[place] = named.get(place, 0) + 1
     for place, count in named.items():
-        where[0] = f"weights file {_printable(place)}"
+        where[0] = f"weights file {printable(place)}"
         if not (path.parent / place).is_file():
             raise ModelError(
-                f"{path}: its weights ({count} tensors) stand in {_printable(place)}, which is not "
+                f"{path}: its weights ({count} tensors) stand in {printable(place)}, which is not "
                 f"there; put it into {path.parent}"
             )
     if named:
@@ -142,7 +143,7 @@ def _opset(proto: Any, path: str) -> int:
         raise ValueError("no opset")
     if opset < MIN_OPSET:
         raise ModelError(
-            f"{path}: ONNX of opset {opset or ', '.join(map(_printable, opsets))}; narrows takes "
+            f"{path}: ONNX of opset {opset or ', '.join(map(printable, opsets))}; narrows takes "
             f"opset {MIN_OPSET} and later: export it anew, or convert it with "
             f"onnx.version_converter.convert_version(model, {CONVERT_TO})"
         )
@@ -160,16 +161,16 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
     _make_names_printable(graph)
     constants = {}
     for tensor in graph.initializer:
-        where[0] = f"initializer {_printable(tensor.name)}"
-        constants[tensor.name] = _array(tensor)
+        where[0] = f"initializer {printable(tensor.name)}"
+        constants[_text(tensor.name)] = _array(tensor)
     if graph.sparse_initializer:
         raise ModelError(
             f"{path}: {len(graph.sparse_initializer)} sparse initializers; store them dense"
         )
     inputs = []
     for value in graph.input:
-        where[0] = f"input {_printable(value.name)}"
-        if value.name not in constants:
+        where[0] = f"input {printable(value.name)}"
+        if _text(value.name) not in constants:
             kind = value.type.WhichOneof("value") or "tensor_type"
             if kind != "tensor_type":
                 raise ModelError(
@@ -177,7 +178,7 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
                 )
             inputs.append(_value(value))
     nodes = [_node(index, node, where) for index, node in enumerate(graph.node)]
-    outputs = tuple(value.name for value in graph.output)
+    outputs = tuple(_text(value.name) for value in graph.output)
     where[0] = "header"
     if not outputs:
         raise ValueError("no outputs")
@@ -187,18 +188,21 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
 
 
 def _node(index: int, node: Any, where: list[str]) -> NodeRecord:
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-    operator = _printable(f"{domain}{node.op_type}")
+    # onnxruntime wrote pairs of 16 bits so before ONNX had them.
+    paired = node.domain == "com.microsoft" and node.op_type in _PAIR
+    domain = "" if node.domain in ("", "ai.onnx") or paired else f"{node.domain}."
+    operator = printable(f"{domain}{node.op_type}")
     where[0] = f"node {index} {operator}"
     attributes = {}
     for attribute in node.attribute:
         item = onnx.helper.get_attribute_value(attribute)
         if isinstance(item, bytes):
-            item = _printable(item.decode("utf-8", "replace"))
+            item = printable(item.decode("utf-8", "replace"))
         elif isinstance(item, onnx.TensorProto):
             item = _array(item)
         attributes[attribute.name] = item
-    return NodeRecord(index, operator, tuple(node.input), tuple(node.output), attributes, node)
+    inputs, outputs = (tuple(map(_text, names)) for names in (node.input, node.output))
+    return NodeRecord(index, operator, inputs, outputs, attributes, node)
 
 
 def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
@@ -210,7 +214,7 @@ def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
     found = {}
     for value in (*graph.value_info, *graph.output):
         with contextlib.suppress(*MALFORMED):
-            found[value.name] = _value(value)
+            found[_text(value.name)] = _value(value)
     return found
 
 
@@ -220,8 +224,8 @@ def _make_names_printable(graph: Any) -> None:
     renamed: dict[str, str] = {}
 
     def name(old: str) -> str:
-        if _printable(old) != old:
-            renamed.setdefault(old, f"{_printable(old)}#{len(renamed)}")
+        if printable(old) != old:
+            renamed.setdefault(old, f"{printable(old)}#{len(renamed)}")
         return renamed.get(old, old)
 
     for node in graph.node:
@@ -249,15 +253,20 @@ def _value(value: Any) -> ValueRecord:
         d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim
     )
     names = [
-        str(n) if n is not None else _printable(d.dim_param) or "?"
+        str(n) if n is not None else printable(d.dim_param) or "?"
         for n, d in zip(shape, kind.shape.dim, strict=True)
     ]
-    return ValueRecord(value.name, dtype, shape, f"[{', '.join(names)}]")
+    return ValueRecord(_text(value.name), dtype, shape, f"[{', '.join(names)}]")
 
 
-def _printable(text: str) -> str:
+def _text(name: str | bytes) -> str:
+    """A name as protocol buffers give it: as bytes if it is not UTF-8."""
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
+
+
+def printable(name: str | bytes) -> str:
     """A name for people: one line, not endless."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+    return "".join(c if c.isprintable() else "?" for c in _text(name))[:200]
 
 
 @dataclass

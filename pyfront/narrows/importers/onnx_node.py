@@ -36,12 +36,13 @@ from narrows.importers.onnx_file import (
     OnnxRecord,
     ValueRecord,
     inferred_values,
+    printable,
 )
-from narrows.importers.onnx_kinds import kinds_of
+from narrows.importers.onnx_kinds import causes, kinds_of
 from narrows.importers.onnx_upgrade import upgraded
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, check_batch, regroup, standard
 
-_OF_SHAPES = {"int64", "int32", "bool"}
+_INPUTS = ("float32", "int8", "uint8")
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
@@ -140,8 +141,15 @@ class Importer:
         self.doubtful: set[str] = set()  # values that depend on what was refused
 
     def run(self, name: str) -> Graph:
-        ports = [self._add_input(value) for value in self.record.inputs]
+        ports = []
         refused: dict[str, Unsupported] = {}  # by the first output's name
+        for value in self.record.inputs:
+            try:
+                ports.append(self._add_input(value))
+            except Refused as error:
+                refused[value.name] = Unsupported("input", 0, printable(value.name), str(error))
+                self.doubtful.add(value.name)
+                self.values.setdefault(value.name, None)
         for node in self.record.nodes:
             self.where = f"node {node.index} {node.operator}"
             tensor = node.outputs[0] if node.outputs else ""
@@ -154,7 +162,7 @@ class Importer:
                     f"{self.path}: {self.where}: damaged, or of an unknown kind ({detail})"
                 ) from error
             if reason is not None:
-                refused[tensor] = Unsupported(node.operator, node.index, tensor, reason)
+                refused[tensor] = Unsupported(node.operator, node.index, printable(tensor), reason)
                 self._stand_in(node)
             if reason is not None or self.doubtful.intersection(node.inputs):
                 self.doubtful.update(node.outputs)
@@ -164,12 +172,15 @@ class Importer:
                 outputs.append(self._output(output))
             except Refused as error:
                 if not (isinstance(error, NotAbsorbed) and output in self.doubtful):
-                    item = Unsupported("output", len(self.record.nodes), output, str(error))
+                    place = len(self.record.nodes)
+                    item = Unsupported("output", place, printable(output), str(error))
                     refused[f"output {output}"] = item
             except Skipped:
                 pass
         if refused:
-            kinds, rest = kinds_of(self._causes(refused))
+            known = {name for name, value in self.values.items() if value is not None}
+            types = {name: value.dtype for name, value in self._inferred.items()}
+            kinds, rest = kinds_of(causes(self.record, refused, known, types))
             path = requantizable(self.path) if self.helped else self.path
             raise UnsupportedError(path, rest, kinds)
         graph = Graph(
@@ -194,7 +205,7 @@ class Importer:
                 continue
             shape = tuple(1 if n is None and d == 0 else n for d, n in enumerate(value.shape))
             known = tuple(n for n in shape if n is not None)
-            if value.dtype not in ("float32", "int8", "uint8") or len(known) != len(shape):
+            if value.dtype not in _INPUTS or len(known) != len(shape):
                 continue
             with contextlib.suppress(Refused, ValueError):
                 storage, axes = standard(known)
@@ -203,26 +214,6 @@ class Importer:
                 self.values[name] = View(self.tensor(name, storage), known, storage, axes)
                 if value.dtype != "float32":
                     self.integer[name] = Integers(value.dtype)
-
-    def _causes(self, refused: Mapping[str, Unsupported]) -> list[Unsupported]:
-        """Without arithmetic on shapes that only leads to what is refused too."""
-        readers: dict[str, set[str]] = {}
-        for node in self.record.nodes:
-            for name in node.inputs:
-                readers.setdefault(name, set()).update(node.outputs[:1])
-        for name in self.record.outputs:
-            readers.setdefault(name, set()).add(f"output {name}")
-        kept, leading = dict(refused), set[str]()  # to what is refused
-        for node in reversed(self.record.nodes):
-            first = node.outputs[0] if node.outputs else ""
-            behind = set().union(*(readers.get(n, set()) for n in node.outputs))
-            lost = all(n in refused or self.values.get(n, 0) is None for n in behind)
-            types = {self._inferred[n].dtype for n in node.outputs if n in self._inferred}
-            if first in refused or behind & leading:
-                leading.add(first)
-            if types and types <= _OF_SHAPES and lost and behind & leading:
-                kept.pop(first, None)
-        return list(kept.values())
 
     def reads(self, names: Sequence[str]) -> bool:
         """Whether the model reads one of these values."""
@@ -234,33 +225,30 @@ class Importer:
         if len(shape) > 1 and shape[0] is None:
             shape = (1, *shape[1:])  # a batch of any size
         known = tuple(n for n in shape if n is not None)
-        if len(known) != len(shape) or not shape:
-            raise ModelError(
-                f"{self.path}: input {value.name} has no fixed shape: {value.words}; fix it with "
-                "'python -m onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
-            )
-        if value.dtype not in ("float32", "int8", "uint8"):
-            raise ModelError(
-                f"{self.path}: input {value.name} is {value.dtype}; narrows takes models whose "
-                "inputs are float32, int8 or uint8"
-            )
         if value.name in self.values:
-            raise ModelError(f"{self.path}: input {value.name} is listed twice")
+            raise ModelError(f"{self.path}: input {printable(value.name)} is listed twice")
+        if len(known) != len(shape) or not shape:
+            raise Refused(
+                f"it has no fixed shape: {value.words}; fix it with 'python -m "
+                "onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
+            )
         nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
         try:
             check_batch(known)
             storage, axes = standard(known)
-            if nchw:
-                storage, axes = (known[2], known[3], known[1]), NCHW
-            made = self.tensor(value.name, storage)
-        except (Refused, ValueError) as error:
-            raise ModelError(f"{self.path}: input {value.name}: {error}") from error
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        if nchw:
+            storage, axes = (known[2], known[3], known[1]), NCHW
+        made = self.tensor(printable(value.name), storage)
         self.values[value.name] = View(made, known, storage, axes)
+        if value.dtype not in _INPUTS:  # what reads it is looked at all the same
+            raise Refused(f"it is {value.dtype}; narrows takes inputs of {', '.join(_INPUTS)}")
         if value.dtype != "float32":
             self.integer[value.name] = Integers(value.dtype)
         dtype = self._outside(value.name)
         outside = (1, *storage) if nchw else known
-        return Port(value.name, made, dtype, outside, 0.0, 0, channels_first=nchw)
+        return Port(printable(value.name), made, dtype, outside, 0.0, 0, channels_first=nchw)
 
     def _is_nhwc(self, name: str) -> bool:
         """Whether the first operator that cares for the order of dimensions is a TRANSPOSE from
@@ -383,8 +371,11 @@ class Importer:
     def tensor(self, name: str, storage: Sequence[int], data: Array | None = None) -> int:
         """A new activation or constant operand."""
         height, width, channels = storage
-        if not all(0 < n <= MAX_DIMENSION for n in storage) or prod(storage) > MAX_TENSOR_BYTES:
-            raise Refused(f"shape {list(storage)} is not supported (1 to {MAX_DIMENSION})")
+        for n in storage:
+            if not 0 < n <= MAX_DIMENSION:
+                raise Refused(f"a dimension of {n}; 1 to {MAX_DIMENSION} are supported")
+        if prod(storage) > MAX_TENSOR_BYTES:
+            raise Refused(f"{prod(storage)} elements in one tensor")
         shape = (height, width, channels)
         values = None if data is None else np.asarray(data, np.float32).reshape(shape)
         self.tensors.append(Tensor(name, shape, "float32", None, values))
@@ -507,9 +498,8 @@ class Node:
             raise Refused("its input is a constant; let onnxsim compute it beforehand")
         x = self.view(0)
         if len(x.shape) != 4 or x.shape[0] != 1:
-            raise Refused(
-                f"its input has shape {list(x.shape)}, [1, channels, height, width] expected"
-            )
+            rank = f"{len(x.shape)} dimensions" if len(x.shape) != 4 else f"a batch of {x.shape[0]}"
+            raise Refused(f"its input has {rank}; it takes [1, channels, height, width]")
         if not is_nchw(x):
             x = self.importer.relabel(x, x.shape)
             if not is_nchw(x):
