@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from narrows.errors import PlanError
 from narrows.graph.graph import verify_graph
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
 from narrows.importers import load
@@ -68,16 +69,19 @@ def compile_model(
     qgraph = lower(graph)
     verify_qgraph(qgraph)
 
-    progress("plan", _PLAN)
-    planned = plan(
-        qgraph,
-        replace(options.plan, beside=beside_arena),
-        lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
-    )
-    verify_plan(qgraph, planned)
+    try:
+        progress("plan", _PLAN)
+        planned = plan(
+            qgraph,
+            replace(options.plan, beside=beside_arena),
+            lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
+        )
+        verify_plan(qgraph, planned)
 
-    progress("pack", _PACK)
-    blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})
+        progress("pack", _PACK)
+        blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})
+    except PlanError as error:  # it names an operator or a tensor, but no file
+        raise PlanError(f"{path}: {error}") from error
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()
 

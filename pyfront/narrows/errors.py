@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 # Operators that one line of an UnsupportedError names by their numbers.
 _NAMED = 5
+_LONGEST_REASON = 400  # characters
 _PORTS = ("input", "output")
 
 
@@ -57,7 +58,10 @@ class Unsupported:
         return self.short_place + f" ({self.tensor})" * bool(is_named)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.reason}"
+        reason = self.reason
+        if len(reason) > _LONGEST_REASON:  # the values of a hostile file
+            reason = f"{reason[:_LONGEST_REASON]}..."
+        return f"{self.place}: {reason}"
 
 
 class UnsupportedError(ModelError):

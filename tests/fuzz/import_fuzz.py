@@ -38,7 +38,7 @@ from import_seeds import seeds
 
 _MUTATIONS: dict[str, Any] = {"tflite": tflite_mutations, "onnx": onnx_mutations}
 # Lines of an error, and characters of a line: for people to read.
-MOST_LINES = 12
+MOST_LINES = 24
 MOST_CHARACTERS = 500
 # Every so many mutants one goes through the command.
 COMMANDS = 100
@@ -160,7 +160,7 @@ class Fuzzer:
         if verdict.kind == "refused":
             return _unreadable(verdict.text, str(path))
         if not verdict.reference:
-            self.report.counts["too large to run"] += 1
+            self.report.counts["not run"] += 1
             return None
         if verdict.kind == "float" and not verdict.magnitude < 1e30:
             return None  # infinite somewhere: nothing to compare

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from narrows.models import DIGITS_INT8
 from narrows.native import Model
 from narrows.plan import PlanOptions
 from narrows.plan.ram import STATE_BYTES
+from single import Net
 
 
 def test_report() -> None:
@@ -44,6 +46,15 @@ def test_progress_rises_to_one() -> None:
     assert [what for what, _ in seen] == ["import", "lower", "plan", "pack", "done"]
     assert [done for _, done in seen] == sorted(done for _, done in seen)
     assert seen[-1][1] == 1.0
+
+
+def test_errors_of_planning_and_packing_name_the_file(tmp_path: Path) -> None:
+    net = Net(1)
+    x = net.int8((1, 100, 4, 2))
+    path = tmp_path / "tall.tflite"
+    path.write_bytes(net.finish([x], [net.pool("MAX_POOL_2D", x, (65, 1), (1, 1))]))
+    with pytest.raises(PlanError, match=r"^/.*tall\.tflite: operator .* kernel has 65 rows"):
+        compile_model(path)
 
 
 def test_budget_counts_all_ram() -> None:

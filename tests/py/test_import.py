@@ -19,7 +19,7 @@ import tflite
 from ai_edge_litert import schema_py_generated as schema
 
 from models import FLOAT_NETWORK, INT8_NETWORKS, network
-from narrows.errors import ModelError, NarrowsError, UnsupportedError
+from narrows.errors import ModelError, NarrowsError, Unsupported, UnsupportedError
 from narrows.exporters import tflite as exporter
 from narrows.exporters.tflite import ModelWriter
 from narrows.graph.graph import Graph, verify_graph
@@ -265,6 +265,23 @@ def test_a_shape_of_too_many_dimensions() -> None:
     x = net.int8((1,) * 9)
     with pytest.raises(ModelError, match=r"tensor 0: .*9 dimensions, more than 8"):
         import_tflite(net.finish([x], [net.unary("RELU", x)]), "rank")
+
+
+def test_what_feeds_nothing_writes_nothing_else() -> None:
+    """TFLite Micro runs it all the same, and the next inference begins with what it wrote."""
+    net = Net(1)
+    x, w = net.int8((1, 4)), net.constant((1, 4))
+    y = net.binary("ADD", x, w)
+    net.operator("RELU", [x], [w])
+    with pytest.raises(ModelError, match=r"operator 1 RELU writes .* which has a value already"):
+        import_tflite(net.finish([x], [y]), "dead")
+
+
+def test_a_reason_is_not_endless() -> None:
+    item = Unsupported("PAD", 3, "y", f"paddings {list(range(1000))}")
+    assert len(str(item)) < 450
+    assert str(item).startswith("operator 3 PAD (y): paddings [0, 1, ")
+    assert str(item).endswith("...")
 
 
 def test_a_variable_has_no_values() -> None:

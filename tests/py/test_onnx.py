@@ -608,6 +608,22 @@ def test_a_flag_is_0_or_1(case: str, number: int) -> None:
         import_onnx(net.model(y))
 
 
+def test_gemm_takes_two_dimensions() -> None:
+    net = Net()
+    x = net.add("Reshape", "x", net.constant([-1]))
+    with pytest.raises(UnsupportedError, match=r"its input has shape \[168\], two dimensions"):
+        import_onnx(net.model(net.add("Gemm", x, net.normal(168, 3))))
+
+
+def test_a_shape_that_onnx_aborts_on() -> None:
+    """The kernel is larger than its input; ONNX's shape inference dies of the Slice behind."""
+    net = Net()
+    x = net.add("MaxPool", "x", kernel_shape=[100, 100])
+    y = net.add("Slice", x, net.constant([0]), net.constant([5]), net.constant([2]))
+    with pytest.raises(UnsupportedError, match="operator 0 MaxPool"):
+        import_onnx(net.model(y))
+
+
 def test_names_cannot_spoil_the_lines_of_an_error() -> None:
     """They are renamed where anything refers to them, so the network stays what it is."""
     net = Net()

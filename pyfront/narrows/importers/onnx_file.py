@@ -25,6 +25,7 @@ import onnx.shape_inference
 
 from narrows.errors import ModelError
 from narrows.graph.graph import MAX_TENSOR_BYTES, Array
+from narrows.importers.isolation import isolated
 
 MIN_OPSET = 7  # broadcasting has NumPy's rules from here on
 CONVERT_TO = 13
@@ -222,10 +223,18 @@ def _node(index: int, node: Any, where: list[str]) -> NodeRecord:
 
 def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
     """Types and shapes of values, as far as ONNX itself can tell them."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(record.proto, data_prop=True).graph
-    except (*MALFORMED, onnx.shape_inference.InferenceError):
+
+    def infer() -> bytes:
+        model = onnx.shape_inference.infer_shapes(record.proto, data_prop=True)
+        del model.graph.initializer[:]
+        return bytes(model.SerializeToString())
+
+    # It is C++ that aborts on a Slice of a negative dimension, such as a kernel makes that is
+    # larger than its input.
+    answer = isolated(infer)
+    if answer is None:
         return {}
+    graph = onnx.load_from_string(answer).graph
     found = {}
     for value in (*graph.value_info, *graph.output):
         with contextlib.suppress(*MALFORMED):

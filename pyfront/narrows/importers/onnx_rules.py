@@ -306,6 +306,9 @@ def _gemm(node: Node) -> None:
     """Weights and bias are constants, the input is not transposed."""
     if node.flag("transA"):
         raise Refused("its input is transposed")
+    shape = node.view(0).shape
+    if len(shape) != 2:
+        raise Refused(f"its input has shape {list(shape)}, two dimensions expected")
     for i, name in ((1, "alpha"), (2, "beta")):
         factor = float(node.attribute(name, 1.0))
         if factor != 1 and node.has(i):

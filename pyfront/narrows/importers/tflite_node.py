@@ -86,6 +86,7 @@ class Importer:
         self.relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
 
     def run(self, name: str) -> Graph:
+        self._check_written_once()
         self._walk()
         for number in self.pending:  # an input that nobody reads
             unread = replace(self.tensors[number], quantization=quantization(1.0, 0))
@@ -101,6 +102,19 @@ class Importer:
         )
         verify_graph(graph)
         return graph
+
+    def _check_written_once(self) -> None:
+        """Even an operator that nothing depends on must not write over what others read."""
+        written = set(self.record.inputs)
+        for operator in self.record.operators:
+            for index in operator.outputs:
+                tensor = self.record.tensors[index]
+                if index in written or tensor.data is not None:
+                    raise ModelError(
+                        f"{self.path}: operator {operator.index} {operator.name} writes "
+                        f"{tensor.name}, which has a value already"
+                    )
+                written.add(index)
 
     def _walk(self) -> None:
         """Import inputs, operators and outputs. Raises: UnsupportedError: all that is refused."""
@@ -220,12 +234,6 @@ class Importer:
         """Add an operator; the reason if it is refused."""
         node = Node(self, operator)
         try:
-            for index in operator.outputs:
-                if index in self.views or self.record.tensors[index].data is not None:
-                    raise ModelError(
-                        f"{self.path}: operator {operator.index} {operator.name} writes "
-                        f"{self.record.tensors[index].name}, which has a value already"
-                    )
             rule = self.rules.get(operator.name)
             if rule is None:
                 return NO_RULE
