@@ -25,4 +25,4 @@ def test_mutants_are_refused_or_exact(kind: str, tmp_path: Path) -> None:
     assert not report.findings, findings
     count, least = COMPARED[kind]
     assert report.counts[count] >= least, report
-    assert report.counts["commands"] == MUTANTS[kind] // 100
+    assert report.counts["commands"] > 0

@@ -608,6 +608,15 @@ def test_a_flag_is_0_or_1(case: str, number: int) -> None:
         import_onnx(net.model(y))
 
 
+def test_an_output_has_a_name() -> None:
+    net = Net()
+    model = onnx.load_from_string(net.model(net.add("Erf", "x"), "x"))
+    model.graph.node[0].output.append("")  # a node may leave outputs out, a network may not
+    model.graph.output[1].name = ""
+    with pytest.raises(ModelError, match="an input or output without a name"):
+        import_onnx(model.SerializeToString())
+
+
 def test_gemm_takes_two_dimensions() -> None:
     net = Net()
     x = net.add("Reshape", "x", net.constant([-1]))

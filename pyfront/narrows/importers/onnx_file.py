@@ -174,7 +174,9 @@ def _record(proto: Any, path: str, where: list[str]) -> OnnxRecord:
         where[0] = "functions"
         proto = onnx.inliner.inline_local_functions(proto)
     graph = proto.graph
-    _make_namesprintable(graph)
+    _make_names_printable(graph)
+    if not all(value.name for value in (*graph.input, *graph.output)):
+        raise ValueError("an input or output without a name")
     constants = {}
     for tensor in graph.initializer:
         where[0] = f"initializer {printable(tensor.name)}"
