@@ -244,7 +244,7 @@ def inferred_values(record: OnnxRecord) -> dict[str, ValueRecord]:
     return found
 
 
-def _make_namesprintable(graph: Any) -> None:
+def _make_names_printable(graph: Any) -> None:
     """Rename values whose names would spoil the line of an error, before anything refers to
     them; others keep their names."""
     renamed: dict[str, str] = {}
