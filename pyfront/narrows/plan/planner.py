@@ -38,9 +38,9 @@ FEWEST = 3
 STEP = 0.97
 """Budgets of neighbouring points of the front."""
 
-_SIZED, _QUICK, _SEARCHED = 0.3, 0.35, 0.95
-"""What share of the work is done, as a rule, when all stages have been sized; when the normal plan
-is there that the best must beat; and when all that is left is the proof."""
+_SIZED, _SEARCHED = 0.3, 0.95
+"""What share of the work is done, as a rule, when all stages have been sized, and when all that is
+left is the proof."""
 
 
 def nothing(graph: QGraph, plan: Plan) -> int:
@@ -91,24 +91,35 @@ def plan(
     Raises: PlanError: a budget that the least plan found does not keep.
     """
     gauge = Gauge(progress)
-    if options.effort == Effort.BEST:
-        # More work does not always find more.
-        normal = replace(options, effort=Effort.NORMAL)
-        found = min(
-            _search(graph, normal, gauge.part(0.0, _QUICK)),
-            _search(graph, options, gauge.part(_QUICK, _SEARCHED)),
-            key=lambda p: p.arena_total if options.ram is None else plan_instructions(graph, p),
-        )
-    else:
-        found = _search(graph, options, gauge.part(0.0, _SEARCHED))
+    candidates = Candidates(graph, options.isa, options.ram is not None, options.tiling)
+    efforts = quicker(options)
+    found: list[Plan] = []
+    for number, effort in enumerate(efforts, 1):
+        part = gauge.part(*(_SEARCHED * n / len(efforts) for n in (number - 1, number)))
+        try:
+            found.append(_search(graph, replace(options, effort=effort), candidates, part))
+        except PlanError:
+            if number == len(efforts) and not found:
+                raise
     gauge.reach(_SEARCHED)
-    verify_plan(graph, found)
+    within = options.ram is not None
+    best = min(found, key=lambda p: (within or p.arena_total, plan_instructions(graph, p)))
+    verify_plan(graph, best)
     gauge.reach(1.0)
-    return found
+    return best
 
 
-def _search(graph: QGraph, options: PlanOptions, gauge: Gauge) -> Plan:
-    planner = _Planner(graph, options, gauge=gauge)
+def quicker(options: PlanOptions) -> list[Effort]:
+    """The effort that is asked for, and before it those that it must not be worse than: more work
+    does not always find more."""
+    if options.materialize:
+        return [options.effort]
+    efforts = list(Effort)[: list(Effort).index(options.effort) + 1]
+    return efforts if options.ram is None or len(efforts) == 1 else efforts[1:]
+
+
+def _search(graph: QGraph, options: PlanOptions, candidates: Candidates, gauge: Gauge) -> Plan:
+    planner = _Planner(graph, options, gauge=gauge, candidates=candidates)
     if options.materialize or not graph.ops:
         found = planner.materialized()
     elif options.ram is None:
@@ -165,6 +176,7 @@ class _Planner:
         options: PlanOptions,
         recompute: bool | None = None,
         gauge: Gauge | None = None,
+        candidates: Candidates | None = None,
     ) -> None:
         self.graph = graph
         self.options = options
@@ -173,7 +185,9 @@ class _Planner:
         self.input_runs: tuple[int, ...] = ()
         gauge = gauge or Gauge()
         self.gauge = gauge.part(_SIZED, 1.0)
-        self.candidates = Candidates(graph, options.isa, self.recompute, options.tiling)
+        self.candidates = candidates or Candidates(
+            graph, options.isa, self.recompute, options.tiling
+        )
         self.search = Search(
             graph,
             self.candidates,
