@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable
 
 from narrows.errors import Unsupported
-from narrows.importers.onnx_file import OnnxRecord
 
-_OF_SHAPES = {"int64", "bool"}
-_OUTPUT = "output "
 _MICROSOFT = "com.microsoft."
 _FLOAT = "give its float model to 'narrows quantize'"
 # Of each kind: operators, whose names may end with an asterisk; what the model is; what to do.
@@ -52,39 +49,6 @@ _KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "give the model before that, or save it with ORT_ENABLE_BASIC",
     ),
 )
-
-
-def causes(
-    record: OnnxRecord,
-    refused: Mapping[str, Unsupported],
-    known: Container[str],
-    types: Mapping[str, str],
-) -> list[Unsupported]:
-    """What was refused, without arithmetic on shapes that only leads to what is refused too.
-
-    Args:
-        refused: by the name of the node's first output.
-        known: names of values that were computed, or that a stand-in has.
-        types: NumPy's names of values' types, as far as ONNX can tell.
-    """
-    readers: dict[str, set[str]] = {}
-    for node in record.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, set()).update(node.outputs[:1])
-    for name in record.outputs:
-        readers.setdefault(name, set()).add(_OUTPUT + name)
-    kept, leading = dict(refused), set[str]()  # to what is refused
-    for node in reversed(record.nodes):
-        first = node.outputs[0] if node.outputs else ""
-        behind = set[str]().union(*(readers.get(n, set()) for n in node.outputs))
-        lost = all(n in refused or not (n in known or n.startswith(_OUTPUT)) for n in behind)
-        of_shapes = {types[n] for n in node.outputs if n in types} <= _OF_SHAPES
-        inferred = any(n in types for n in node.outputs)
-        if first in refused or behind & leading:
-            leading.add(first)
-        if inferred and of_shapes and lost and behind & leading:
-            kept.pop(first, None)
-    return list(kept.values())
 
 
 def kinds_of(items: Iterable[Unsupported]) -> tuple[tuple[str, ...], tuple[Unsupported, ...]]:
