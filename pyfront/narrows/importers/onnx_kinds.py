@@ -1,53 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of ONNX models that narrows does not take, told by their operators; and what to do."""
+"""Which kind of ONNX model that narrows does not take its operators show."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
-from narrows.errors import Unsupported
+from narrows.errors import ModelKind, Unsupported
+from narrows.importers import model_kinds as kinds
 
 _MICROSOFT = "com.microsoft."
-_FLOAT = "give its float model to 'narrows quantize'"
-# Of each kind: operators, whose names may end with an asterisk; what the model is; what to do.
-# onnxruntime's own operators stand before the name of its domain alone.
-_KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("QLinear*", "QGemm"),
-        "in QOperator form",
-        f"quantize with quant_format=QuantFormat.QDQ, or {_FLOAT}",
-    ),
-    (
-        ("DynamicQuantize*", "ConvInteger", "MatMulInteger*"),
-        "dynamically quantized: it computes scales anew in each run, from floats",
-        f"quantize it statically, in QDQ form, or {_FLOAT}",
-    ),
-    (
-        ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBlockQuantized"),
-        "quantized in its weights only",
-        _FLOAT,
-    ),
-    (
-        ("LSTM", "GRU", "RNN", "Scan"),
-        "recurrent",
-        "narrows keeps no state between inferences; use convolutions over time instead",
-    ),
-    (
-        ("Loop", "If", "Sequence*", "Optional*"),
-        "not one fixed sequence of operators",
-        "export it without loops and branches for one fixed input shape",
-    ),
-    (
-        ("ai.onnx.ml.*",),
-        "of classical machine learning, not a neural network",
-        "narrows runs convolutional networks",
-    ),
-    (
-        (f"{_MICROSOFT}*",),
-        "optimized by onnxruntime, with operators of its own",
-        "give the model before that, or save it with ORT_ENABLE_BASIC",
-    ),
+# The operators of each kind; a name may end with an asterisk. onnxruntime's own operators stand
+# before the name of its domain alone.
+_KINDS: tuple[tuple[tuple[str, ...], ModelKind], ...] = (
+    (("QLinear*", "QGemm"), kinds.QOPERATOR),
+    (("DynamicQuantize*", "ConvInteger", "MatMulInteger*"), kinds.DYNAMIC),
+    (("MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBlockQuantized"), kinds.WEIGHTS_ONLY),
+    (("LSTM", "GRU", "RNN", "Scan"), kinds.RECURRENT_NODES),
+    (("Loop", "If", "Sequence*", "Optional*"), kinds.BRANCHES),
+    (("ai.onnx.ml.*",), kinds.CLASSICAL),
+    ((f"{_MICROSOFT}*",), kinds.ONNXRUNTIME),
 )
 
 
@@ -57,19 +29,19 @@ def kinds_of(items: Iterable[Unsupported]) -> tuple[tuple[str, ...], tuple[Unsup
     Returns:
         A sentence for each kind, and the items that none of them explains.
     """
-    found: dict[int, Counter[str]] = {}
+    found: dict[ModelKind, Counter[str]] = {kind: Counter() for _, kind in _KINDS}
     rest = []
     for item in items:
-        number = next((i for i, kind in enumerate(_KINDS) if _among(item.operator, kind[0])), None)
-        if number is None:
+        kind = next((kind for names, kind in _KINDS if _among(item.operator, names)), None)
+        if kind is None:
             rest.append(item)
         else:
-            found.setdefault(number, Counter())[item.operator] += 1
+            found[kind][item.operator] += 1
     sentences = []
-    for number, counts in sorted(found.items()):
-        _, what, advice = _KINDS[number]
+    for kind, counts in found.items():
         names = ", ".join(f"{name} x{n}" if n > 1 else name for name, n in counts.items())
-        sentences.append(f"it is {what} ({names}); {advice}")
+        if counts:
+            sentences.append(f"it is {kind.name} ({names}); {kind.advice}")
     return tuple(sentences), tuple(rest)
 
 
