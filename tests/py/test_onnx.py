@@ -24,7 +24,9 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
+    Pad,
     Reshape,
+    Slice,
     Unary,
     UnaryFunction,
 )
@@ -359,6 +361,15 @@ def test_reduce_mean(axes: list[int], keep: int) -> None:
     net = Net()
     y = net.add("ReduceMean", "x", net.constant(axes), keepdims=1)
     check(net, y, opset=18)
+
+
+def test_cut_and_padded_after_dimensions_are_joined() -> None:
+    """What no single stored axis holds is laid out anew before it is cut or padded."""
+    net = Net((1, 6, 4))
+    y = net.add("Reshape", "x", net.constant([1, 24]))
+    first = net.add("Slice", y, *(net.constant([n]) for n in (3, 20, 1, 2)))
+    graph = check(net, first, net.add("Pad", y, net.constant([0, 2, 0, 1])))
+    assert kinds(graph) == [Reshape, Slice, Pad]  # both read the same RESHAPE
 
 
 def test_gemm_after_flatten_takes_the_channels_first() -> None:

@@ -142,6 +142,15 @@ def test_fully_connected_shapes(shape: Any, out_shape: Any, depth: int) -> None:
     _check(net, [x], net.fully_connected(x, 7, out_shape, depth))
 
 
+def test_fully_connected_over_transposed_pixels() -> None:
+    """The pixels stay where they are; only what reads them sees the other order."""
+    net = Net(_seed("transposed pixels"))
+    x = net.int8(IMAGE)
+    y = net.fully_connected(net.transpose(x, (0, 2, 1, 3)), 7, (1, 8, 9, 7), 5)
+    qgraph = _check(net, [x], net.transpose(y, (0, 2, 1, 3)))
+    assert len(qgraph.ops) == 1
+
+
 def test_fully_connected_after_a_reshape() -> None:
     net = Net(3)
     x = net.int8((1, 4, 3, 5))

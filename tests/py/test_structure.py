@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may use whom: data flows one way through the package, and the runtime needs nobody."""
+"""Who may use whom: data flows one way through the package, and the runtime needs nobody. And how
+long files and functions may be: what a reader can hold in mind."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Hashable, Iterable, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -58,6 +61,26 @@ MAY_IMPORT: dict[str, set[str]] = {
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}
 _INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+
+MOST_FILE_LINES = 600
+MOST_PYTHON_LINES = 75  # of a function
+MOST_C_LINES = 70
+# What is longer for a reason. An exception that is not needed any more fails a test.
+LONG_FILES = {
+    "plan/verify.py": "the second, independent statement of every rule of a plan, read as a whole",
+}
+# Files that include each other, with the reason.
+CIRCLES = {
+    (
+        "src/blob",
+        "src/work",
+    ): "a step's work is counted on the opened blob, and checked as it opens",
+}
+
+_C_WORDS = re.compile(
+    r"""/\*.*?\*/ | //[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'""", re.DOTALL | re.VERBOSE
+)
+_C_HEAD = re.compile(r"([A-Za-z_]\w*)\s*\([^;{}]*\)\s*$")
 
 
 def python_files() -> list[Path]:
@@ -149,3 +172,134 @@ def test_every_source_file_names_its_licence(folder: Path) -> None:
         if head and "SPDX-License-Identifier: Apache-2.0" not in head
     ]
     assert not unnamed
+
+
+# --- Lengths and circles ----------------------------------------------------------------------
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+def differences(found: Iterable[Item], exceptions: Mapping[Item, str]) -> str:
+    """Items that are no exception, and exceptions that are not needed any more; "" if all is as
+    it should be."""
+    items = set(found)
+    lines = [f"{item} breaks the rule" for item in items - exceptions.keys()]
+    lines += [f"{item}: delete the exception" for item in exceptions.keys() - items]
+    return "; ".join(sorted(lines))
+
+
+def python_functions(text: str) -> list[tuple[str, int]]:
+    """Functions and methods, with how many lines each has."""
+    return [
+        (node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+
+
+def c_functions(text: str) -> list[tuple[str, int]]:
+    """Functions, with how many lines each has: what stands between braces that are in no others,
+    behind a name and parentheses."""
+    code = _C_WORDS.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+    found: list[tuple[str, int]] = []
+    depth, end, head = 0, 0, None
+    for place, character in enumerate(code):
+        if character == "{":
+            if depth == 0:
+                head = _C_HEAD.search(code, end, place)
+            depth += 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0 and head is not None:
+                found.append((head.group(1), code.count("\n", head.start(), place) + 1))
+        if depth == 0 and character in "};":
+            end = place + 1
+    assert depth == 0
+    return found
+
+
+def circles(includes: Mapping[str, set[str]]) -> set[tuple[str, ...]]:
+    """Groups of files that all include each other, directly or by way of others."""
+    reached = {name: set(direct) for name, direct in includes.items()}
+    for middle, further in reached.items():
+        for known in reached.values():
+            if middle in known:
+                known |= further
+    return {
+        tuple(sorted(b for b in reached[a] if a in reached.get(b, ())))
+        for a in reached
+        if a in reached[a]
+    }
+
+
+def runtime_includes() -> dict[str, set[str]]:
+    """Who includes whom; a .c file and its header are one, a kernel's portable form among them."""
+
+    def unit(path: Path) -> str:
+        return str(path.relative_to(RUNTIME).with_suffix("")).removesuffix("_c")
+
+    files = c_files(RUNTIME)
+    by_name = {path.name: path for path in files}
+    includes: dict[str, set[str]] = {unit(path): set() for path in files}
+    for path in files:
+        for kind, name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
+            beside = (path.parent / name).resolve()
+            header = beside if beside in files else by_name.get(Path(name).name)
+            if kind == '"' and header is not None:
+                includes[unit(path)] |= {unit(header)} - {unit(path)}
+    return includes
+
+
+def test_no_python_file_is_long() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files()}
+    long = {str(p.relative_to(PACKAGE)) for p, n in lines.items() if n > MOST_FILE_LINES}
+    assert not differences(long, LONG_FILES)
+
+
+def test_no_function_is_long() -> None:
+    long = set()
+    for path in python_files():
+        for name, lines in python_functions(path.read_text(encoding="utf-8")):
+            if lines > MOST_PYTHON_LINES:
+                long.add(f"{path.relative_to(ROOT)}: {name}")
+    for path in (*c_files(RUNTIME), *c_files(FIRMWARE), *c_files(PACKAGE)):
+        for name, lines in c_functions(path.read_text(encoding="utf-8")):
+            if lines > MOST_C_LINES:
+                long.add(f"{path.relative_to(ROOT)}: {name}")
+    assert not long
+
+
+def test_files_of_the_runtime_include_each_other_in_no_circle() -> None:
+    assert not differences(circles(runtime_includes()), CIRCLES)
+
+
+def test_lengths_are_counted_rightly() -> None:
+    """Braces in words and comments are none, nor are those of types and tables functions."""
+    text = """
+        struct point { int x; };
+        static const int table[] = { 1, 2 };
+        /* void gone(void) { */
+        int
+        first(int a, /* not { one */
+              char b)
+        {
+            if (b == '{') {
+                return "}"[0];
+            }
+            return table[0];
+        }
+        void second(void) { }
+    """
+    assert c_functions(text) == [("first", 8), ("second", 1)]
+    assert python_functions("class A:\n    def f(self):\n        a = 1\n        return a\n") == [
+        ("f", 3)
+    ]
+
+
+def test_circles_are_found() -> None:
+    includes = {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}, "e": {"a", "f"}, "f": {"e"}}
+    assert circles(includes) == {("b", "c", "d"), ("e", "f")}
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+    assert differences({"x", "y"}, {"y": "for now", "z": "long gone"}) == (
+        "x breaks the rule; z: delete the exception"
+    )

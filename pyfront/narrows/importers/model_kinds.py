@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of models that cannot be imported whatever their operators are, and what to do instead.
 
-An importer gives one to an ``Unsupported``; all operators of a model that share a kind make one
-line of the error.
+All operators of a model that share a kind make one line or sentence of the error.
 """
 
 from __future__ import annotations
@@ -60,4 +59,35 @@ EDGE_TPU = ModelKind(
 FLEX = ModelKind(
     "operators of TensorFlow itself (Flex)",
     "convert it with TFLITE_BUILTINS alone, without SELECT_TF_OPS",
+)
+
+# Kinds of ONNX models.
+_FLOAT_MODEL = "give its float model to 'narrows quantize'"
+QOPERATOR = ModelKind(
+    "in QOperator form",
+    f"quantize with quant_format=QuantFormat.QDQ, or {_FLOAT_MODEL}",
+)
+DYNAMIC = ModelKind(
+    "dynamically quantized: it computes scales anew in each run, from floats",
+    f"quantize it statically, in QDQ form, or {_FLOAT_MODEL}",
+)
+WEIGHTS_ONLY = ModelKind(
+    "quantized in its weights only",
+    _FLOAT_MODEL,
+)
+RECURRENT_NODES = ModelKind(
+    "recurrent",
+    "narrows keeps no state between inferences; use convolutions over time instead",
+)
+BRANCHES = ModelKind(
+    "not one fixed sequence of operators",
+    "export it without loops and branches for one fixed input shape",
+)
+CLASSICAL = ModelKind(
+    "of classical machine learning, not a neural network",
+    "narrows runs convolutional networks",
+)
+ONNXRUNTIME = ModelKind(
+    "optimized by onnxruntime, with operators of its own",
+    "give the model before that, or save it with ORT_ENABLE_BASIC",
 )

@@ -21,13 +21,13 @@ import numpy as np
 
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
+from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.onnx_clips import fold_clips
 from narrows.importers.onnx_file import read_onnx
 from narrows.importers.onnx_node import Importer
 from narrows.importers.onnx_qdq import integers
 from narrows.importers.onnx_rules import RULES
 from narrows.importers.simplify import fold_affine, fuse_hard_swish
-from narrows.importers.tflite import SupportedOperator
 
 
 def import_onnx(
@@ -73,8 +73,4 @@ def import_onnx(
 
 def supported_operators() -> tuple[SupportedOperator, ...]:
     """What can be imported, from the checks themselves; for the documentation."""
-    rows = []
-    for name, rule in sorted(RULES.items()):
-        texts = [" ".join((f.__doc__ or "").split()) for f in (*rule.checks, rule.build)]
-        rows.append(SupportedOperator(name, tuple(t for t in texts if t)))
-    return tuple(rows)
+    return supported(RULES)

@@ -15,19 +15,19 @@ import numpy as np
 import onnx
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
-from narrows.graph.graph import (
-    MAX_DIMENSION,
-    MAX_TENSOR_BYTES,
-    Array,
-    Graph,
-    Operator,
-    Port,
-    Quantization,
-    Reshape,
-    Tensor,
-    verify_graph,
-)
+from narrows.graph.graph import Array, Graph, Port, verify_graph
 from narrows.graph.qgraph import Axis, ExternalDtype
+from narrows.importers import build
+from narrows.importers.onnx_constants import (
+    Constant,
+    Integers,
+    NotTflites,
+    dequantized,
+    given_constant,
+    parameters,
+    quantized,
+    transposed,
+)
 from narrows.importers.onnx_file import (
     FOLDABLE,
     MALFORMED,
@@ -38,11 +38,13 @@ from narrows.importers.onnx_file import (
     inferred_values,
     printable,
 )
-from narrows.importers.onnx_kinds import causes, kinds_of
+from narrows.importers.onnx_kinds import kinds_of
 from narrows.importers.onnx_upgrade import upgraded
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View, check_batch, regroup, standard
+from narrows.importers.refusals import NO_RULE, NotAbsorbed, Refused, Skipped, Step, causes
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, Layout, View, check_batch, standard
 
 _INPUTS = ("float32", "int8", "uint8")
+_OF_SHAPES = {"int64", "bool"}
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
 
@@ -55,45 +57,7 @@ _ANY_ORDER = frozenset((
 ))  # fmt: skip
 
 
-class Refused(Exception):
-    """The operator cannot be imported; the message is the reason."""
-
-
-class NotTflites(Refused):
-    """Because of how it is quantized, which ``requantize`` would not mind."""
-
-
-class NotAbsorbed(Refused):
-    """Because of how its input is stored."""
-
-    def __init__(self) -> None:
-        super().__init__("a Transpose, Flatten or Reshape before it cannot be absorbed")
-
-
-class Skipped(Exception):
-    """An operator before it was refused; nothing more can be said about this one."""
-
-
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """data: values. In QDQ form also its integers (int8, or int32 of biases) and what they
-    stand for; the quantization's axis is one of data's."""
-
-    data: Array
-    integers: Array | None = None
-    quantization: Quantization | None = None
-
-
 Value: TypeAlias = Constant | View | None
-
-
-@dataclass(frozen=True, eq=False)
-class Integers:
-    """What a value that is integers in the model holds. kind: NumPy's name of its type.
-    quantization: None of an input, which only a DequantizeLinear tells."""
-
-    kind: str
-    quantization: Quantization | None = None
 
 
 def real(node: Node) -> None:
@@ -104,13 +68,10 @@ def real(node: Node) -> None:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """inputs: least and most. outputs: None for any."""
+class Rule(build.Rule["Node"]):
+    """A rule of nodes that take real numbers, unless it has other checks."""
 
-    build: Callable[[Node], None]
-    inputs: tuple[int, int]
     checks: tuple[Callable[[Node], None], ...] = (real,)
-    outputs: int | None = 1
 
 
 def requantizable(path: str) -> str:
@@ -118,21 +79,21 @@ def requantizable(path: str) -> str:
     return f"{path} (in QDQ form; 'narrows quantize --requantize' chooses new scales)"
 
 
-class Importer:
+class Importer(build.Builder):
     """Walks the nodes in order. ``values``: what every name became; None after a refusal."""
+
+    movers = "Transpose, Flatten or Reshape"
 
     def __init__(
         self, record: OnnxRecord, path: str, rules: Mapping[str, Rule], *, keep: bool
     ) -> None:
+        super().__init__(path, "float32")
         self.record = record
         self.rules = rules
-        self.path = path
         self.keep = keep  # quantization
         self.in_integers = keep and any(n.operator == "QuantizeLinear" for n in record.nodes)
         self.helped = False  # something is refused that requantization would not mind
         self.folder = Folder(record.opset)
-        self.tensors: list[Tensor] = []
-        self.operators: list[Operator] = []
         self.values: dict[str, Value] = {n: Constant(a) for n, a in record.constants.items()}
         self.integer: dict[str, Integers] = {}  # values that are integers in the model
         # Where a tensor stands clipped to bounds: (tensor, least, most) -> tensor.
@@ -142,12 +103,14 @@ class Importer:
 
     def run(self, name: str) -> Graph:
         ports = []
-        refused: dict[str, Unsupported] = {}  # by the first output's name
+        refused: dict[int | str, Unsupported] = {}  # by a node's number, or a port
         for value in self.record.inputs:
             try:
                 ports.append(self._add_input(value))
             except Refused as error:
-                refused[value.name] = Unsupported("input", 0, printable(value.name), str(error))
+                refused[f"input {value.name}"] = Unsupported(
+                    "input", 0, printable(value.name), str(error)
+                )
                 self.doubtful.add(value.name)
                 self.values.setdefault(value.name, None)
         for node in self.record.nodes:
@@ -162,7 +125,8 @@ class Importer:
                     f"{self.path}: {self.where}: damaged, or of an unknown kind ({detail})"
                 ) from error
             if reason is not None:
-                refused[tensor] = Unsupported(node.operator, node.index, printable(tensor), reason)
+                item = Unsupported(node.operator, node.index, printable(tensor), reason)
+                refused[node.index] = item
                 self._stand_in(node)
             if reason is not None or self.doubtful.intersection(node.inputs):
                 self.doubtful.update(node.outputs)
@@ -178,9 +142,7 @@ class Importer:
             except Skipped:
                 pass
         if refused:
-            known = {name for name, value in self.values.items() if value is not None}
-            types = {name: value.dtype for name, value in self._inferred.items()}
-            kinds, rest = kinds_of(causes(self.record, refused, known, types))
+            kinds, rest = kinds_of(self._causes(refused))
             path = requantizable(self.path) if self.helped else self.path
             raise UnsupportedError(path, rest, kinds)
         graph = Graph(
@@ -188,6 +150,18 @@ class Importer:
         )
         verify_graph(graph)
         return graph
+
+    def _causes(self, refused: Mapping[int | str, Unsupported]) -> list[Unsupported]:
+        types = {name: value.dtype for name, value in self._inferred.items()}
+        steps: dict[int | str, Step] = {}
+        lost = set(refused)
+        for node in self.record.nodes:
+            made = {types[n] for n in node.outputs if n in types}
+            steps[node.index] = Step(node.inputs, node.outputs, bool(made) and made <= _OF_SHAPES)
+            if all(self.values.get(n) is None for n in node.outputs[:1]):
+                lost.add(node.index)
+        outputs = [n for n in self.record.outputs if f"output {n}" not in refused]
+        return causes(steps, outputs, refused, lost)
 
     def _add_constant(self, name: str, values: Array) -> None:
         self.values[name] = Constant(values)
@@ -207,13 +181,14 @@ class Importer:
             known = tuple(n for n in shape if n is not None)
             if value.dtype not in _INPUTS or len(known) != len(shape):
                 continue
-            with contextlib.suppress(Refused, ValueError):
-                storage, axes = standard(known)
-                if len(known) == 4:
-                    storage, axes = (known[2], known[3], known[1]), NCHW
-                self.values[name] = View(self.tensor(name, storage), known, storage, axes)
+            with contextlib.suppress(Refused):
+                self.values[name] = self.placed(name, known, _layout(known, nchw=len(known) == 4))
                 if value.dtype != "float32":
                     self.integer[name] = Integers(value.dtype)
+
+    def plain_layout(self, shape: tuple[int, ...]) -> Layout:
+        # Of one channel NCHW and NHWC are the same.
+        return _layout(shape, nchw=len(shape) == 4 and shape[1] == 1)
 
     def reads(self, names: Sequence[str]) -> bool:
         """Whether the model reads one of these values."""
@@ -233,22 +208,17 @@ class Importer:
                 "onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
             )
         nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
-        try:
-            check_batch(known)
-            storage, axes = standard(known)
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        if nchw:
-            storage, axes = (known[2], known[3], known[1]), NCHW
-        made = self.tensor(printable(value.name), storage)
-        self.values[value.name] = View(made, known, storage, axes)
+        check_batch(known)
+        view = self.placed(printable(value.name), known, _layout(known, nchw=nchw))
+        self.values[value.name] = view
         if value.dtype not in _INPUTS:  # what reads it is looked at all the same
             raise Refused(f"it is {value.dtype}; narrows takes inputs of {', '.join(_INPUTS)}")
         if value.dtype != "float32":
             self.integer[value.name] = Integers(value.dtype)
         dtype = self._outside(value.name)
-        outside = (1, *storage) if nchw else known
-        return Port(printable(value.name), made, dtype, outside, 0.0, 0, channels_first=nchw)
+        outside = (1, *view.storage) if nchw else known
+        name = printable(value.name)
+        return Port(name, view.tensor, dtype, outside, 0.0, 0, channels_first=nchw)
 
     def _is_nhwc(self, name: str) -> bool:
         """Whether the first operator that cares for the order of dimensions is a TRANSPOSE from
@@ -276,7 +246,7 @@ class Importer:
         elif value.contiguous:
             shape = value.shape
         else:
-            raise NotAbsorbed
+            raise NotAbsorbed(self.movers)
         return Port(name, value.tensor, self._outside(name), shape, 0.0, 0, channels_first=nchw)
 
     def _outside(self, name: str) -> ExternalDtype:
@@ -306,17 +276,8 @@ class Importer:
                     if name:
                         node.value(i)  # which may have been refused
             if rule is None:
-                return "this operator is not supported"
-            low, high = rule.inputs
-            if not low <= len(record.inputs) <= high or not record.outputs:
-                return f"{len(record.inputs)} inputs and {len(record.outputs)} outputs"
-            if not all(record.inputs[:low]):
-                return "an input is missing"
-            if rule.outputs is not None and any(record.outputs[rule.outputs :]):
-                return f"{len(record.outputs)} outputs"
-            for check in rule.checks:
-                check(node)
-            rule.build(node)
+                return NO_RULE
+            rule.apply(node)
             return None
         except NotAbsorbed as refusal:
             return None if self.doubtful.intersection(record.inputs) else str(refusal)
@@ -335,7 +296,7 @@ class Importer:
         record, operator = node.record, node.record.operator
         values = [self.values[n] if n else Constant(np.zeros(0)) for n in record.inputs]
         if operator == "Constant":
-            self.values[record.outputs[0]] = Constant(_constant_of(record))
+            self.values[record.outputs[0]] = given_constant(record)
             return True
         if operator in ("Shape", "Size") and isinstance(values[0], View):
             shape = values[0].shape
@@ -353,64 +314,25 @@ class Importer:
             constant.data if name else None
             for name, constant in zip(record.inputs, constants, strict=True)
         ]
-        if operator in ("QuantizeLinear", "DequantizeLinear"):
-            made = [(_quantized if operator == "QuantizeLinear" else _dequantized)(node, constants)]
+        if operator == "QuantizeLinear":
+            made = [quantized(record, constants, keep=self.keep)]
+        elif operator == "DequantizeLinear":
+            made = [dequantized(record, constants, keep=self.keep)]
         elif operator == "Identity":
             made = [constants[0]]
         else:
             made = [Constant(result) for result in self.folder.fold(record, arrays)]
-            if operator == "Transpose" and constants[0].quantization is not None:
-                made = [_transposed(node, constants[0], made[0].data)]
+            if operator == "Transpose":
+                made = [transposed(record, constants[0], made[0].data)]
         for name, constant in zip(record.outputs, made, strict=True):
             if name:
                 self.values[name] = constant
         return True
 
-    # --- What builders add ---------------------------------------------------------------
 
-    def tensor(self, name: str, storage: Sequence[int], data: Array | None = None) -> int:
-        """A new activation or constant operand."""
-        height, width, channels = storage
-        for n in storage:
-            if not 0 < n <= MAX_DIMENSION:
-                raise Refused(f"a dimension of {n}; 1 to {MAX_DIMENSION} are supported")
-        if prod(storage) > MAX_TENSOR_BYTES:
-            raise Refused(f"{prod(storage)} elements in one tensor")
-        shape = (height, width, channels)
-        values = None if data is None else np.asarray(data, np.float32).reshape(shape)
-        self.tensors.append(Tensor(name, shape, "float32", None, values))
-        return len(self.tensors) - 1
-
-    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
-        """The same elements in the same order under another shape."""
-        regrouped = regroup(view, shape)
-        return self.relabel(view, shape) if regrouped is None else regrouped
-
-    def relabel(self, view: View, shape: tuple[int, ...]) -> View:
-        """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
-        try:
-            storage, axes = standard(shape)
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        if len(shape) == 4 and shape[1] == 1:  # of one channel: NCHW and NHWC are the same
-            storage, axes = (shape[2], shape[3], 1), NCHW
-        if not view.contiguous:
-            raise NotAbsorbed
-        if storage == view.storage:
-            return View(view.tensor, shape, storage, axes)
-        made = self.tensor(self.tensors[view.tensor].name, storage)
-        self.operators.append(Reshape((view.tensor,), made))
-        return View(made, shape, storage, axes)
-
-
-def _constant_of(record: NodeRecord) -> Array:
-    for key in ("value", "value_float", "value_int", "value_floats", "value_ints"):
-        if key in record.attributes:
-            value = record.attributes[key]
-            if isinstance(value, np.ndarray):
-                return value
-            return np.asarray(value, np.float32 if "float" in key else np.int64)
-    raise Refused("a constant of another kind than numbers")
+def _layout(shape: tuple[int, ...], *, nchw: bool) -> Layout:
+    storage, axes = standard(shape)
+    return ((shape[2], shape[3], shape[1]), NCHW) if nchw else (storage, axes)
 
 
 def is_nchw(view: View) -> bool:
@@ -419,8 +341,10 @@ def is_nchw(view: View) -> bool:
     return all({a for a in group if view.storage[a] > 1} <= set(wanted) for group, wanted in pairs)
 
 
-class Node:
+class Node(build.Node):
     """One node, as its checks and its builder see it."""
+
+    importer: Importer
 
     def __init__(self, importer: Importer, record: NodeRecord) -> None:
         self.importer = importer
@@ -433,6 +357,17 @@ class Node:
     @property
     def name(self) -> str:
         return self.record.outputs[0]
+
+    @property
+    def input_count(self) -> int:
+        return len(self.record.inputs)
+
+    @property
+    def output_count(self) -> int:
+        return len(self.record.outputs)
+
+    def gives(self, i: int) -> bool:
+        return self.record.outputs[i] != ""
 
     def has(self, i: int) -> bool:
         return i < len(self.record.inputs) and self.record.inputs[i] != ""
@@ -454,18 +389,13 @@ class Node:
         return value
 
     def view(self, i: int = 0) -> View:
-        """Where input i stands. Constants get a tensor of their own."""
-        value = self.value(i)
+        value, name = self.value(i), self.record.inputs[i]
         if isinstance(value, View):
             return value
-        try:
-            storage, axes = standard(value.data.shape)
-        except ValueError as error:
-            raise Refused(str(error)) from error
+        layout = standard(value.data.shape)
         if value.data.dtype.kind != "f":
-            raise Refused(f"{self.record.inputs[i]} is a constant of {value.data.dtype}")
-        made = self.importer.tensor(self.record.inputs[i], storage, value.data)
-        return View(made, value.data.shape, storage, axes)
+            raise Refused(f"{name} is a constant of {value.data.dtype}")
+        return self.importer.placed(name, value.data.shape, layout, data=value.data)
 
     def constant(self, i: int, what: str) -> Constant:
         value = self.value(i)
@@ -498,20 +428,17 @@ class Node:
             raise Refused("its input is a constant; let onnxsim compute it beforehand")
         x = self.view(0)
         if len(x.shape) != 4 or x.shape[0] != 1:
-            rank = f"{len(x.shape)} dimensions" if len(x.shape) != 4 else f"a batch of {x.shape[0]}"
-            raise Refused(f"its input has {rank}; it takes [1, channels, height, width]")
+            raise Refused(
+                f"its input has shape {list(x.shape)}; it takes [1, channels, height, width]"
+            )
         if not is_nchw(x):
             x = self.importer.relabel(x, x.shape)
             if not is_nchw(x):
-                raise NotAbsorbed
+                raise NotAbsorbed(self.importer.movers)
         return replace(x, axes=NCHW)
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
-        """The tensor that output i becomes."""
         return self.importer.tensor(self.record.outputs[i], storage)
-
-    def emit(self, operator: Operator) -> None:
-        self.importer.operators.append(operator)
 
     def result(self, view: View, i: int = 0) -> None:
         self.importer.values[self.record.outputs[i]] = view
@@ -540,73 +467,3 @@ class Node:
         integers = self.importer.integer.get(self.record.inputs[0])
         if integers is not None:
             self.importer.integer[self.name] = integers
-
-
-# --- Quantization ------------------------------------------------------------------------
-
-
-def parameters(constants: Sequence[Constant], kind: str) -> tuple[Array, Array]:
-    """(scales, zero points) of a QuantizeLinear or DequantizeLinear; uint8 is shifted by 128,
-    which is the same int8."""
-    scales = constants[0].data.astype(np.float32).reshape(-1)
-    if not (np.isfinite(scales) & (scales > 0)).all():
-        raise Refused("a scale that is not a positive number")
-    zero_points = np.zeros(scales.shape, np.int32)
-    if len(constants) > 1:
-        zero_points = np.broadcast_to(constants[1].data.reshape(-1), scales.shape).astype(np.int32)
-    if kind == "uint8":
-        zero_points = zero_points - 128
-    return scales, zero_points.astype(np.int32)
-
-
-def _along(node: Node, constants: Sequence[Constant], kind: str) -> tuple[Quantization, Any]:
-    """Quantization of a constant, and the shape in which its scales meet the values."""
-    values, name = constants[0].data, node.record.inputs[0]
-    given = zip(constants[1:], node.record.inputs[1:], strict=True)
-    scales, zero_points = parameters([c for c, n in given if n], kind)
-    axis = 0
-    if len(scales) > 1:
-        axis = int(node.attribute("axis", 1)) % max(values.ndim, 1)
-    if len(scales) not in (1, values.shape[axis] if values.ndim else 1):
-        raise Refused(f"{len(scales)} scales of {name}: blocks are not TFLite's")
-    shape = [len(scales) if d == axis else 1 for d in range(values.ndim)]
-    return Quantization(scales, zero_points, axis), shape
-
-
-def _quantized(node: Node, constants: Sequence[Constant]) -> Constant:
-    """Of a float constant, as training with quantization in mind leaves it."""
-    dtype = constants[2].data.dtype if node.has(2) else np.dtype(np.uint8)
-    _check_integers(node, dtype, ("int8", "uint8"))
-    q, shape = _along(node, constants, dtype.name)
-    steps = np.rint(constants[0].data.astype(np.float32) / q.scales.reshape(shape))
-    steps = steps + (q.zero_points.reshape(shape) + (128 if dtype == np.uint8 else 0))
-    limits = np.iinfo(dtype)
-    return Constant(np.clip(np.nan_to_num(steps), limits.min, limits.max).astype(dtype))
-
-
-def _check_integers(node: Node, dtype: np.dtype[Any], known: Sequence[str]) -> None:
-    if dtype.kind not in "iu":
-        raise Refused(f"integers of type {dtype}")
-    if node.importer.keep and dtype.name not in known:
-        raise NotTflites(f"{node.record.inputs[0]} in {dtype}; TFLite's are {', '.join(known)}")
-
-
-def _dequantized(node: Node, constants: Sequence[Constant]) -> Constant:
-    """Weights and biases of QDQ form."""
-    values = constants[0].data
-    _check_integers(node, values.dtype, ("int8", "uint8", "int32"))
-    q, shape = _along(node, constants, values.dtype.name)
-    if values.dtype == np.uint8:
-        values = (values.astype(np.int16) - 128).astype(np.int8)
-    steps = values.astype(np.int64) - q.zero_points.reshape(shape)
-    data = (steps * q.scales.astype(np.float64).reshape(shape)).astype(np.float32)
-    return Constant(data, values, q) if node.importer.keep else Constant(data)
-
-
-def _transposed(node: Node, constant: Constant, data: Array) -> Constant:
-    q, values = constant.quantization, constant.integers
-    assert q is not None
-    assert values is not None
-    order = node.attribute("perm", list(range(data.ndim))[::-1])
-    axis = order.index(q.axis)
-    return Constant(data, values.transpose(order), replace(q, axis=axis))

@@ -8,24 +8,15 @@ by a builder, is collected, and all of it is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding
+from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
-
-
-@dataclass(frozen=True)
-class SupportedOperator:
-    """A row of the table of supported operators."""
-
-    name: str
-    constraints: tuple[str, ...]
 
 
 def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
@@ -61,12 +52,4 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
 
 def supported_operators() -> tuple[SupportedOperator, ...]:
     """What can be imported, from the checks themselves; for the documentation."""
-    rows = []
-    for name, rule in sorted(RULES.items()):
-        texts = [_text(check) for check in rule.checks] + [_text(rule.build)]
-        rows.append(SupportedOperator(name, tuple(t for t in texts if t)))
-    return tuple(rows)
-
-
-def _text(function: Callable[..., object]) -> str:
-    return " ".join((function.__doc__ or "").split())
+    return supported(RULES)

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from narrows.graph.graph import Quantization
+from narrows.importers.refusals import Refused
 from narrows.importers.tflite_file import TensorRecord
 from narrows.importers.tflite_node import (
     ACTIVATIONS,
     Node,
-    Refused,
     per_tensor,
     quantization,
     same_quantization,
@@ -23,7 +23,7 @@ from narrows.importers.tflite_node import (
 def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
     """Activations are int8 with one scale and zero point per tensor."""
     tensors = [node.input(i) for i in inputs]
-    tensors += [node.output(i) for i in range(len(node.operator.outputs))]
+    tensors += [node.output(i) for i in range(node.output_count)]
     for tensor in tensors:
         if tensor.dtype != node.importer.dtype:
             raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
@@ -35,7 +35,7 @@ def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
 
 def all_int8(node: Node) -> None:
     """All inputs and outputs are int8 with one scale and zero point per tensor."""
-    activations_int8(node, range(len(node.operator.inputs)))
+    activations_int8(node, range(node.input_count))
 
 
 def both_int8(node: Node) -> None:
@@ -95,7 +95,7 @@ def fused(node: Node) -> None:
 
 def quantized_as_output(node: Node) -> None:
     """All inputs are quantized as the output."""
-    for i in range(len(node.operator.inputs)):
+    for i in range(node.input_count):
         if not node.is_float and not same_quantization(node.input(i), node.output()):
             raise Refused(f"{node.input(i).name} is not quantized as its output")
 
@@ -192,7 +192,7 @@ def same_type(node: Node) -> None:
 def quantized_as_input(node: Node) -> None:
     """The output is quantized as the input."""
     source = node.input(_source(node))
-    for i in range(len(node.operator.outputs)):
+    for i in range(node.output_count):
         if source.dtype != "float32" and not same_quantization(source, node.output(i)):
             said, meant = node.output(i).scale_words, source.scale_words
             raise Refused(
@@ -204,7 +204,7 @@ def quantized_as_input(node: Node) -> None:
 def taken_as_input(node: Node) -> None:
     """An output that is not quantized as the input is computed as if it were, with a warning."""
     source = node.input(_source(node))
-    outputs = range(len(node.operator.outputs))
+    outputs = range(node.output_count)
     q = per_tensor(source)
     if (
         source.dtype != "int8"

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
-from narrows.errors import ModelKind
+from narrows.errors import ModelKind, Unsupported
 from narrows.importers import model_kinds as kinds
+from narrows.importers.refusals import Step, causes
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 
 _RECURRENT = frozenset((
@@ -74,13 +75,13 @@ class Refusals:
         tensor = self._record.tensors[index]
         return tensor if tensor.is_constant else None
 
-    def shape_arithmetic(self, refused: Container[int]) -> set[int]:
-        """Those of the refused operators that compute shapes for refused operators alone.
+    def causes(self, refused: Mapping[int, Unsupported], lost: Container[int]) -> list[Unsupported]:
+        """What was refused, without what only computes shapes for it; see ``refusals.causes``.
 
-        Shapes are computed from shapes and constants. refused: numbers of operators.
+        Shapes are computed from shapes and constants. refused, lost: by operators' numbers.
         """
         known = {i for i, t in enumerate(self._record.tensors) if t.is_constant}
-        arithmetic: set[int] = set()
+        arithmetic = set()
         for operator in self._record.operators:
             made = [self._record.tensors[i].dtype for i in operator.outputs]
             if operator.name == "SHAPE" or (
@@ -89,16 +90,11 @@ class Refusals:
             ):
                 arithmetic.add(operator.index)
                 known.update(operator.outputs)
-        unlisted = {i for i in arithmetic if i in refused}
-        wanted = set(self._record.outputs)
-        for operator in self._needed:
-            if operator.index not in refused:
-                wanted.update(operands(operator))
-        return {
-            operator.index
+        steps = {
+            operator.index: Step(operands(operator), operator.outputs, operator.index in arithmetic)
             for operator in self._needed
-            if operator.index in unlisted and not wanted.intersection(operator.outputs)
         }
+        return causes(steps, self._record.outputs, refused, lost)
 
 
 def operands(operator: OperatorRecord) -> tuple[int, ...]:

@@ -4,58 +4,36 @@ table of supported operators."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Literal
 
 import numpy as np
 
-from narrows.graph.graph import (
-    MAX_DIMENSION,
-    Array,
-    Binary,
-    Conv,
-    DepthwiseConv,
-    FullyConnected,
-    Mean,
-    Pool,
-    Softmax,
-    Tensor,
-    Unary,
-    UnaryFunction,
-)
-from narrows.graph.qgraph import Axis, Elementwise
+from narrows.graph.graph import Array, Tensor, Unary, UnaryFunction
+from narrows.graph.qgraph import Elementwise
+from narrows.importers import build_layers as layers
+from narrows.importers.refusals import Refused
 from narrows.importers.tflite_checks import activations_int8, ratio
-from narrows.importers.tflite_node import Node, Refused, per_tensor
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
+from narrows.importers.tflite_node import Node, per_tensor
+from narrows.importers.views import View
 
-# A fully connected layer over more rows than this reads a flattened copy instead: as a
-# convolution it would hold all of its input's rows in one kernel.
-MAX_FLATTENED_HEIGHT = 64
-_MAX_STRIDE = 255
 # Of all operators: a small hostile file must not make tables without end.
 _MAX_OUTPUT_CHANNELS = 2**24
+_SAME, _VALID = 0, 1
 
 
-def _geometry(
-    node: Node, size: Sequence[int], kernel: Sequence[int], dilation: Sequence[int]
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """(output height and width, stride, pad before) of a sliding window."""
+def _window(
+    node: Node, x: View, kernel: tuple[int, int], dilation: tuple[int, int]
+) -> layers.Window:
     stride = (node.options["StrideH"], node.options["StrideW"])
-    limits = [(n, _MAX_STRIDE) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
-    if not all(1 <= n <= limit for n, limit in limits):
-        raise Refused(f"kernel {kernel}, stride {stride}, dilation {dilation}")
     padding = node.options["Padding"]
-    output, before = [], []
-    for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        extent = (k - 1) * d + 1
-        out = -(-n // s) if padding == 0 else (n + s - extent) // s  # 0: SAME, 1: VALID
-        if padding not in (0, 1) or out < 1:
-            raise Refused(f"padding {padding}: a window of {extent} in {n} elements")
-        output.append(out)
-        before.append(max(0, (out - 1) * s + extent - n) // 2)
-    return (output[0], output[1]), stride, (before[0], before[1])
+    if padding not in (_SAME, _VALID):
+        raise Refused(f"padding {padding}")
+    size, pads = x.storage[:2], ([0, 0], [0, 0])
+    if padding == _SAME:
+        pads = layers.same_padding(size, kernel, stride, dilation)
+    return layers.slide(size, kernel, stride, dilation, pads)
 
 
 def _bias_tensor(node: Node, channels: int) -> int | None:
@@ -93,7 +71,7 @@ def conv_2d(node: Node) -> None:
         raise Refused(
             f"{grouped}its kernel has {channels} input channels, its input {x.storage[2]}"
         )
-    _window(node, x, weights, (kernel_h, kernel_w), out, 1, depthwise=False)
+    _convolution(node, x, weights, (kernel_h, kernel_w), out)
 
 
 def depthwise_conv_2d(node: Node) -> None:
@@ -112,35 +90,21 @@ def depthwise_conv_2d(node: Node) -> None:
         )
     if channels == 1:  # every output channel reads the only input channel: a convolution
         weights = np.ascontiguousarray(np.transpose(weights, (3, 1, 2, 0)))
-        _window(node, x, weights, (kernel_h, kernel_w), out, 1, depthwise=False)
     else:
-        multiplier = out // channels
-        _window(node, x, weights[0], (kernel_h, kernel_w), out, multiplier, depthwise=True)
+        weights = weights[0]
+    _convolution(node, x, weights, (kernel_h, kernel_w), out)
 
 
-def _window(
-    node: Node,
-    x: View,
-    weights: Array,
-    kernel: tuple[int, int],
-    out: int,
-    depth_multiplier: int,
-    depthwise: bool,
+def _convolution(
+    node: Node, x: View, weights: Array, kernel: tuple[int, int], channels: int
 ) -> None:
+    """weights: [channels, height, width, inputs]; depthwise ones [height, width, channels]."""
     dilation = (node.options["DilationHFactor"], node.options["DilationWFactor"])
-    size, stride, pad = _geometry(node, x.storage[:2], kernel, dilation)
-    y = node.new((*size, out))
-    w = _weight_tensor(node, weights, 2 if depthwise else 0)
-    bias = _bias_tensor(node, out)
-    if depthwise:
-        node.emit(
-            DepthwiseConv(
-                (x.tensor,), y, w, bias, stride, dilation, pad, node.activation, depth_multiplier
-            )
-        )
-    else:
-        node.emit(Conv((x.tensor,), y, w, bias, stride, dilation, pad, node.activation))
-    node.result(x.on(y, (*size, out)))
+    window = _window(node, x, kernel, dilation)
+    y = node.new((*window.size, channels))
+    axis = 0 if weights.ndim == 4 else 2
+    constants = (_weight_tensor(node, weights, axis), _bias_tensor(node, channels))
+    node.result(layers.conv(node, x, y, constants, window, node.activation))
 
 
 def fully_connected(node: Node) -> None:
@@ -156,101 +120,38 @@ def fully_connected(node: Node) -> None:
         raise Refused(f"weights of shape {[out, depth]} for an input of shape {list(x.shape)}")
     if node.output().shape[-1:] != (out,):
         raise Refused(f"output shape {list(node.output().shape)} of {out} output channels")
-    if count != depth:  # pixel by pixel
-        if not (x.contiguous and x.storage[2] == depth):
-            x = node.importer.relabel(x, (count // depth, depth))
-        weights = weights.reshape(out, 1, 1, depth)
-    elif x.storage[0] > MAX_FLATTENED_HEIGHT:
-        x = node.importer.relabel(x, (1, depth))
-        weights = weights.reshape(out, 1, 1, depth)
-    else:  # the kernel covers the input; its axes follow the stored order
-        order = x.order()
-        rest = [a for a in Axis if a not in order]
-        sizes = [x.storage[a] for a in (*rest, *order)]
-        placed = [1 + (*rest, *order).index(a) for a in Axis]
-        weights = np.ascontiguousarray(weights.reshape(out, *sizes).transpose(0, *placed))
-    storage = (1, 1, out) if count == depth else (x.storage[0], x.storage[1], out)
-    y = node.new(storage)
-    w, bias = _weight_tensor(node, weights, 0), _bias_tensor(node, out)
-    node.emit(FullyConnected((x.tensor,), y, w, bias, node.activation))
-    pixels = View(y, storage, storage, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
-    node.result(node.importer.reshaped(pixels, node.output().shape))
+    constants = (_weight_tensor(node, weights, 0), _bias_tensor(node, out))
+    layers.fully_connected(node, x, constants, node.output().shape, node.activation)
 
 
 def binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels."""
     function = {"ADD": Elementwise.ADD, "SUB": Elementwise.SUB, "MUL": Elementwise.MUL}[node.name]
-    a, b = node.view(0), node.view(1)
-    try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise Refused(f"shapes {list(a.shape)} and {list(b.shape)}") from None
-    like = a if prod(b.shape) == 1 else b
-    same = a.shape == b.shape and a.axes == b.axes and a.storage == b.storage
-    if same or (min(prod(a.shape), prod(b.shape)) == 1 and len(like.shape) == len(shape)):
-        y = node.new(like.storage)
-        result = replace(like, tensor=y)
-    else:
-        rank = max(4, len(shape))
-        a, b = (node.importer.relabel(v, (1,) * (rank - len(v.shape)) + v.shape) for v in (a, b))
-        height, width, channels = (max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
-        y = node.new((height, width, channels))
-        storage, axes = (height, width, channels), ((), (HEIGHT,), (WIDTH,), (CHANNELS,))
-        whole = View(y, (1, *storage), storage, axes)
-        result = node.importer.reshaped(whole, shape)
-    node.emit(Binary((a.tensor, b.tensor), y, function, node.activation))
-    node.result(result)
+    layers.binary(node, node.view(0), node.view(1), function, node.activation)
 
 
 def pool(node: Node) -> None:
     """Any kernel, stride and padding."""
     x = node.plain(0)
     kernel = (node.options["FilterHeight"], node.options["FilterWidth"])
-    size, stride, pad = _geometry(node, x.storage[:2], kernel, (1, 1))
-    storage = (*size, x.storage[2])
-    y = node.new(storage)
     function: Literal["average", "max"] = "average" if node.name == "AVERAGE_POOL_2D" else "max"
-    node.emit(Pool((x.tensor,), y, function, kernel, stride, pad, node.activation))
-    node.result(x.on(y, storage))
-
-
-def named_axes(node: Node, values: Iterable[int], rank: int) -> set[int]:
-    axes = set()
-    for value in values:
-        if not -rank <= value < rank:
-            raise Refused(f"axis {value} of {rank} dimensions")
-        axes.add(int(value) % rank)
-    return axes
+    layers.pool(node, x, function, _window(node, x, kernel, (1, 1)), node.activation)
 
 
 def mean(node: Node) -> None:
     """Axes are a constant and name height, width or both."""
     x = node.view(0)
-    dimensions = named_axes(node, node.values(1, "axes"), len(x.shape))
-    over = {a for d in dimensions for a in x.axes[d] if x.storage[a] > 1}
-    if CHANNELS in over:
-        raise Refused("it runs over channels")
-    storage = (
-        1 if HEIGHT in over else x.storage[0],
-        1 if WIDTH in over else x.storage[1],
-        x.storage[2],
-    )
-    y = node.new(storage)
-    if over:
-        node.emit(Mean((x.tensor,), y, HEIGHT in over, WIDTH in over))
-    else:  # the mean of one element: only the quantization changes
+    over = layers.dimensions(node.values(1, "axes"), len(x.shape))
+    if not layers.averaged(x, over):  # the mean of one element: only the quantization changes
+        y = node.new(x.storage)
         node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
-    kept = [
-        (1, ()) if d in dimensions else (x.shape[d], x.axes[d])
-        for d in range(len(x.shape))
-        if node.options["KeepDims"] or d not in dimensions
-    ]
-    node.result(View(y, tuple(n for n, _ in kept), storage, tuple(g for _, g in kept)))
+        x = replace(x, tensor=y)
+    layers.mean(node, x, over, keep=bool(node.options["KeepDims"]))
 
 
 def softmax(node: Node) -> None:
     """Over the last dimension; beta is positive."""
-    beta = node.options["Beta"]
+    beta = float(node.options["Beta"])
     q = per_tensor(node.input(0))
     # TFLite Micro's fixed-point format has five integer bits and needs a multiplier over 1.
     if not (np.isfinite(beta) and beta > 0 and (q is None or beta * float(q.scale) * 2**26 > 1)):
@@ -258,25 +159,13 @@ def softmax(node: Node) -> None:
     x = node.view(0)
     if not x.shape:
         raise Refused("its input is a scalar")
-    long = [a for a in x.axes[-1] if x.storage[a] > 1]
-    if long != [CHANNELS] and not (x.shape[-1] == x.storage[2] == 1):
-        x = node.importer.relabel(x, (prod(x.shape[:-1]), x.shape[-1]))
-    y = node.new(x.storage)
-    node.emit(Softmax((x.tensor,), y, float(beta)))
-    if node.output().shape != node.input(0).shape:
-        raise Refused(f"output shape {list(node.output().shape)}")
-    node.result(node.importer.reshaped(replace(x, tensor=y), node.output().shape))
+    layers.softmax(node, x, len(x.shape) - 1, x.shape, beta)
 
 
 def unary(node: Node) -> None:
     """Any shape."""
-    x = node.view(0)
-    y = node.new(x.storage)
     alpha = float(node.options.get("Alpha", 0.0))
-    if not 0.0 <= alpha < 2.0**15:
-        raise Refused(f"alpha {alpha}")
-    node.emit(Unary((x.tensor,), y, UnaryFunction(node.name), alpha))
-    node.result(replace(x, tensor=y))
+    layers.unary(node, node.view(0), UnaryFunction(node.name), alpha)
 
 
 def quantize(node: Node) -> None:

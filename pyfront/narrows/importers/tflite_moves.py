@@ -8,44 +8,21 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
-from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Reshape, Resize, Slice
-from narrows.graph.qgraph import Axis
-from narrows.importers.tflite_layers import named_axes
-from narrows.importers.tflite_node import Node, Refused, UnknownShape, per_tensor, same_quantization
-from narrows.importers.views import View, regroup
-
-
-def _common_layout(node: Node, count: int) -> list[View]:
-    """Inputs 0 to count - 1 in one layout, for operators that only move elements."""
-    views = [node.view(i) for i in range(count)]
-    if len({v.axes for v in views}) == 1:
-        return views
-    return [node.plain(i) for i in range(count)]
+from narrows.graph.graph import Reshape
+from narrows.importers import build_moves as moves
+from narrows.importers.build_layers import dimensions
+from narrows.importers.refusals import Refused
+from narrows.importers.tflite_node import Node, UnknownShape, per_tensor, same_quantization
+from narrows.importers.views import regroup
 
 
 def concatenation(node: Node) -> None:
     """Along height, width or channels."""
-    count = len(node.operator.inputs)
-    rank = len(node.output().shape)
+    count, rank = node.input_count, len(node.output().shape)
     if any(len(node.input(i).shape) != rank for i in range(count)):
         raise Refused("its inputs differ in rank")
-    (dimension,) = named_axes(node, [node.options["Axis"]], rank)
-    views = _common_layout(node, count)
-    axis = views[0].axis(dimension)
-    if axis is None or any(v.axis(dimension) != axis for v in views):
-        views = [node.plain(i) for i in range(count)]
-        axis = views[0].axis(dimension)
-    if axis is None:
-        raise Refused(f"axis {dimension} of shape {list(node.output().shape)} is a batch")
-    storage = list(views[0].storage)
-    storage[axis] = sum(v.storage[axis] for v in views)
-    others = [a for a in Axis if a != axis]
-    if any(v.storage[a] != storage[a] for v in views for a in others):
-        raise Refused("its inputs' shapes do not fit together")
-    whole = (storage[0], storage[1], storage[2])
-    y = node.new(whole)
-    node.emit(Concat(tuple(v.tensor for v in views), y, axis))
-    node.result(views[0].on(y, whole))
+    (dimension,) = dimensions([node.options["Axis"]], rank)
+    moves.concat(node, [node.view(i) for i in range(count)], dimension)
 
 
 def resize(node: Node) -> None:
@@ -58,45 +35,7 @@ def resize(node: Node) -> None:
     )
     if len(size) != 2 or (corners and centers and function == "bilinear"):
         raise Refused(f"size {size}, align_corners and half_pixel_centers both set")
-    storage = (size[0], size[1], x.storage[2])
-    y = node.new(storage)
-    node.emit(Resize((x.tensor,), y, function, corners, centers))
-    node.result(x.on(y, storage))
-
-
-def _slice_of(node: Node, i: int, begin: list[int], stride: list[int], size: list[int]) -> View:
-    """Input i cut along its dimensions, before any of them is dropped."""
-    for x in (node.view(i), None):
-        if x is None:
-            x = node.plain(i)
-        first, step, storage = [0, 0, 0], [1, 1, 1], list(x.storage)
-        for d, n in enumerate(x.shape):
-            if (begin[d], stride[d], size[d]) == (0, 1, n) or (n == size[d] == 1):
-                continue
-            axis = x.axis(d)
-            if axis is None:
-                break
-            first[axis], step[axis], storage[axis] = begin[d], stride[d], size[d]
-        else:
-            break
-    else:
-        raise Refused("it cuts the batch")
-    if max(*first, *step) > MAX_DIMENSION:
-        raise Refused(f"begin {begin}, stride {stride}")
-    cut = (storage[0], storage[1], storage[2])
-    output = node.importer.tensor(node.output().name, cut, None)
-    node.emit(
-        Slice((x.tensor,), output, (first[0], first[1], first[2]), (step[0], step[1], step[2]))
-    )
-    return x.on(output, cut)
-
-
-def _finish_slice(node: Node, view: View, i: int = 0) -> None:
-    record, made = node.output(i), node.importer.tensors[view.tensor]
-    node.importer.tensors[view.tensor] = replace(
-        made, name=record.name, quantization=record.quantization
-    )
-    node.result(view, i)
+    moves.resize(node, x, size, function, corners, centers)
 
 
 def cut(node: Node) -> None:
@@ -109,7 +48,7 @@ def cut(node: Node) -> None:
     size = [n - b if s == -1 else s for n, b, s in zip(shape, begin, size, strict=True)]
     if any(b < 0 or s < 1 or b + s > n for n, b, s in zip(shape, begin, size, strict=True)):
         raise Refused(f"begin {begin} and size {size} of shape {list(shape)}")
-    _finish_slice(node, _slice_of(node, 0, begin, [1] * len(shape), size))
+    node.result(moves.cut(node, node.view(0), begin, [1] * len(shape), size))
 
 
 def strided_slice(node: Node) -> None:
@@ -135,16 +74,8 @@ def strided_slice(node: Node) -> None:
             raise Refused("its result is empty")
         begin.append(b)
         size.append(count)
-    view = _slice_of(node, 0, begin, operands[2], size)
-    kept = [d for d in range(rank) if d not in dropped]
-    _finish_slice(
-        node,
-        replace(
-            view,
-            shape=tuple(view.shape[d] for d in kept),
-            axes=tuple(view.axes[d] for d in kept),
-        ),
-    )
+    view = moves.cut(node, node.view(0), begin, operands[2], size)
+    node.result(view.picked([d for d in range(rank) if d not in dropped]))
 
 
 def split(node: Node) -> None:
@@ -154,8 +85,8 @@ def split(node: Node) -> None:
     axes = node.values(axis, "axis")
     if len(axes) != 1:
         raise Refused(f"{len(axes)} axes")
-    (d,) = named_axes(node, axes, len(shape))
-    parts = len(node.operator.outputs)
+    (d,) = dimensions(axes, len(shape))
+    parts = node.output_count
     if node.name == "SPLIT":
         sizes = [shape[d] // parts] * parts
     else:
@@ -163,14 +94,7 @@ def split(node: Node) -> None:
         if sizes.count(-1) == 1:
             rest = shape[d] - sum(sizes) - 1
             sizes = [rest if n == -1 else n for n in sizes]
-    if len(sizes) != parts or min(sizes) < 1 or sum(sizes) != shape[d]:
-        raise Refused(f"{parts} parts of sizes {sizes} along {shape[d]}")
-    begin = 0
-    for i, size in enumerate(sizes):
-        starts, extents = [0] * len(shape), list(shape)
-        starts[d], extents[d] = begin, size
-        _finish_slice(node, _slice_of(node, value, starts, [1] * len(shape), extents), i)
-        begin += size
+    moves.split(node, node.view(value), d, sizes)
 
 
 def pad(node: Node) -> None:
@@ -182,8 +106,6 @@ def pad(node: Node) -> None:
     if len(values) != 2 * rank:
         raise Refused(f"{len(values)} paddings of {rank} dimensions")
     amounts = [(int(b), int(a)) for b, a in values.reshape(rank, 2)]
-    if any(not 0 <= n <= MAX_DIMENSION for pair in amounts for n in pair):
-        raise Refused(f"paddings {amounts}")
     q = per_tensor(node.output())
     value: float = 0 if q is None else q.zero_point
     if node.name == "PADV2" and node.has(2):
@@ -195,19 +117,7 @@ def pad(node: Node) -> None:
         if not node.is_float and not same_quantization(constant, node.output()):
             raise Refused("its value is not quantized as its output")
         value = constant.data.reshape(-1)[0].item()
-    if any(pair != (0, 0) and x.axis(d) is None for d, pair in enumerate(amounts)):
-        x = node.plain(0)
-    before, storage = [0, 0, 0], list(x.storage)
-    for d, (first, last) in enumerate(amounts):
-        axis = x.axis(d)
-        if (first, last) != (0, 0):
-            if axis is None:
-                raise Refused("it pads the batch")
-            before[axis], storage[axis] = first, storage[axis] + first + last
-    whole = (storage[0], storage[1], storage[2])
-    y = node.new(whole)
-    node.emit(Pad((x.tensor,), y, (before[0], before[1], before[2]), value))
-    node.result(x.on(y, whole))
+    moves.pad(node, x, amounts, value)
 
 
 def reshape(node: Node) -> None:
@@ -233,12 +143,4 @@ def transpose(node: Node) -> None:
     x = node.view(0)
     order = [int(n) for n in node.values(1, "permutation")]
     order = [n + len(order) * (n < 0) for n in order]
-    if sorted(order) != list(range(len(x.shape))):
-        raise Refused(f"permutation {order}")
-    node.result(
-        replace(
-            x,
-            shape=tuple(x.shape[d] for d in order),
-            axes=tuple(x.axes[d] for d in order),
-        )
-    )
+    node.result(moves.permuted(x, order))

@@ -8,33 +8,20 @@ says of them, so that the operators behind it are looked at, too.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Literal
 
 import numpy as np
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
-from narrows.graph.graph import (
-    MAX_DIMENSION,
-    MAX_TENSOR_BYTES,
-    Activation,
-    Array,
-    Graph,
-    Operator,
-    Port,
-    Quantization,
-    Reshape,
-    Tensor,
-    verify_graph,
-)
-from narrows.graph.qgraph import Axis
+from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, verify_graph
+from narrows.importers import build
+from narrows.importers.refusals import NO_RULE, NotAbsorbed, Refused, Skipped
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 from narrows.importers.tflite_kinds import Refusals, needed
-from narrows.importers.views import View, check_batch, regroup, standard
+from narrows.importers.views import View, check_batch, standard
 
-NO_RULE = "this operator is not supported"
 ACTIVATIONS = {
     0: Activation.NONE,
     1: Activation.RELU,
@@ -44,46 +31,32 @@ ACTIVATIONS = {
 _INT8 = (-128, 127)
 
 
-class Refused(Exception):
-    """The operator cannot be imported; the message is the reason."""
-
-
 class UnknownShape(Refused):
     """The operator cannot be imported, and its output does not have the shape in the file."""
 
 
-class Skipped(Exception):
-    """An operator before it was refused, and nothing can be assumed of its output."""
-
-
 @dataclass(frozen=True)
-class Rule:
-    """options: the schema's table and fields. inputs: least and most. outputs: None for any."""
+class Rule(build.Rule["Node"]):
+    """options: the schema's table and fields."""
 
-    build: Callable[[Node], None]
-    inputs: tuple[int, int]
-    checks: tuple[Callable[[Node], None], ...]
     options: tuple[str, tuple[str, ...]] = ("", ())
-    outputs: int | None = 1
 
 
-class Importer:
+class Importer(build.Builder):
     """Walks the operators in order. ``views`` knows what every tensor of the file became."""
 
+    movers = "TRANSPOSE"
+
     def __init__(self, record: ModelRecord, path: str, rules: Mapping[str, Rule]) -> None:
+        super().__init__(path, "float32" if _is_float(record) else "int8")
         self.record = record
-        self.path = path
         self.rules = rules
-        self.dtype: Literal["float32", "int8"] = "float32" if _is_float(record) else "int8"
-        self.tensors: list[Tensor] = []
-        self.operators: list[Operator] = []
         # Decibels and words of each output that is off what the file means, by operator.
         self.off: dict[str, list[tuple[float, str]]] = {}
         self.views: dict[int, View | None] = {}  # None: refused, and nothing can be assumed
         self.assumed: set[int] = set()  # outputs of what was refused
         self.pending: set[int] = set()  # inputs whose QUANTIZE has not been seen
         self.channels = 0  # of all weights
-        self.relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
 
     def run(self, name: str) -> Graph:
         self._check_written_once()
@@ -137,9 +110,13 @@ class Importer:
                 behind[operator.index] = Unsupported(
                     operator.name, operator.index, tensor, reason, kind
                 )
-        for index in refusals.shape_arithmetic(behind):
-            del behind[index]
-        refused += [*behind.values(), *self._unfit_outputs()]
+        lost = {
+            operator.index
+            for operator in operators
+            if operator.index in behind
+            or all(self.views.get(i) is None for i in operator.outputs[:1])
+        }
+        refused += [*refusals.causes(behind, lost), *self._unfit_outputs()]
         if refused:
             raise UnsupportedError(self.path, tuple(refused))
 
@@ -164,17 +141,15 @@ class Importer:
             return f"it is {tensor.dtype}; int8, uint8 and float32 are supported"
         if tensor.dtype != "float32" and per_tensor(tensor) is None:
             return f"it has {tensor.scale_words}; one scale is supported"
+        q = tensor.quantization if tensor.dtype == "int8" else None
         try:
             check_batch(tensor.shape)
-            storage, axes = stored(tensor.shape)
-            made = self.tensor(
-                tensor.name, storage, tensor.quantization if tensor.dtype == "int8" else None
-            )
-        except (Refused, ValueError) as refusal:
+            view = self.placed(tensor.name, tensor.shape, standard(tensor.shape), q)
+        except Refused as refusal:
             return str(refusal)
         if tensor.dtype != self.dtype:
-            self.pending.add(made)
-        self.views[index] = View(made, tensor.shape, storage, axes)
+            self.pending.add(view.tensor)
+        self.views[index] = view
         self.assumed.remove(index)
         return None
 
@@ -184,9 +159,8 @@ class Importer:
         self.assumed.add(index)
         self.views[index] = None
         with contextlib.suppress(Refused):
-            storage, axes = stored(tensor.shape)
-            made = self.tensor(tensor.name, storage, tensor.quantization)
-            self.views[index] = View(made, tensor.shape, storage, axes)
+            layout = standard(tensor.shape)
+            self.views[index] = self.placed(tensor.name, tensor.shape, layout, tensor.quantization)
 
     def _port(self, index: int) -> Port:
         tensor, view = self.record.tensors[index], self.views[index]
@@ -223,7 +197,7 @@ class Importer:
             elif view is None or index in self.assumed:
                 continue
             elif not view.contiguous:
-                reason = "a TRANSPOSE before it cannot be absorbed"
+                reason = str(NotAbsorbed(self.movers))
             elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
             if reason is not None:
@@ -237,16 +211,7 @@ class Importer:
             rule = self.rules.get(operator.name)
             if rule is None:
                 return NO_RULE
-            low, high = rule.inputs
-            if not low <= len(operator.inputs) <= high or not operator.outputs:
-                return f"{len(operator.inputs)} inputs and {len(operator.outputs)} outputs"
-            if any(i == -1 for i in operator.inputs[:low]):
-                return "an input is missing"
-            if rule.outputs is not None and len(operator.outputs) != rule.outputs:
-                return f"{len(operator.outputs)} outputs"
-            for check in rule.checks:
-                check(node)
-            rule.build(node)
+            rule.apply(node)
             return None
         except UnknownShape as refusal:
             self.views.update(dict.fromkeys(operator.outputs))
@@ -261,50 +226,11 @@ class Importer:
                 if index not in self.views:
                     self.assume(index)
 
-    # --- What builders add ---------------------------------------------------------------
 
-    def tensor(
-        self,
-        name: str,
-        storage: tuple[int, int, int],
-        quantization: Quantization | None,
-        data: Array | None = None,
-    ) -> int:
-        """A new activation or constant."""
-        if not all(0 < n <= MAX_DIMENSION for n in storage) or prod(storage) > MAX_TENSOR_BYTES:
-            raise Refused(f"shape {list(storage)} is not supported (1 to {MAX_DIMENSION})")
-        values = None if data is None else data.reshape(storage)
-        self.tensors.append(Tensor(name, storage, self.dtype, quantization, values))
-        return len(self.tensors) - 1
-
-    def constant(self, tensor: Tensor) -> int:
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
-
-    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
-        """The same elements in the same order under another shape."""
-        regrouped = regroup(view, shape)
-        return self.relabel(view, shape) if regrouped is None else regrouped
-
-    def relabel(self, view: View, shape: tuple[int, ...]) -> View:
-        """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
-        storage, axes = stored(shape)
-        if not view.contiguous:
-            raise Refused("a TRANSPOSE before it cannot be absorbed")
-        if storage == view.storage:
-            return View(view.tensor, shape, storage, axes)
-        key = (view.tensor, storage)
-        if key not in self.relabelled:
-            source = self.tensors[view.tensor]
-            made = self.tensor(source.name, storage, source.quantization, source.data)
-            if source.data is None:
-                self.operators.append(Reshape((view.tensor,), made))
-            self.relabelled[key] = made
-        return View(self.relabelled[key], shape, storage, axes)
-
-
-class Node:
+class Node(build.Node):
     """One operator of the file, as its checks and its builder see it."""
+
+    importer: Importer
 
     def __init__(self, importer: Importer, operator: OperatorRecord) -> None:
         self.importer = importer
@@ -314,6 +240,17 @@ class Node:
     @property
     def name(self) -> str:
         return self.operator.name
+
+    @property
+    def input_count(self) -> int:
+        return len(self.operator.inputs)
+
+    @property
+    def output_count(self) -> int:
+        return len(self.operator.outputs)
+
+    def gives(self, i: int) -> bool:
+        return True
 
     def has(self, i: int) -> bool:
         return i < len(self.operator.inputs) and self.operator.inputs[i] != -1
@@ -331,8 +268,7 @@ class Node:
             raise Refused(f"its {what} is not a constant of integers")
         return tensor.data.reshape(-1)
 
-    def view(self, i: int) -> View:
-        """Where input i stands. Constants get a tensor of their own."""
+    def view(self, i: int = 0) -> View:
         index = self.operator.inputs[i]
         record = self.importer.record.tensors[index]
         if index not in self.importer.views:
@@ -343,9 +279,10 @@ class Node:
                 )
             if record.dtype != self.importer.dtype:
                 raise Refused(f"{record.name} is a constant of {record.dtype}")
-            storage, axes = stored(record.shape)
-            made = self.importer.tensor(record.name, storage, record.quantization, record.data)
-            self.importer.views[index] = View(made, record.shape, storage, axes)
+            layout = standard(record.shape)
+            self.importer.views[index] = self.importer.placed(
+                record.name, record.shape, layout, record.quantization, record.data
+            )
         view = self.importer.views[index]
         if view is None:
             raise Skipped
@@ -355,17 +292,13 @@ class Node:
         """Input i in NHWC order."""
         return self.importer.relabel(self.view(i), self.input(i).shape)
 
-    def new(self, storage: tuple[int, int, int], i: int = 0) -> int:
-        """The tensor that output i becomes."""
+    def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
         return self.importer.tensor(record.name, storage, record.quantization)
 
     def assume(self) -> None:
         """Let its output be what the file says of it."""
         self.importer.assume(self.operator.outputs[0])
-
-    def emit(self, operator: Operator) -> None:
-        self.importer.operators.append(operator)
 
     def result(self, view: View, i: int = 0) -> None:
         """Output i is this view; the file must agree on its shape."""
@@ -387,16 +320,6 @@ class Node:
 def _is_float(record: ModelRecord) -> bool:
     outputs = [record.tensors[i].dtype for op in record.operators for i in op.outputs]
     return "float32" in outputs and "int8" not in outputs
-
-
-def stored(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[Axis, ...], ...]]:
-    """Storage and axes of a tensor of the file (views.standard). Raises: Refused."""
-    if any(n < 0 for n in shape):
-        raise Refused(f"shape {list(shape)} is not fixed; convert the model for one input shape")
-    try:
-        return standard(shape)
-    except ValueError as error:
-        raise Refused(str(error)) from error
 
 
 def quantization(scale: float, zero_point: int) -> Quantization:

@@ -16,7 +16,7 @@ _POOL = Rule(
     layers.pool,
     (1, 1),
     (checks.activations_int8, checks.rank_4, checks.fused, checks.quantized_as_input),
-    ("Pool2DOptions", (*_STRIDE, "FilterHeight", "FilterWidth")),
+    options=("Pool2DOptions", (*_STRIDE, "FilterHeight", "FilterWidth")),
 )
 _CORNERS = ("AlignCorners", "HalfPixelCenters")
 _LABELS = (checks.same_type, checks.quantized_as_input)
@@ -24,37 +24,37 @@ _LABELS_TAKEN = (checks.same_type, checks.taken_as_input)
 
 RULES: dict[str, Rule] = {
     "CONV_2D": Rule(
-        layers.conv_2d, (2, 3), _CONV_CHECKS, ("Conv2DOptions", (*_STRIDE, *_DILATION))
+        layers.conv_2d, (2, 3), _CONV_CHECKS, options=("Conv2DOptions", (*_STRIDE, *_DILATION))
     ),
     "DEPTHWISE_CONV_2D": Rule(
         layers.depthwise_conv_2d,
         (2, 3),
         _CONV_CHECKS,
-        ("DepthwiseConv2DOptions", (*_STRIDE, *_DILATION, "DepthMultiplier")),
+        options=("DepthwiseConv2DOptions", (*_STRIDE, *_DILATION, "DepthMultiplier")),
     ),
     "FULLY_CONNECTED": Rule(
         layers.fully_connected,
         (2, 3),
         (checks.activations_int8, checks.weights, checks.bias, checks.fused),
-        ("FullyConnectedOptions", (_FUSED, "WeightsFormat")),
+        options=("FullyConnectedOptions", (_FUSED, "WeightsFormat")),
     ),
     "ADD": Rule(
         layers.binary,
         (2, 2),
         (checks.both_int8, checks.fused, checks.sum_scales),
-        ("AddOptions", (_FUSED,)),
+        options=("AddOptions", (_FUSED,)),
     ),
     "SUB": Rule(
         layers.binary,
         (2, 2),
         (checks.both_int8, checks.fused, checks.sum_scales),
-        ("SubOptions", (_FUSED,)),
+        options=("SubOptions", (_FUSED,)),
     ),
     "MUL": Rule(
         layers.binary,
         (2, 2),
         (checks.both_int8, checks.fused, checks.product_scale),
-        ("MulOptions", (_FUSED,)),
+        options=("MulOptions", (_FUSED,)),
     ),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
@@ -62,13 +62,13 @@ RULES: dict[str, Rule] = {
         layers.mean,
         (2, 2),
         (checks.activations_int8, checks.ratio),
-        ("ReducerOptions", ("KeepDims",)),
+        options=("ReducerOptions", ("KeepDims",)),
     ),
     "SOFTMAX": Rule(
         layers.softmax,
         (1, 1),
         (checks.activations_int8, checks.probabilities),
-        ("SoftmaxOptions", ("Beta",)),
+        options=("SoftmaxOptions", ("Beta",)),
     ),
     "LOGISTIC": Rule(
         layers.unary,
@@ -85,7 +85,7 @@ RULES: dict[str, Rule] = {
         layers.unary,
         (1, 1),
         (checks.activations_int8, checks.ratio),
-        ("LeakyReluOptions", ("Alpha",)),
+        options=("LeakyReluOptions", ("Alpha",)),
     ),
     "RELU": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.ratio)),
     "RELU6": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.taken_as_input)),
@@ -95,26 +95,26 @@ RULES: dict[str, Rule] = {
         moves.concatenation,
         (1, 10),
         (checks.all_int8, checks.quantized_as_output, checks.not_fused),
-        ("ConcatenationOptions", ("Axis", _FUSED)),
+        options=("ConcatenationOptions", ("Axis", _FUSED)),
     ),
     "RESIZE_BILINEAR": Rule(
         moves.resize,
         (2, 2),
         (checks.activations_int8, checks.rank_4, checks.quantized_as_input),
-        ("ResizeBilinearOptions", _CORNERS),
+        options=("ResizeBilinearOptions", _CORNERS),
     ),
     "RESIZE_NEAREST_NEIGHBOR": Rule(
         moves.resize,
         (2, 2),
         (checks.activations_int8, checks.rank_4, checks.taken_as_input),
-        ("ResizeNearestNeighborOptions", _CORNERS),
+        options=("ResizeNearestNeighborOptions", _CORNERS),
     ),
     "SLICE": Rule(moves.cut, (3, 3), (checks.activations_int8, checks.quantized_as_input)),
     "STRIDED_SLICE": Rule(
         moves.strided_slice,
         (4, 4),
         (checks.activations_int8, checks.quantized_as_input),
-        (
+        options=(
             "StridedSliceOptions",
             ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
         ),

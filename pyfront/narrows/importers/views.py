@@ -8,12 +8,18 @@ plain NHWC order asks for it, and only then may bytes have to be relabelled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeAlias
 
 from narrows.graph.qgraph import Axis
+from narrows.importers.refusals import Refused
 
 HEIGHT, WIDTH, CHANNELS = Axis
+
+Layout: TypeAlias = tuple[tuple[int, int, int], tuple[tuple[Axis, ...], ...]]
+"""Storage and axes of a view."""
 
 
 @dataclass(frozen=True)
@@ -47,29 +53,41 @@ class View:
             return long[0]
         return group[0] if group and not long else None
 
-    def on(self, tensor: int, storage: tuple[int, int, int]) -> View:
+    def on(self, tensor: int, storage: Sequence[int]) -> View:
         """The same layout over another tensor whose axes may have other sizes."""
         shape = tuple(
             prod(storage[a] for a in group) if group else n
             for n, group in zip(self.shape, self.axes, strict=True)
         )
-        return View(tensor, shape, storage, self.axes)
+        height, width, channels = storage
+        return View(tensor, shape, (height, width, channels), self.axes)
+
+    def picked(self, dimensions: Sequence[int]) -> View:
+        """These of the model's dimensions, in this order; those left out have size 1."""
+        return View(
+            self.tensor,
+            tuple(self.shape[d] for d in dimensions),
+            self.storage,
+            tuple(self.axes[d] for d in dimensions),
+        )
 
 
-def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[Axis, ...], ...]]:
+def standard(shape: tuple[int, ...]) -> Layout:
     """Storage and axes of a tensor that has no layout yet: NHWC, short ranks by rows.
 
     Raises:
-        ValueError: another dimension than the last three is longer than 1.
+        Refused: a dimension is not fixed, or another than the last three is longer than 1.
     """
+    if any(n < 0 for n in shape):
+        raise Refused(f"shape {list(shape)} is not fixed; convert the model for one input shape")
     if len(shape) >= 4:
         if any(n != 1 for n in shape[:-3]):
             long = sum(n > 1 for n in shape)
             if long > 3:
-                raise ValueError(
+                raise Refused(
                     f"shape {list(shape)} has {long} dimensions longer than 1, 3 are supported"
                 )
-            raise ValueError(
+            raise Refused(
                 f"shape {list(shape)}: dimensions before the last three must be 1 (the batch)"
             )
         height, width, channels = shape[-3:]
@@ -89,9 +107,9 @@ def standard(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[tuple[
 
 
 def check_batch(shape: tuple[int, ...]) -> None:
-    """Raises: ValueError: the shape of a model's input or output has a batch of several."""
+    """Raises: Refused: the shape of a model's input or output has a batch of several."""
     if len(shape) == 4 and shape[0] > 1:
-        raise ValueError(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
+        raise Refused(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
 
 
 def regroup(view: View, shape: tuple[int, ...]) -> View | None:

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the importers of all formats share: the graph that they add to, an operator's rule, and
+what a rule sees of an operator.
+
+A format's importer is a ``Builder`` that walks over the operators of a file; its ``Node`` knows
+how the file names inputs, outputs and attributes. What the operators become does not depend on
+the format: that stands in ``build_layers`` and ``build_moves``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+
+from narrows.graph.graph import (
+    MAX_DIMENSION,
+    MAX_TENSOR_BYTES,
+    Array,
+    Operator,
+    Quantization,
+    Reshape,
+    Tensor,
+)
+from narrows.importers.refusals import NotAbsorbed, Refused
+from narrows.importers.views import Layout, View, regroup, standard
+
+
+class Builder:
+    """A graph that operators are added to, one after the other.
+
+    dtype: of activations. movers: names of the operators that change how a tensor is stored.
+    """
+
+    movers: str
+
+    def __init__(self, path: str, dtype: Literal["float32", "int8"]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self._relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
+
+    def plain_layout(self, shape: tuple[int, ...]) -> Layout:
+        """How a tensor of this shape is stored when nothing before has decided it."""
+        return standard(shape)
+
+    def tensor(
+        self,
+        name: str,
+        storage: Sequence[int],
+        quantization: Quantization | None = None,
+        data: Array | None = None,
+    ) -> int:
+        """A new activation or constant operand."""
+        height, width, channels = storage
+        if not all(0 < n <= MAX_DIMENSION for n in storage):
+            raise Refused(
+                f"shape {list(storage)}: dimensions from 1 to {MAX_DIMENSION} are supported"
+            )
+        if prod(storage) > MAX_TENSOR_BYTES:
+            raise Refused(f"shape {list(storage)} has {prod(storage)} elements, which is too many")
+        shape = (height, width, channels)
+        values = None if data is None else np.asarray(data, self.dtype).reshape(shape)
+        return self.constant(Tensor(name, shape, self.dtype, quantization, values))
+
+    def constant(self, tensor: Tensor) -> int:
+        """A tensor of any shape, such as weights and biases have."""
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def placed(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        layout: Layout,
+        quantization: Quantization | None = None,
+        data: Array | None = None,
+    ) -> View:
+        """A new tensor, and the view of it as the model's shape."""
+        storage, axes = layout
+        return View(self.tensor(name, storage, quantization, data), shape, storage, axes)
+
+    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same elements in the same order under another shape."""
+        regrouped = regroup(view, shape)
+        return self.relabel(view, shape) if regrouped is None else regrouped
+
+    def relabel(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
+        storage, axes = self.plain_layout(shape)
+        if not view.contiguous:
+            raise NotAbsorbed(self.movers)
+        if storage == view.storage:
+            return View(view.tensor, shape, storage, axes)
+        key = (view.tensor, storage)
+        if key not in self._relabelled:
+            source = self.tensors[view.tensor]
+            # A float tensor's quantization is that of the QuantizeLinear right behind it.
+            q = source.quantization if self.dtype == "int8" else None
+            made = self.tensor(source.name, storage, q, source.data)
+            if source.data is None:
+                self.operators.append(Reshape((view.tensor,), made))
+            self._relabelled[key] = made
+        return View(self._relabelled[key], shape, storage, axes)
+
+
+class Node(ABC):
+    """One operator of the file, as its checks and its builder see it."""
+
+    importer: Builder
+
+    @property
+    @abstractmethod
+    def input_count(self) -> int:
+        """Inputs that the file lists, those that it leaves out in the middle among them."""
+
+    @property
+    @abstractmethod
+    def output_count(self) -> int:
+        """Outputs that the file lists."""
+
+    @abstractmethod
+    def has(self, i: int) -> bool:
+        """Whether the file gives input i."""
+
+    @abstractmethod
+    def gives(self, i: int) -> bool:
+        """Whether the file wants output i."""
+
+    @abstractmethod
+    def view(self, i: int = 0) -> View:
+        """Where input i stands. Constants get a tensor of their own."""
+
+    @abstractmethod
+    def new(self, storage: Sequence[int], i: int = 0) -> int:
+        """The tensor that output i becomes."""
+
+    @abstractmethod
+    def result(self, view: View, i: int = 0) -> None:
+        """Output i is this view."""
+
+    def emit(self, operator: Operator) -> None:
+        self.importer.operators.append(operator)
+
+
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+@dataclass(frozen=True)
+class Rule(Generic[AnyNode]):
+    """What one operator of a format becomes.
+
+    build: adds it to the graph. inputs: how many, least and most. checks: what must hold before.
+    outputs: how many at most, None for any number. The docstrings of checks and builder are the
+    operator's row in the table of supported operators.
+    """
+
+    build: Callable[[AnyNode], None]
+    inputs: tuple[int, int]
+    checks: tuple[Callable[[AnyNode], None], ...] = ()
+    outputs: int | None = 1
+
+    def apply(self, node: AnyNode) -> None:
+        """Check an operator and add it. Raises: Refused, Skipped."""
+        low, high = self.inputs
+        inputs, outputs = node.input_count, node.output_count
+        if not low <= inputs <= high or not outputs:
+            raise Refused(f"{inputs} inputs and {outputs} outputs")
+        if not all(node.has(i) for i in range(low)):
+            raise Refused("an input is missing")
+        if self.outputs is not None and any(node.gives(i) for i in range(self.outputs, outputs)):
+            raise Refused(f"{outputs} outputs")
+        for check in self.checks:
+            check(node)
+        self.build(node)
+
+
+@dataclass(frozen=True)
+class SupportedOperator:
+    """A row of the table of supported operators."""
+
+    name: str
+    constraints: tuple[str, ...]
+
+
+def supported(rules: Mapping[str, Rule[AnyNode]]) -> tuple[SupportedOperator, ...]:
+    """What can be imported, from the checks themselves; for the documentation."""
+    rows = []
+    for name, rule in sorted(rules.items()):
+        texts = [" ".join((f.__doc__ or "").split()) for f in (*rule.checks, rule.build)]
+        rows.append(SupportedOperator(name, tuple(t for t in texts if t)))
+    return tuple(rows)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators that compute, added to the graph: what they become whatever format they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from narrows.graph.graph import (
+    MAX_DIMENSION,
+    Activation,
+    Array,
+    Binary,
+    Conv,
+    DepthwiseConv,
+    FullyConnected,
+    Mean,
+    Pool,
+    Softmax,
+    Unary,
+    UnaryFunction,
+)
+from narrows.graph.qgraph import Axis, Elementwise
+from narrows.importers.build import Builder, Node
+from narrows.importers.refusals import NotAbsorbed, Refused
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
+
+# A fully connected layer over more rows than this reads a flattened copy instead: as a
+# convolution it would hold all of its input's rows in one kernel.
+MAX_FLATTENED_HEIGHT = 64
+_MAX_STRIDE = 255
+_MAX_ALPHA = 2.0**15
+
+
+# --- Sliding windows ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel that slides over height and width.
+
+    before: padding above and on the left. size: height and width of the output.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    before: tuple[int, int]
+    size: tuple[int, int]
+
+
+def same_padding(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """(before, after) of height and width so that there is an output for each stride begun; the
+    smaller half stands before."""
+    _check_window(kernel, stride, dilation)
+    before, after = [], []
+    for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        before.append(total // 2)
+        after.append(total - total // 2)
+    return before, after
+
+
+def slide(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: tuple[Sequence[int], Sequence[int]],
+    *,
+    ceil: bool = False,
+) -> Window:
+    """The window over an input of this height and width. padding: (before, after). ceil: a
+    window that ends behind the padding counts, if it does not begin there."""
+    _check_window(kernel, stride, dilation)
+    output = []
+    for n, k, s, d, before, after in zip(size, kernel, stride, dilation, *padding, strict=True):
+        room = n + before + after - ((k - 1) * d + 1)
+        if room < 0:
+            raise Refused(f"a kernel of {list(kernel)} over {list(size)}")
+        out = room // s + 1
+        if ceil:
+            out = -(-room // s) + 1
+            out -= (out - 1) * s >= n + before
+        output.append(out)
+    pairs = ((n[0], n[1]) for n in (kernel, stride, dilation, padding[0], output))
+    return Window(*pairs)
+
+
+def _check_window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> None:
+    limits = [(n, _MAX_STRIDE) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
+    if not all(1 <= n <= limit for n, limit in limits):
+        raise Refused(
+            f"kernel {list(kernel)}, stride {list(stride)}, dilation {list(dilation)}; strides and "
+            f"dilations from 1 to {_MAX_STRIDE} are supported"
+        )
+
+
+def conv(
+    node: Node,
+    x: View,
+    y: int,
+    constants: tuple[int, int | None],
+    window: Window,
+    activation: Activation = Activation.NONE,
+) -> View:
+    """A convolution from x to the tensor y, or a depthwise one if the weights have no dimension
+    of inputs. constants: weights and bias."""
+    w, bias = constants
+    b, geometry = node.importer, (window.stride, window.dilation, window.before)
+    storage = b.tensors[y].shape
+    if len(b.tensors[w].shape) == 3:
+        multiplier = storage[2] // x.storage[2]
+        node.emit(DepthwiseConv((x.tensor,), y, w, bias, *geometry, activation, multiplier))
+    else:
+        node.emit(Conv((x.tensor,), y, w, bias, *geometry, activation))
+    return x.on(y, storage)
+
+
+def pool(
+    node: Node,
+    x: View,
+    function: Literal["average", "max"],
+    window: Window,
+    activation: Activation = Activation.NONE,
+) -> None:
+    """A pooling of x becomes output 0."""
+    y = node.new((*window.size, x.storage[2]))
+    geometry = (window.kernel, window.stride, window.before)
+    node.emit(Pool((x.tensor,), y, function, *geometry, activation))
+    node.result(x.on(y, (*window.size, x.storage[2])))
+
+
+# --- Matrices -------------------------------------------------------------------------------
+
+
+def fully_connected(
+    node: Node,
+    x: View,
+    constants: tuple[int, int | None],
+    shape: tuple[int, ...],
+    activation: Activation = Activation.NONE,
+) -> None:
+    """Each row of x, flattened, times a matrix becomes output 0 of this shape.
+
+    Args:
+        constants: weights of shape [outputs, depth], which get the shape of a kernel here, and
+            bias. x has a multiple of depth elements.
+    """
+    b, (w, bias) = node.importer, constants
+    out, depth = b.tensors[w].shape
+    count = prod(x.shape)
+    kernel, storage = (out, 1, 1, depth), (1, 1, out)
+    data = b.tensors[w].data
+    assert data is not None
+    if count != depth:  # pixel by pixel
+        x = _pixels(b, x, depth)
+        storage = (x.storage[0], x.storage[1], out)
+    elif x.storage[0] > MAX_FLATTENED_HEIGHT and x.contiguous:
+        x = b.relabel(x, (1, depth))
+    else:  # the kernel covers the input
+        kernel, data = (out, *x.storage), _as_stored(data, x)
+    b.tensors[w] = replace(b.tensors[w], shape=kernel, data=data.reshape(kernel))
+    y = node.new(storage)
+    node.emit(FullyConnected((x.tensor,), y, w, bias, activation))
+    if storage[:2] == (1, 1):
+        node.result(View(y, shape, storage, ((),) * (len(shape) - 1) + ((CHANNELS,),)))
+        return
+    if x.shape[-1] == depth and x.axis(len(x.shape) - 1) is CHANNELS:
+        whole = x.on(y, storage)
+    else:
+        whole = View(y, storage, storage, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
+    node.result(whole if whole.shape == shape else b.reshaped(whole, shape))
+
+
+def _pixels(b: Builder, x: View, depth: int) -> View:
+    """x with ``depth`` channels, which are the fastest of the model's elements."""
+    if x.storage[2] == depth and (x.contiguous or x.axis(len(x.shape) - 1) is CHANNELS):
+        return x
+    if x.shape[-1] == depth:
+        x = b.relabel(x, x.shape)
+    return x if x.storage[2] == depth else b.relabel(x, (prod(x.shape) // depth, depth))
+
+
+def _as_stored(weights: Array, x: View) -> Array:
+    """Weights of the model's elements of x, in the order in which x is stored."""
+    ordered = x.order()
+    axes = (*(a for a in Axis if a not in ordered), *ordered)
+    whole = weights.reshape(len(weights), *(x.storage[a] for a in axes))
+    return np.ascontiguousarray(whole.transpose(0, *(1 + axes.index(a) for a in Axis)))
+
+
+# --- Element by element ---------------------------------------------------------------------
+
+
+def binary(
+    node: Node,
+    a: View,
+    b: View,
+    function: Elementwise,
+    activation: Activation = Activation.NONE,
+) -> None:
+    """Two operands, broadcast to one shape, become output 0."""
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise Refused(f"shapes {list(a.shape)} and {list(b.shape)}") from None
+    a, b = (of_rank(node.importer, v, len(shape)) for v in (a, b))
+    axes = _aligned(a, b)
+    ones = (1,) * max(0, 4 - len(shape))
+    if axes is None:
+        a, b = (node.importer.relabel(v, (*ones, *v.shape)) for v in (a, b))
+        axes = _aligned(a, b)
+        if axes is None:
+            raise NotAbsorbed(node.importer.movers)
+    height, width, channels = (max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
+    storage = (height, width, channels)
+    y = node.new(storage)
+    node.emit(Binary((a.tensor, b.tensor), y, function, activation))
+    node.result(View(y, shape, storage, axes[len(axes) - len(shape) :]))
+
+
+def of_rank(b: Builder, view: View, rank: int) -> View:
+    """The view with dimensions of size 1 in front."""
+    missing = rank - len(view.shape)
+    return b.reshaped(view, (1,) * missing + view.shape) if missing else view
+
+
+def _aligned(a: View, b: View) -> tuple[tuple[Axis, ...], ...] | None:
+    """Axes of the result if both operands store equal dimensions alike."""
+    chosen: list[tuple[Axis, ...]] = []
+    for p, q in zip(a.axes, b.axes, strict=True):
+        first = tuple(x for x in p if a.storage[x] > 1)
+        second = tuple(x for x in q if b.storage[x] > 1)
+        if first and second and first != second:
+            return None
+        chosen.append(first or second)
+    taken = [axis for group in chosen for axis in group]
+    if len(taken) != len(set(taken)):
+        return None
+    for d, group in enumerate(chosen):
+        if not group:
+            chosen[d] = tuple(axis for axis in a.axes[d] if axis not in taken)
+            taken += chosen[d]
+    return tuple(chosen)
+
+
+def unary(node: Node, x: View, function: UnaryFunction, alpha: float = 0.0) -> None:
+    """A function of each element becomes output 0. alpha: of LEAKY_RELU."""
+    if not 0.0 <= alpha < _MAX_ALPHA:
+        raise Refused(f"alpha {alpha}")
+    y = node.new(x.storage)
+    node.emit(Unary((x.tensor,), y, function, alpha))
+    node.result(replace(x, tensor=y))
+
+
+# --- Over dimensions ------------------------------------------------------------------------
+
+
+def dimensions(values: Iterable[int], rank: int) -> set[int]:
+    """Dimensions that a file names, from the end if they are negative."""
+    named = set()
+    for value in values:
+        if not -rank <= value < rank:
+            raise Refused(f"axis {value} of {rank} dimensions")
+        named.add(int(value) % rank)
+    return named
+
+
+def averaged(x: View, over: Iterable[int]) -> set[Axis]:
+    """The stored axes longer than 1 that these dimensions run over."""
+    axes = {a for d in over for a in x.axes[d] if x.storage[a] > 1}
+    if CHANNELS in axes:
+        raise Refused("it runs over channels")
+    return axes
+
+
+def mean(node: Node, x: View, over: set[int], *, keep: bool) -> None:
+    """The mean over dimensions of x becomes output 0; keep: with size 1 instead of left out. A
+    mean over dimensions of size 1 is x itself."""
+    axes = averaged(x, over)
+    height, width = (1 if a in axes else x.storage[a] for a in (HEIGHT, WIDTH))
+    storage, y = (height, width, x.storage[2]), x.tensor
+    if axes:
+        y = node.new(storage)
+        node.emit(Mean((x.tensor,), y, HEIGHT in axes, WIDTH in axes))
+    shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
+    labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
+    kept = [d for d in range(len(shape)) if keep or d not in over]
+    node.result(View(y, shape, storage, labels).picked(kept))
+
+
+def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:
+    """A softmax over one dimension of x becomes output 0 of this shape."""
+    b = node.importer
+    long = [a for a in x.axes[axis] if x.storage[a] > 1]
+    if long != [CHANNELS] and not x.shape[axis] == x.storage[2] == 1:
+        if axis != len(x.shape) - 1:
+            raise Refused(f"axis {axis} of shape {list(x.shape)} is not the channels")
+        x = b.relabel(x, (prod(x.shape[:-1]), x.shape[-1]))
+    y = node.new(x.storage)
+    node.emit(Softmax((x.tensor,), y, beta))
+    x = replace(x, tensor=y)
+    node.result(x if x.shape == shape else b.reshaped(x, shape))

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators that move or resample elements, added to the graph: what they become whatever format
+they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Resize, Slice
+from narrows.graph.qgraph import Axis
+from narrows.importers.build import Node
+from narrows.importers.refusals import NotAbsorbed, Refused
+from narrows.importers.views import View
+
+
+def permuted(x: View, order: Sequence[int]) -> View:
+    """x with its dimensions in another order; moves nothing."""
+    if sorted(order) != list(range(len(x.shape))):
+        raise Refused(f"permutation {list(order)}")
+    return x.picked(order)
+
+
+def concat(node: Node, views: Sequence[View], dimension: int) -> None:
+    """The views, one behind the other along a dimension, become output 0."""
+    shape = views[0].shape
+    for other in views:
+        if other.shape[:dimension] != shape[:dimension] or (
+            other.shape[dimension + 1 :] != shape[dimension + 1 :]
+        ):
+            raise Refused(f"shapes {list(shape)} and {list(other.shape)} along axis {dimension}")
+    axis = views[0].axis(dimension)
+    if len({v.axes for v in views}) != 1 or any(v.axis(dimension) != axis for v in views):
+        axis = None
+    if axis is None:
+        views = [node.importer.relabel(v, v.shape) for v in views]
+        axis = views[0].axis(dimension)
+    storage = list(views[0].storage)
+    if axis is None or len({v.axes for v in views}) != 1:
+        raise Refused(f"axis {dimension} of shape {list(shape)} is not height, width or channels")
+    storage[axis] = sum(v.storage[axis] for v in views)
+    for other in views:
+        if any(other.storage[a] != storage[a] for a in Axis if a != axis):
+            raise NotAbsorbed(node.importer.movers)
+    y = node.new(storage)
+    node.emit(Concat(tuple(v.tensor for v in views), y, axis))
+    node.result(views[0].on(y, storage))
+
+
+def _with_axes(
+    node: Node, x: View, dimensions: Sequence[int], what: str
+) -> tuple[View, list[Axis]]:
+    """x stored so that each of these dimensions is one stored axis, and these axes."""
+    if any(x.axis(d) is None for d in dimensions):
+        x = node.importer.relabel(x, x.shape)
+    axes = []
+    for d in dimensions:
+        axis = x.axis(d)
+        if axis is None:
+            raise Refused(f"it {what} dimension {d} of shape {list(x.shape)}")
+        axes.append(axis)
+    return x, axes
+
+
+def cut(
+    node: Node,
+    x: View,
+    begin: Sequence[int],
+    step: Sequence[int],
+    size: Sequence[int],
+    i: int = 0,
+) -> View:
+    """The part of x that begins at ``begin`` and has ``size`` elements along each dimension, as
+    the tensor of output i."""
+    whole = zip(x.shape, begin, step, size, strict=True)
+    shortened = [
+        d for d, (n, b, s, m) in enumerate(whole) if (b, s, m) != (0, 1, n) and not n == m == 1
+    ]
+    x, axes = _with_axes(node, x, shortened, "cuts")
+    first, stride, storage = [0, 0, 0], [1, 1, 1], list(x.storage)
+    for d, axis in zip(shortened, axes, strict=True):
+        first[axis], stride[axis], storage[axis] = begin[d], step[d], size[d]
+    if max(*first, *stride) > MAX_DIMENSION:
+        raise Refused(f"begin {list(begin)}, stride {list(step)}")
+    y = node.new(storage, i)
+    node.emit(
+        Slice((x.tensor,), y, (first[0], first[1], first[2]), (stride[0], stride[1], stride[2]))
+    )
+    return x.on(y, storage)
+
+
+def split(node: Node, x: View, dimension: int, sizes: Sequence[int]) -> None:
+    """Parts of x of these sizes along a dimension become the outputs."""
+    count, parts = x.shape[dimension], node.output_count
+    if len(sizes) != parts or min(sizes) < 1 or sum(sizes) != count:
+        raise Refused(f"{parts} parts of sizes {list(sizes)} along {count}")
+    begin = 0
+    for i, size in enumerate(sizes):
+        starts, extents = [0] * len(x.shape), list(x.shape)
+        starts[dimension], extents[dimension] = begin, size
+        if node.gives(i):
+            node.result(cut(node, x, starts, [1] * len(x.shape), extents, i), i)
+        begin += size
+
+
+def pad(node: Node, x: View, amounts: Sequence[tuple[int, int]], value: float) -> None:
+    """x with elements before and after each dimension becomes output 0. value: what they hold, as
+    the output's tensor stores it."""
+    if any(not 0 <= n <= MAX_DIMENSION for pair in amounts for n in pair):
+        raise Refused(f"paddings {list(amounts)}")
+    padded = [d for d, pair in enumerate(amounts) if pair != (0, 0)]
+    x, axes = _with_axes(node, x, padded, "pads")
+    before, storage = [0, 0, 0], list(x.storage)
+    for d, axis in zip(padded, axes, strict=True):
+        before[axis] = amounts[d][0]
+        storage[axis] += sum(amounts[d])
+    y = node.new(storage)
+    node.emit(Pad((x.tensor,), y, (before[0], before[1], before[2]), value))
+    node.result(x.on(y, storage))
+
+
+def resize(
+    node: Node,
+    x: View,
+    size: Sequence[int],
+    function: Literal["nearest", "bilinear"],
+    corners: bool,
+    centers: bool,
+) -> None:
+    """x with this height and width becomes output 0."""
+    storage = (size[0], size[1], x.storage[2])
+    y = node.new(storage)
+    node.emit(Resize((x.tensor,), y, function, corners, centers))
+    node.result(x.on(y, storage))

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builders of the operators of an ONNX graph that compute. A docstring ends a line of the table of
+supported operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from narrows.graph.graph import (
+    MAX_DIMENSION,
+    Activation,
+    Binary,
+    Concat,
+    Mean,
+    Pad,
+    Slice,
+    Tensor,
+    Unary,
+    UnaryFunction,
+)
+from narrows.graph.qgraph import Elementwise
+from narrows.importers import build_layers as layers
+from narrows.importers.onnx_constants import Constant, NotTflites
+from narrows.importers.onnx_node import Node
+from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights
+from narrows.importers.refusals import Refused
+from narrows.importers.views import CHANNELS, View
+
+_MAX_GROUPS = 64
+
+
+def _pads(
+    node: Node,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[list[int], list[int]]:
+    """(before, after) of height and width."""
+    mode = node.attribute("auto_pad", "NOTSET")
+    if mode == "NOTSET":
+        pads = [int(n) for n in node.attribute("pads", [0, 0, 0, 0])]
+        if len(pads) != 4 or not all(0 <= n <= MAX_DIMENSION for n in pads):
+            raise Refused(f"pads {pads}")
+        return pads[:2], pads[2:]
+    if mode == "VALID":
+        return [0, 0], [0, 0]
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise Refused(f"auto_pad {mode}")
+    before, after = layers.same_padding(size, kernel, stride, dilation)
+    return (before, after) if mode == "SAME_UPPER" else (after, before)
+
+
+def _pair(node: Node, name: str, default: list[int] | None = None) -> list[int]:
+    values = node.attribute(name, default)
+    if values is None or len(values) != 2:
+        raise Refused(f"{name} {values}")
+    return [int(n) for n in values]
+
+
+def conv(node: Node) -> None:
+    """Two dimensions, any kernel, stride, dilation and padding; depthwise, or in up to 64
+    groups."""
+    x = node.nchw()
+    constant = node.constant(1, "weights")
+    shape = constant.data.shape
+    if constant.data.ndim != 4 or constant.data.dtype.kind != "f":
+        raise Refused(f"its weights have shape {list(shape)}")
+    out, inner, *kernel = shape
+    groups, channels = int(node.attribute("group", 1)), x.storage[2]
+    if min(shape) < 1 or groups < 1 or out % groups or inner * groups != channels:
+        raise Refused(
+            f"{groups} groups and a kernel of shape {list(shape)} for {channels} channels"
+        )
+    stride, dilation = (_pair(node, name, [1, 1]) for name in ("strides", "dilations"))
+    padding = _pads(node, x.storage[:2], kernel, stride, dilation)
+    window = layers.slide(x.storage[:2], kernel, stride, dilation, padding)
+    y = node.new((*window.size, out))
+    if groups > 1 and inner > 1:
+        _grouped(node, x, y, constant, window, groups)
+        node.result(x.on(y, (*window.size, out)))
+        return
+    if groups > 1:
+        w = weights(node, 1, constant, (2, 3, 0), squeeze=1)
+    else:
+        w = weights(node, 1, constant, (0, 2, 3, 1))
+    node.result(layers.conv(node, x, y, (w, bias(node, 2, out)), window))
+
+
+def _grouped(
+    node: Node, x: View, y: int, constant: Constant, window: layers.Window, groups: int
+) -> None:
+    """A convolution for each group of channels, joined in y."""
+    if groups > _MAX_GROUPS:
+        raise Refused(f"{groups} groups, at most {_MAX_GROUPS} are supported")
+    out, inner = constant.data.shape[:2]
+    each, parts = out // groups, []
+    for group in range(groups):
+        part = node.importer.tensor(f"{node.name}/in{group}", (*x.storage[:2], inner))
+        result = node.importer.tensor(f"{node.name}/out{group}", (*window.size, each))
+        node.emit(Slice((x.tensor,), part, (0, 0, group * inner), (1, 1, 1)))
+        rows = slice(group * each, (group + 1) * each)
+        w = weights(node, 1, rows_of(constant, rows), (0, 2, 3, 1))
+        view = x.on(part, (*x.storage[:2], inner))
+        layers.conv(node, view, result, (w, bias(node, 2, out, rows)), window)
+        parts.append(result)
+    node.emit(Concat(tuple(parts), y, CHANNELS))
+
+
+def batch_normalization(node: Node) -> None:
+    """In inference; folded into the weights before it where there are some."""
+    if node.flag("training_mode"):
+        raise Refused("it is in training mode")
+    if not node.attribute("spatial", 1):
+        raise Refused("it has parameters for each pixel")
+    x = node.view(0)
+    gamma, beta, mean, variance = (
+        node.floats(i, "parameters").reshape(-1).astype(np.float64) for i in (1, 2, 3, 4)
+    )
+    channels = x.storage[2]
+    if len(x.shape) < 2 or x.axis(1) is not CHANNELS or x.shape[1] != channels:
+        raise Refused("its second dimension is not the channels")
+    if {len(v) for v in (gamma, beta, mean, variance)} != {channels}:
+        raise Refused(f"parameters for {channels} channels")
+    scale = gamma / np.sqrt(variance + float(node.attribute("epsilon", 1e-5)))
+    shift = beta - mean * scale
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        raise Refused("parameters that are NaN or infinite, or a variance below zero")
+    y = node.new(x.storage)
+    shape = (1, 1, channels) if channels > 1 else (1, 1, 1, 1)
+    made = []
+    for kind, data in (("scale", scale.reshape(shape)), ("shift", shift)):
+        values = data.astype(np.float32)
+        tensor = Tensor(f"{node.name}/{kind}", values.shape, "float32", None, values)
+        made.append(node.importer.constant(tensor))
+    window = layers.slide(x.storage[:2], (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)))
+    node.result(layers.conv(node, x, y, (made[0], made[1]), window))
+
+
+def gemm(node: Node) -> None:
+    """Weights and bias are constants, the input is not transposed."""
+    if node.flag("transA"):
+        raise Refused("its input is transposed")
+    shape = node.view(0).shape
+    if len(shape) != 2:
+        raise Refused(f"its input has shape {list(shape)}, two dimensions expected")
+    for i, name in ((1, "alpha"), (2, "beta")):
+        factor = float(node.attribute(name, 1.0))
+        if factor != 1 and node.has(i):
+            constant = node.constant(i, "weights and bias")
+            if constant.quantization is not None:
+                raise NotTflites(f"{name} {factor:g} of integers; TFLite has none")
+            replaced(node, i, (constant.data * np.float64(factor)).astype(np.float32))
+    _fully_connected(node, transposed=node.flag("transB"), bias_input=2)
+
+
+def matmul(node: Node) -> None:
+    """By a constant of two dimensions."""
+    _fully_connected(node, transposed=False, bias_input=None)
+
+
+def _fully_connected(node: Node, *, transposed: bool, bias_input: int | None) -> None:
+    x = node.view(0)
+    constant = node.constant(1, "weights")
+    if constant.data.ndim != 2 or not x.shape:
+        raise Refused(f"its weights have shape {list(constant.data.shape)}")
+    order = (0, 1) if transposed else (1, 0)
+    out, depth = (constant.data.shape[d] for d in order)
+    if depth != x.shape[-1] or out < 1:
+        raise Refused(f"weights of {depth} inputs for an input of shape {list(x.shape)}")
+    w = weights(node, 1, constant, order)
+    b = None if bias_input is None else bias(node, bias_input, out)
+    layers.fully_connected(node, x, (w, b), (*x.shape[:-1], out))
+
+
+def binary(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels; an operand may be a
+    constant; a divisor is one."""
+    operator = node.operator
+    if operator == "Div":
+        divisor = node.constant(1, "divisor")
+        if divisor.data.dtype.kind != "f" or (divisor.data == 0).any():
+            raise Refused("its divisor is zero or not a float")
+        if divisor.quantization is not None:
+            raise NotTflites("a quantized divisor; TFLite's int8 has no DIV")
+        replaced(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
+        operator = "Mul"
+    function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
+    values = [node.value(i) for i in (0, 1)]
+    views = []
+    for i, value in enumerate(values):
+        if isinstance(value, Constant):
+            other = values[1 - i]
+            if not isinstance(other, View):
+                raise Refused("both operands are constants of a kind that is not folded")
+            views.append(operand(node, i, other))
+        else:
+            views.append(value)
+    layers.binary(node, views[0], views[1], function)
+
+
+def pool(node: Node) -> None:
+    """Two dimensions, any kernel, stride and padding; dilations 1."""
+    x = node.nchw()
+    function: Literal["average", "max"] = "average" if node.operator == "AveragePool" else "max"
+    kernel, stride = _pair(node, "kernel_shape"), _pair(node, "strides", [1, 1])
+    if _pair(node, "dilations", [1, 1]) != [1, 1]:
+        raise Refused(f"dilations {node.attribute('dilations', None)}")
+    size = x.storage[:2]
+    before, after = _pads(node, size, kernel, stride, (1, 1))
+    window = layers.slide(
+        size, kernel, stride, (1, 1), (before, after), ceil=node.flag("ceil_mode")
+    )
+    last = [(n - 1) * s for n, s in zip(window.size, stride, strict=True)]
+    if any(before[i] >= kernel[i] or last[i] >= size[i] + before[i] for i in (0, 1)):
+        raise Refused(f"pads {before} and {after}: a window over padding alone")
+    if function == "average" and node.flag("count_include_pad") and any((*before, *after)):
+        padded = [n + b + m for n, b, m in zip(size, before, after, strict=True)]
+        source = node.importer.tensor(f"{node.name}/padded", (*padded, x.storage[2]))
+        node.emit(Pad((x.tensor,), source, (before[0], before[1], 0), 0.0))
+        x, window = x.on(source, (*padded, x.storage[2])), replace(window, before=(0, 0))
+    layers.pool(node, x, function, window)
+
+
+def global_pool(node: Node) -> None:
+    """Two dimensions."""
+    x = node.nchw()
+    size = x.storage[:2]
+    if node.operator == "GlobalAveragePool":
+        y = node.new((1, 1, x.storage[2]))
+        node.emit(Mean((x.tensor,), y, True, True))
+        node.result(x.on(y, (1, 1, x.storage[2])))
+    else:
+        window = layers.slide(size, size, (1, 1), (1, 1), ((0, 0), (0, 0)))
+        layers.pool(node, x, "max", window)
+
+
+def reduce_mean(node: Node) -> None:
+    """Over height, width or both."""
+    x = node.view(0)
+    axes = node.operand("axes", 1, None)
+    if axes is None and not node.flag("noop_with_empty_axes"):
+        axes = list(range(len(x.shape)))
+    over = layers.dimensions(axes or (), len(x.shape))
+    layers.mean(node, x, over, keep=node.flag("keepdims", True))
+
+
+def softmax(node: Node) -> None:
+    """Over the channels, or over the only dimension longer than 1."""
+    x = node.view(0)
+    shape, rows = x.shape, node.importer.record.opset < 13  # over all dimensions from the axis on
+    (axis,) = layers.dimensions([int(node.attribute("axis", 1 if rows else -1))], len(shape))
+    if rows and prod(shape[axis + 1 :]) > 1:
+        x, axis = node.importer.relabel(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
+    layers.softmax(node, x, axis, shape)
+
+
+def unary(node: Node) -> None:
+    """Any shape."""
+    functions = {
+        "Relu": UnaryFunction.RELU,
+        "Sigmoid": UnaryFunction.LOGISTIC,
+        "Tanh": UnaryFunction.TANH,
+        "HardSwish": UnaryFunction.HARD_SWISH,
+    }
+    layers.unary(node, node.view(0), functions[node.operator])
+
+
+def leaky_relu(node: Node) -> None:
+    """alpha is not negative; of PRelu: one for all channels."""
+    if node.operator == "PRelu":
+        slope = node.floats(1, "slope")
+        if slope.size < 1 or (slope != slope.flat[0]).any():
+            raise Refused("slopes differ between channels")
+        alpha = float(slope.flat[0])
+    else:
+        alpha = float(node.attribute("alpha", 0.01))
+    layers.unary(node, node.view(0), UnaryFunction.LEAKY_RELU, alpha)
+
+
+def _with(
+    node: Node,
+    x: View,
+    function: Elementwise,
+    value: float,
+    activation: Activation,
+    name: str,
+    *,
+    first: bool = False,
+) -> View:
+    """x with a number added or multiplied; or subtracted from the number, which then is first."""
+    number = node.importer.tensor(f"{name}/{value:g}", (1, 1, 1), data=np.array(value, np.float32))
+    y = node.importer.tensor(name, x.storage)
+    inputs = (number, x.tensor) if first else (x.tensor, number)
+    node.emit(Binary(inputs, y, function, activation))
+    return replace(x, tensor=y)
+
+
+def hard_sigmoid(node: Node) -> None:
+    """As an addition, a clip at 6 and a multiplication; HARD_SWISH where it is multiplied by its
+    input."""
+    x = node.view(0)
+    alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
+    if abs(6 * alpha - 1) > 1e-6:
+        x = _with(node, x, Elementwise.MUL, 6 * alpha, Activation.NONE, f"{node.name}/scaled")
+    x = _with(node, x, Elementwise.ADD, 6 * beta, Activation.RELU6, f"{node.name}/clipped")
+    node.result(_with(node, x, Elementwise.MUL, 1 / 6, Activation.NONE, node.name))
+
+
+def clip(node: Node) -> None:
+    """To constant bounds. As RELU or RELU6 from 0 to infinity or 6; other bounds are moved and
+    scaled to these and back."""
+    bounds = []
+    for i, name, none in ((1, "min", -np.inf), (2, "max", np.inf)):
+        bounds.append(float(node.floats(i, name).reshape(-1)[0]) if node.has(i) else none)
+    _bounded(node, bounds[0], bounds[1])
+
+
+def extremum(node: Node) -> None:
+    """Of a tensor and a constant number, as Clip with one bound."""
+    place = next((i for i in (0, 1) if isinstance(node.value(i), Constant)), None)
+    bound = None if place is None else node.floats(place, "bound")
+    if place is None or bound is None or bound.size != 1:
+        raise Refused("neither operand is a constant number")
+    if place == 0:
+        node.record = replace(node.record, inputs=node.record.inputs[::-1])
+    number = float(bound.reshape(-1)[0])
+    _bounded(node, *((number, np.inf) if node.operator == "Max" else (-np.inf, number)))
+
+
+def _bounded(node: Node, low: float, high: float) -> None:
+    largest = float(np.finfo(np.float32).max)
+    low, high = (np.copysign(np.inf, n) if abs(n) >= largest else n for n in (low, high))
+    if not low < high:  # nor are they, if one is NaN
+        raise Refused(f"bounds {low:g} and {high:g}")
+    x, name = node.view(0), node.name
+    rectified = any(
+        isinstance(op, Unary) and op.function is UnaryFunction.RELU and op.output == x.tensor
+        for op in node.importer.operators
+    )
+    if low == -np.inf and high > 0 and rectified:
+        low = 0.0
+    none, add, mul = Activation.NONE, Elementwise.ADD, Elementwise.MUL
+    if (low, high) == (0, np.inf):
+        layers.unary(node, x, UnaryFunction.RELU)
+        return
+    if (low, high) == (0, 6):
+        layers.unary(node, x, UnaryFunction.RELU6)
+        return
+    if (low, high) == (-1, 1):
+        x = _with(node, x, add, 0.0, Activation.RELU_N1_TO_1, name)
+    elif (low > -np.inf or high < np.inf) and node.importer.in_integers:
+        raise NotTflites(f"bounds {low:g} and {high:g}; TFLite's int8 has no such activation")
+    elif low == -np.inf and high < np.inf:
+        sub = Elementwise.SUB
+        x = _with(node, x, sub, high, Activation.RELU, f"{name}/clipped", first=True)
+        x = _with(node, x, sub, high, none, name, first=True)
+    elif low > -np.inf and high == np.inf:
+        x = _with(node, x, add, -low, Activation.RELU, f"{name}/clipped")
+        x = _with(node, x, add, low, none, name)
+    elif low > -np.inf:
+        factor = 6 / (high - low)
+        if low != 0:
+            x = _with(node, x, add, -low, none, f"{name}/moved")
+        x = _with(node, x, mul, factor, Activation.RELU6, f"{name}/clipped")
+        x = _with(node, x, mul, 1 / factor, none, name if low == 0 else f"{name}/scaled")
+        if low != 0:
+            x = _with(node, x, add, low, none, name)
+    node.result(x)

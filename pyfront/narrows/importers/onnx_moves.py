@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builders of the operators of an ONNX graph that move or resample elements. A docstring ends a
+line of the table of supported operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from narrows.graph.graph import MAX_DIMENSION, Array
+from narrows.importers import build_moves as moves
+from narrows.importers.build_layers import dimensions
+from narrows.importers.onnx_node import NCHW, Node, is_nchw
+from narrows.importers.onnx_upgrade import LEGACY_NEAREST
+from narrows.importers.refusals import Refused
+from narrows.importers.views import HEIGHT, WIDTH, View
+
+
+def _shape_of(node: Node, x: View) -> tuple[int, ...]:
+    rank, count = len(x.shape), prod(x.shape)
+    if node.operator == "Flatten":
+        axis = int(node.attribute("axis", 1))
+        if not -rank <= axis <= rank:
+            raise Refused(f"axis {axis}")
+        axis += rank * (axis < 0)
+        return (prod(x.shape[:axis]), prod(x.shape[axis:]))
+    if node.operator == "Reshape":
+        shape = node.ints(1, "shape")
+        if not node.flag("allowzero"):
+            if any(n == 0 and i >= rank for i, n in enumerate(shape)):
+                raise Refused(f"shape {shape}")
+            shape = [x.shape[i] if n == 0 else n for i, n in enumerate(shape)]
+        if shape.count(-1) == 1:
+            rest = -prod(shape)
+            shape = [count // rest if n == -1 and rest > 0 else n for n in shape]
+        if prod(shape) != count or min(shape, default=1) < 1:
+            raise Refused(f"{list(x.shape)} into {shape}")
+        return tuple(shape)
+    axes = node.operand("axes", 1, None)
+    if node.operator == "Squeeze":
+        if axes is None:
+            return tuple(n for n in x.shape if n != 1)
+        dropped = dimensions(axes, rank)
+        if any(x.shape[d] != 1 for d in dropped):
+            raise Refused(f"axes {axes} of shape {list(x.shape)}")
+        return tuple(n for d, n in enumerate(x.shape) if d not in dropped)
+    if axes is None or rank + len(axes) > 8:
+        raise Refused(f"axes {axes}")
+    added = dimensions(axes, rank + len(axes))
+    sizes = iter(x.shape)
+    return tuple(1 if d in added else next(sizes) for d in range(rank + len(added)))
+
+
+def reshape(node: Node) -> None:
+    """A constant shape; absorbed where it only joins or splits off dimensions."""
+    x = node.view(0)
+    node.still_integers()
+    node.result(node.importer.reshaped(x, _shape_of(node, x)))
+
+
+def identity(node: Node) -> None:
+    """No change: Dropout in inference, Cast to the type that it has."""
+    if node.operator == "Cast":
+        integers = node.importer.integer.get(node.record.inputs[0])
+        old, new = "float32" if integers is None else integers.kind, node.type_of("to")
+        if new != old:
+            raise Refused(f"from {old} to {new}")
+    if node.operator == "Dropout" and node.importer.reads(node.record.outputs[1:]):
+        raise Refused("its mask is read, which only training needs")
+    if node.operator == "Dropout" and node.has(2) and node.constant(2, "mode").data.any():
+        raise Refused("it is in training mode")
+    node.still_integers()
+    node.result(node.view(0))
+
+
+def transpose(node: Node) -> None:
+    """Absorbed by what reads it: spatial operators that want NCHW, Gemm, elementwise operators,
+    another Transpose, ReduceMean."""
+    x = node.view(0)
+    order = [int(n) for n in node.attribute("perm", list(range(len(x.shape)))[::-1])]
+    node.still_integers()
+    node.result(moves.permuted(x, order))
+
+
+def concat(node: Node) -> None:
+    """Along height, width or channels."""
+    views = [node.view(i) for i in range(node.input_count)]
+    rank = len(views[0].shape)
+    if any(len(v.shape) != rank for v in views):
+        raise Refused("its inputs differ in rank")
+    (d,) = dimensions([int(node.attribute("axis", 0))], rank)
+    if rank == 4 and all(is_nchw(v) for v in views):
+        views = [replace(v, axes=NCHW) for v in views]
+    moves.concat(node, views, d)
+
+
+def cut(node: Node) -> None:
+    """Starts, ends, axes and steps are constants; steps are positive."""
+    x = node.view(0)
+    shape = x.shape
+    starts, ends = node.ints(1, "starts"), node.ints(2, "ends")
+    axes = node.ints(3, "axes") if node.has(3) else list(range(len(starts)))
+    steps = node.ints(4, "steps") if node.has(4) else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) <= len(shape):
+        raise Refused(f"ranges {starts}, {ends}, {axes}, {steps}")
+    begin, step, size = [0] * len(shape), [1] * len(shape), list(shape)
+    for b, e, d, s in zip(starts, ends, axes, steps, strict=True):
+        (d,) = dimensions([d], len(shape))
+        if s < 1:
+            raise Refused(f"step {s}")
+        b = min(max(b + shape[d] * (b < 0), 0), shape[d])
+        e = min(max(e + shape[d] * (e < 0), 0), shape[d])
+        begin[d], step[d], size[d] = b, s, -(-(e - b) // s)
+        if size[d] < 1:
+            raise Refused("its result is empty")
+    node.result(moves.cut(node, x, begin, step, size))
+
+
+def split(node: Node) -> None:
+    """Sizes are a constant."""
+    x = node.view(0)
+    (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
+    sizes = node.operand("split", 1, None)
+    if sizes is None:
+        each, parts = -(-x.shape[d] // node.output_count), node.output_count
+        sizes = [each] * (parts - 1) + [x.shape[d] - each * (parts - 1)]
+    moves.split(node, x, d, sizes)
+
+
+def pad(node: Node) -> None:
+    """Constant mode; pads and value are constants; not of the batch. Folded into a convolution
+    that reads it alone, if the value is 0."""
+    if node.attribute("mode", "constant") != "constant":
+        raise Refused(f"mode {node.attribute('mode', '')}")
+    x = node.view(0)
+    rank = len(x.shape)
+    pads = node.ints(1, "pads")
+    value = float(node.floats(2, "value").reshape(-1)[0]) if node.has(2) else 0.0
+    axes = node.ints(3, "axes") if node.has(3) else list(range(rank))
+    if len(pads) != 2 * len(axes) or not np.isfinite(value):
+        raise Refused(f"pads {pads} of {rank} dimensions, value {value}")
+    amounts = [(0, 0)] * rank
+    for i, d in enumerate(axes):
+        (d,) = dimensions([d], rank)
+        amounts[d] = (pads[i], pads[i + len(axes)])
+    moves.pad(node, x, amounts, value)
+
+
+def resize(node: Node) -> None:
+    """Nearest or linear of height and width, where TFLite takes its samples at the same places
+    (with align_corners, half_pixel_centers or neither)."""
+    x = node.view(0)
+    mode = node.attribute("mode", "nearest")
+    transform = node.attribute("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attribute("nearest_mode", "round_prefer_floor")
+    if mode not in ("nearest", "linear") or node.flag("antialias"):
+        raise Refused(f"mode {mode}, antialias {node.flag('antialias')}")
+    if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Refused("keep_aspect_ratio_policy")
+    rank = len(x.shape)
+    axes = [d % rank for d in node.attribute("axes", list(range(rank)))]
+    by_size = node.has(3)
+    values = node.constant(3 if by_size else 2, "sizes or scales").data.reshape(-1)
+    if len(values) != len(axes) or not (np.isfinite(values) & (values > 0)).all():
+        raise Refused(f"sizes or scales {values.tolist()}")
+    storage = list(x.storage)
+    matching = {(False, False), (False, True), (True, False)}
+    for d, number in zip(axes, values.tolist(), strict=True):
+        n = x.shape[d]
+        out = int(number) if by_size else int(np.floor(n * np.float32(number)))
+        scale = out / n if by_size else float(np.float32(number))
+        if out == n and scale == 1:
+            continue
+        axis = x.axis(d)
+        if axis not in (HEIGHT, WIDTH) or not 1 <= out <= MAX_DIMENSION:
+            raise Refused(f"dimension {d} from {n} to {out}")
+        storage[axis] = out
+        wanted = _places(n, out, scale, transform)
+        matching = {flags for flags in matching if _same_places(n, wanted, flags, mode, rounding)}
+    if not matching:
+        raise Refused(f"{mode}, {transform}, {rounding} takes samples where TFLite cannot")
+    corners, centers = min(matching)
+    function: Literal["nearest", "bilinear"] = "nearest" if mode == "nearest" else "bilinear"
+    moves.resize(node, x, storage, function, corners, centers)
+
+
+def _places(n: int, out: int, scale: float, transform: str) -> Array:
+    """Where ONNX samples, for each output position."""
+    i = np.arange(out, dtype=np.float64)
+    if transform == "asymmetric":
+        return np.asarray(i / scale)
+    if transform == "align_corners":
+        return np.asarray(i * (n - 1) / (out - 1) if out > 1 else 0 * i)
+    if transform == "half_pixel" or (transform == "pytorch_half_pixel" and out > 1):
+        return np.asarray((i + 0.5) / scale - 0.5)
+    if transform == "pytorch_half_pixel":
+        return 0 * i
+    raise Refused(f"coordinate_transformation_mode {transform}")
+
+
+def _same_places(n: int, wanted: Array, flags: tuple[bool, bool], mode: str, rounding: str) -> bool:
+    out = len(wanted)
+    corners, centers = flags
+    i = np.arange(out, dtype=np.float32)
+    scale = np.float32(n - 1) / np.float32(out - 1) if corners and out > 1 else np.float32(n / out)
+    if mode == "linear":
+        real = (i + np.float32(0.5)) * scale - np.float32(0.5) if centers else i * scale
+        near = np.abs(np.clip(real, 0, n - 1) - np.clip(wanted, 0, n - 1)) < 1e-4
+        return bool(near.all())
+    real = (i + np.float32(0.5 if centers else 0)) * scale
+    taken = np.floor(real + np.float32(0.5)) if corners else np.floor(real)
+    functions: dict[str, Callable[[Array], Array]] = {
+        "floor": np.floor,
+        "ceil": np.ceil,
+        LEGACY_NEAREST: np.floor if out >= n else np.ceil,
+        "round_prefer_floor": lambda p: np.ceil(p - 0.5),
+        "round_prefer_ceil": lambda p: np.floor(p + 0.5),
+    }
+    if rounding not in functions:
+        raise Refused(f"nearest_mode {rounding}")
+    places = functions[rounding](wanted)
+    return bool((np.clip(places, 0, n - 1) == np.clip(taken, 0, n - 1)).all())
