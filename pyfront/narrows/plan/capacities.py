@@ -8,23 +8,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.plan.firing import Pixels
+from narrows.plan.firing import Firings, Pixels
 from narrows.plan.schedule import Network, Schedule
 
 
 def needed_pixels(net: Network) -> dict[int, int]:
     """Pixels that each ring needs at least: from the lowest that one firing of a reader needs
     to the highest that is there when all that the firing needs is."""
-    producers = {s.output: number for number, s in enumerate(net.stages) if s.output >= 0}
-    pixels = {tensor: net.stages[number].gives_most for tensor, number in producers.items()}
-    for number, reader in enumerate(net.stages):
-        demand = _demand(net, number, producers) if len(set(reader.inputs)) > 1 else {}
-        for i, tensor in enumerate(reader.inputs):
-            highest = demand.get(tensor, reader.hi[i])
-            given = net.stages[producers[tensor]].given
-            there = given[np.searchsorted(given, highest)]
-            pixels[tensor] = max(pixels[tensor], int((there - reader.lo[i]).max()))
-    return {tensor: whole_units(net, tensor, count) for tensor, count in pixels.items()}
+    found = {}
+    for number, stage in enumerate(net.stages):
+        if stage.output < 0:
+            continue
+        pixels = stage.gives_most
+        highest = _highest(net, number)
+        for reader, which in net.readers[stage.output]:
+            there = stage.given[np.searchsorted(stage.given, highest[reader])]
+            pixels = max(pixels, int((there - net.stages[reader].lo[which]).max()))
+        found[stage.output] = whole_units(net, stage.output, pixels)
+    return found
 
 
 def whole_units(net: Network, tensor: int, pixels: int) -> int:
@@ -33,25 +34,26 @@ def whole_units(net: Network, tensor: int, pixels: int) -> int:
     return min(-(-pixels // unit) * unit, net.pixels[tensor])
 
 
-def _demand(net: Network, number: int, producers: Mapping[int, int]) -> dict[int, Pixels]:
-    """Per tensor, the pixels that must have been produced before each firing of a stage."""
-    demand: dict[int, Pixels] = {}
-
-    def ask(tensor: int, pixels: Pixels) -> None:
-        known = demand.get(tensor)
-        demand[tensor] = pixels if known is None else np.maximum(known, pixels)
-
-    for i, tensor in enumerate(net.stages[number].inputs):
-        ask(tensor, net.stages[number].hi[i])
-    # What comes before all that the stage reads says nothing about it.
-    first = min(producers[tensor] for tensor in net.stages[number].inputs)
-    for stage in reversed(net.stages[first:number]):
-        pixels = demand.get(stage.output)
-        if pixels is not None and stage.inputs:
-            firing = stage.births(np.maximum(pixels, 1) - 1)
-            for i, tensor in enumerate(stage.inputs):
-                ask(tensor, np.where(pixels > 0, np.maximum.accumulate(stage.hi[i])[firing], 0))
-    return demand
+def _highest(net: Network, number: int) -> dict[int, Pixels]:
+    """Per stage that reads what a stage writes, the pixels of it that must be there before each
+    firing: what that needs itself, or what its other inputs have needed on their way."""
+    source = net.stages[number].output
+    found: dict[int, Pixels] = {}
+    asked: dict[int, tuple[Firings, Pixels]] = {}  # by tensor: its producer, and before its firings
+    for reader in range(number + 1, max((r for r, _ in net.readers[source]), default=number) + 1):
+        stage = net.stages[reader]
+        needs = []
+        for tensor, hi in zip(stage.inputs, stage.hi, strict=True):
+            if tensor == source:
+                needs.append(hi)
+            elif tensor in asked:
+                producer, before = asked[tensor]
+                needs.append(np.where(hi > 0, before[producer.births(np.maximum(hi, 1) - 1)], 0))
+        if needs:
+            highest = np.maximum.reduce(needs)
+            found[reader] = highest
+            asked[stage.output] = stage, np.maximum.accumulate(highest)
+    return found
 
 
 def least_capacities(
