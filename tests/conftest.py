@@ -37,12 +37,14 @@ def runtime_sources() -> list[Path]:
     """The runtime's own files and its portable kernels."""
     kernels = sorted((RUNTIME / "kernels").glob("*.c"))
     portable = [path for path in kernels if not path.stem.endswith(("_dsp", "_mve"))]
-    return [*sorted((RUNTIME / "src").glob("*.c")), *portable]
+    own = [path for part in ("src", "ops") for path in sorted((RUNTIME / part).glob("*.c"))]
+    return [*own, *portable]
 
 
 def include_flags() -> list[str]:
     """For tests in C, which may look inside the runtime."""
-    folders = [RUNTIME / d for d in ("include", "src", "kernels")] + [ROOT / "tests" / "fault"]
+    folders = [RUNTIME / part for part in ("include", "src", "ops", "kernels")]
+    folders.append(ROOT / "tests" / "fault")
     return [f"-I{folder}" for folder in folders]
 
 

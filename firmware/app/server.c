@@ -31,7 +31,7 @@ static struct {
     uint32_t firings;
     int input;                /* that was asked for last */
     uint32_t part_received;   /* bytes of what is due of its row */
-    const int8_t *row;        /* the row that is offered */
+    const void *row;          /* the row that is offered */
     int row_output, row_index;
     uint64_t ticks;           /* inside the runtime since START */
     uint32_t *stage_ticks;    /* behind the run's memory; NULL: not asked for */
@@ -144,10 +144,8 @@ static void put64(struct request *request, uint64_t value)
     put32(request, (uint32_t)(value >> 32));
 }
 
-static void put_text(struct request *request, const char *text)
+static void put_text(struct request *request, const char *text, uint32_t bytes)
 {
-    const uint32_t bytes = (uint32_t)__builtin_strlen(text);
-
     put8(request, bytes);
     memcpy(request->out, text, bytes);
     request->out += bytes;
@@ -171,12 +169,12 @@ static int on_hello(struct request *request)
     put8(request, LINK_MINOR);
     put16(request, LINK_FRAME_BYTES);
     put32(request, NRW_RING_BYTES);
-    put32(request, nrw_isa_classes());
+    put32(request, nrw_layouts());
     put32(request, port_slot_bytes());
     put32(request, arena_bytes);
     put32(request, port_timer_hz());
-    put_text(request, FIRMWARE_VERSION);
-    put_text(request, BOARD_NAME);
+    put_text(request, FIRMWARE_VERSION, sizeof FIRMWARE_VERSION - 1);
+    put_text(request, BOARD_NAME, sizeof BOARD_NAME - 1);
     return major == LINK_MAJOR ? NRW_OK : LINK_ERR_VERSION;
 }
 
@@ -452,7 +450,7 @@ static int on_row(struct request *request)
         const uint32_t due = nrw_due_bytes(&server.run);
         const uint32_t left = due - server.part_received;
         const uint32_t taken = count < left ? count : left;
-        memcpy(nrw_row_slot(&server.run) + server.part_received, bytes, taken);
+        memcpy((uint8_t *)nrw_row_slot(&server.run) + server.part_received, bytes, taken);
         server.part_received += taken;
     }
     put32(request, reached.bytes + server.part_received);

@@ -16,7 +16,7 @@ from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.native import Model, TensorInfo
 from narrows.pack import unpack_edges, unpack_metadata
-from narrows.pack.layout import HEADER
+from narrows.pack.records import HEADER
 
 
 class Header(NamedTuple):
@@ -26,7 +26,7 @@ class Header(NamedTuple):
     major: int
     minor: int
     blob_bytes: int
-    isa: int
+    layout: int
     region_bytes: tuple[int, ...]
     tensor_count: int
     stage_count: int

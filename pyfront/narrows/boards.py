@@ -31,11 +31,13 @@ _VARIABLE_BYTES = 512  # of the application beside its receive buffer; the linke
 
 @dataclass(frozen=True)
 class Core:
-    """cpu: as GCC calls it; flags: for the compiler; startup: ``firmware/port/startup_*.c``."""
+    """cpu: as GCC calls it; flags: for the compiler; startup: ``firmware/port/startup_*.c``;
+    layout: of weights, the one that the core's kernels read (``runtime/kernels/kernels_*_c.c``)."""
 
     cpu: str
     flags: tuple[str, ...]
     startup: str
+    layout: str
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,12 @@ def read_board(path: Path) -> Board:
     board = Board(
         name=path.stem,
         title=table.text("title"),
-        core=Core(core.text("cpu"), core.texts("flags"), core.driver("startup", "startup")),
+        core=Core(
+            core.text("cpu"),
+            core.texts("flags"),
+            core.driver("startup", "startup"),
+            core.layout("layout"),
+        ),
         code=_memory(memory.table("code")),
         ram=_memory(ram),
         slot=Slot(**vars(_memory(slot)), driver=slot.driver("driver", "slot")),
@@ -325,6 +332,15 @@ class _Table:
         if re.fullmatch(r"[a-z0-9_]+", value) is None or not (port / f"{kind}_{value}.c").is_file():
             known = sorted(path.stem.removeprefix(f"{kind}_") for path in port.glob(f"{kind}_*.c"))
             raise self.error(key, f"no driver {value!r}; known are: {', '.join(known)}")
+        return value
+
+    def layout(self, key: str) -> str:
+        """A weight layout, each of which has a table of portable kernels."""
+        value = self.text(key)
+        tables = (share_dir() / "runtime" / "kernels").glob("kernels_*_c.c")
+        names = sorted(path.stem.split("_")[1] for path in tables)
+        if value not in names:
+            raise self.error(key, f"no weight layout {value!r}; known are: {', '.join(names)}")
         return value
 
     def finish(self) -> None:

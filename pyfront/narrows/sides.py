@@ -22,7 +22,7 @@ from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.importers.tflite_file import read_model
 from narrows.native import Op
-from narrows.pack.layout import HEADER, MAGIC, STAGE, TENSOR
+from narrows.pack.records import HEADER, MAGIC, STAGE, TENSOR
 from narrows.quantize import reference
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower

@@ -42,7 +42,7 @@ class HostTarget:
         if self._measured is None or profile:
             run.infer(inputs, measure=True)
             self._measured = run.measured
-        due = max(info.run_bytes for info in model.inputs)
+        due = max(info.strip_bytes for info in model.inputs)
         ram = model.memory_bytes + model.state_bytes + due + self._measured.stack_bytes
         costs = self._measured.stage_seconds if profile else []
         return Result(

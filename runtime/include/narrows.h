@@ -51,12 +51,13 @@ enum nrw_status {
     NRW_ERR_MAGIC = -3,       /* not a narrows blob */
     NRW_ERR_VERSION = -4,     /* written for another version of the format */
     NRW_ERR_CRC = -5,         /* header or body checksum does not match */
-    NRW_ERR_ISA = -6,         /* packed for kernels that this build lacks */
+    NRW_ERR_LAYOUT = -6,      /* weights in a layout that this build lacks kernels for */
     NRW_ERR_STRUCTURE = -7,   /* a field is out of range: nrw_model.error_at */
     NRW_ERR_MEMORY = -8,      /* memory too small or not 16-byte aligned */
     NRW_ERR_STATE = -9,       /* call out of order (a row that is not due) */
     NRW_ERR_STALLED = -10,    /* no stage can fire: the capacities deadlock */
-    NRW_ERR_ALIGNMENT = -11   /* the blob's address is no multiple of 16 */
+    NRW_ERR_ALIGNMENT = -11,  /* the blob's address is no multiple of 16 */
+    NRW_ERR_OPERATOR = -12    /* an operator that this build lacks: nrw_model.error_at */
 };
 
 /* Stage kinds; the numbers are part of the blob format. */
@@ -77,8 +78,24 @@ enum nrw_op {
     NRW_OP_SLICE = 13,
     NRW_OP_PAD = 14,
     NRW_OP_RESHAPE = 15,
-    NRW_OP_ROLLING_DEPTHWISE = 16,
-    NRW_OP_COUNT = 17
+    NRW_OP_COUNT = 16
+};
+
+/* How a stage goes through its operator's work (SPEC.md, Forms); part of the blob format. */
+enum nrw_form {
+    NRW_SINGLE = 0,       /* a strip of the output from the windows over its inputs */
+    NRW_ACCUMULATING = 1, /* strips of the input are added up; the last gives the output */
+    NRW_FOLDED = 2,       /* a depthwise that keeps the sums of a window's first rows */
+    NRW_TILED = 3,        /* a bottleneck by tiles, whose halos are computed again */
+    NRW_ROLLING = 4,      /* a bottleneck that keeps expanded rows in line buffers */
+    NRW_FORM_COUNT = 5
+};
+
+/* Weight layouts: the order in which a family of kernels reads weights (SPEC.md, Layouts). */
+enum nrw_layout {
+    NRW_LAYOUT_PLAIN = 0,   /* as TFLite has them: [out][height][width][in] */
+    NRW_LAYOUT_BLOCKED = 1, /* blocks of four output by four input channels */
+    NRW_LAYOUT_COUNT = 2
 };
 
 /* Rows that a window may span (kernel_h of whatever does not accumulate). */
@@ -89,6 +106,8 @@ enum nrw_op {
 
 /* Blocks of memory that an arena may consist of. */
 #define NRW_REGIONS 4
+
+struct nrw_kernels;
 
 /* An opened model. Fields are for reading; the blob must outlive it. */
 struct nrw_model {
@@ -102,6 +121,7 @@ struct nrw_model {
     uint16_t input_count;
     uint16_t output_count;
     uint16_t reserved;
+    const struct nrw_kernels *kernels; /* of the blob's weight layout; private */
 };
 
 /* A running inference. Fields are private. */
@@ -120,10 +140,11 @@ struct nrw_tensor_info {
     uint16_t height;          /* rows */
     uint16_t width;           /* pixels */
     uint16_t channels;
-    uint16_t run;             /* pixels of a row that come at a time; 0 of a constant */
+    uint16_t strip;           /* pixels of a row that come at a time; 0 of a constant */
     uint32_t capacity;        /* pixels held in the arena */
     uint32_t row_bytes;       /* width * channels */
     int32_t zero_point;
+    uint32_t element_bytes;   /* 1: int8 */
 };
 
 /* --- Life of a model --------------------------------------------------------------- */
@@ -171,7 +192,7 @@ int nrw_step(struct nrw_run *run);
 /* --- Rows in and out ----------------------------------------------------------------- */
 
 /* What NRW_NEED_ROW asks for, from left to right and row after row, is a whole row of most
- * models; of one that takes its input by parts, the next `run` pixels (nrw_input_info) of a row.
+ * models; of one that takes its input by parts, the next `strip` pixels (nrw_input_info) of a row.
  * The caller fills nrw_row_slot with nrw_due_bytes and calls nrw_push_slot; it needs no buffer
  * of its own. */
 
@@ -179,7 +200,7 @@ int nrw_step(struct nrw_run *run);
 int nrw_wanted_input(const struct nrw_run *run);
 
 /* Where in the arena what is due will stand; NULL if nothing is due. */
-int8_t *nrw_row_slot(const struct nrw_run *run);
+void *nrw_row_slot(const struct nrw_run *run);
 
 /* Bytes that are due; 0 if none are. */
 uint32_t nrw_due_bytes(const struct nrw_run *run);
@@ -189,16 +210,16 @@ int nrw_push_slot(struct nrw_run *run);
 
 /* Give a whole row from anywhere: width * channels int8. NRW_ERR_STATE if none is due, or only
  * a part of one. */
-int nrw_push_row(struct nrw_run *run, const int8_t *row);
+int nrw_push_row(struct nrw_run *run, const void *row);
 
 /* Take the row that NRW_HAVE_ROW offers: *row points into the arena and is valid until
  * the next call; *output and *index (either may be NULL) say which row it is. Where several
  * outputs are one tensor (nrw_output_tensor), it is offered once, as the first of them. */
-int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index);
+int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index);
 
 /* After NRW_DONE: output tensor i, height * width * channels int8; NULL if it was
  * streamed by rows or is not there. */
-const int8_t *nrw_output(const struct nrw_run *run, int i);
+const void *nrw_output(const struct nrw_run *run, int i);
 
 int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
 int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
@@ -211,26 +232,37 @@ int nrw_output_tensor(const struct nrw_model *model, int i);
 /* The stage that fired last; -1 before the first. */
 int nrw_last_stage(const struct nrw_run *run);
 
-/* Operator of a stage (enum nrw_op) and its output tensor (-1: none). */
+/* Operator (enum nrw_op), form (enum nrw_form) and output tensor (-1: none) of a stage. */
 int nrw_stage_op(const struct nrw_model *model, int stage);
+int nrw_stage_form(const struct nrw_model *model, int stage);
 int nrw_stage_output(const struct nrw_model *model, int stage);
 int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info);
 
 /* Pixels of a tensor produced so far, and the address of pixel number p while it is in the ring
  * (NULL before and after; something else may be placed over it once it is dead). */
 int nrw_tensor_pixels(const struct nrw_run *run, int tensor);
-const int8_t *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p);
+const void *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p);
 
 /* --- What the planner asks ------------------------------------------------------------- */
 
-/* Bit i set: this build runs blobs of instruction-set class i. */
-uint32_t nrw_isa_classes(void);
+/* Bit i set: this build runs blobs whose weights stand in layout i. */
+uint32_t nrw_layouts(void);
 
-/* Bytes of scratch that one firing needs, per instruction-set class. All sizes are
- * rounded up to 16. They are functions of shapes alone and the same on every target. */
-uint32_t nrw_conv_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t kernel_w,
+/* Weights of a convolution; in_channels is 1 for a depthwise one, each of whose output channels
+ * reads one input channel. */
+struct nrw_filter_shape {
+    uint32_t kernel_h, kernel_w, in_channels, out_channels;
+};
+
+/* Bytes of weights in a layout; 0 for a layout that does not exist. */
+uint64_t nrw_conv_weight_bytes(uint32_t layout, const struct nrw_filter_shape *shape);
+uint64_t nrw_depthwise_weight_bytes(uint32_t layout, const struct nrw_filter_shape *shape);
+
+/* Bytes of scratch that one firing needs, per layout. All sizes are rounded up to 16. They are
+ * functions of shapes alone and the same on every target. */
+uint32_t nrw_conv_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
                                 uint32_t in_channels, uint32_t out_channels);
-uint32_t nrw_depthwise_scratch_bytes(uint32_t isa, uint32_t kernel_h, uint32_t kernel_w,
+uint32_t nrw_depthwise_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
                                      uint32_t channels);
 
 /* A fused inverted residual: expansion, depthwise, projection, residual add. */
@@ -241,20 +273,20 @@ struct nrw_bottleneck_shape {
     uint16_t mid_channels;                 /* channels of the depthwise */
     uint16_t out_width, out_channels;
     uint16_t kernel_h, kernel_w, stride_h, stride_w;
-    uint16_t run, slice, row_tile, col_tile;
+    uint16_t strip, slice, row_tile, col_tile;
     uint16_t kept_rows;                    /* of the expansion, from one output row to the next */
     uint8_t has_expand, has_project, has_add, rolling;
 };
-uint32_t nrw_bottleneck_scratch_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
+uint32_t nrw_bottleneck_scratch_bytes(uint32_t layout, const struct nrw_bottleneck_shape *shape);
 /* Bytes that live from one firing to the next (what a rolling stage keeps). */
-uint32_t nrw_bottleneck_state_bytes(uint32_t isa, const struct nrw_bottleneck_shape *shape);
+uint32_t nrw_bottleneck_state_bytes(uint32_t layout, const struct nrw_bottleneck_shape *shape);
 /* Input columns that it goes through at a time. */
 uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);
-/* Scratch, beside the operator's own, for an input whose rows the ring's end may tear: the most
- * pixels of a row that are read at a time. */
-uint32_t nrw_torn_row_bytes(uint32_t pixels, uint32_t channels);
-/* State of a rolling depthwise: a row of its input, or of what two rows add up to. */
-uint32_t nrw_rolling_depthwise_state_bytes(uint32_t in_width, uint32_t out_width,
+/* Scratch, beside the operator's own, for an input whose rows may wrap. pixels: the most of a row
+ * that are read side by side. */
+uint32_t nrw_wrapped_row_bytes(uint32_t pixels, uint32_t channels);
+/* State of a folded depthwise: a row of its input, or of what two rows add up to. */
+uint32_t nrw_folded_depthwise_state_bytes(uint32_t in_width, uint32_t out_width,
                                            uint32_t pad_left, uint32_t channels);
 /* State of an accumulating mean or average pool: sums of one output row. */
 uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
@@ -265,9 +297,9 @@ uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
 
 /* Return 0 to go on, anything else to stop with that value. A source writes so many bytes, the
  * pixels of a row from a column on; they stand in the arena. */
-typedef int (*nrw_row_source)(void *user, int input, int row, int column, int8_t *pixels,
+typedef int (*nrw_row_source)(void *user, int input, int row, int column, void *pixels,
                               uint32_t bytes);
-typedef int (*nrw_row_sink)(void *user, int output, int index, const int8_t *row,
+typedef int (*nrw_row_sink)(void *user, int output, int index, const void *row,
                             uint32_t row_bytes);
 
 /* Step until done. sink may be NULL when no output is streamed. */

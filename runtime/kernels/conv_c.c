@@ -95,9 +95,11 @@ static void add_window(uint32_t *sums, uint32_t outputs, const struct nrw_conv_o
 }
 
 void nrw_conv_c(const struct nrw_conv_op *conv, const struct nrw_window *window, int32_t x0,
-                int32_t x1, int8_t *out, uint32_t out_stride, void *scratch)
+                int32_t x1, uint32_t first_output, uint32_t count, int8_t *out,
+                uint32_t out_stride, void *scratch)
 {
     const uint32_t depth = (uint32_t)window->kernel_h * window->kernel_w * conv->in_channels;
+    const int8_t *const first = conv->weights + (size_t)first_output * depth;
 
     (void)scratch;
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
@@ -106,35 +108,35 @@ void nrw_conv_c(const struct nrw_conv_op *conv, const struct nrw_window *window,
         const int single = window->kernel_h == 1 && window->kernel_w == 1 && window->rows[0] &&
                            column >= 0 && column < window->in_width;
         const int8_t *const in = single ? nrw_pixel(window, window->rows[0], column) : NULL;
-        const int8_t *weights = conv->weights;
+        const int8_t *weights = first;
         struct nrw_taps taps = {0, 0, 0};
 
         if (!single) {
             taps = nrw_taps_inside(window, x);
         }
-        for (uint32_t o = 0; o < conv->out_channels; o += NRW_BLOCK, weights += NRW_BLOCK * depth) {
-            const uint32_t left = conv->out_channels - o;
-            const uint32_t count = left < NRW_BLOCK ? left : NRW_BLOCK;
+        for (uint32_t o = 0; o < count; o += NRW_BLOCK, weights += NRW_BLOCK * depth) {
+            const uint32_t left = count - o;
+            const uint32_t some = left < NRW_BLOCK ? left : NRW_BLOCK;
             uint32_t sums[NRW_BLOCK];
 
             nrw_clear_block(sums);
             if (in) {
-                add_products(sums, count, weights, depth, in, depth);
+                add_products(sums, some, weights, depth, in, depth);
             } else {
-                add_window(sums, count, conv, window, taps, weights, depth);
+                add_window(sums, some, conv, window, taps, weights, depth);
             }
-            nrw_finish_channels(conv->channels + o, sums, count, conv->out_zero_point,
-                                conv->act_min, conv->act_max, out + o);
+            nrw_finish_channels(conv->channels + first_output + o, sums, some,
+                                conv->out_zero_point, conv->act_min, conv->act_max, out + o);
         }
     }
 }
 
-void nrw_conv_accumulate_c(const int8_t *weights, uint32_t weight_stride, const int8_t *in,
-                           uint32_t in_stride, uint32_t depth, uint32_t pixels,
-                           uint32_t out_channels, int32_t *sums)
+void nrw_conv_accumulate_c(const struct nrw_conv_op *conv, uint32_t first_input, uint32_t count,
+                           const int8_t *in, uint32_t in_stride, uint32_t pixels, int32_t *sums)
 {
-    for (; pixels > 0; pixels--, in += in_stride, sums += out_channels) {
-        add_products((uint32_t *)sums, out_channels, weights, weight_stride, in, depth);
+    for (; pixels > 0; pixels--, in += in_stride, sums += conv->out_channels) {
+        add_products((uint32_t *)sums, conv->out_channels, conv->weights + first_input,
+                     conv->in_channels, in, count);
     }
 }
 

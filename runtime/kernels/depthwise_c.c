@@ -40,17 +40,17 @@ static void repeat(int8_t *block, const int8_t *in, uint32_t c, uint32_t multipl
     }
 }
 
-/* sums of the channels c to c + count, count <= NRW_BLOCK. */
+/* Adds the window's products to the sums of `count` channels, at most NRW_BLOCK, of which the first
+ * reads input channel c / depth_multiplier of the window. weights: those of its first tap. */
 static void add_window(uint32_t *sums, const struct nrw_depthwise_op *op,
-                       const struct nrw_window *window, struct nrw_taps taps, uint32_t c,
-                       uint32_t count)
+                       const struct nrw_window *window, struct nrw_taps taps,
+                       const int8_t *weights, uint32_t c, uint32_t count)
 {
     static const int8_t zeros[NRW_BLOCK];
     const uint32_t multiplier = op->depth_multiplier;
     const uint32_t channel = multiplier == 1 ? c : c / multiplier;
     const size_t step = window->dilation_w * (size_t)window->pixel_stride;
     const int32_t kernel_w = window->kernel_w;
-    const int8_t *weights = op->weights + c;
     int8_t padding[NRW_BLOCK];
     int8_t repeated[GROUP][NRW_BLOCK];
     struct group group;
@@ -64,7 +64,7 @@ static void add_window(uint32_t *sums, const struct nrw_depthwise_op *op,
         const int32_t first = row ? taps.first : kernel_w;
         const int8_t *pixel = row ? nrw_pixel(window, row, taps.column) + channel : NULL;
 
-        for (int32_t j = 0; j < kernel_w; j++, weights += op->weight_stride) {
+        for (int32_t j = 0; j < kernel_w; j++, weights += op->out_channels) {
             const int8_t *in = padding;
 
             if (j >= first && j < taps.end) {
@@ -100,20 +100,20 @@ static void finish_block(int8_t *out, const struct nrw_depthwise_op *op, const u
 }
 
 void nrw_depthwise_c(const struct nrw_depthwise_op *op, const struct nrw_window *window,
-                     int32_t x0, int32_t x1, int8_t *out, uint32_t out_stride, void *scratch)
+                     int32_t x0, int32_t x1, uint32_t first_channel, uint32_t count, int8_t *out,
+                     uint32_t out_stride, void *scratch)
 {
     (void)scratch;
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
         const struct nrw_taps taps = nrw_taps_inside(window, x);
 
-        for (uint32_t c = 0; c < op->out_channels; c += NRW_BLOCK) {
-            const uint32_t left = op->out_channels - c;
-            const uint32_t count = left < NRW_BLOCK ? left : NRW_BLOCK;
+        for (uint32_t c = 0; c < count; c += NRW_BLOCK) {
+            const uint32_t some = count - c < NRW_BLOCK ? count - c : NRW_BLOCK;
             uint32_t sums[NRW_BLOCK];
 
             nrw_clear_block(sums);
-            add_window(sums, op, window, taps, c, count);
-            finish_block(out + c, op, sums, c, count);
+            add_window(sums, op, window, taps, op->weights + first_channel + c, c, some);
+            finish_block(out + c, op, sums, first_channel + c, some);
         }
     }
 }
@@ -175,7 +175,7 @@ void nrw_depthwise_fold_c(const struct nrw_depthwise_op *op, const struct nrw_wi
             uint32_t sums[NRW_BLOCK];
 
             nrw_clear_block(sums);
-            add_window(sums, op, window, taps, c, count);
+            add_window(sums, op, window, taps, op->weights + c, c, count);
             store_sums(sums, low + c, channels, highs + c / 4, count);
         }
     }
@@ -186,6 +186,7 @@ void nrw_depthwise_unfold_c(const struct nrw_depthwise_op *op, const struct nrw_
                             uint32_t out_stride)
 {
     const uint32_t channels = op->out_channels;
+    const int8_t *const weights = op->weights + 2u * window->kernel_w * channels;
 
     for (int32_t x = x0; x < x1; x++, out += out_stride) {
         const struct nrw_taps taps = nrw_taps_inside(window, x);
@@ -197,7 +198,7 @@ void nrw_depthwise_unfold_c(const struct nrw_depthwise_op *op, const struct nrw_
             uint32_t sums[NRW_BLOCK];
 
             load_sums(sums, low + c, channels, highs + c / 4, count);
-            add_window(sums, op, window, taps, c, count);
+            add_window(sums, op, window, taps, weights + c, c, count);
             finish_block(out + c, op, sums, c, count);
         }
     }

@@ -34,10 +34,10 @@ typedef void nrw_elementwise_kernel(const struct nrw_elementwise_op *op,
                                     const struct nrw_operand *a, const struct nrw_operand *b,
                                     uint32_t pixels, uint32_t channels, int8_t *out);
 
-/* Every variant: X(suffix, instruction-set class). */
-#define NRW_ELEMENTWISE_VARIANTS(X) X(c, 0)
+/* Every implementation: X(suffix). */
+#define NRW_ELEMENTWISE_VARIANTS(X) X(c)
 
-#define NRW_DECLARE(suffix, isa) nrw_elementwise_kernel nrw_elementwise_##suffix;
+#define NRW_DECLARE(suffix) nrw_elementwise_kernel nrw_elementwise_##suffix;
 NRW_ELEMENTWISE_VARIANTS(NRW_DECLARE)
 #undef NRW_DECLARE
 

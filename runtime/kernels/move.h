@@ -18,10 +18,10 @@ typedef void nrw_move_kernel(const int8_t *in, uint32_t in_stride, uint32_t chan
 typedef void nrw_lookup_kernel(const uint8_t *table, const int8_t *in, uint32_t count,
                                int8_t *out);
 
-/* Every variant: X(suffix, instruction-set class). */
-#define NRW_MOVE_VARIANTS(X) X(c, 0)
+/* Every implementation: X(suffix). */
+#define NRW_MOVE_VARIANTS(X) X(c)
 
-#define NRW_DECLARE(suffix, isa)          \
+#define NRW_DECLARE(suffix)          \
     nrw_move_kernel nrw_move_##suffix;    \
     nrw_lookup_kernel nrw_lookup_##suffix;
 NRW_MOVE_VARIANTS(NRW_DECLARE)

@@ -44,10 +44,10 @@ typedef void nrw_max_pool_kernel(uint32_t channels, int32_t act_min, int32_t act
                                  const struct nrw_window *window, int32_t x0, int32_t x1,
                                  int8_t *out, uint32_t out_stride);
 
-/* Every variant: X(suffix, instruction-set class). */
-#define NRW_POOL_VARIANTS(X) X(c, 0)
+/* Every implementation: X(suffix). */
+#define NRW_POOL_VARIANTS(X) X(c)
 
-#define NRW_DECLARE(suffix, isa)                             \
+#define NRW_DECLARE(suffix)                             \
     nrw_average_kernel nrw_average_##suffix;                 \
     nrw_sum_kernel nrw_sum_##suffix;                         \
     nrw_average_finish_kernel nrw_average_finish_##suffix;   \

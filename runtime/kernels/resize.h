@@ -20,10 +20,10 @@ typedef void nrw_resize_kernel(const int8_t *low, const int8_t *high, uint32_t f
                                const struct nrw_sample *columns, uint32_t pixels,
                                uint32_t channels, int8_t *out);
 
-/* Every variant: X(suffix, instruction-set class). */
-#define NRW_RESIZE_VARIANTS(X) X(c, 0)
+/* Every implementation: X(suffix). */
+#define NRW_RESIZE_VARIANTS(X) X(c)
 
-#define NRW_DECLARE(suffix, isa) nrw_resize_kernel nrw_resize_##suffix;
+#define NRW_DECLARE(suffix) nrw_resize_kernel nrw_resize_##suffix;
 NRW_RESIZE_VARIANTS(NRW_DECLARE)
 #undef NRW_DECLARE
 

@@ -12,10 +12,10 @@
 typedef void nrw_softmax_kernel(const int32_t *table, const int8_t *in, uint32_t pixels,
                                 uint32_t channels, int8_t *out);
 
-/* Every variant: X(suffix, instruction-set class). */
-#define NRW_SOFTMAX_VARIANTS(X) X(c, 0)
+/* Every implementation: X(suffix). */
+#define NRW_SOFTMAX_VARIANTS(X) X(c)
 
-#define NRW_DECLARE(suffix, isa) nrw_softmax_kernel nrw_softmax_##suffix;
+#define NRW_DECLARE(suffix) nrw_softmax_kernel nrw_softmax_##suffix;
 NRW_SOFTMAX_VARIANTS(NRW_DECLARE)
 #undef NRW_DECLARE
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What convolutions and pools read. Kernels compute runs: the pixels [x0, x1) of one row of
+ * What convolutions and pools read. Kernels compute strips: the pixels [x0, x1) of one row of
  * the output, whose first pixel stands at `out`, each out_stride bytes behind the last.
  */
 #ifndef NARROWS_WINDOW_H
@@ -11,7 +11,7 @@
 
 /* Tap (i, j) of output column x is pixel x * stride_w - pad_left + j * dilation_w of
  * rows[i]; it is padding if that row is NULL or the column is outside [0, in_width). The
- * rows hold at least the columns inside [0, in_width) that the run touches. The caller picks
+ * rows hold at least the columns inside [0, in_width) that the strip touches. The caller picks
  * the rows, so strides, dilation and padding of the height are its business. */
 struct nrw_window {
     const int8_t *const *rows; /* kernel_h pointers to column `origin` */

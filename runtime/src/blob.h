@@ -6,44 +6,6 @@
 
 /* Check all that nrw_open checks but the header's macs, max_step_work and firings, and compute
  * these. blob: 16-byte aligned. Returns NRW_OK or an error, whose place is model->error_at. */
-int nrw_check(struct nrw_model *model, const void *blob, size_t size, struct nrw_total *total);
-
-/* The shape that the size functions want, of a BOTTLENECK stage. */
-static inline struct nrw_bottleneck_shape
-nrw_bottleneck_shape_of(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
-    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
-    const bool expand = (stage->flags & NRW_EXPAND) != 0;
-    const struct nrw_geometry *expansion = &params->expand.geometry;
-    struct nrw_bottleneck_shape shape;
-
-    shape.in_width = in->width;
-    shape.in_channels = in->channels;
-    shape.expand_kernel_h = expand ? expansion->kernel_h : 1;
-    shape.expand_kernel_w = expand ? expansion->kernel_w : 1;
-    shape.expand_stride_w = expand ? expansion->stride_w : 1;
-    shape.grid_height = params->grid_height;
-    shape.grid_width = params->grid_width;
-    shape.mid_channels = params->mid_channels;
-    shape.out_width = out->width;
-    shape.out_channels = out->channels;
-    shape.kernel_h = geometry->kernel_h;
-    shape.kernel_w = geometry->kernel_w;
-    shape.stride_h = geometry->stride_h;
-    shape.stride_w = geometry->stride_w;
-    shape.slice = params->slice;
-    shape.run = stage->run;
-    shape.row_tile = params->row_tile;
-    shape.col_tile = params->col_tile;
-    shape.kept_rows = params->kept_rows;
-    shape.has_expand = expand;
-    shape.has_project = (stage->flags & NRW_PROJECT) != 0;
-    shape.has_add = (stage->flags & NRW_ADD_INPUT) != 0;
-    shape.rolling = (stage->flags & NRW_ROLLING) != 0;
-    return shape;
-}
+NRW_COLD int nrw_check(struct nrw_model *model, const void *blob, size_t size, struct nrw_total *total);
 
 #endif

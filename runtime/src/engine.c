@@ -33,24 +33,6 @@ struct progress {
 };
 typedef char check_progress[sizeof(struct progress) == 12 ? 1 : -1];
 
-static nrw_stage_fn *const compute[NRW_OP_COUNT] = {
-    [NRW_OP_CONV] = nrw_stage_conv,
-    [NRW_OP_DEPTHWISE] = nrw_stage_depthwise,
-    [NRW_OP_BOTTLENECK] = nrw_stage_bottleneck,
-    [NRW_OP_ELEMENTWISE] = nrw_stage_elementwise,
-    [NRW_OP_AVG_POOL] = nrw_stage_avg_pool,
-    [NRW_OP_MAX_POOL] = nrw_stage_max_pool,
-    [NRW_OP_MEAN] = nrw_stage_mean,
-    [NRW_OP_SOFTMAX] = nrw_stage_softmax,
-    [NRW_OP_LOOKUP] = nrw_stage_lookup,
-    [NRW_OP_CONCAT] = nrw_stage_concat,
-    [NRW_OP_RESIZE] = nrw_stage_resize,
-    [NRW_OP_SLICE] = nrw_stage_slice,
-    [NRW_OP_PAD] = nrw_stage_pad,
-    [NRW_OP_RESHAPE] = nrw_stage_reshape,
-    [NRW_OP_ROLLING_DEPTHWISE] = nrw_stage_rolling_depthwise,
-};
-
 static struct progress *progress_of(const struct nrw_run *run)
 {
     return run->progress;
@@ -79,7 +61,7 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
 static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *stage,
                            struct progress *progress, int32_t first[MOST_INPUTS])
 {
-    uint32_t given = (progress->fired + 1u) * stage->run; /* of an INPUT */
+    uint32_t given = (progress->fired + 1u) * stage->strip; /* of an INPUT */
     int32_t missing = 0;
 
     for (uint32_t i = 0; i < stage->input_count; i++) {
@@ -165,7 +147,7 @@ static void poison_gone(const struct nrw_run *run, const struct nrw_tensor *tens
         const struct progress *progress = progress_of(run) + tensor->producer;
         for (uint32_t p = before; p < pixels_gone(progress, tensor); p++) {
             if (p + tensor->capacity >= progress->produced) {
-                nrw_poison(nrw_out(run, tensor, 0, (int32_t)p), tensor->channels);
+                nrw_poison(nrw_out(run, tensor, 0, (int32_t)p), nrw_pixel_bytes(tensor));
             }
         }
     }
@@ -255,9 +237,9 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
             if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
                 poison_gone(run, in, gone);
             }
-            /* What is full gives a run or more. */
+            /* What is full gives a strip or more. */
             if ((producer->state & FULL) != 0 &&
-                producer->produced + stages[in->producer].run <= room) {
+                producer->produced + stages[in->producer].strip <= room) {
                 producer->state &= (uint8_t)~FULL;
                 if ((producer->state & READY) != 0) {
                     producer->state |= AWAKE;
@@ -367,9 +349,10 @@ int nrw_step(struct nrw_run *run)
             }
             return s == 0 ? NRW_DONE : NRW_ERR_STALLED;
         }
-        if (compute[stages[s].op] != NULL) {
+        nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
+        if (compute != NULL) {
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
-            compute[stages[s].op](run, &stages[s], &firing);
+            compute(run, &stages[s], &firing);
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             complete(run, s, firing.given, firing.is_last);
             return NRW_OK;
@@ -381,12 +364,12 @@ int nrw_step(struct nrw_run *run)
 
 /* --- Rows in and out ------------------------------------------------------------------- */
 
-/* The stage that waits for the caller has got or given its run. */
+/* The stage that waits for the caller has got or given its strip. */
 static void passed(struct nrw_run *run)
 {
     const uint32_t index = run->waiting;
     const struct nrw_stage *stage = nrw_stages(run->model) + index;
-    const uint32_t pixels = (progress_of(run)[index].fired + 1u) * stage->run;
+    const uint32_t pixels = (progress_of(run)[index].fired + 1u) * stage->strip;
 
     run->waiting = NRW_NONE;
     complete(run, index, pixels, pixels == nrw_pixels(nrw_frame(run->model, stage)));
@@ -398,7 +381,7 @@ int nrw_wanted_input(const struct nrw_run *run)
     return is_started(run) && run->waiting < run->model->input_count ? run->waiting : -1;
 }
 
-int8_t *nrw_row_slot(const struct nrw_run *run)
+void *nrw_row_slot(const struct nrw_run *run)
 {
     const int input = nrw_wanted_input(run);
 
@@ -417,7 +400,7 @@ uint32_t nrw_due_bytes(const struct nrw_run *run)
         return 0;
     }
     const struct nrw_stage *stage = nrw_stages(run->model) + input;
-    return (uint32_t)stage->run * nrw_output_of(run->model, stage)->channels;
+    return stage->strip * nrw_pixel_bytes(nrw_output_of(run->model, stage));
 }
 
 int nrw_push_slot(struct nrw_run *run)
@@ -429,9 +412,9 @@ int nrw_push_slot(struct nrw_run *run)
     return NRW_OK;
 }
 
-int nrw_push_row(struct nrw_run *run, const int8_t *row)
+int nrw_push_row(struct nrw_run *run, const void *row)
 {
-    int8_t *slot = nrw_row_slot(run);
+    void *slot = nrw_row_slot(run);
     const uint32_t bytes = nrw_due_bytes(run);
 
     if (slot == NULL ||
@@ -447,7 +430,7 @@ int nrw_push_row(struct nrw_run *run, const int8_t *row)
     return nrw_push_slot(run);
 }
 
-int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *index)
+int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
 {
     if (!is_started(run) || run->waiting == NRW_NONE || nrw_wanted_input(run) >= 0) {
         return NRW_ERR_STATE;
@@ -470,7 +453,7 @@ int nrw_take_row(struct nrw_run *run, const int8_t **row, int *output, int *inde
     return NRW_OK;
 }
 
-const int8_t *nrw_output(const struct nrw_run *run, int i)
+const void *nrw_output(const struct nrw_run *run, int i)
 {
     if (!is_started(run) || i < 0 || i >= run->model->output_count) {
         return NULL;
@@ -504,7 +487,7 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
                 status = nrw_push_slot(run);
             }
         } else if (status == NRW_HAVE_ROW) {
-            const int8_t *row;
+            const void *row;
             int output;
             int index;
             const struct nrw_stage *stage = nrw_stages(run->model) + run->waiting;
@@ -557,10 +540,11 @@ int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor
     info->height = record->height;
     info->width = record->width;
     info->channels = record->channels;
-    info->run = nrw_is_constant(record) ? 0 : nrw_stages(model)[record->producer].run;
+    info->strip = nrw_is_constant(record) ? 0 : nrw_stages(model)[record->producer].strip;
     info->capacity = record->capacity;
     info->row_bytes = nrw_row_bytes(record);
     info->zero_point = record->zero_point;
+    info->element_bytes = record->element_bytes;
     return NRW_OK;
 }
 
@@ -601,6 +585,14 @@ int nrw_stage_op(const struct nrw_model *model, int stage)
     return nrw_stages(model)[stage].op;
 }
 
+int nrw_stage_form(const struct nrw_model *model, int stage)
+{
+    if (!is_open(model) || stage < 0 || stage >= model->stage_count) {
+        return NRW_ERR_ARGUMENT;
+    }
+    return nrw_stages(model)[stage].form;
+}
+
 int nrw_stage_output(const struct nrw_model *model, int stage)
 {
     if (!is_open(model) || stage < 0 || stage >= model->stage_count ||
@@ -618,7 +610,7 @@ int nrw_tensor_pixels(const struct nrw_run *run, int tensor)
     return (int)pixels_produced(run, nrw_tensors(run->model) + tensor);
 }
 
-const int8_t *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p)
+const void *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p)
 {
     const int produced = nrw_tensor_pixels(run, tensor);
 

@@ -15,6 +15,13 @@
 #error "a blob is little-endian and used in place: this target is not supported"
 #endif
 
+/* What runs once, when a blob is opened, is compiled to be small even where the rest is fast. */
+#ifdef __GNUC__
+#define NRW_COLD __attribute__((cold))
+#else
+#define NRW_COLD
+#endif
+
 #define NRW_MAGIC 0x4257524Eu /* N R W B */
 #define NRW_MAJOR 3
 #define NRW_NONE 0xFFFFu
@@ -22,7 +29,7 @@
 struct nrw_header {
     uint32_t magic;
     uint16_t major, minor;
-    uint32_t blob_bytes, isa, arena_bytes[NRW_REGIONS];
+    uint32_t blob_bytes, layout, arena_bytes[NRW_REGIONS];
     uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
     uint32_t max_step_work;
     uint64_t macs;
@@ -33,31 +40,33 @@ struct nrw_tensor {
     uint32_t offset, capacity;
     uint16_t height, width, channels, producer, first_reader, reader_count;
     int8_t zero_point;
-    uint8_t flags;
-    uint16_t reserved;
+    uint8_t flags, element_bytes, reserved;
 };
-#define NRW_CONSTANT 1u
+#define NRW_CONSTANT 1u   /* its elements stand in the blob */
+#define NRW_PERSISTENT 2u /* lives from one inference to the next; not implemented */
 
 struct nrw_stage {
-    uint8_t op, flags, input_count, reserved;
-    uint16_t output, run, inputs[4];
+    uint8_t op, form, flags, input_count;
+    uint16_t output, strip, inputs[4];
     uint32_t params, state_offset, state_bytes, scratch_offset, scratch_bytes;
 };
-#define NRW_ACCUMULATES 1u /* AVG_POOL */
-#define NRW_EXPAND 1u      /* BOTTLENECK */
+#define NRW_EXPAND 1u /* BOTTLENECK */
 #define NRW_PROJECT 2u
 #define NRW_ADD_INPUT 4u
-#define NRW_ROLLING 8u
 
 /* AVG_POOL, MAX_POOL, and the start of CONV and DEPTHWISE. */
 struct nrw_geometry {
     uint16_t kernel_h, kernel_w;
     uint8_t stride_h, stride_w, dilation_h, dilation_w;
     uint16_t pad_top, pad_left;
-    int8_t act_min, act_max;
+    int16_t act_min, act_max;
     uint16_t depth_multiplier; /* 0 where there is none */
+    uint16_t groups;           /* 1; others are not implemented */
+    uint8_t up_h, up_w;        /* upsampling strides: 1; others are not implemented */
+    uint16_t reserved;
 };
 
+/* Weights per output channel and input channel; below 2^32. */
 static inline uint64_t nrw_taps_of(const struct nrw_geometry *geometry)
 {
     return (uint64_t)geometry->kernel_h * geometry->kernel_w;
@@ -70,8 +79,7 @@ struct nrw_filter_params {
 };
 
 struct nrw_pointwise_params {
-    int8_t act_min, act_max;
-    uint16_t reserved;
+    int16_t act_min, act_max;
     uint32_t weights, channels;
 };
 
@@ -79,8 +87,8 @@ struct nrw_elementwise_params {
     int32_t multiplier_a, multiplier_b, multiplier_out;
     int8_t shift_a, shift_b, shift_out;
     uint8_t left_shift;
-    int8_t act_min, act_max;
-    uint8_t function, reserved;
+    int16_t act_min, act_max;
+    uint8_t function, reserved[3];
 };
 
 struct nrw_bottleneck_params {
@@ -124,16 +132,18 @@ struct nrw_pad_params {
     uint8_t reserved;
 };
 
-typedef char nrw_check_header[sizeof(struct nrw_header) == 80 ? 1 : -1];
-typedef char nrw_check_tensor[sizeof(struct nrw_tensor) == 24 ? 1 : -1];
-typedef char nrw_check_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
-typedef char nrw_check_geometry[sizeof(struct nrw_geometry) == 16 ? 1 : -1];
-typedef char nrw_check_filter[sizeof(struct nrw_filter_params) == 24 ? 1 : -1];
-typedef char nrw_check_bottleneck[sizeof(struct nrw_bottleneck_params) == 96 ? 1 : -1];
-typedef char nrw_check_mean[sizeof(struct nrw_mean_params) == 16 ? 1 : -1];
-typedef char nrw_check_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
-typedef char nrw_check_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];
-typedef char nrw_check_channel[sizeof(struct nrw_channel) == 12 ? 1 : -1];
+typedef char nrw_sizeof_header[sizeof(struct nrw_header) == 80 ? 1 : -1];
+typedef char nrw_sizeof_tensor[sizeof(struct nrw_tensor) == 24 ? 1 : -1];
+typedef char nrw_sizeof_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
+typedef char nrw_sizeof_geometry[sizeof(struct nrw_geometry) == 24 ? 1 : -1];
+typedef char nrw_sizeof_filter[sizeof(struct nrw_filter_params) == 32 ? 1 : -1];
+typedef char nrw_sizeof_bottleneck[sizeof(struct nrw_bottleneck_params) == 116 ? 1 : -1];
+typedef char nrw_sizeof_pointwise[sizeof(struct nrw_pointwise_params) == 12 ? 1 : -1];
+typedef char nrw_sizeof_elementwise[sizeof(struct nrw_elementwise_params) == 24 ? 1 : -1];
+typedef char nrw_sizeof_mean[sizeof(struct nrw_mean_params) == 16 ? 1 : -1];
+typedef char nrw_sizeof_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
+typedef char nrw_sizeof_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];
+typedef char nrw_sizeof_channel[sizeof(struct nrw_channel) == 12 ? 1 : -1];
 
 /* --- Where things stand in a blob ------------------------------------------------------- */
 
@@ -180,9 +190,15 @@ static inline const struct nrw_tensor *nrw_output_of(const struct nrw_model *mod
     return nrw_tensors(model) + stage->output;
 }
 
+/* nrw_open accepts tensors of one byte an element only, so a pixel has as many as channels. */
+static inline uint32_t nrw_pixel_bytes(const struct nrw_tensor *tensor)
+{
+    return tensor->channels;
+}
+
 static inline uint32_t nrw_row_bytes(const struct nrw_tensor *tensor)
 {
-    return (uint32_t)tensor->width * tensor->channels;
+    return (uint32_t)tensor->width * nrw_pixel_bytes(tensor);
 }
 
 static inline uint32_t nrw_pixels(const struct nrw_tensor *tensor)
@@ -201,8 +217,8 @@ static inline bool nrw_is_whole(const struct nrw_tensor *tensor)
     return tensor->capacity == nrw_pixels(tensor);
 }
 
-/* Whether the ring's end may lie between pixels of one row. */
-static inline bool nrw_is_torn(const struct nrw_tensor *tensor)
+/* Whether the ring's end may cut a row in two: such a row is wrapped. */
+static inline bool nrw_may_wrap(const struct nrw_tensor *tensor)
 {
     return !nrw_is_whole(tensor) && tensor->capacity % tensor->width != 0;
 }

@@ -45,7 +45,7 @@ static inline uint32_t nrw_columns_at_a_time(const struct nrw_bottleneck_shape *
 
 /* The parts of a bottleneck's scratch, in this order, and of its state; bytes, multiples of
  * 16. `expanded` is in the scratch, but in the state if it outlives a firing. */
-struct nrw_bottleneck_layout {
+struct nrw_bottleneck_parts {
     uint32_t expanded; /* [rows][columns][slice]; rolling: of the rows that are not kept */
     uint32_t filtered; /* [col_tile][slice], with a projection */
     uint32_t sums;     /* i32 [row_tile][col_tile][out], of a projection by slices */
@@ -54,50 +54,50 @@ struct nrw_bottleneck_layout {
 };
 
 /* Behind the sums is what the kernels ask for. */
-static inline struct nrw_bottleneck_layout
-nrw_bottleneck_layout(const struct nrw_bottleneck_shape *shape, nrw_product *product)
+static inline struct nrw_bottleneck_parts
+nrw_bottleneck_parts(const struct nrw_bottleneck_shape *shape, nrw_product *product)
 {
     const uint32_t columns = nrw_columns_at_a_time(shape);
     const uint32_t rows =
         (shape->row_tile - 1u) * shape->stride_h + shape->kernel_h - shape->kept_rows;
-    struct nrw_bottleneck_layout layout;
+    struct nrw_bottleneck_parts parts;
 
-    layout.columns = columns;
-    layout.expanded = shape->has_expand
+    parts.columns = columns;
+    parts.expanded = shape->has_expand
                           ? product(nrw_least(shape->grid_height, rows), columns, shape->slice)
                           : 0;
-    layout.filtered = shape->has_project ? product(shape->col_tile, shape->slice, 1) : 0;
-    layout.sums = shape->has_project && shape->slice < shape->mid_channels
+    parts.filtered = shape->has_project ? product(shape->col_tile, shape->slice, 1) : 0;
+    parts.sums = shape->has_project && shape->slice < shape->mid_channels
                       ? product((uint32_t)sizeof(int32_t) * shape->row_tile, shape->col_tile,
                                 shape->out_channels)
                       : 0;
-    layout.kept = product(shape->kept_rows, shape->grid_width, shape->mid_channels);
-    return layout;
+    parts.kept = product(shape->kept_rows, shape->grid_width, shape->mid_channels);
+    return parts;
 }
 
-/* The parts of a rolling depthwise's state, in this order; bytes, multiples of 16. */
-struct nrw_rolling_depthwise_layout {
+/* The parts of a folded depthwise's state, in this order; bytes, multiples of 16. */
+struct nrw_folded_depthwise_parts {
     uint32_t kept;  /* [columns][channels], from column -pad_left on */
     uint32_t highs; /* [out_width][channels / 4, rounded up]: bits 16 and 17 of the sums */
 };
 
-static inline struct nrw_rolling_depthwise_layout
-nrw_rolling_depthwise_layout(uint32_t in_width, uint32_t out_width, uint32_t pad_left,
+static inline struct nrw_folded_depthwise_parts
+nrw_folded_depthwise_parts(uint32_t in_width, uint32_t out_width, uint32_t pad_left,
                              uint32_t channels, nrw_product *product)
 {
     /* Two columns for each sum, and those of the input that windows reach. */
     const uint32_t reached = nrw_least(in_width + pad_left, 2u * out_width + 1u);
-    struct nrw_rolling_depthwise_layout layout;
+    struct nrw_folded_depthwise_parts parts;
 
-    layout.kept = product(nrw_most(reached, 2u * out_width), channels, 1);
-    layout.highs = product(out_width, (channels + 3u) / 4u, 1);
-    return layout;
+    parts.kept = product(nrw_most(reached, 2u * out_width), channels, 1);
+    parts.highs = product(out_width, (channels + 3u) / 4u, 1);
+    return parts;
 }
 
 /* Whether `expanded` is state. */
 static inline int nrw_bottleneck_resumes(const struct nrw_bottleneck_shape *shape)
 {
-    return shape->rolling && shape->run < shape->out_width;
+    return shape->rolling && shape->strip < shape->out_width;
 }
 
 #endif

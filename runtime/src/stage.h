@@ -1,35 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stages: from the records of a blob to calls of kernels. A stage function computes one
- * firing; the engine has seen to it that its pixels are there. Everything it reads has been
- * checked by nrw_open.
+ * What operators compute with: from the records of a blob to the pixels of rings and the windows of
+ * kernels. The engine has seen to it that a firing's pixels are there, and nrw_open has checked all
+ * that is read here.
  */
 #ifndef NARROWS_STAGE_H
 #define NARROWS_STAGE_H
 
 #include <string.h>
 
-#include "../kernels/kernels_select.h"
+#include "../kernels/kernels.h"
 #include "firing.h"
-
-typedef void nrw_stage_fn(const struct nrw_run *run, const struct nrw_stage *stage,
-                          const struct nrw_firing *firing);
-
-nrw_stage_fn nrw_stage_conv;
-nrw_stage_fn nrw_stage_depthwise;
-nrw_stage_fn nrw_stage_rolling_depthwise;
-nrw_stage_fn nrw_stage_bottleneck;
-nrw_stage_fn nrw_stage_elementwise;
-nrw_stage_fn nrw_stage_avg_pool;
-nrw_stage_fn nrw_stage_max_pool;
-nrw_stage_fn nrw_stage_mean;
-nrw_stage_fn nrw_stage_softmax;
-nrw_stage_fn nrw_stage_lookup;
-nrw_stage_fn nrw_stage_concat;
-nrw_stage_fn nrw_stage_resize;
-nrw_stage_fn nrw_stage_slice;
-nrw_stage_fn nrw_stage_pad;
-nrw_stage_fn nrw_stage_reshape;
 
 /* The window over the pixels of the stage's input that columns [x0, x1) of row y of what
  * `geometry` gives need. rows: room for kernel_h pointers. */
@@ -37,9 +18,26 @@ void nrw_gather(struct nrw_window *window, const struct nrw_run *run,
                 const struct nrw_stage *stage, const struct nrw_geometry *geometry, int32_t y,
                 int32_t x0, int32_t x1, const int8_t **rows);
 
-/* Everything but the zero points. */
-void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
-                           const struct nrw_elementwise_params *params);
+/* A window over rows of the stage's first input, which point to column `origin`. */
+static inline void nrw_window_over(struct nrw_window *window, const struct nrw_geometry *geometry,
+                                   const struct nrw_tensor *in, const int8_t *const *rows,
+                                   int32_t origin)
+{
+    window->rows = rows;
+    window->origin = origin;
+    window->in_width = in->width;
+    window->pixel_stride = nrw_pixel_bytes(in);
+    window->kernel_h = geometry->kernel_h;
+    window->kernel_w = geometry->kernel_w;
+    window->stride_w = geometry->stride_w;
+    window->dilation_w = geometry->dilation_w;
+    window->pad_left = geometry->pad_left;
+}
+
+/* Moves the pixels of an input that the firing's windows cover, all of one row, to places
+ * out_stride bytes apart. Returns whether there are any. */
+bool nrw_move_strip(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t input,
+                    const struct nrw_firing *firing, int8_t *to, uint32_t out_stride);
 
 /* A debugging build overwrites at once what is dead or not yet there, so that a plan or a stage
  * that reads it gives wrong answers every time, not only when something else stands there. */
@@ -80,7 +78,7 @@ static inline const int8_t *nrw_start_of(const struct nrw_run *run,
 static inline const int8_t *nrw_pixel_at(const struct nrw_run *run,
                                          const struct nrw_tensor *tensor, uint32_t pixel)
 {
-    return nrw_start_of(run, tensor) + nrw_slot(tensor, pixel) * tensor->channels;
+    return nrw_start_of(run, tensor) + nrw_slot(tensor, pixel) * nrw_pixel_bytes(tensor);
 }
 
 /* Pixel (y, x) of the stage's output, to be written; those of a firing's row stand behind it. */
@@ -88,30 +86,17 @@ static inline int8_t *nrw_out(const struct nrw_run *run, const struct nrw_tensor
                               int32_t y, int32_t x)
 {
     return (int8_t *)nrw_arena(run, tensor->offset) +
-           nrw_slot(tensor, (uint32_t)(y * tensor->width + x)) * tensor->channels;
+           nrw_slot(tensor, (uint32_t)(y * tensor->width + x)) * nrw_pixel_bytes(tensor);
 }
 
-/* Scratch for torn rows of an input, the last part of the stage's: 0 bytes if none can be. */
-uint32_t nrw_torn_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
-                        uint32_t input);
+/* Copies a wrapped row's pixels side by side into the last part of the stage's scratch: `bytes` of
+ * an input's ring from `start` on, which go on at the ring's start. */
+const int8_t *nrw_copy_wrapped(const struct nrw_run *run, const struct nrw_stage *stage,
+                               uint32_t input, const int8_t *start, uint32_t bytes);
 
-/* `bytes` of an input's ring from `start` on, beyond its end, copied side by side. */
-const int8_t *nrw_mend(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t input,
-                       const int8_t *start, uint32_t bytes);
-
-/* Pixels [left, right) of a row of the stage's input, side by side. A firing has no more than
- * one of each input that is torn, so the next one may be in the place of the last. */
-static inline const int8_t *nrw_segment(const struct nrw_run *run, const struct nrw_stage *stage,
-                                        uint32_t input, int32_t row, int32_t left, int32_t right)
-{
-    const struct nrw_tensor *in = nrw_input_of(run->model, stage, input);
-    const uint32_t slot = nrw_slot(in, (uint32_t)(row * in->width + left));
-    const int8_t *start = nrw_start_of(run, in) + slot * in->channels;
-
-    if (slot + (uint32_t)(right - left) <= in->capacity) {
-        return start;
-    }
-    return nrw_mend(run, stage, input, start, (uint32_t)(right - left) * in->channels);
-}
+/* Pixels [left, right) of a row of the stage's input, side by side. No firing reads more than one
+ * wrapped row of an input, so all of them share one place in the scratch. */
+const int8_t *nrw_segment(const struct nrw_run *run, const struct nrw_stage *stage,
+                          uint32_t input, int32_t row, int32_t left, int32_t right);
 
 #endif

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much a stage computes (SPEC.md, Work).
+ * How much the stages of a blob compute (SPEC.md, Work).
  */
 #ifndef NARROWS_WORK_H
 #define NARROWS_WORK_H
 
-#include "format.h"
-
-struct nrw_work {
-    uint64_t macs;   /* multiply-accumulates of all firings */
-    uint64_t step;   /* the most work of one firing; above NRW_MAX_STEP_WORK it may be any such number */
-    uint64_t copies; /* of a row of each torn input, in one firing at most */
-};
+#include "../ops/operator.h"
 
 /* What the header says of the whole blob. */
 struct nrw_total {
@@ -19,8 +13,9 @@ struct nrw_total {
     uint32_t max_step_work;
 };
 
-/* Of a stage that is right but for its work, and fires at most 65535 times. */
-struct nrw_work nrw_work_of(const struct nrw_model *model, const struct nrw_stage *stage);
+/* The work of a stage that is right but for its work and fires at most 65535 times; its step counts
+ * the copies of wrapped rows. */
+NRW_COLD struct nrw_work nrw_work_of(const struct nrw_model *model, const struct nrw_stage *stage);
 
 /* The engine's own part of a step: it looks at every stage for the next that can fire, and, once for
  * each of up to four inputs, at the readers of the tensors that the firing reads and writes. */

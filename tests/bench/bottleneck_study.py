@@ -27,12 +27,12 @@ import numpy as np
 from narrows import zoo
 from narrows.files import write_file
 from narrows.graph.qgraph import Edge, QGraph
-from narrows.native import Model
+from narrows.native import Form, Model
 from narrows.pack import pack
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.fusion import bottleneck, is_pointwise
-from narrows.plan.layout import lay_out, simulated
 from narrows.plan.plan import Plan, Stage
+from narrows.plan.timeline import lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.quantize.lower import lower
 from narrows.report.front import choice
@@ -110,7 +110,7 @@ def planned(block: QGraph, tile: Tile, slice_: int) -> Plan:
     out = block.tensors[ends[1]]
     rows = min(tile.rows or out.height, out.height)
     columns = math.ceil(out.width / tile.parts)
-    chosen = [Candidates(block).make(Stage(ops, out.width, False, slice_, rows, columns))]
+    chosen = [Candidates(block).make(Stage(ops, out.width, Form.TILED, slice_, rows, columns))]
     whole = {t: block.tensors[t].height * block.tensors[t].width for t in ends}
     found = lay_out(simulated(block, chosen, whole), chosen)
     verify_plan(block, found)

@@ -2,12 +2,13 @@
 """Calibrates the planner's cost model against instructions counted in QEMU, and says how far off
 it is.
 
-    python tests/bench/cost_model.py [--fit] [--update]
+    python tests/bench/cost_model.py [--fit] [--update] [--layout blocked]
 
 --fit: first profile many plans of many networks stage by stage, and find the instructions of each
-loop and call (``pyfront/narrows/plan/cost.json``). Then the shared networks are planned with
+loop and call (``pyfront/narrows/plan/costs``). Then the shared networks are planned with
 that and measured as wholes: the error of each, and what each costs beside layers one by one.
 --update: store what was measured in ``tests/budget/cost.json``, which a test predicts anew.
+--layout: of the weights; of another than the plain one, only the fit is of interest.
 Measurements are kept in the user's cache, by firmware and blob.
 """
 
@@ -20,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -34,6 +35,7 @@ from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load
 from narrows.link import firmware, open_target
+from narrows.native import Layout
 from narrows.pack import pack
 from narrows.plan import cost
 from narrows.plan.candidates import Tiling
@@ -46,8 +48,10 @@ from narrows.quantize.lower import lower
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "models"
 STORED = ROOT / "tests" / "budget" / "cost.json"
-BOARD = "mps2-an386"
-ISA = 0
+BOARDS = {
+    Layout.PLAIN: "mps2-an386",
+    Layout.BLOCKED: str(ROOT / "tests" / "board" / "blocked.toml"),
+}
 NETWORKS = (
     "mlperf_ad01_int8",
     "mlperf_kws_int8",
@@ -87,7 +91,8 @@ def shared_network(name: str) -> QGraph:
 def measure(graph: QGraph, planned: Plan) -> Measured:
     """Run once on the board, or recall it."""
     blob = pack(graph, planned, None)
-    image = firmware.build(load_board(BOARD))
+    board = BOARDS[planned.layout]
+    image = firmware.build(load_board(board))
     key = hashlib.sha256(image.read_bytes() + blob).hexdigest()[:32]
     kept = firmware.cache_dir() / "measured" / f"{key}.json"
     if not kept.is_file():
@@ -95,7 +100,7 @@ def measure(graph: QGraph, planned: Plan) -> Measured:
         tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
         shapes = [(t.height, t.width, t.channels) for t in tensors]
         inputs = [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
-        with open_target(f"qemu:{BOARD}", blob) as target:
+        with open_target(f"qemu:{board}", blob) as target:
             result = target.infer(inputs, profile=True)
         first = len(graph.inputs)
         stages = [s.cost for s in result.profile[first : first + len(planned.stages)]]
@@ -107,8 +112,9 @@ def measure(graph: QGraph, planned: Plan) -> Measured:
 # --- What to learn from --------------------------------------------------------------------
 
 
-def lessons() -> Iterator[tuple[str, QGraph, Plan]]:
+def lessons(layout: Layout) -> Iterator[tuple[str, QGraph, Plan]]:
     """Plans of many kinds, with every kernel in them."""
+    layers, default = replace(LAYERS, layout=layout), PlanOptions(layout=layout)
     graphs = {name: shared_network(name) for name in NETWORKS[:-1]}
     for name, options in (
         ("mobilenet_v2", {"width": 0.35, "size": 96}),
@@ -116,19 +122,19 @@ def lessons() -> Iterator[tuple[str, QGraph, Plan]]:
     ):
         graphs[name] = lower(zoo.quantized(name, samples=1, **options))
     for name, graph in graphs.items():
-        for options in (LAYERS, PlanOptions(), PlanOptions(tiling=Tiling(16, 4, 0))):
+        for options in (layers, default, replace(default, tiling=Tiling(16, 4, 0))):
             yield name, graph, plan(graph, options)
         for seed in range(3):
-            yield name, graph, random_plan(graph, Random(seed))
+            yield name, graph, replace(random_plan(graph, Random(seed)), layout=layout)
     wide = lower(zoo.quantized("deeplab_v3", samples=1, width=0.35, size=65, upsample=True))
-    yield "deeplab_v3", wide, plan(wide, LAYERS)
-    yield "deeplab_v3", wide, random_plan(wide, Random(0))
+    yield "deeplab_v3", wide, plan(wide, layers)
+    yield "deeplab_v3", wide, replace(random_plan(wide, Random(0)), layout=layout)
     sys.path.insert(0, str(ROOT / "tests" / "py"))
     from random_graphs import random_graph
 
     for seed in range(16):
         graph = random_graph(seed, 12)
-        yield f"random {seed}", graph, random_plan(graph, Random(seed))
+        yield f"random {seed}", graph, replace(random_plan(graph, Random(seed)), layout=layout)
 
 
 def tightest(graph: QGraph) -> Plan | None:
@@ -184,21 +190,21 @@ def non_negative(a: FloatArray, b: FloatArray) -> FloatArray:
         x = trial
 
 
-def calibrate() -> None:
+def calibrate(layout: Layout) -> None:
     """Measure lessons, and store what they teach."""
-    stages, edges = measured_lessons()
+    stages, edges = measured_lessons(layout)
     found = {**fit(stages), **fit(edges)}
     errors = [abs(cost.priced(done, found) / value - 1) for done, value in stages]
     spread = {share: round(float(np.quantile(errors, share)), 4) for share in (0.5, 0.9, 1.0)}
     print(f"{len(stages)} stages; share of them and their error: {spread}")
-    store(found, spread)
+    store(layout, found, spread)
 
 
-def measured_lessons() -> tuple[Rows, Rows]:
+def measured_lessons(layout: Layout) -> tuple[Rows, Rows]:
     """Of all stages, and of each network's edges."""
     stages: Rows = []
     edges: Rows = []
-    for name, graph, planned in lessons():
+    for name, graph, planned in lessons(layout):
         measured = measure(graph, planned)
         *works, outside = cost.plan_work(graph, planned)
         stages += zip(works, (max(TICK, value) for value in measured.stages), strict=True)
@@ -207,23 +213,23 @@ def measured_lessons() -> tuple[Rows, Rows]:
     return stages, edges
 
 
-def store(found: dict[str, float], spread: dict[float, float]) -> None:
+def store(layout: Layout, found: dict[str, float], spread: dict[float, float]) -> None:
     """Write the coefficients, with what they were measured with, and how far off they are.
 
     spread: below which relative error which share of single stages stays.
     """
-    board = load_board(BOARD)
+    board = load_board(BOARDS[layout])
     compiler = subprocess.run(
         ["arm-none-eabi-gcc", "--version"], check=True, capture_output=True, text=True
     )
     table = {
-        "board": BOARD,
+        "board": board.name,
         "compiler": compiler.stdout.splitlines()[0],
         "flags": [*board.core.flags, "-O2"],
         "stage_errors": spread,
         "instructions": found,
     }
-    cost.FILE.write_text(json.dumps({"classes": {str(ISA): table}}, indent=2) + "\n")
+    cost.costs_file(layout).write_text(json.dumps(table, indent=2) + "\n")
     cost.rates.cache_clear()
 
 
@@ -263,8 +269,8 @@ def judge() -> dict[str, Any]:
         stages = [
             [
                 s.ops,
-                s.run,
-                s.rolling,
+                s.strip,
+                s.form.name,
                 s.slice,
                 s.row_tile,
                 s.col_tile,
@@ -281,12 +287,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--fit", action="store_true", help="find the coefficients anew")
     parser.add_argument("--update", action="store_true", help="store what was measured")
+    names = [layout.name.lower() for layout in BOARDS]
+    parser.add_argument("--layout", choices=names, default="plain", help="of the weights")
     arguments = parser.parse_args()
+    layout = Layout[arguments.layout.upper()]
     if arguments.fit:
-        calibrate()
+        calibrate(layout)
+    if layout is not Layout.PLAIN:
+        return 0
     found = judge()
     if arguments.update:
-        STORED.write_text(json.dumps({"board": BOARD, "networks": found}) + "\n")
+        STORED.write_text(json.dumps({"board": BOARDS[layout], "networks": found}) + "\n")
     return 0
 
 

@@ -22,16 +22,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "runtime"
+PARTS = ("src", "ops", "kernels")
 STORED = Path(__file__).with_name("budget.json")
 
 COMPILER = "arm-none-eabi-gcc"
 TARGET = ("-mcpu=cortex-m4", "-mthumb")
-OPTIONS = ("-std=c99", "-Os", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
+# Firmware has the kernels of one layout.
+LAYOUTS = "-DNRW_LAYOUTS(X)=X(PLAIN,plain_c)"
+OPTIONS = (
+    "-std=c99",
+    "-Os",
+    LAYOUTS,
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fcallgraph-info=su",
+)
 
 GROWTH = 1.03
 # Bytes. The structures are those that a program holds for a model and a run; what a run
 # needs per stage stands behind the arena.
-LIMITS = {"flash": 24 * 1024, "variables": 0, "stack": 2048, "structures": 256}
+LIMITS = {"flash": 26 * 1024, "variables": 0, "stack": 2048, "structures": 256}
 STRUCTURES = ("nrw_model", "nrw_run")
 # All that the runtime may ask of others: three of libc, and the compiler's own arithmetic.
 EXTERNALS = re.compile(r"mem(cpy|move|set)|__aeabi_\w+")
@@ -138,8 +148,10 @@ def measure() -> Figures:
         SystemExit: a function recurses, has a frame of unknown size, or needs something from
             outside the runtime.
     """
-    sources = [*sorted((RUNTIME / "src").glob("*.c")), *sorted((RUNTIME / "kernels").glob("*.c"))]
-    sources = [path for path in sources if not re.search(r"_(dsp|mve|x86)$", path.stem)]
+    sources = [path for name in PARTS for path in sorted((RUNTIME / name).glob("*.c"))]
+    sources = [
+        path for path in sources if not re.search(r"_(dsp|mve|x86|pack|blocked_c)$", path.stem)
+    ]
     flash, frames = {}, {}
     variables = 0
     with tempfile.TemporaryDirectory() as name:
@@ -147,7 +159,7 @@ def measure() -> Figures:
         objects = []
         for source in sources:
             obj = folder / f"{source.stem}.o"
-            includes = [f"-I{RUNTIME / d}" for d in ("include", "src", "kernels")]
+            includes = [f"-I{RUNTIME / d}" for d in ("include", *PARTS)]
             _run(COMPILER, *TARGET, *OPTIONS, *includes, "-c", source, "-o", obj)
             flash[source.stem], changing = _sections(obj)
             variables += changing

@@ -21,13 +21,13 @@ enum {
     OUT_ZERO = -7,
     SHIFT = -6,
     ARENA = 144,
-    RING_AT = 80,  /* of the convolution, if it is torn */
-    TORN_AT = 128, /* scratch for its torn rows, or the input's */
-    TORN_BYTES = 16,
+    RING_AT = 80,  /* of the convolution, if its rows may wrap */
+    WRAPPED_AT = 128, /* scratch for its wrapped rows, or the input's */
+    WRAPPED_BYTES = 16,
     HEADER = 80,
     TENSOR = 24,
-    POOL_AT = (24 + OUT * 12 + OUT * TAPS + 3) / 4 * 4, /* its parameters, behind the weights */
-    BLOB_ROOM = 512
+    POOL_AT = (32 + OUT * 12 + OUT * TAPS + 3) / 4 * 4, /* its parameters, behind the weights */
+    BLOB_ROOM = 576
 };
 static const int32_t multiplier = 1518500250;
 
@@ -35,9 +35,9 @@ static const int32_t multiplier = 1518500250;
 struct options {
     int streamed;     /* the output goes through an OUTPUT stage and a ring of one row */
     int capacity;     /* of the input's ring, in pixels */
-    int run;          /* columns per firing of the convolution */
+    int strip;        /* columns per firing of the convolution */
     uint32_t output;  /* arena offset of the output's ring */
-    int torn;         /* capacity of a torn ring of the convolution's, which a maximum over 2x2
+    int wrapped;      /* capacity of a ring with wrapped rows of the convolution's, which a maximum over 2x2
                          pixels by pixels reads; 0: the convolution gives the output */
     int part;         /* pixels of a row that the input takes at a time */
 };
@@ -106,18 +106,19 @@ static void put_tensor(uint32_t offset, int capacity, uint32_t channels, uint32_
     put(2, reader_count);
     put(1, (uint32_t)zero_point);
     put(1, 0);
-    put(2, 0);
+    put(1, 1); /* bytes of an element */
+    put(1, 0);
 }
 
-static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32_t params,
+static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int strip, uint32_t params,
                       uint32_t scratch_bytes)
 {
     put(1, (uint32_t)op);
+    put(1, NRW_SINGLE);
     put(1, 0);
     put(1, in != 0xFFFF);
-    put(1, 0);
     put(2, out);
-    put(2, (uint32_t)run);
+    put(2, (uint32_t)strip);
     put(2, in);
     for (int i = 0; i < 3; i++) {
         put(2, 0xFFFF);
@@ -125,7 +126,7 @@ static void put_stage(enum nrw_op op, uint32_t in, uint32_t out, int run, uint32
     put(4, params);
     put(4, 0);
     put(4, 0);
-    put(4, scratch_bytes > 0 ? TORN_AT : 0);
+    put(4, scratch_bytes > 0 ? WRAPPED_AT : 0);
     put(4, scratch_bytes);
 }
 
@@ -136,22 +137,25 @@ static void put_geometry(uint32_t kernel)
     put(4, 0x01010101);
     put(2, 1);
     put(2, 1);
-    put(1, (uint32_t)-128);
-    put(1, 127);
+    put(2, (uint32_t)-128);
+    put(2, 127);
+    put(2, 0); /* no depth multiplier */
+    put(2, 1); /* group */
+    put(2, 0x0101); /* upsampling strides */
     put(2, 0);
 }
 
 static void lay_blob(struct options options)
 {
-    const uint32_t pools = options.torn > 0;
+    const uint32_t pools = options.wrapped > 0;
     const uint32_t readers = options.streamed || pools ? 2 : 1;
     const uint32_t stages = readers + 1;
     const uint32_t lists = HEADER + (2 + pools) * TENSOR + stages * 36;
     const uint32_t params = (lists + 2 * readers + 2 + 3) / 4 * 4;
-    const uint32_t run = (uint32_t)options.run;
+    const uint32_t strip = (uint32_t)options.strip;
     /* Of the convolution, which does the most, and of the engine (SPEC.md, Work). */
-    const uint32_t torn_bytes = options.capacity % WIDTH > 0 ? TORN_BYTES : 0;
-    const uint32_t work = run * OUT * (TAPS + 1) + torn_bytes + stages + 4 * readers;
+    const uint32_t wrapped_bytes = options.capacity % WIDTH > 0 ? WRAPPED_BYTES : 0;
+    const uint32_t work = strip * OUT * (TAPS + 1) + wrapped_bytes + stages + 4 * readers;
 
     laid.used = 0;
     put(4, 0x4257524E);
@@ -172,21 +176,21 @@ static void lay_blob(struct options options)
     put(4, HEIGHT * WIDTH * OUT * TAPS);
     put(4, 0);
     put(4, HEIGHT * WIDTH / (uint32_t)options.part + (options.streamed ? HEIGHT : 0u) +
-               (1 + pools) * HEIGHT * WIDTH / run);
+               (1 + pools) * HEIGHT * WIDTH / strip);
     for (int i = 0; i < 5; i++) {
         put(4, 0);
     }
     put_tensor(0, options.capacity, IN, 0, 0, 1, IN_ZERO);
     if (pools) {
-        put_tensor(RING_AT, options.torn, OUT, 1, 1, 1, OUT_ZERO);
+        put_tensor(RING_AT, options.wrapped, OUT, 1, 1, 1, OUT_ZERO);
     }
     put_tensor(options.output, options.streamed ? WIDTH : HEIGHT * WIDTH, OUT, 1 + pools, 1 + pools,
                options.streamed ? 1 : 0, OUT_ZERO);
     put_stage(NRW_OP_INPUT, 0xFFFF, 0, options.part, 0, 0);
-    put_stage(NRW_OP_CONV, 0, 1, options.run, params,
-              torn_bytes);
+    put_stage(NRW_OP_CONV, 0, 1, options.strip, params,
+              wrapped_bytes);
     if (pools) {
-        put_stage(NRW_OP_MAX_POOL, 1, 2, options.run, params + POOL_AT, TORN_BYTES);
+        put_stage(NRW_OP_MAX_POOL, 1, 2, options.strip, params + POOL_AT, WRAPPED_BYTES);
     }
     if (options.streamed) {
         put_stage(NRW_OP_OUTPUT, 1, 0xFFFF, WIDTH, 0, 0);
@@ -199,8 +203,8 @@ static void lay_blob(struct options options)
         put(1, 0);
     }
     put_geometry(KERNEL);
-    put(4, params + 24 + OUT * 12);
-    put(4, params + 24);
+    put(4, params + 32 + OUT * 12);
+    put(4, params + 32);
     for (int o = 0; o < OUT; o++) {
         int32_t sum = 0;
 
@@ -322,14 +326,14 @@ static int advance(struct nrw_run *run, int *pushed)
 
 static void use_steps(struct options options)
 {
-    const int firings = HEIGHT * WIDTH / options.run;
+    const int firings = HEIGHT * WIDTH / options.strip;
     struct nrw_model model;
     struct nrw_run run;
     int pushed = 0;
     int fired = 0;
     int status;
 
-    test_case("step by step, %d pixels at a time", options.run);
+    test_case("step by step, %d pixels at a time", options.strip);
     (void)start(&run, &model, options);
     EXPECT_EQUAL(nrw_last_stage(&run), -1);
     while ((status = advance(&run, &pushed)) != NRW_DONE) {
@@ -337,13 +341,13 @@ static void use_steps(struct options options)
         EXPECT(nrw_output(&run, 0) == NULL || fired == firings - 1);
         if (status == NRW_OK) {
             EXPECT_EQUAL(nrw_last_stage(&run), 1);
-            const int first = fired * options.run;
+            const int first = fired * options.strip;
 
             fired++;
-            EXPECT_EQUAL(nrw_tensor_pixels(&run, 1), fired * options.run);
-            EXPECT(nrw_tensor_pixel(&run, 1, fired * options.run) == NULL);
+            EXPECT_EQUAL(nrw_tensor_pixels(&run, 1), fired * options.strip);
+            EXPECT(nrw_tensor_pixel(&run, 1, fired * options.strip) == NULL);
             EXPECT(memcmp(nrw_tensor_pixel(&run, 1, first), expected[first / WIDTH][first % WIDTH],
-                          (size_t)options.run * OUT) == 0);
+                          (size_t)options.strip * OUT) == 0);
         }
     }
     EXPECT_EQUAL(pushed, HEIGHT);
@@ -425,7 +429,7 @@ struct rows {
     int parts;   /* pixels that have been given where they come one by one */
 };
 
-static int give_row(void *user, int in, int row, int column, int8_t *pixels, uint32_t bytes)
+static int give_row(void *user, int in, int row, int column, void *pixels, uint32_t bytes)
 {
     struct rows *const rows = user;
 
@@ -440,7 +444,7 @@ static int give_row(void *user, int in, int row, int column, int8_t *pixels, uin
     return 0;
 }
 
-static int give_pixel(void *user, int in, int row, int column, int8_t *pixels, uint32_t bytes)
+static int give_pixel(void *user, int in, int row, int column, void *pixels, uint32_t bytes)
 {
     struct rows *const rows = user;
 
@@ -453,7 +457,7 @@ static int give_pixel(void *user, int in, int row, int column, int8_t *pixels, u
     return 0;
 }
 
-static int take_row(void *user, int output, int index, const int8_t *row, uint32_t row_bytes)
+static int take_row(void *user, int output, int index, const void *row, uint32_t row_bytes)
 {
     struct rows *const rows = user;
 
@@ -470,7 +474,7 @@ static void use_the_loop(void)
     struct rows rows = {0, 0, -1, 0};
     struct nrw_model model;
     struct nrw_run run;
-    const int8_t *row;
+    const void *row;
 
     test_case("nrw_run, output held whole");
     (void)start(&run, &model, ordinary);
@@ -505,16 +509,16 @@ static void use_the_loop(void)
 }
 
 /* The end of the convolution's ring lies between pixels of a row. */
-static void use_torn_rows(void)
+static void use_wrapped_rows(void)
 {
     for (int capacity = 5; capacity < HEIGHT * WIDTH; capacity += 1 + (capacity % WIDTH == 2)) {
-        const struct options torn = {0, 3 * WIDTH, 1, 32, capacity, WIDTH};
+        const struct options wrapped = {0, 3 * WIDTH, 1, 32, capacity, WIDTH};
         struct rows rows = {0, 0, -1, 0};
         struct nrw_model model;
         struct nrw_run run;
 
-        test_case("rows torn by a ring of %d pixels", capacity);
-        (void)start(&run, &model, torn);
+        test_case("rows wrapped by a ring of %d pixels", capacity);
+        (void)start(&run, &model, wrapped);
         EXPECT_EQUAL(nrw_run(&run, give_row, NULL, &rows), NRW_DONE);
         EXPECT(memcmp(nrw_output(&run, 0), expected_pooled, sizeof expected_pooled) == 0);
         test_release();
@@ -536,7 +540,7 @@ static void use_parts_of_rows(void)
         test_case("parts of rows in a ring of %d pixels", capacity);
         (void)start(&run, &model, parts);
         EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
-        EXPECT_EQUAL(info.run, 1);
+        EXPECT_EQUAL(info.strip, 1);
         EXPECT_EQUAL(nrw_run(&run, give_pixel, NULL, &rows), NRW_DONE);
         EXPECT_EQUAL(rows.parts, HEIGHT * WIDTH);
         check_output(&run);
@@ -579,12 +583,14 @@ static void use_information(void)
     EXPECT_EQUAL(nrw_input_info(&model, 0, &info), NRW_OK);
     EXPECT(info.height == HEIGHT && info.width == WIDTH && info.channels == IN);
     EXPECT(info.capacity == 3 * WIDTH && info.row_bytes == IN_ROW && info.zero_point == IN_ZERO);
-    EXPECT_EQUAL(info.run, WIDTH);
+    EXPECT_EQUAL(info.strip, WIDTH);
     EXPECT_EQUAL(nrw_output_info(&model, 0, &info), NRW_OK);
     EXPECT(info.channels == OUT && info.capacity == HEIGHT * WIDTH && info.zero_point == OUT_ZERO);
+    EXPECT_EQUAL(info.element_bytes, 1);
     EXPECT_EQUAL(nrw_stage_op(&model, 1), NRW_OP_CONV);
+    EXPECT_EQUAL(nrw_stage_form(&model, 1), NRW_SINGLE);
     EXPECT_EQUAL(nrw_stage_output(&model, 1), 1);
-    EXPECT(nrw_isa_classes() & 1u);
+    EXPECT_EQUAL(nrw_layouts(), 1u << NRW_LAYOUT_PLAIN | 1u << NRW_LAYOUT_BLOCKED);
     test_release();
 }
 
@@ -628,7 +634,7 @@ static void misuse_blob(void)
     } changes[] = {
         {0, 'X', 1, NRW_ERR_MAGIC},
         {4, 1, 1, NRW_ERR_VERSION},
-        {12, 31, 1, NRW_ERR_ISA},
+        {12, 31, 1, NRW_ERR_LAYOUT},
         {16, 0, 0, NRW_ERR_CRC},
         {16, 32, 1, NRW_ERR_STRUCTURE},      /* arena_bytes: less than the rings take */
         {48, 1, 1, NRW_ERR_STRUCTURE},       /* macs: not what the stages compute */
@@ -637,12 +643,16 @@ static void misuse_blob(void)
         {INPUT_AT + 3, 0x40, 1, NRW_ERR_STRUCTURE}, /* no region at all */
         {INPUT_AT + 4, 8, 1, NRW_ERR_STRUCTURE},    /* a capacity of no whole firings */
         {INPUT_AT + 12, 0, 1, NRW_ERR_STRUCTURE},   /* a tensor of 0 channels */
-        {STAGES_AT, 99, 1, NRW_ERR_STRUCTURE},      /* no such operator */
+        {INPUT_AT + 21, 2, 1, NRW_ERR_STRUCTURE},   /* a persistent tensor: not implemented */
+        {INPUT_AT + 22, 2, 1, NRW_ERR_STRUCTURE},   /* elements of 2 bytes: not implemented */
+        {STAGES_AT, 99, 1, NRW_ERR_STRUCTURE},      /* an INPUT that is none */
+        {STAGES_AT + 36, 99, 1, NRW_ERR_OPERATOR},  /* no such operator */
+        {STAGES_AT + 36 + 1, 1, 1, NRW_ERR_STRUCTURE}, /* a form that CONV does not have */
         {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels: more firings */
         {STAGES_AT + 6, 2, 1, NRW_ERR_STRUCTURE},   /* an INPUT by 2 pixels of 3 */
         {STAGES_AT + 6, 0, 1, NRW_ERR_STRUCTURE},   /* an INPUT by nothing */
-        {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* runs of 2 in a width of 3 */
-        {STAGES_AT + 36 + 6, 1, 1, NRW_ERR_STRUCTURE}, /* macs of a run: less than claimed */
+        {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* strips of 2 in a width of 3 */
+        {STAGES_AT + 36 + 6, 1, 1, NRW_ERR_STRUCTURE}, /* work of a strip: less than claimed */
     };
     struct nrw_model model;
     uint8_t *blob;
@@ -676,7 +686,7 @@ static void misuse_run(void)
     struct nrw_run run = {0};
     struct nrw_tensor_info info;
     struct nrw_model model;
-    const int8_t *row;
+    const void *row;
     int8_t *memory;
     size_t size;
     int pushed = 0;
@@ -750,7 +760,7 @@ int main(void)
         {"use regions", use_regions},
         {"use again and again", use_again_and_again},
         {"use the loop", use_the_loop},
-        {"use torn rows", use_torn_rows},
+        {"use wrapped rows", use_wrapped_rows},
         {"use parts of rows", use_parts_of_rows},
         {"use information", use_information},
         {"misuse open", misuse_open},

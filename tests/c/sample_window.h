@@ -7,7 +7,7 @@
 #ifndef NARROWS_SAMPLE_WINDOW_H
 #define NARROWS_SAMPLE_WINDOW_H
 
-#include "kernels_select.h"
+#include "kernels.h"
 
 enum { SAMPLE_MAX_KERNEL = 7 };
 

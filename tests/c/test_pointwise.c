@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "kernels_select.h"
+#include "kernels.h"
 #include "test.h"
 #include "tests.h"
 
@@ -127,7 +127,7 @@ static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
 void test_elementwise(void)
 {
     for (int i = 0; i < 2 * TEST_CASES; i++) {
-#define RUN(suffix, isa) elementwise_case(nrw_elementwise_##suffix, "nrw_elementwise_" #suffix);
+#define RUN(suffix) elementwise_case(nrw_elementwise_##suffix, "nrw_elementwise_" #suffix);
         NRW_ELEMENTWISE_VARIANTS(RUN)
 #undef RUN
     }
@@ -224,7 +224,7 @@ static void softmax_case(nrw_softmax_kernel *kernel, const char *name)
 void test_softmax(void)
 {
     for (int i = 0; i < TEST_CASES; i++) {
-#define RUN(suffix, isa) softmax_case(nrw_softmax_##suffix, "nrw_softmax_" #suffix);
+#define RUN(suffix) softmax_case(nrw_softmax_##suffix, "nrw_softmax_" #suffix);
         NRW_SOFTMAX_VARIANTS(RUN)
 #undef RUN
     }
@@ -273,7 +273,7 @@ static void move_case(nrw_move_kernel *move, nrw_lookup_kernel *lookup, const ch
 void test_move(void)
 {
     for (int i = 0; i < TEST_CASES; i++) {
-#define RUN(suffix, isa) move_case(nrw_move_##suffix, nrw_lookup_##suffix, "nrw_move_" #suffix);
+#define RUN(suffix) move_case(nrw_move_##suffix, nrw_lookup_##suffix, "nrw_move_" #suffix);
         NRW_MOVE_VARIANTS(RUN)
 #undef RUN
     }
@@ -324,7 +324,7 @@ static void resize_case(nrw_resize_kernel *kernel, const char *name)
 void test_resize(void)
 {
     for (int i = 0; i < TEST_CASES; i++) {
-#define RUN(suffix, isa) resize_case(nrw_resize_##suffix, "nrw_resize_" #suffix);
+#define RUN(suffix) resize_case(nrw_resize_##suffix, "nrw_resize_" #suffix);
         NRW_RESIZE_VARIANTS(RUN)
 #undef RUN
     }

@@ -121,7 +121,7 @@ static void pool_case(nrw_average_kernel *average_kernel, nrw_sum_kernel *sum_ke
 void test_pool(void)
 {
     for (int i = 0; i < TEST_CASES; i++) {
-#define RUN(suffix, isa)                                                          \
+#define RUN(suffix)                                                          \
     pool_case(nrw_average_##suffix, nrw_sum_##suffix, nrw_average_finish_##suffix, \
               nrw_max_pool_##suffix, "pools_" #suffix);
         NRW_POOL_VARIANTS(RUN)

@@ -113,12 +113,12 @@ static void push(struct nrw_run *run, uint32_t step)
     const uint32_t bytes = nrw_due_bytes(run);
     REQUIRE(input >= 0);
     REQUIRE(nrw_input_info(run->model, input, &info) == NRW_OK);
-    REQUIRE(bytes == (uint32_t)info.run * info.channels);
+    REQUIRE(bytes == (uint32_t)info.strip * info.channels);
     int8_t *pixels = (int8_t *)allocate(info.row_bytes);
     for (uint32_t i = 0; i < info.row_bytes; i++) {
         pixels[i] = (int8_t)((i * 37u + step * 101u) & 0xFFu);
     }
-    if (info.run == info.width) {
+    if (info.strip == info.width) {
         REQUIRE(nrw_push_row(run, pixels) == NRW_OK);
     } else {
         REQUIRE(nrw_push_row(run, pixels) == NRW_ERR_STATE);
@@ -130,7 +130,7 @@ static void push(struct nrw_run *run, uint32_t step)
 
 static void take(struct nrw_run *run)
 {
-    const int8_t *row = NULL;
+    const void *row = NULL;
     int output = -1;
     int index = -1;
     struct nrw_tensor_info info;

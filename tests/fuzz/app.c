@@ -495,7 +495,7 @@ static uint32_t expected(const struct blob *blob)
     struct nrw_model model;
     struct nrw_run run;
     struct nrw_tensor_info info;
-    const int8_t *row;
+    const void *row;
     int output, index, status;
     uint32_t rows[256] = {0}, sum = 0;
     REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
@@ -510,7 +510,7 @@ static uint32_t expected(const struct blob *blob)
             REQUIRE(nrw_input_info(&model, input, &info) == NRW_OK);
             for (uint32_t i = 0; i < due; i++) {
                 const uint32_t at = rows[input] + i;
-                nrw_row_slot(&run)[i] = pixel(input, at / info.row_bytes, at % info.row_bytes);
+                ((int8_t *)nrw_row_slot(&run))[i] = pixel(input, at / info.row_bytes, at % info.row_bytes);
             }
             rows[input] += due;
             REQUIRE(nrw_push_slot(&run) == NRW_OK);

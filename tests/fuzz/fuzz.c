@@ -46,7 +46,7 @@ static size_t random_place(const uint8_t *blob, size_t size)
     if (dice < 15) {
         /* The parameters of some stage. */
         const uint8_t *stage = blob + stages + STAGE_BYTES * random_below(load_u16(blob + 34));
-        const uint32_t at = load_u32(stage + 16) + random_below(80);
+        const uint32_t at = load_u32(stage + 16) + random_below(116);
         return at < size ? at : size - 1;
     }
     return params + random_below((uint32_t)(size - params));

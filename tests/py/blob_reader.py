@@ -14,8 +14,14 @@ import numpy as np
 NONE = 0xFFFF
 (
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
-    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE, ROLLING_DEPTHWISE,
-) = range(17)  # fmt: skip
+    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE,
+) = range(16)  # fmt: skip
+PLAIN, BLOCKED = range(2)
+SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
+FORMS = {
+    DEPTHWISE: (SINGLE, FOLDED), BOTTLENECK: (TILED, ROLLING),
+    AVG_POOL: (SINGLE, ACCUMULATING), MEAN: (SINGLE, ACCUMULATING),
+}  # fmt: skip
 
 
 class FormatError(Exception):
@@ -75,10 +81,11 @@ class Windowed:
 @dataclass
 class Stage:
     op: int
+    form: int
     flags: int
     inputs: list[int]
     output: int
-    run: int
+    strip: int
     params: int
     state: tuple[int, int]
     scratch: tuple[int, int]
@@ -96,7 +103,7 @@ class Blob:
 
 
 HEADER = (
-    ("magic", "I"), ("major", "H"), ("minor", "H"), ("blob_bytes", "I"), ("isa", "I"),
+    ("magic", "I"), ("major", "H"), ("minor", "H"), ("blob_bytes", "I"), ("layout", "I"),
     ("arena_0", "I"), ("arena_1", "I"), ("arena_2", "I"), ("arena_3", "I"),
     ("tensor_count", "H"), ("stage_count", "H"), ("reader_count", "H"), ("output_count", "H"),
     ("input_count", "H"), ("input_passes", "H"), ("max_step_work", "I"), ("macs", "Q"),
@@ -176,15 +183,15 @@ class _Reader:
         for i in range(self.header["tensor_count"]):
             (
                 offset, capacity, height, width, channels, producer, first, count, zero, flags,
-                reserved,
-            ) = self.unpack("IIHHHHHHbBH", 80 + 24 * i)  # fmt: skip
+                element_bytes, reserved,
+            ) = self.unpack("IIHHHHHHbBBB", 80 + 24 * i)  # fmt: skip
             require(first == next_reader, "readers follow each other")
             next_reader += count
             tensor = Tensor(
                 offset, capacity, height, width, channels, producer,
                 readers[first:next_reader], zero, bool(flags & 1),
             )  # fmt: skip
-            require(flags <= 1 and reserved == 0, f"tensor {i}")
+            require(flags <= 1 and element_bytes == 1 and reserved == 0, f"tensor {i}")
             require(1 <= capacity <= tensor.pixels < 1 << 28, f"capacity of tensor {i}")
             require(tensor.whole or not tensor.constant, f"capacity of tensor {i}")
             require((producer == NONE) == tensor.constant, f"producer of tensor {i}")
@@ -210,29 +217,29 @@ class _Reader:
         out = sources[0] if stage.op == OUTPUT else self.tensors[stage.output]
         adds_up = accumulates(stage)
         width = sources[0].width if adds_up else out.width
-        require(1 <= stage.run <= width and width % stage.run == 0, "run")
+        require(1 <= stage.strip <= width and width % stage.strip == 0, "run")
         if not by_pixels(stage):
-            require(stage.run == width, "run of an operator of rows")
+            require(stage.strip == width, "run of an operator of rows")
             require(not any(source.torn for source in sources), "torn input of whole rows")
         if stage.op == BOTTLENECK:
-            rolling = bool(stage.flags & 8)
+            rolling = stage.form == ROLLING
             row_tile, col_tile = stage.fields["row_tile"], stage.fields["col_tile"]
             require(1 <= row_tile <= (1 if rolling else out.height), "row_tile")
-            require(1 <= col_tile <= stage.run, "col_tile")
-            require(row_tile == 1 or stage.run == width, "run of a tile of rows")
+            require(1 <= col_tile <= stage.strip, "col_tile")
+            require(row_tile == 1 or stage.strip == width, "run of a tile of rows")
         elif adds_up and stage.op == MEAN:
-            require(stage.run == width or stage.fields["over"][1] == 1, "run of a mean")
+            require(stage.strip == width or stage.fields["over"][1] == 1, "run of a mean")
         elif adds_up:
             window = stage.fields["window"]
             covers = out.width == 1 and window.pad[1] == 0 and window.kernel[1] >= width
-            require(stage.run == width or covers, "run of an average")
+            require(stage.strip == width or covers, "run of an average")
         if stage.op != OUTPUT and not adds_up:
-            require(out.whole or out.capacity % stage.run == 0, "what a firing gives is torn")
+            require(out.whole or out.capacity % stage.strip == 0, "what a firing gives is torn")
 
     def read_stage(self, at: int) -> Stage:
-        op, flags, count, reserved, output, run, *rest = self.unpack("BBBBHH4HIIIII", at)
+        op, form, flags, count, output, run, *rest = self.unpack("BBBBHH4HIIIII", at)
         inputs, (params, *regions) = rest[:4], rest[4:]
-        require(reserved == 0 and count <= 4, "stage record")
+        require(form in FORMS.get(op, (SINGLE,)) and count <= 4, "stage record")
         require(all(i == NONE for i in inputs[count:]), "unused inputs")
         require(all(i < len(self.tensors) for i in inputs[:count]), "inputs")
         for offset, size in (regions[:2], regions[2:]):
@@ -240,23 +247,43 @@ class _Reader:
             require(size > 0 or offset == 0, "offset of nothing")
         require(params % 4 == 0 or op == OUTPUT, "params")
         stage = Stage(
-            op, flags, inputs[:count], output, run, params,
+            op, form, flags, inputs[:count], output, run, params,
             (regions[0], regions[1]), (regions[2], regions[3]), {},
         )  # fmt: skip
         stage.fields = self.read_params(stage)
         return stage
 
     def window(self, at: int) -> Windowed:
-        kh, kw, sh, sw, dh, dw, top, left, low, high, last = self.unpack("HHBBBBHHbbH", at)
+        kh, kw, sh, sw, dh, dw, top, left, low, high, last, *rest = self.unpack(
+            "HHBBBBHHhhHHBBH", at
+        )
+        require(rest == [1, 1, 1, 0], "groups and upsampling are 1")
+        require(-128 <= low <= high <= 127, "range of activations")
         return Windowed((kh, kw), (sh, sw), (dh, dw), (top, left), (low, high), last)
 
-    def filter(self, at: int, act: tuple[int, int], size: int, channels: int) -> Filter:
+    def filter(
+        self, at: int, act: tuple[int, int], taps: int, channels: int, depth: int | None = None
+    ) -> Filter:
+        """depth: input channels of a convolution; None of a depthwise one."""
         weights, table = self.unpack("II", at)
-        return Filter(
-            act,
-            self.array("i1", size, weights),
-            self.array("<i4", 3 * channels, table).reshape(channels, 3),
-        )
+        layout = self.header["layout"]
+        require(layout in (PLAIN, BLOCKED), "layout")
+        if depth is None:
+            values = self.array("i1", taps * channels, weights)
+        elif layout == PLAIN:
+            values = self.array("i1", channels * taps * depth, weights)
+        else:
+            values = self.blocked(weights, channels, taps, depth)
+        return Filter(act, values, self.array("<i4", 3 * channels, table).reshape(channels, 3))
+
+    def blocked(self, at: int, channels: int, taps: int, depth: int) -> np.ndarray:
+        """Weights of the blocked layout in the order of the plain one."""
+        blocks, groups = -(-channels // 4), -(-depth // 4)
+        values = self.array("i1", 16 * blocks * taps * groups, at)
+        values = values.reshape(blocks, taps, groups, 4, 4).transpose(0, 3, 1, 2, 4)
+        values = values.reshape(4 * blocks, taps, 4 * groups)
+        require(not values[channels:].any() and not values[..., depth:].any(), "filled blocks")
+        return values[:channels, :, :depth].ravel()
 
     def read_params(self, stage: Stage) -> dict[str, Any]:
         at = stage.params
@@ -268,19 +295,19 @@ class _Reader:
         require(at >= self.records_end, "params")
         source = self.tensors[stage.inputs[0]]
         out = self.tensors[stage.output]
-        if stage.op in (CONV, DEPTHWISE, ROLLING_DEPTHWISE):
+        if stage.op in (CONV, DEPTHWISE):
             window = self.window(at)
-            size = window.kernel[0] * window.kernel[1] * out.channels
+            taps, depth = window.kernel[0] * window.kernel[1], None
             if stage.op == CONV:
                 require(window.depth_multiplier == 0, "reserved")
-                size *= source.channels
+                depth = source.channels
             else:
                 require(out.channels == source.channels * window.depth_multiplier, "multiplier")
-            if stage.op == ROLLING_DEPTHWISE:
+            if stage.form == FOLDED:
                 shape = (window.kernel, window.stride, window.dilation, window.depth_multiplier)
                 require(shape == ((3, 3), (2, 2), (1, 1), 1), "rolling depthwise")
                 require(max(window.pad) < 3, "rolling depthwise")
-            window.filter = self.filter(at + 16, window.act, size, out.channels)
+            window.filter = self.filter(at + 24, window.act, taps, out.channels, depth)
             return {"window": window}
         if stage.op == BOTTLENECK:
             return self.bottleneck(stage, at)
@@ -293,6 +320,7 @@ class _Reader:
         if stage.op == MEAN:
             over_height, over_width, zero, bias, multiplier, shift = self.unpack("BBHiii", at)
             require(zero == 0, "reserved")
+            require(over_height == (stage.form == ACCUMULATING), "form of a mean")
             return {
                 "over": (over_height, over_width),
                 "bias": bias,
@@ -322,8 +350,10 @@ class _Reader:
         return {"before": tuple(before), "value": value}
 
     def elementwise(self, at: int) -> dict[str, Any]:
-        (ma, mb, mo, sa, sb, so, left, low, high, function, zero) = self.unpack("iiibbbBbbBB", at)
-        require(zero == 0 and function <= 2, "elementwise")
+        (ma, mb, mo, sa, sb, so, left, low, high, function, *zeros) = self.unpack(
+            "iiibbbBhhBBBB", at
+        )
+        require(not any(zeros) and function <= 2, "elementwise")
         return {
             "a": (ma, sa), "b": (mb, sb), "out": (mo, so), "left_shift": left,
             "act": (low, high), "function": function,
@@ -333,11 +363,11 @@ class _Reader:
         mid, slice_, col_tile, *zero_points, kept, row_tile = self.unpack("HHHbbbBH", at)
         source, out = self.tensors[stage.inputs[0]], self.tensors[stage.output]
         window = self.window(at + 12)
-        most = window.kernel[0] - window.stride[0] if stage.flags & 8 else 0
+        most = window.kernel[0] - window.stride[0] if stage.form == ROLLING else 0
         require(kept <= most, "kept_rows")
         require(window.dilation == (1, 1) and window.depth_multiplier == 1, "depthwise")
-        size = window.kernel[0] * window.kernel[1] * mid
-        window.filter = self.filter(at + 28, window.act, size, mid)
+        taps = window.kernel[0] * window.kernel[1]
+        window.filter = self.filter(at + 36, window.act, taps, mid)
         fields: dict[str, Any] = {
             "mid": mid,
             "slice": slice_,
@@ -347,34 +377,34 @@ class _Reader:
             "zero_points": tuple(zero_points),
             "window": window,
         }
-        grid = self.unpack("HH", at + 92)
+        grid = self.unpack("HH", at + 112)
         require(min(grid) > 0, "grid")
         if stage.flags & 1:
-            expansion = self.window(at + 36)
+            expansion = self.window(at + 44)
             require(expansion.dilation == (1, 1) and expansion.depth_multiplier == 0, "expand")
-            size = expansion.kernel[0] * expansion.kernel[1] * source.channels * mid
+            taps = expansion.kernel[0] * expansion.kernel[1]
             fields["expand_kernel"] = expansion.kernel
-            fields["expand"] = self.filter(at + 52, expansion.act, size, mid)
+            fields["expand"] = self.filter(at + 68, expansion.act, taps, mid, source.channels)
             sizes = (source.height, source.width)
             shape = (sizes, expansion.stride, expansion.pad, expansion.kernel)
             fields["expansion"] = tuple(Axis(*values) for values in zip(*shape, strict=True))
             plain = (expansion.kernel, expansion.stride, expansion.pad) == ((1, 1), (1, 1), (0, 0))
             require(plain or not stage.flags & 4, "expansion of a residual")
         else:
-            require(self.data[at + 36 : at + 60] == bytes(24), "expand")
+            require(self.data[at + 44 : at + 76] == bytes(32), "expand")
             require(grid == (source.height, source.width), "grid")
             fields["expand_kernel"] = (0, 0)
         fields["grid"] = grid
         if stage.flags & 2:
-            low, high, zero = self.unpack("bbH", at + 60)
-            require(zero == 0, "reserved")
-            fields["project"] = self.filter(at + 64, (low, high), out.channels * mid, out.channels)
+            low, high = self.unpack("hh", at + 76)
+            require(-128 <= low <= high <= 127, "range of activations")
+            fields["project"] = self.filter(at + 80, (low, high), 1, out.channels, mid)
         else:
-            require(self.data[at + 60 : at + 72] == bytes(12), "project")
+            require(self.data[at + 76 : at + 88] == bytes(12), "project")
         if stage.flags & 4:
-            fields["add"] = self.elementwise(at + 72)
+            fields["add"] = self.elementwise(at + 88)
         else:
-            require(self.data[at + 72 : at + 92] == bytes(20), "add")
+            require(self.data[at + 88 : at + 112] == bytes(24), "add")
         return fields
 
 
@@ -382,9 +412,7 @@ class _Reader:
 
 
 def accumulates(stage: Stage) -> bool:
-    if stage.op == MEAN:
-        return bool(stage.fields["over"][0])
-    return stage.op == AVG_POOL and bool(stage.flags & 1)
+    return stage.form == ACCUMULATING
 
 
 def by_pixels(stage: Stage) -> bool:
@@ -479,9 +507,6 @@ class Engine:
     def source(self, stage: Stage, which: int = 0) -> Tensor:
         return self.blob.tensors[stage.inputs[which]]
 
-    def rolls(self, stage: Stage) -> bool:
-        return stage.op == BOTTLENECK and bool(stage.flags & 8)
-
     def absorbed(self, stage: Stage) -> int:
         """A, in rows."""
         kept = stage.fields["kept_rows"] - stage.fields["window"].pad[0]
@@ -490,16 +515,16 @@ class Engine:
     def runs(self, stage: Stage) -> int:
         """R."""
         if stage.op == OUTPUT or accumulates(stage):
-            return self.source(stage).width // stage.run
-        return self.blob.tensors[stage.output].width // stage.run
+            return self.source(stage).width // stage.strip
+        return self.blob.tensors[stage.output].width // stage.strip
 
     def count(self, stage: Stage) -> int:
         if stage.op == OUTPUT or accumulates(stage):
             return self.source(stage).height * self.runs(stage)
         height = self.blob.tensors[stage.output].height
-        if stage.op == ROLLING_DEPTHWISE:
+        if stage.form == FOLDED:
             return (2 * height + 1) * self.runs(stage)
-        if self.rolls(stage):
+        if stage.form == ROLLING:
             return (self.absorbed(stage) + height) * self.runs(stage)
         return -(-height // stage.fields.get("row_tile", 1)) * self.runs(stage)
 
@@ -508,8 +533,8 @@ class Engine:
         tile = stage.fields.get("row_tile", 1)
         row, column = divmod(firing, self.runs(stage))
         height = self.blob.tensors[stage.output].height
-        first = column * stage.run
-        return row * tile, min((row + 1) * tile, height), first, first + stage.run
+        first = column * stage.strip
+        return row * tile, min((row + 1) * tile, height), first, first + stage.strip
 
     def given(self, stage: Stage, firing: int) -> int:
         """Pixels of the output that are there when a firing ends."""
@@ -518,12 +543,12 @@ class Engine:
         out = self.blob.tensors[stage.output]
         if accumulates(stage):
             return out.pixels if firing == self.count(stage) - 1 else 0
-        if stage.op == ROLLING_DEPTHWISE:
+        if stage.form == FOLDED:
             step, column = divmod(firing, self.runs(stage))
             if step % 2:
                 return step // 2 * out.width
-            return (step // 2 - 1) * out.width + (column + 1) * stage.run if step else 0
-        if self.rolls(stage):
+            return (step // 2 - 1) * out.width + (column + 1) * stage.strip if step else 0
+        if stage.form == ROLLING:
             firing -= self.absorbed(stage) * self.runs(stage)
             if firing < 0:
                 return 0
@@ -534,17 +559,17 @@ class Engine:
         """Pixels [lo, hi) of an input."""
         source = self.source(stage, which)
         if stage.op == OUTPUT or accumulates(stage):
-            return firing * stage.run, (firing + 1) * stage.run
-        if self.rolls(stage):
+            return firing * stage.strip, (firing + 1) * stage.strip
+        if stage.form == ROLLING:
             return self.rolling_needs(stage, firing)
-        if stage.op == ROLLING_DEPTHWISE:
+        if stage.form == FOLDED:
             rows, columns = self.windows(stage, which)
             step, column = divmod(firing, self.runs(stage))
-            row, x = step - rows.pad, column * stage.run
+            row, x = step - rows.pad, column * stage.strip
             if not 0 <= row < rows.size:
                 return (clip(row, rows.size) * source.width,) * 2
             at = row * source.width
-            return at + columns.start(x), at + columns.end(x + stage.run)
+            return at + columns.start(x), at + columns.end(x + stage.strip)
         y0, y1, x0, x1 = self.gives(stage, firing)
         if not by_pixels(stage):
             top, bottom = self.whole_rows(stage, which, y0)
@@ -575,9 +600,9 @@ class Engine:
         rows, columns = self.windows(stage, 0)
         width, absorbed, runs = self.source(stage).width, self.absorbed(stage), self.runs(stage)
         add = bool(stage.flags & 4)
-        column = firing % runs * stage.run
+        column = firing % runs * stage.strip
         first = columns.end(column) if column else 0
-        end = columns.end(column + stage.run)
+        end = columns.end(column + stage.strip)
         row = firing // runs
         if row < absorbed:
             lo, hi = self.pixels(stage, width, row, row + 1, first, end, row + 1)
@@ -643,11 +668,11 @@ def max_step_work(engine: Engine) -> int:
 
 def stage_work(engine: Engine, stage: Stage) -> int:
     if stage.op == OUTPUT:
-        return stage.run * engine.source(stage).channels
+        return stage.strip * engine.source(stage).channels
     out = engine.blob.tensors[stage.output]
     if stage.op == BOTTLENECK:
         return bottleneck_work(engine, stage, out)
-    run, per_element = stage.run, 1
+    run, per_element = stage.strip, 1
     if "window" in stage.fields:
         height, width = stage.fields["window"].kernel
         if stage.op in (AVG_POOL, MAX_POOL):
@@ -655,14 +680,14 @@ def stage_work(engine: Engine, stage: Stage) -> int:
         per_element = height * width + 1
     if stage.op == CONV:
         per_element = height * width * engine.source(stage).channels + 1
-    elif stage.op == ROLLING_DEPTHWISE:
+    elif stage.form == FOLDED:
         per_element = 7
     elif accumulates(stage):
         run = out.width
         if stage.op == MEAN:
-            per_element = 1 + (stage.run if stage.fields["over"][1] else 1)
+            per_element = 1 + (stage.strip if stage.fields["over"][1] else 1)
         else:
-            per_element = 1 + min(stage.fields["window"].kernel[1], stage.run)
+            per_element = 1 + min(stage.fields["window"].kernel[1], stage.strip)
     elif stage.op == MEAN:
         per_element = 1 + (engine.source(stage).width if stage.fields["over"][1] else 1)
     torn = sum(torn_row(engine, stage, i) for i in range(len(stage.inputs)))
@@ -677,17 +702,17 @@ def torn_row(engine: Engine, stage: Stage, which: int) -> int:
     if stage.op == BOTTLENECK:
         segment = bottleneck_columns(stage, source)
     elif accumulates(stage):
-        segment = stage.run
+        segment = stage.strip
     else:
         _, columns = engine.windows(stage, which)
-        segment = min(source.width, (stage.run - 1) * columns.stride + columns.extent)
+        segment = min(source.width, (stage.strip - 1) * columns.stride + columns.extent)
     return -(-segment * source.channels // 16) * 16
 
 
 def bottleneck_columns(stage: Stage, source: Tensor) -> int:
     """``columns`` of the state and scratch of a BOTTLENECK."""
     window, grid_width = stage.fields["window"], stage.fields["grid"][1]
-    last = max(window.kernel[1], window.stride[1]) if stage.flags & 8 else window.kernel[1]
+    last = max(window.kernel[1], window.stride[1]) if stage.form == ROLLING else window.kernel[1]
     held = min(grid_width, (stage.fields["col_tile"] - 1) * window.stride[1] + last)
     if "expansion" not in stage.fields:
         return min(source.width, held)
@@ -704,12 +729,12 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
     per_pixel += out.channels * (mid + 1) * projects + out.channels * adds
     expand_kernel = fields["expand_kernel"]
     per_expanded = mid * (expand_kernel[0] * expand_kernel[1] * source.channels + 1) * expands
-    columns = max(run_columns(engine, stage, x) for x in range(0, out.width, stage.run))
-    tiles, slices = -(-stage.run // fields["col_tile"]), -(-mid // fields["slice"])
+    columns = max(run_columns(engine, stage, x) for x in range(0, out.width, stage.strip))
+    tiles, slices = -(-stage.strip // fields["col_tile"]), -(-mid // fields["slice"])
     starts = range(0, engine.count(stage), engine.runs(stage))
     rows = [firing_rows(engine, stage, firing) for firing in starts]
     most = max(
-        given * stage.run * per_pixel + expanded * columns * per_expanded
+        given * stage.strip * per_pixel + expanded * columns * per_expanded
         for given, expanded in rows
     )
     read = max(expanded for _, expanded in rows) if expands else fields["row_tile"]
@@ -720,17 +745,17 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
 def run_columns(engine: Engine, stage: Stage, x: int) -> int:
     """Columns that a bottleneck's firing from output column x on expands."""
     _, columns = engine.windows(stage, 0)
-    if engine.rolls(stage):
-        return columns.end(x + stage.run) - (columns.end(x) if x else 0)
+    if stage.form == ROLLING:
+        return columns.end(x + stage.strip) - (columns.end(x) if x else 0)
     tile = stage.fields["col_tile"]
-    starts = range(x, x + stage.run, tile)
-    return sum(columns.end(min(s + tile, x + stage.run)) - columns.start(s) for s in starts)
+    starts = range(x, x + stage.strip, tile)
+    return sum(columns.end(min(s + tile, x + stage.strip)) - columns.start(s) for s in starts)
 
 
 def firing_rows(engine: Engine, stage: Stage, firing: int) -> tuple[int, int]:
     """Output rows of a bottleneck's firing, and the rows that it expands."""
     rows, _ = engine.windows(stage, 0)
-    if not engine.rolls(stage):
+    if stage.form != ROLLING:
         y0, y1, _, _ = engine.gives(stage, firing)
         return y1 - y0, rows.end(y1) - rows.start(y0)
     absorbed = engine.absorbed(stage)

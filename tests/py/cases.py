@@ -83,8 +83,8 @@ OUTCOMES: dict[str, Outcome] = {
     "shuffle.float.tflite": _FIVE_DIMENSIONS,
     "shuffle.old.onnx": _FIVE_DIMENSIONS,
     "yolo_head.old.onnx": _FIVE_DIMENSIONS,
-    "conv1d.old.onnx": Refused((r"\bConv\b", "its input has 3 dimensions")),
-    "conv1d_dil.old.onnx": Refused((r"\bConv\b", "its input has 3 dimensions")),
+    "conv1d.old.onnx": Refused((r"\bConv\b", r"input has shape \[1, 3, 40\]")),
+    "conv1d_dil.old.onnx": Refused((r"\bConv\b", r"input has shape \[1, 3, 40\]")),
     "t2o_gap1d.onnx": Refused((r"\bConv\b",)),
     "dense_3d.int8.tflite": Refused((r"\bRESHAPE\b", "shape")),
     # Operators that are not supported, with what computes their shapes.

@@ -14,15 +14,28 @@ import numpy as np
 from models import SHARED, missing
 from narrows.errors import BlobError
 from narrows.graph.qgraph import Axis, QGraph
-from narrows.native import max_step_work
+from narrows.native import Form, max_step_work
 from narrows.pack import pack
-from narrows.pack.layout import HEADER, MAGIC, MAJOR, MINOR, NONE, STAGE, TENSOR
+from narrows.pack.records import (
+    ELEMENT_BYTES,
+    GEOMETRY,
+    HEADER,
+    MAGIC,
+    MAJOR,
+    MINOR,
+    NONE,
+    STAGE,
+    TENSOR,
+)
 from narrows.plan import random_plan
-from narrows.plan.layout import candidate, lay_out, simulated
 from narrows.plan.plan import Plan, Stage
+from narrows.plan.timeline import candidate, lay_out, simulated
 from random_graphs import GraphBuilder
 
-INPUT, OUTPUT, LOOKUP = 0, 1, 10
+INPUT, OUTPUT, CONV, DEPTHWISE, MAX_POOL, LOOKUP = 0, 1, 2, 3, 7, 10
+FOLDED = 2
+OLD_ROLLING_DEPTHWISE = 16
+OLD_GEOMETRY = struct.Struct("<HHBBBBHHbbH")
 
 
 def sealed(blob: bytes, work: int | None = None) -> bytes:
@@ -50,7 +63,31 @@ def shared_case(name: str) -> bytes:
     path = SHARED / "cases" / name
     if not path.exists():
         missing(str(path))
-    return repaired(path.read_bytes())
+    return repaired(from_format_2(path.read_bytes()))
+
+
+def from_format_2(old: bytes) -> bytes:
+    """A blob of INPUT, OUTPUT, CONV, DEPTHWISE and MAX_POOL in the records of this format: wider
+    parameters stand behind all else."""
+    blob = bytearray(old)
+    tensors, stages = struct.unpack_from("<HH", blob, 32)
+    for at in range(HEADER.size, HEADER.size + tensors * TENSOR.size, TENSOR.size):
+        blob[at + 22] = ELEMENT_BYTES
+    for at in range(HEADER.size + tensors * TENSOR.size, len(blob), STAGE.size)[:stages]:
+        op, flags, inputs, _ = blob[at : at + 4]
+        folded = op == OLD_ROLLING_DEPTHWISE
+        assert folded or (flags == 0 and op in (INPUT, OUTPUT, CONV, DEPTHWISE, MAX_POOL))
+        op, form = (DEPTHWISE, FOLDED) if folded else (op, 0)
+        blob[at : at + 4] = bytes((op, form, 0, inputs))
+        if op not in (INPUT, OUTPUT):
+            (params,) = struct.unpack_from("<I", blob, at + 16)
+            *window, multiplier = OLD_GEOMETRY.unpack_from(blob, params)
+            rest = blob[params + OLD_GEOMETRY.size : params + OLD_GEOMETRY.size + 8]
+            struct.pack_into("<I", blob, at + 16, len(blob))
+            blob += GEOMETRY.pack(*window, multiplier, 1, 1, 1, 0) + rest
+    blob += bytes(-len(blob) % 16)
+    struct.pack_into("<I", blob, 8, len(blob))
+    return bytes(blob)
 
 
 # --- Parameters at their ends --------------------------------------------------------------
@@ -128,7 +165,7 @@ def state_over_the_input() -> bytes:
     """What a depthwise that keeps a row keeps stands on the very ring that it is copied from."""
     build = GraphBuilder(np.random.default_rng(3))
     graph = build.graph([build.depthwise(build.input(9, 7, 4), (3, 3), (2, 2))])
-    planned = whole(graph, Stage((0,), 4, rolling=True))
+    planned = whole(graph, Stage((0,), 4, Form.FOLDED))
     (stage,) = planned.stages
     offset = next(ring.offset for ring in planned.rings if ring.tensor == 0)
     false = replace(stage, state=replace(stage.state, offset=offset))
@@ -150,11 +187,11 @@ def _laid(
     records, first = [], 0
     for offset, producer, read_by in tensors:
         counts = (first, len(read_by))
-        records.append(TENSOR.pack(offset, 1, 1, 1, 1, producer, *counts, 0, 0, 0))
+        records.append(TENSOR.pack(offset, 1, 1, 1, 1, producer, *counts, 0, 0, ELEMENT_BYTES, 0))
         first += len(read_by)
     for op, inputs, output, params in stages:
         padded = [*inputs, *(NONE,) * (4 - len(inputs))]
-        records.append(STAGE.pack(op, 0, len(inputs), 0, output, 1, *padded, params, 0, 0, 0, 0))
+        records.append(STAGE.pack(op, 0, 0, len(inputs), output, 1, *padded, params, 0, 0, 0, 0))
     body = b"".join(records) + lists + table
     body += bytes(-len(body) % 16)
     arena = 16 + max(offset for offset, *_ in tensors)

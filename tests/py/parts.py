@@ -9,10 +9,10 @@ import numpy as np
 
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.plan.candidates import Candidates
-from narrows.plan.layout import lay_out, simulated
 from narrows.plan.plan import Plan
 from narrows.plan.schedule import network
 from narrows.plan.search import least_capacities
+from narrows.plan.timeline import lay_out, simulated
 from random_graphs import GraphBuilder
 
 

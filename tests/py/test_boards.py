@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,17 @@ import pytest
 from conftest import Narrows, missing
 from link_proxy import Proxy
 from narrows.boards import load_board, load_boards, read_board
-from narrows.errors import NarrowsError
+from narrows.errors import BlobError, NarrowsError
 from narrows.link import firmware
 from narrows.link.client import Client
 from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
-from narrows.native import Model, Run
+from narrows.native import Model, Run, Status
+from narrows.pack import pack
+from narrows.plan import PlanOptions, Tiling
+from narrows.plan.planner import plan
 from narrows.share import share_dir
+from random_graphs import GraphBuilder
 
 BOARDS = share_dir() / "boards"
 SMALL = BOARDS / "mps2-an386-16k.toml"
@@ -148,6 +153,40 @@ def test_a_small_receive_buffer_is_enough(tools: None, digits_blob: Path) -> Non
         assert client.hello.credit == board.uart.receive_bytes == 512
         assert 256 < proxy.most_in_flight <= 512
         assert client.status().overruns == 0
+        port.close()
+    for found, wanted in zip(outputs, Run(model).infer(inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def flash_bytes(image: Path) -> int:
+    size = subprocess.run(
+        ["arm-none-eabi-size", image], check=True, capture_output=True, text=True
+    ).stdout
+    text, data = size.splitlines()[1].split()[:2]
+    return int(text) + int(data)
+
+
+def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
+    """It is a quarter smaller at least, runs that model, and refuses others for what it lacks."""
+    board = load_board("mps2-an386")
+    blob = digits_blob.read_bytes()
+    model = Model(blob)
+    image = firmware.build(board, stages=model.stages)
+    assert flash_bytes(image) <= 0.75 * flash_bytes(firmware.build(board))
+    inputs = [np.zeros(info.shape, np.int8) for info in model.inputs]
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input(6, 6, 4)
+    other = build.graph([build.resize(x, 12, 12)])
+    tiled = build.graph([build.inverted_residual(x, 16, 4)])
+    with Qemu(board, image) as qemu:
+        port = open_port(qemu.url)
+        client = Client(Line(port, board.name))
+        for graph, options in ((other, PlanOptions()), (tiled, PlanOptions(tiling=Tiling(4)))):
+            with pytest.raises(BlobError, match="that this build lacks") as caught:
+                client.upload(pack(graph, plan(graph, options), None))
+            assert caught.value.status == Status.ERR_OPERATOR
+        client.upload(blob)
+        outputs = client.infer(model, inputs)
         port.close()
     for found, wanted in zip(outputs, Run(model).infer(inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)

@@ -182,7 +182,7 @@ def test_check_ends_with_1_when_bits_differ(
         if blob[80 + 24 * tensors + 36 * i] == 2
     )
     (params,) = struct.unpack_from("<I", blob, logits + 16)
-    (table,) = struct.unpack_from("<I", blob, params + 20)
+    (table,) = struct.unpack_from("<I", blob, params + 28)
     struct.pack_into("<i", blob, table, 1 << 20)
     struct.pack_into("<I", blob, 72, zlib.crc32(blob[80:]))
     struct.pack_into("<I", blob, 76, zlib.crc32(blob[:76]))

@@ -29,7 +29,7 @@ from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_dig
 from narrows.native import Model, Run
 from narrows.native.observe import observe
 from narrows.pack import pack
-from narrows.pack.layout import HEADER
+from narrows.pack.records import HEADER
 from narrows.quantize import reference
 from narrows.quantize.equalize import pairs, scale_channels
 from narrows.quantize.pipeline import MIN_MAX, quantize_network

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +11,11 @@ import pytest
 from conftest import ROOT
 from models import missing
 from narrows import zoo
-from narrows.errors import PlanError
 from narrows.graph.qgraph import QConv, QDepthwise
 from narrows.importers import load
+from narrows.native import Form, Layout
 from narrows.plan import cost
 from narrows.plan.candidates import Tiling
-from narrows.plan.firing import stage_firings
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.planner import OVERHEAD, PlanOptions, plan
 from narrows.quantize.lower import lower
@@ -28,8 +26,8 @@ MOST_ERROR = 0.10
 
 def stage(record: list[Any]) -> Stage:
     """A stage as tests/bench/cost_model.py stores it."""
-    ops, run, rolling, slice_, row_tile, col_tile, kept_rows, state = record
-    return Stage(tuple(ops), run, rolling, slice_, row_tile, col_tile, kept_rows, Region(0, state))
+    ops, strip, form, *tiles, state = record
+    return Stage(tuple(ops), strip, Form[form], *tiles, Region(0, state))
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -70,17 +68,7 @@ def test_counts_are_those_of_the_network() -> None:
 
 
 def test_every_coefficient_prices_something() -> None:
-    """cost.json has the names that the counts have, all of them numbers that are not negative."""
-    for table in cost.rates().values():
+    """Each file has the names that the counts have, all of them numbers that are not negative."""
+    for table in map(cost.rates, Layout):
         assert table
         assert all(value >= 0 for value in table.values())
-
-
-def test_an_unknown_instruction_set_is_refused() -> None:
-    graph = lower(zoo.shapes("ds_cnn"))
-    planned = plan(graph)
-    first = planned.stages[0]
-    with pytest.raises(PlanError, match="instruction-set class 9"):
-        cost.instructions(graph, first, stage_firings(graph, first), 9)
-    with pytest.raises(PlanError, match="instruction-set class 9"):
-        cost.plan_instructions(graph, replace(planned, isa=9))

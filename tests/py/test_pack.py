@@ -69,7 +69,7 @@ def check_elementwise(op: QElementwise, found: dict[str, object], swap: bool = F
 
 
 def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None:
-    assert found.run == planned.run
+    assert (found.strip, found.form) == (planned.strip, planned.form)
     assert found.state == (planned.state.offset, planned.state.bytes)
     assert found.scratch == (planned.scratch.offset, planned.scratch.bytes)
     ops = [graph.ops[i] for i in planned.ops]
@@ -79,7 +79,7 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
         names = [op.kind for op in ops]
         at = names.index("depthwise")
         flags = (at > 0) + 2 * ("conv" in names[at:]) + 4 * ("elementwise" in names)
-        assert found.flags == flags + 8 * planned.rolling
+        assert found.flags == flags
         for name in ("slice", "row_tile", "col_tile", "kept_rows"):
             assert fields[name] == getattr(planned, name)
         check_window(ops[at], fields["window"])
@@ -98,11 +98,9 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
     if isinstance(op, QPool):
         average = op.function == "average"
         assert found.op == (blob_reader.AVG_POOL if average else blob_reader.MAX_POOL)
-        assert found.flags == (planned.state.bytes > 0)
         check_window(op, fields["window"])
         return
-    kind = blob_reader.ROLLING_DEPTHWISE if planned.rolling else KINDS[op.kind]
-    assert (found.op, found.flags) == (kind, 0)
+    assert (found.op, found.flags) == (KINDS[op.kind], 0)
     if isinstance(op, (QConv, QDepthwise)):
         check_window(op, fields["window"])
         check_filter(graph, op, fields["window"].filter)
@@ -128,11 +126,11 @@ def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     header = blob.header
     assert blob.arena_bytes == planned.arena_bytes
     assert header["macs"] == planned.macs
-    assert (header["minor"], header["isa"], header["input_passes"]) == (0, planned.isa, 1)
+    assert (header["minor"], header["layout"], header["input_passes"]) == (0, planned.layout, 1)
     inputs = [edge.tensor for edge in graph.inputs]
     tensor_of = {blob.stages[i].output: tensor for i, tensor in enumerate(inputs)}
     widths = tuple(graph.tensors[tensor].width for tensor in inputs)
-    assert tuple(s.run for s in blob.stages[: len(inputs)]) == (planned.input_runs or widths)
+    assert tuple(s.strip for s in blob.stages[: len(inputs)]) == (planned.input_runs or widths)
     stages = blob.stages[len(inputs) :]
     for stage, found in zip(planned.stages, stages, strict=False):
         check_stage(graph, stage, found)

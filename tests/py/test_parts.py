@@ -86,7 +86,7 @@ def test_the_answer_is_the_same() -> None:
     verify_plan(graph, planned)
     inputs = picture_for(graph)
     model = Model(pack(graph, planned, None))
-    assert (model.inputs[0].run, model.inputs[0].run_bytes) == (48, 48 * 12)
+    assert (model.inputs[0].strip, model.inputs[0].strip_bytes) == (48, 48 * 12)
     expected = reference.run(graph, inputs)
     for found, wanted in zip(Run(model).infer(inputs), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)

@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QGraph
+from narrows.native import Form
 from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, whole_units
-from narrows.plan.forms import Form, Forms, Stages
-from narrows.plan.layout import Candidate, candidate, lay_out, lifetimes, simulated
+from narrows.plan.forms import CascadeForm, Forms, Stages
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.planner import STEP, plan, plan_front
 from narrows.plan.schedule import plan_network
 from narrows.plan.search import cut_points
+from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
 from random_graphs import GraphBuilder, random_graph
 
 KIB = 1024
@@ -101,7 +102,7 @@ def test_slices_are_as_asked() -> None:
     graph = small()
     found = plan(graph, PlanOptions(tiling=Tiling(slice=3)))
     tiled = [stage for stage in found.stages if len(stage.ops) > 1]
-    assert [(s.slice, s.row_tile, s.rolling) for s in tiled] == [(3, 1, False)] * 2
+    assert [(s.slice, s.row_tile, s.form) for s in tiled] == [(3, 1, Form.TILED)] * 2
     assert found.mac_factor > 1
 
 
@@ -146,7 +147,7 @@ def test_kept_rows_buy_arithmetic(kernel: int) -> None:
     expanded = build.conv(x, 16)
     graph = build.graph([build.conv(build.depthwise(expanded, (kernel, kernel)), 6)])
     candidates = Candidates(graph, recompute=True)
-    stages = [Stage((0, 1, 2), 12, True, 16, 1, 2, kept) for kept in range(kernel)]
+    stages = [Stage((0, 1, 2), 12, Form.ROLLING, 16, 1, 2, kept) for kept in range(kernel)]
     made = [candidates.make(stage) for stage in stages]
     states = [c.stage.state.bytes for c in made]
     assert states == [12 * 16 * kept for kept in range(kernel)]
@@ -159,7 +160,7 @@ def test_kept_rows_buy_arithmetic(kernel: int) -> None:
         assert rows == again + max(0, kept - half)
     assert [c.exact for c in made] == [False] * (kernel - 1) + [True]
     with pytest.raises(PlanError):
-        candidates.make(Stage((0, 1, 2), 12, True, 16, 1, 2, kernel))
+        candidates.make(Stage((0, 1, 2), 12, Form.ROLLING, 16, 1, 2, kernel))
 
 
 def test_forms_are_the_cheapest_for_their_bytes() -> None:
@@ -173,7 +174,7 @@ def test_forms_are_the_cheapest_for_their_bytes() -> None:
     stages = Stages([c for some in options.values() for c in some], lambda c: c.cost)
     forms = Forms(stages, [0, len(graph.ops)], 0)
     front = forms.between(0, {len(graph.ops): 0})[len(graph.ops)]
-    found = [Form(number, *form.item()) for number, form in enumerate(front)]
+    found = [CascadeForm(number, *form.item()) for number, form in enumerate(front)]
     assert len(found) > 3
 
     def chains(first: int) -> Iterator[list[Candidate]]:
@@ -396,7 +397,8 @@ def test_columns_that_two_windows_share_live_between_firings() -> None:
     build = GraphBuilder(np.random.default_rng(2))
     x = build.inverted_residual(build.input(12, 20, 8), 8, 16)
     graph = build.graph([build.inverted_residual(x, 4, 8)])
-    halves, ones = Stage((0, 1, 2), 10, True, 64, 1, 10, 2), Stage((3, 4, 5), 1, True, 64, 1, 1, 2)
+    halves = Stage((0, 1, 2), 10, Form.ROLLING, 64, 1, 10, 2)
+    ones = Stage((3, 4, 5), 1, Form.ROLLING, 64, 1, 1, 2)
     chosen = [candidate(graph, halves), candidate(graph, ones)]
     columns = chosen[0].columns
     assert columns == (2 * 20 * 64, 1, 12 * 64, 2 * 64)

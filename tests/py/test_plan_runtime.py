@@ -17,15 +17,15 @@ from blob_reader import Engine, read_blob
 from narrows.compile import compile_model
 from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import Int8Array, QConv, QDepthwise, QGraph
-from narrows.native import Model, Run, Status
+from narrows.native import Form, Model, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling, random_plan, schedule
-from narrows.plan.candidates import Candidates, runs
-from narrows.plan.layout import lay_out, simulated
+from narrows.plan.candidates import Candidates, strips
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.planner import plan
 from narrows.plan.schedule import plan_network
 from narrows.plan.search import least_capacities
+from narrows.plan.timeline import lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.quantize import reference
 from random_graphs import GraphBuilder, random_graph
@@ -73,11 +73,11 @@ def run_by_steps(
             info, begin = model.inputs[which], pushed[which]
             pushed[which] += run.due_bytes()
             part = flat[which][begin : pushed[which]]
-            assert part.size == info.run_bytes
-            if info.run == info.width and rng.random() < 0.5:
+            assert part.size == info.strip_bytes
+            if info.strip == info.width and rng.random() < 0.5:
                 run.push_row(part)
             else:
-                if info.run < info.width:  # who knows whole rows alone is told
+                if info.strip < info.width:  # who knows whole rows alone is told
                     with pytest.raises(BlobError, match="out of order"):
                         run.push_row(inputs[which][0])
                 run.push(part)
@@ -190,8 +190,8 @@ def test_rolling_depthwise(
         graph = build.graph([y])
         inputs = random_inputs(graph, 0)
         extremes = [np.where(value < 0, -128, 127).astype(np.int8) for value in inputs]
-        for run in runs(size[1], 1, 2 * size[0] + 1):
-            planned = least_rings(graph, [Stage((0,), width), Stage((1,), run, True)])
+        for run in strips(size[1], 1, 2 * size[0] + 1):
+            planned = least_rings(graph, [Stage((0,), width), Stage((1,), run, Form.FOLDED)])
             for values_in in (inputs, extremes):
                 expected = reference.run(graph, values_in)
                 check_run(graph, planned, values_in, expected, Random(run))
@@ -243,15 +243,15 @@ def test_convolution_before_a_depthwise(stem: Stem, project: bool) -> None:
     expected = reference.run(graph, inputs)
     ops = (1, 2, 3) if project else (1, 2)
     first = Stage((0,), stem.size[1])
-    for run in runs(out[1], 1, 4 * out[0]):
+    for run in strips(out[1], 1, 4 * out[0]):
         overlap = stem.filter_kernel - stem.filter_stride
         forms = [
-            Stage(ops, run, True, 6, 1, tile, kept)
+            Stage(ops, run, Form.ROLLING, 6, 1, tile, kept)
             for kept in range(overlap + 1)
             for tile in {1, run}
         ]
         forms += [
-            Stage(ops, run, False, slice_, rows, tile)
+            Stage(ops, run, Form.TILED, slice_, rows, tile)
             for slice_, tile in ((6, 1), (4, run))
             for rows in ({1, 2, out[0]} if run == out[1] else {1})
         ]

@@ -270,6 +270,19 @@ def test_a_steep_slope() -> None:
         import_tflite(net.finish([x], [y]), "steep")
 
 
+def test_steps_so_small_that_six_is_out_of_reach() -> None:
+    """TensorFlow Lite Micro counts the steps of 6 in an int32."""
+    for scale, taken in ((6.01 / 2.0**31, True), (6 / 2.0**31, False), (1.6e-13, False)):
+        net = Net(1)
+        x = net.int8(ALL.shape, scale, -29)
+        model = net.finish([x], [net.unary("RELU6", x, scale, -29)])
+        if taken:
+            check(model, net.rng, [[ALL]])
+        else:
+            with pytest.raises(UnsupportedError, match="too small .* to find 6 by it"):
+                import_tflite(model, "small")
+
+
 @pytest.mark.parametrize("dtypes", [("uint8", "int8"), ("int8", "uint8")])
 def test_external_scales_too_far_apart(dtypes: tuple[str, str]) -> None:
     for exponent, taken in ((30.5, True), (31, False)):

@@ -16,7 +16,7 @@ from narrows import native
 from narrows.errors import BlobError, PlanError
 from narrows.native import MAX_STEP_WORK, Model, Run, Status
 from narrows.pack import pack
-from narrows.pack.layout import HEADER, TENSOR
+from narrows.pack.records import HEADER, TENSOR
 from narrows.plan.plan import Stage
 from narrows.plan.planner import plan
 from random_graphs import GraphBuilder, random_graph

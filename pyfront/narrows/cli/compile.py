@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from narrows.blob import parse_blob
@@ -14,6 +15,7 @@ from narrows.cli.places import add_input, add_json, add_output
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
 from narrows.importers import model_files
+from narrows.native import Layout
 from narrows.plan import Effort, PlanOptions, Tiling
 
 
@@ -25,7 +27,7 @@ def add_parser(commands: Any) -> None:
     add_input(parser, "model", files=model_files, metavar="MODEL", help="int8 .tflite file")
     add_output(parser, "-o", "--output", metavar="BLOB", required=True)
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
-    add_board(parser)
+    add_target(parser)
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
@@ -40,17 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.slice is not None and arguments.slice < 1:
         raise UsageError(f"--slice {arguments.slice}: give 1 or more")
     board = None if arguments.board is None else load_board(arguments.board)
-    options = CompileOptions(
-        plan=PlanOptions(
-            ram=budget(arguments, board),
-            regions=None if board is None else board.regions,
-            tiling=None if arguments.slice is None else Tiling(slice=arguments.slice),
-            effort=Effort(arguments.effort),
-        ),
-        metadata=parse_metadata(arguments),
-    )
+    options = plan_options(arguments, board)
+    if arguments.slice is not None:
+        options = replace(options, tiling=Tiling(slice=arguments.slice))
     with progress_bar() as progress:
-        compiled = compile_model(arguments.model, options, progress)
+        chosen = CompileOptions(options, parse_metadata(arguments))
+        compiled = compile_model(arguments.model, chosen, progress)
     warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
     if board is not None and len(compiled.blob) > board.slot.bytes:
@@ -71,9 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_board(parser: argparse.ArgumentParser) -> None:
-    """The option ``--board``."""
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The options ``--board`` and ``--layout``."""
     add_input(parser, "--board", metavar="NAME", help="board to fit; see 'narrows boards'")
+    parser.add_argument(
+        "--layout",
+        choices=[layout.name.lower() for layout in Layout],
+        help="order of the weights (default: the board's, else plain)",
+    )
 
 
 def add_effort(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +85,17 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
         choices=[effort.value for effort in Effort],
         default=Effort.NORMAL.value,
         help="how long to look for a better plan (default: %(default)s)",
+    )
+
+
+def plan_options(arguments: argparse.Namespace, board: Board | None) -> PlanOptions:
+    """What the options of a target, of RAM and of effort ask for."""
+    layout = arguments.layout or ("plain" if board is None else board.core.layout)
+    return PlanOptions(
+        ram=budget(arguments, board),
+        regions=None if board is None else board.regions,
+        effort=Effort(arguments.effort),
+        layout=Layout[layout.upper()],
     )
 
 

@@ -73,11 +73,11 @@ def examine() -> list[Finding]:
 
 def _runtime() -> Finding:
     try:
-        classes = native.isa_classes()
+        layouts = native.layouts()
     except NarrowsError as error:
         return Finding("C runtime", "", "everything", str(error), vital=True)
-    numbers = ", ".join(str(i) for i in range(32) if classes >> i & 1)
-    return Finding("C runtime", f"instruction-set classes {numbers}", "everything")
+    names = ", ".join(layout.name.lower() for layout in layouts)
+    return Finding("C runtime", f"weight layouts {names}", "everything")
 
 
 def _tool(name: str, needed_for: str, remedy: str) -> Finding:

@@ -12,6 +12,7 @@ from narrows.blob import Blob, read_blob
 from narrows.cli.console import arena, count, print_table, stage_label
 from narrows.cli.places import add_input, add_json
 from narrows.graph.edges import HostEdge
+from narrows.native import Layout
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +50,7 @@ def describe(blob: Blob) -> dict[str, Any]:
     return {
         "model": blob.name,
         "format": f"{header.major}.{header.minor}",
-        "isa": header.isa,
+        "layout": Layout(header.layout).name.lower(),
         "blob_bytes": header.blob_bytes,
         "arena_bytes": model.arena_bytes,
         "region_bytes": list(header.region_bytes),
@@ -80,7 +81,7 @@ def _edges(edges: Sequence[HostEdge]) -> list[dict[str, Any]]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    print(f"{report['model']}: blob format {report['format']}, instruction set {report['isa']}")
+    print(f"{report['model']}: blob format {report['format']}, weight layout {report['layout']}")
     print(
         f"{count(report['blob_bytes'])} B, {arena(report['region_bytes'])}, "
         f"counters {count(report['progress_bytes'])} B"

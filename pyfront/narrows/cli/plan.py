@@ -11,13 +11,12 @@ from typing import Any
 
 from narrows import zoo
 from narrows.boards import load_board
-from narrows.cli.compile import add_board, add_effort, budget
+from narrows.cli.compile import add_effort, add_target, plan_options
 from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.errors import UsageError
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
-from narrows.plan import Effort, PlanOptions
 from narrows.plan.occupancy import occupancy
 from narrows.plan.planner import OVERHEAD
 from narrows.quantize.lower import lower
@@ -45,7 +44,7 @@ def add_parser(commands: Any) -> None:
         help="int8 .tflite or .onnx file, or a network of the zoo: zoo:mobilenet_v2,width=0.35",
     )
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the run in all, such as 64K")
-    add_board(parser)
+    add_target(parser)
     add_effort(parser)
     parser.add_argument("--explain", action="store_true", help="say what makes the RAM")
     add_output(parser, "--plot", metavar="FILE.png", help="draw RAM against instructions")
@@ -59,9 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot or arguments.arena:
         require_plots()
     board = None if arguments.board is None else load_board(arguments.board)
-    regions = None if board is None else board.regions
-    effort = Effort(arguments.effort)
-    options = PlanOptions(ram=budget(arguments, board), regions=regions, effort=effort)
+    options = plan_options(arguments, board)
     with progress_bar() as progress:
         graph = read_network(arguments.model)
         found = front(graph, options, progress)

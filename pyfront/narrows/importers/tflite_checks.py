@@ -163,6 +163,12 @@ def ratio(node: Node) -> None:
         raise Refused("its output's scale is too small for its input's")
 
 
+def holds_six(node: Node) -> None:
+    """6 is less than 2 ** 31 steps of the input."""
+    if not node.is_float and not _fits(6 / _scale(node.input(0)), 31):
+        raise Refused("its input's scale is too small for TensorFlow Lite Micro to find 6 by it")
+
+
 def _scale(tensor: TensorRecord) -> float:
     q = per_tensor(tensor)
     assert q is not None

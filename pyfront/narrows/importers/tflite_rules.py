@@ -88,7 +88,11 @@ RULES: dict[str, Rule] = {
         options=("LeakyReluOptions", ("Alpha",)),
     ),
     "RELU": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.ratio)),
-    "RELU6": Rule(layers.unary, (1, 1), (checks.activations_int8, checks.taken_as_input)),
+    "RELU6": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8, checks.holds_six, checks.taken_as_input),
+    ),
     "QUANTIZE": Rule(layers.quantize, (1, 1), ()),
     "DEQUANTIZE": Rule(layers.leave, (1, 1), ()),
     "CONCATENATION": Rule(

@@ -26,7 +26,7 @@ from narrows.link.frames import (
     status_of,
 )
 from narrows.link.line import ROOM_BEFORE_HELLO, Line
-from narrows.native import Model, Status
+from narrows.native import Layout, Model, Status
 from narrows.native.observe import Dump, input_bytes
 from narrows.result import Progress, no_progress
 
@@ -59,7 +59,7 @@ class Hello:
 
     frame_bytes: int
     credit: int
-    isa_classes: int
+    layouts: int
     slot_bytes: int
     arena_bytes: int
     ticks_per_second: int
@@ -154,6 +154,7 @@ class Client:
                 f"{self.name}: the blob has {len(blob)} bytes, the board's model slot "
                 f"{self.hello.slot_bytes}; choose a smaller model or another board"
             )
+        self._check_layout(Layout(Header.unpack(blob).layout))
         resumed, status, fields = self._upload(blob, progress)
         if resumed and (status < 0 or not self._holds(blob)):
             # What was there came from another blob, whose CRC-32 may be the same (PROTOCOL.md).
@@ -201,12 +202,12 @@ class Client:
             if state.status == Status.NEED_ROW:
                 self._within(state, [info.height for info in model.inputs])
                 info = model.inputs[state.index]
-                begin = state.bytes - state.bytes % info.run_bytes
+                begin = state.bytes - state.bytes % info.strip_bytes
                 # An event that comes late or twice asks for what is there already.
                 if state.row * info.row_bytes + begin == sent[state.index]:
                     row = data[state.index][sent[state.index] - begin :]
-                    self._send_part(state, row, begin, begin + info.run_bytes)
-                    sent[state.index] += info.run_bytes
+                    self._send_part(state, row, begin, begin + info.strip_bytes)
+                    sent[state.index] += info.strip_bytes
             elif state.status == Status.HAVE_ROW:
                 self._within(state, [info.height for info in model.outputs])
                 if state.row == taken[state.index]:
@@ -249,13 +250,13 @@ class Client:
 
     def _greet(self) -> Hello:
         fields = self._ask(Type.HELLO, bytes([MAJOR]))
-        _, _, frame, credit, isa, slot, arena, ticks = self._unpack(_HELLO, fields)
+        _, _, frame, credit, layouts, slot, arena, ticks = self._unpack(_HELLO, fields)
         texts, rest = [], fields[_HELLO.size :]
         for _ in range(2):
             size = rest[0] if rest else 0
             texts.append(rest[1 : 1 + size].decode("ascii", "replace"))
             rest = rest[1 + size :]
-        hello = Hello(frame, credit, isa, slot, arena, ticks, texts[0], texts[1])
+        hello = Hello(frame, credit, layouts, slot, arena, ticks, texts[0], texts[1])
         if hello.credit < ROOM_BEFORE_HELLO or hello.ticks_per_second == 0:
             raise LinkError(f"{self.name}: says impossible things of itself: {hello}")
         return hello
@@ -280,6 +281,16 @@ class Client:
     def _holds(self, blob: bytes) -> bool:
         standing = self.model()
         return standing is not None and standing.is_blob(blob)
+
+    def _check_layout(self, layout: Layout) -> None:
+        """Raises: LinkError: the firmware has no kernels for weights in this layout."""
+        known = [some.name.lower() for some in Layout if self.hello.layouts >> some & 1]
+        if layout.name.lower() not in known:
+            raise LinkError(
+                f"{self.name}: the blob's weights are in the {layout.name.lower()} layout, the "
+                f"firmware has kernels for {' and '.join(known)} alone; compile the model with "
+                f"--layout {known[0] if known else layout.name.lower()}"
+            )
 
     def _ask(self, type_: Type, payload: bytes = b"") -> bytes:
         status, fields = self._line.request(type_, payload)

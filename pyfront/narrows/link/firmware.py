@@ -9,11 +9,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from narrows.boards import GUARD_BYTES, Board
 from narrows.errors import ToolError
+from narrows.native import Form, Op, StageInfo
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
 
@@ -34,26 +35,35 @@ _FLAGS = (
     "-Wshadow",
     "-Werror",
 )
+# The application waits for the line most of the time: small is better than fast.
+_FOLDER_FLAGS = {"app": ("-Os",)}
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
 _IMAGE = "firmware.elf"
 
 
-def build(board: Board, progress: Progress = no_progress) -> Path:
+def build(
+    board: Board, progress: Progress = no_progress, stages: Collection[StageInfo] | None = None
+) -> Path:
     """The board's firmware, built now or taken from the user's cache.
+
+    Args:
+        stages: of the models that it shall run, whose operators and forms alone are built
+            in; None: all.
 
     Returns: path of the ELF file.
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
     try:
-        folder = cache_dir() / f"{board.name}-{_key(board)}"
+        flags = _stage_flags(stages)
+        folder = cache_dir() / f"{board.name}-{_key(board, flags)}"
         if not (folder / _IMAGE).is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as temporary:
                 whole = Path(temporary) / "whole"
                 whole.mkdir()
                 image = Path(temporary) / _IMAGE
-                compile_image(board, sources(board), Path(temporary), image, (), progress)
+                compile_image(board, sources(board), Path(temporary), image, flags, progress)
                 image.rename(whole / _IMAGE)
                 # Whoever else was faster has made the same.
                 with contextlib.suppress(OSError):
@@ -88,8 +98,9 @@ def sources(board: Board) -> list[Path]:
         *(path for folder in (app, link, libc) for path in sorted(folder.glob("*.c"))),
         *(port / name for name in drivers),
         *sorted((root / "runtime" / "src").glob("*.c")),
+        *sorted((root / "runtime" / "ops").glob("*.c")),
         *sorted((root / "runtime" / "kernels").glob("*_c.c")),
-        root / "runtime" / "kernels" / "scratch.c",
+        root / "runtime" / "kernels" / "layouts.c",
     ]
 
 
@@ -113,8 +124,9 @@ def compile_image(
     objects = []
     for index, file in enumerate(files):
         progress("building the firmware", index / (len(files) + 1))
-        objects.append(str(folder / f"{file.stem}.o"))
-        _run([*command, "-c", str(file), "-o", objects[-1]])
+        objects.append(str(folder / f"{file.parent.name}_{file.stem}.o"))
+        few = _FOLDER_FLAGS.get(file.parent.name, ())
+        _run([*command, *few, "-c", str(file), "-o", objects[-1]])
     script = folder / "board.ld"
     template = share_dir() / "firmware" / "port" / "cortex_m.ld"
     _run([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
@@ -132,7 +144,7 @@ def _compiler() -> str:
 def _flags(board: Board) -> list[str]:
     root = share_dir()
     folders = [root / "firmware" / name for name in ("libc", "link", "port", "app")]
-    folders += [root / "runtime" / name for name in ("include", "src", "kernels")]
+    folders += [root / "runtime" / name for name in ("include", "src", "ops", "kernels")]
     facts = {
         "BOARD_NAME": f'"{board.name}"',
         "BOARD_CODE_BASE": board.code.base,
@@ -152,6 +164,7 @@ def _flags(board: Board) -> list[str]:
         "BOARD_UART_BAUD": board.uart.baud,
         "BOARD_RECEIVE_BYTES": board.uart.receive_bytes,
         "BOARD_TIMER_HZ": board.timer.hz,
+        "NRW_LAYOUTS(X)": f"X({board.core.layout.upper()},{board.core.layout}_c)",
     }
     return [
         *board.core.flags,
@@ -159,6 +172,16 @@ def _flags(board: Board) -> list[str]:
         *(f"-D{name}={value}" for name, value in facts.items()),
         *(f"-I{folder}" for folder in folders),
     ]
+
+
+def _stage_flags(stages: Collection[StageInfo] | None) -> tuple[str, ...]:
+    """The lists of ``runtime/ops/operator.h``, where they are not those of all."""
+    if stages is None:
+        return ()
+    used = {Op.INPUT, Op.OUTPUT, *(stage.op for stage in stages)}
+    operators = " ".join(f"X({op.name},{op.name.lower()})" for op in sorted(used))
+    forms = sum(1 << form for form in {Form.SINGLE, *(stage.form for stage in stages)})
+    return f"-DNRW_OPERATORS(X)={operators}", f"-DNRW_FORMS={forms}u"
 
 
 def _arenas(board: Board) -> str:
@@ -170,11 +193,13 @@ def _arenas(board: Board) -> str:
     return ",".join(f"{{{base},{size}}}" for base, size in places)
 
 
-def _key(board: Board) -> str:
+def _key(board: Board, more_flags: Sequence[str]) -> str:
     """Of everything that the image follows from."""
     root, compiler = share_dir(), _compiler()
     version = _run([compiler, "--version"]).splitlines()[0]
-    digest = hashlib.sha256("\n".join((version, *_flags(board), *_LINK_FLAGS)).encode())
+    digest = hashlib.sha256(
+        "\n".join((version, *_flags(board), *more_flags, str(_FOLDER_FLAGS), *_LINK_FLAGS)).encode()
+    )
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".c", ".h", ".ld"):
@@ -187,6 +212,8 @@ def _run(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
-        lines = [line for line in error.stderr.splitlines() if "error" in line] or ["no message"]
+        words = ("error", "undefined")
+        lines = [line for line in error.stderr.splitlines() if any(w in line for w in words)]
+        lines = lines or ["no message"]
         raise ToolError(f"{command[0]} failed: {lines[0].strip()}") from error
     return done.stdout

@@ -49,12 +49,20 @@ class Status(IntEnum):
     ERR_MAGIC = -3
     ERR_VERSION = -4
     ERR_CRC = -5
-    ERR_ISA = -6
+    ERR_LAYOUT = -6
     ERR_STRUCTURE = -7
     ERR_MEMORY = -8
     ERR_STATE = -9
     ERR_STALLED = -10
     ERR_ALIGNMENT = -11
+    ERR_OPERATOR = -12
+
+
+class Layout(IntEnum):
+    """``enum nrw_layout``: the order in which a family of kernels reads weights."""
+
+    PLAIN = 0
+    BLOCKED = 1
 
 
 class Op(IntEnum):
@@ -76,7 +84,16 @@ class Op(IntEnum):
     SLICE = 13
     PAD = 14
     RESHAPE = 15
-    ROLLING_DEPTHWISE = 16
+
+
+class Form(IntEnum):
+    """``enum nrw_form``: how a stage goes through its operator's work, numbered as in the blob."""
+
+    SINGLE = 0
+    ACCUMULATING = 1
+    FOLDED = 2
+    TILED = 3
+    ROLLING = 4
 
 
 _REFUSALS = {
@@ -85,24 +102,26 @@ _REFUSALS = {
     Status.ERR_MAGIC: "is not a narrows blob; make one with 'narrows compile'",
     Status.ERR_VERSION: "is written for another version of the blob format; compile the model anew",
     Status.ERR_CRC: "is damaged (checksum); copy it again or compile it anew",
-    Status.ERR_ISA: "is packed for kernels that this build lacks; compile it for this target",
+    Status.ERR_LAYOUT: "has weights in a layout that this target has no kernels for; compile it "
+    "with --board or --layout",
     Status.ERR_STRUCTURE: "has a field that is out of range; compile it anew",
     Status.ERR_MEMORY: "needs more memory than one of the regions has; compile it with --board",
     Status.ERR_STATE: "call out of order",
     Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
     Status.ERR_ALIGNMENT: "stands at an address that is no multiple of 16; place it at one",
+    Status.ERR_OPERATOR: "has an operator that this build lacks; build the firmware with it",
 }
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """height, width, channels; run: pixels of a row that come at a time (0: a constant);
+    """height, width, channels; strip: pixels of a row that come at a time (0: a constant);
     capacity: pixels in the arena; row_bytes: width * channels."""
 
     height: int
     width: int
     channels: int
-    run: int
+    strip: int
     capacity: int
     row_bytes: int
     zero_point: int
@@ -117,16 +136,18 @@ class TensorInfo:
         return self.height * self.row_bytes
 
     @property
-    def run_bytes(self) -> int:
+    def strip_bytes(self) -> int:
         """What an input takes at a time."""
-        return self.run * self.channels
+        return self.strip * self.channels
 
 
 @dataclass(frozen=True)
 class StageInfo:
-    """op: what the stage does; output: number of the tensor that it writes, -1 for none."""
+    """op and form: what the stage does and how; output: number of the tensor that it writes, -1
+    for none."""
 
     op: Op
+    form: Form
     output: int
 
 
@@ -143,8 +164,9 @@ def load() -> tuple[Any, Any]:
     """(ffi, library)."""
     here = Path(__file__).parent
     ffi = FFI()
-    public = share_dir() / "runtime" / "include" / "narrows.h"
-    headers = (public, *(here / name for name in HEADERS))
+    runtime = share_dir() / "runtime"
+    public = (runtime / "include" / "narrows.h", runtime / "kernels" / "layouts.h")
+    headers = (*public, *(here / name for name in HEADERS))
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"
     try:
@@ -247,7 +269,11 @@ class Model:
             self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)
         )
         self.stages = tuple(
-            StageInfo(Op(lib.nrw_stage_op(self.pointer, i)), lib.nrw_stage_output(self.pointer, i))
+            StageInfo(
+                Op(lib.nrw_stage_op(self.pointer, i)),
+                Form(lib.nrw_stage_form(self.pointer, i)),
+                lib.nrw_stage_output(self.pointer, i),
+            )
             for i in range(self.pointer.stage_count)
         )
 
@@ -262,7 +288,7 @@ class Model:
             info.height,
             info.width,
             info.channels,
-            info.run,
+            info.strip,
             info.capacity,
             info.row_bytes,
             info.zero_point,
@@ -387,7 +413,7 @@ class Run:
     @_by_its_thread
     def take_row(self) -> Row:
         """Take the row that HAVE_ROW offers."""
-        row = self._ffi.new("const int8_t **")
+        row = self._ffi.new("const void **")
         output, index = self._ffi.new("int *"), self._ffi.new("int *")
         self._check(self._lib.nrw_take_row(self._run, row, output, index))
         info = self.model.outputs[output[0]]
@@ -485,34 +511,46 @@ class Run:
         return Status(status)
 
 
-def isa_classes() -> int:
-    """Bit i set: this build runs blobs of instruction-set class i."""
-    return int(load()[1].nrw_isa_classes())
+def layouts() -> tuple[Layout, ...]:
+    """The weight layouts that this build has kernels for: all of them."""
+    bits = int(load()[1].nrw_layouts())
+    return tuple(layout for layout in Layout if bits >> layout & 1)
+
+
+def conv_pack(layout: int, weights: Int8Array) -> bytes:
+    """The weights of a convolution in a layout. weights: int8 [out, height, width, in]."""
+    ffi, lib = load()
+    out, height, width, channels = weights.shape
+    shape = ffi.new("struct nrw_filter_shape *", (height, width, channels, out))
+    packed = ffi.new("int8_t[]", int(lib.nrw_conv_weight_bytes(layout, shape)))
+    plain = np.ascontiguousarray(weights, np.int8)
+    lib.nrw_conv_pack(layout, shape, ffi.cast("const int8_t *", plain.ctypes.data), packed)
+    return bytes(ffi.buffer(packed))
 
 
 def conv_scratch_bytes(
-    isa: int, kernel_h: int, kernel_w: int, in_channels: int, out_channels: int
+    layout: int, kernel_h: int, kernel_w: int, in_channels: int, out_channels: int
 ) -> int:
     """Bytes that one firing of a convolution needs beside its rings."""
     lib = load()[1]
-    return int(lib.nrw_conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, out_channels))
+    return int(lib.nrw_conv_scratch_bytes(layout, kernel_h, kernel_w, in_channels, out_channels))
 
 
-def depthwise_scratch_bytes(isa: int, kernel_h: int, kernel_w: int, channels: int) -> int:
+def depthwise_scratch_bytes(layout: int, kernel_h: int, kernel_w: int, channels: int) -> int:
     """Bytes that one firing of a depthwise convolution needs beside its rings."""
-    return int(load()[1].nrw_depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels))
+    return int(load()[1].nrw_depthwise_scratch_bytes(layout, kernel_h, kernel_w, channels))
 
 
-def bottleneck_scratch_bytes(isa: int, **shape: int) -> int:
+def bottleneck_scratch_bytes(layout: int, **shape: int) -> int:
     """Bytes that one firing of a bottleneck needs. shape: ``struct nrw_bottleneck_shape``."""
     ffi, lib = load()
-    return int(lib.nrw_bottleneck_scratch_bytes(isa, _shape(ffi, shape)))
+    return int(lib.nrw_bottleneck_scratch_bytes(layout, _shape(ffi, shape)))
 
 
-def bottleneck_state_bytes(isa: int, **shape: int) -> int:
+def bottleneck_state_bytes(layout: int, **shape: int) -> int:
     """Bytes that a rolling bottleneck keeps. shape: ``struct nrw_bottleneck_shape``."""
     ffi, lib = load()
-    return int(lib.nrw_bottleneck_state_bytes(isa, _shape(ffi, shape)))
+    return int(lib.nrw_bottleneck_state_bytes(layout, _shape(ffi, shape)))
 
 
 def bottleneck_columns(**shape: int) -> int:
@@ -521,17 +559,17 @@ def bottleneck_columns(**shape: int) -> int:
     return int(lib.nrw_bottleneck_columns(_shape(ffi, shape)))
 
 
-def torn_row_bytes(pixels: int, channels: int) -> int:
-    """Scratch for an input whose rows the ring's end may tear."""
-    return int(load()[1].nrw_torn_row_bytes(pixels, channels))
+def wrapped_row_bytes(pixels: int, channels: int) -> int:
+    """Scratch for an input whose rows may wrap."""
+    return int(load()[1].nrw_wrapped_row_bytes(pixels, channels))
 
 
-def rolling_depthwise_state_bytes(
+def folded_depthwise_state_bytes(
     in_width: int, out_width: int, pad_left: int, channels: int
 ) -> int:
-    """Bytes that a rolling depthwise keeps."""
+    """Bytes that a folded depthwise keeps."""
     lib = load()[1]
-    return int(lib.nrw_rolling_depthwise_state_bytes(in_width, out_width, pad_left, channels))
+    return int(lib.nrw_folded_depthwise_state_bytes(in_width, out_width, pad_left, channels))
 
 
 def accumulate_state_bytes(out_width: int, channels: int) -> int:

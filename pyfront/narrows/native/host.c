@@ -34,7 +34,7 @@ static int push_next(struct nrw_run *run, const int8_t *const *inputs)
 
 static int take_next(struct nrw_run *run, int8_t *const *outputs)
 {
-    const int8_t *row;
+    const void *row;
     int output;
     int index;
     struct nrw_tensor_info info;
@@ -76,7 +76,7 @@ static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *input
     }
     for (int i = 0; i < run->model->output_count; i++) {
         struct nrw_tensor_info info;
-        const int8_t *whole = nrw_output(run, i);
+        const void *whole = nrw_output(run, i);
         if (whole != NULL && nrw_output_info(run->model, i, &info) == NRW_OK) {
             memcpy(outputs[i], whole, (size_t)info.height * info.row_bytes);
         }

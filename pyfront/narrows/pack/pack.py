@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from narrows.errors import BlobError, PlanError
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QOp, QPool
-from narrows.native import MAX_STEP_WORK, Op, max_step_work
-from narrows.pack.layout import (
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool
+from narrows.native import MAX_STEP_WORK, Form, Op, max_step_work
+from narrows.pack.metadata import describe_edges, producer
+from narrows.pack.params import bottleneck_params, op_code, op_params
+from narrows.pack.records import (
+    ELEMENT_BYTES,
     HEADER,
     MAGIC,
     MAJOR,
@@ -24,15 +27,12 @@ from narrows.pack.layout import (
     Body,
     fields,
 )
-from narrows.pack.metadata import describe_edges, producer
-from narrows.pack.params import bottleneck_params, op_code, op_params
 from narrows.plan.firing import input_firings, input_runs, stage_firings
 from narrows.plan.fusion import bottleneck
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.sizes import MAX_KERNEL_ROWS
 
-EXPAND, PROJECT, ADD, ROLLING = 1, 2, 4, 8
-ACCUMULATE = 1
+EXPAND, PROJECT, ADD = 1, 2, 4
 CONSTANT = 1
 
 
@@ -82,7 +82,7 @@ class _Packer:
         reader_list = [stage for tensor in self.number for stage in readers[tensor]]
         records = HEADER.size + TENSOR.size * len(self.number) + STAGE.size * self.stage_count
         lists = np.array(reader_list + [self.number[t] for t in self.outputs], "<u2").tobytes()
-        body = Body(records + len(lists))
+        body = Body(records + len(lists), self.plan.layout)
         stages = self.stage_records(body)
         tensors = self.tensor_records(body, readers, producers)
         text = b"" if metadata is None else self.metadata_bytes(metadata)
@@ -98,7 +98,7 @@ class _Packer:
     ) -> bytes:
         """work: of a step at most. counts: tensors, stages, readers, outputs."""
         header = fields(
-            HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.isa,
+            HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.layout,
             *self.plan.arena_bytes, *counts, len(self.inputs), self.plan.input_passes, work,
             self.plan.macs, sum(self.firing_counts()), metadata_offset, metadata, 0,
             zlib.crc32(data), 0,
@@ -151,7 +151,7 @@ class _Packer:
             records += fields(
                 TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width,
                 info.channels, producers.get(tensor, NONE), first_reader, len(readers[tensor]),
-                info.zero_point, flags, 0,
+                info.zero_point, flags, ELEMENT_BYTES, 0,
             )  # fmt: skip
             first_reader += len(readers[tensor])
         return records
@@ -159,13 +159,14 @@ class _Packer:
     def stage_records(self, body: Body) -> bytes:
         records = b""
         for tensor, run in zip(self.inputs, self.input_runs, strict=True):
-            records += self.record(Op.INPUT, 0, (), self.number[tensor], run)
+            records += self.record(Op.INPUT, Form.SINGLE, 0, (), self.number[tensor], run)
         for stage in self.plan.stages:
             records += self.planned_record(stage, body)
         for tensor in self.streamed:
             width = self.graph.tensors[tensor].width
             number = self.outputs.index(tensor)
-            records += self.record(Op.OUTPUT, 0, (self.number[tensor],), NONE, width, params=number)
+            inputs = (self.number[tensor],)
+            records += self.record(Op.OUTPUT, Form.SINGLE, 0, inputs, NONE, width, params=number)
         return records
 
     def planned_record(self, stage: Stage, body: Body) -> bytes:
@@ -176,23 +177,20 @@ class _Packer:
             flags |= EXPAND if parts.expand else 0
             flags |= PROJECT if parts.project else 0
             flags |= ADD if parts.add else 0
-            flags |= ROLLING if stage.rolling else 0
             params = bottleneck_params(self.graph, parts, stage, body)
         else:
             op = self.graph.ops[stage.ops[0]]
-            code = Op.ROLLING_DEPTHWISE if stage.rolling else op_code(op)
+            code = op_code(op)
             self.check_kernel(op, stage)
-            if isinstance(op, QPool) and accumulates(self.graph, stage):
-                flags = ACCUMULATE
             params = op_params(self.graph, op, body)
         offset = body.add(params) if params else 0
         inputs = tuple(self.number[tensor] for tensor in self.stage_inputs(stage))
         output = self.number[self.stage_output(stage)]
-        return self.record(code, flags, inputs, output, stage.run, stage, offset)
+        return self.record(code, stage.form, flags, inputs, output, stage.strip, stage, offset)
 
     def check_kernel(self, op: QOp, stage: Stage) -> None:
         if isinstance(op, QPool):
-            rows = 0 if stage.state.bytes else op.kernel[0]
+            rows = 0 if stage.form is Form.ACCUMULATING else op.kernel[0]
         elif isinstance(op, (QConv, QDepthwise)):
             rows = op.weights.shape[1 if isinstance(op, QConv) else 0]
         else:
@@ -207,6 +205,7 @@ class _Packer:
     def record(
         self,
         code: Op,
+        form: Form,
         flags: int,
         inputs: tuple[int, ...],
         output: int,
@@ -218,7 +217,7 @@ class _Packer:
         scratch = stage.scratch if stage else Region()
         padded = inputs + (NONE,) * (4 - len(inputs))
         return fields(
-            STAGE, f"stage {code.name}", code, flags, len(inputs), 0, output,
+            STAGE, f"stage {code.name}", code, form, flags, len(inputs), output,
             run, *padded, params, state.offset, state.bytes,
             scratch.offset, scratch.bytes,
         )  # fmt: skip
@@ -228,7 +227,7 @@ class _Packer:
         for tensor, run in zip(self.inputs, self.input_runs, strict=True):
             counts.append(input_firings(self.graph, tensor, run).count)
         for stage in self.plan.stages:
-            counts.append(stage_firings(self.graph, stage, accumulates(self.graph, stage)).count)
+            counts.append(stage_firings(self.graph, stage).count)
         return counts
 
     def metadata_bytes(self, metadata: Mapping[str, Any]) -> bytes:
@@ -248,13 +247,3 @@ class _Packer:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             raise PlanError(f"metadata: not JSON ({error})") from error
-
-
-def accumulates(graph: QGraph, stage: Stage) -> bool:
-    """Whether a stage of one operator adds its input up row by row."""
-    op = graph.ops[stage.ops[0]]
-    if len(stage.ops) > 1:
-        return False
-    if isinstance(op, QMean):
-        return op.over_height
-    return isinstance(op, QPool) and stage.state.bytes > 0

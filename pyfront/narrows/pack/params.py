@@ -22,8 +22,8 @@ from narrows.graph.qgraph import (
     QSlice,
     QSoftmax,
 )
-from narrows.native import Op
-from narrows.pack.layout import Body, fields
+from narrows.native import Op, conv_pack
+from narrows.pack.records import GEOMETRY, Body, fields
 from narrows.plan.fusion import Bottleneck
 from narrows.plan.plan import Stage
 
@@ -69,12 +69,9 @@ def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
         case QElementwise():
             return elementwise_params(place, op, swap=False)
         case QPool():
-            kernel_h, kernel_w = op.kernel
-            stride_h, stride_w = op.stride
-            top, left = op.pad
             return fields(
-                "<HHBBBBHHbbH", place, kernel_h, kernel_w, stride_h, stride_w, 1, 1, top, left,
-                op.act_min, op.act_max, 0,
+                GEOMETRY, place, *op.kernel, *op.stride, 1, 1, *op.pad, op.act_min, op.act_max,
+                0, 1, 1, 1, 0,
             )  # fmt: skip
         case QMean():
             values = (op.over_height, op.over_width, 0, op.bias, op.multiplier, op.shift)
@@ -97,16 +94,16 @@ def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
 
 
 def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:
-    """ELEMENTWISE's 20 bytes. swap: operands stand the other way round (ADD only)."""
+    """ELEMENTWISE's 24 bytes. swap: operands stand the other way round (ADD only)."""
     a, b = (op.b, op.a) if swap else (op.a, op.b)
     return fields(
-        "<iiibbbBbbBB", place, a[0], b[0], op.out[0], a[1], b[1], op.out[1], op.left_shift,
-        op.act_min, op.act_max, op.function, 0,
+        "<iiibbbBhhB3x", place, a[0], b[0], op.out[0], a[1], b[1], op.out[1], op.left_shift,
+        op.act_min, op.act_max, op.function,
     )  # fmt: skip
 
 
 def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body) -> bytes:
-    """BOTTLENECK's 96 bytes."""
+    """BOTTLENECK's 116 bytes."""
     place = f"bottleneck ({graph.tensors[parts.output].name})"
     depthwise = parts.depthwise
     zero_points = [graph.tensors[depthwise.inputs[0]].zero_point]
@@ -125,14 +122,14 @@ def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body
         stage.row_tile,
     )
     params += _window(place, depthwise, kernel, 1) + _filter(graph, depthwise, body)
-    params += op_params(graph, parts.expand, body) if parts.expand else bytes(24)
+    params += op_params(graph, parts.expand, body) if parts.expand else bytes(32)
     if parts.project is None:
         params += bytes(12)
     else:
-        params += fields("<bbH", place, parts.project.act_min, parts.project.act_max, 0)
+        params += fields("<hh", place, parts.project.act_min, parts.project.act_max)
         params += _filter(graph, parts.project, body)
     if parts.add is None:
-        params += bytes(20)
+        params += bytes(24)
     else:
         params += elementwise_params(place, parts.add, parts.add.inputs[0] == parts.input)
     grid = graph.tensors[parts.grid]
@@ -151,14 +148,18 @@ def channel_table(graph: QGraph, op: QConv | QDepthwise) -> bytes:
 
 
 def _window(place: str, op: QConv | QDepthwise, kernel: tuple[int, ...], last: int) -> bytes:
-    """The first 16 bytes of CONV and DEPTHWISE."""
+    """The geometry of CONV and DEPTHWISE. last: the depth multiplier, or 0."""
     return fields(
-        "<HHBBBBHHbbH", place, *kernel, *op.stride, *op.dilation, *op.pad,
-        op.act_min, op.act_max, last,
+        GEOMETRY, place, *kernel, *op.stride, *op.dilation, *op.pad, op.act_min, op.act_max,
+        last, 1, 1, 1, 0,
     )  # fmt: skip
 
 
 def _filter(graph: QGraph, op: QConv | QDepthwise, body: Body) -> bytes:
     """Blob offsets of the weights and of the channel table."""
-    weights = body.add(np.ascontiguousarray(op.weights, np.int8).tobytes())
+    if isinstance(op, QConv):
+        packed = conv_pack(body.layout, op.weights)
+    else:
+        packed = np.ascontiguousarray(op.weights, np.int8).tobytes()
+    weights = body.add(packed)
     return fields("<II", op.kind, weights, body.add(channel_table(graph, op)))

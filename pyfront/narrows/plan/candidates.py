@@ -18,12 +18,12 @@ from narrows.graph.qgraph import (
     QOp,
     QTensor,
 )
+from narrows.native import Form, Layout
 from narrows.plan.cost import reads_window
-from narrows.plan.firing import can_fold, least_run, row_run, stage_firings
+from narrows.plan.firing import forms_of, frame, least_strip, stage_firings
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
-from narrows.plan.layout import Candidate, candidate
 from narrows.plan.plan import Region, Stage
-from narrows.plan.sizes import stage_bytes
+from narrows.plan.timeline import Candidate, candidate
 
 
 @dataclass(frozen=True)
@@ -112,25 +112,24 @@ class Candidates:
     def __init__(
         self,
         graph: QGraph,
-        isa: int = 0,
+        layout: Layout = Layout.PLAIN,
         recompute: bool = False,
         tiling: Tiling | None = None,
     ) -> None:
         self.graph = graph
-        self.isa = isa
+        self.layout = layout
         self.recompute = recompute
         self.tiling = tiling
-        self._made: dict[tuple[Stage, bool], Candidate] = {}
+        self._made: dict[Stage, Candidate] = {}
         self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
         self._first: dict[Hashable, tuple[int, ...]] = {}
         self._wiring = Wiring(graph)
 
-    def make(self, stage: Stage, accumulate: bool = True) -> Candidate:
-        """A stage, sized. accumulate: whether an average pool adds up row by row."""
-        key = (stage, accumulate)
-        if key not in self._made:
-            self._made[key] = candidate(self.graph, stage, self.isa, accumulate)
-        return self._made[key]
+    def make(self, stage: Stage) -> Candidate:
+        """A stage, sized."""
+        if stage not in self._made:
+            self._made[stage] = candidate(self.graph, stage, self.layout)
+        return self._made[stage]
 
     def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:
         """Every way to run one operator, or several as a bottleneck, that no other way beats in
@@ -140,11 +139,11 @@ class Candidates:
             if first != ops:
                 self._options[ops] = tuple(self._moved(c, ops) for c in self._options[first])
                 return self._options[ops]
-            ways = self._single(ops) if len(ops) == 1 else self._fused(ops)
-            self._options[ops] = undominated(ways)
-            if len(ops) == 1 and not self._options[ops]:
+            found = undominated(self._single(ops) if len(ops) == 1 else self._fused(ops))
+            if len(ops) == 1 and not found:
                 name = self.graph.tensors[self.graph.ops[ops[0]].output].name
                 raise PlanError(f"tensor {name}: more than {MAX_FIRINGS} rows; shrink the input")
+            self._options[ops] = found
         return self._options[ops]
 
     def _tensors(self, ops: tuple[int, ...]) -> list[int]:
@@ -182,16 +181,11 @@ class Candidates:
 
     def _single(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
         op = self.graph.ops[ops[0]]
-        for accumulate in (True, False):
-            adds_up = stage_bytes(self.graph, Stage(ops, 1), self.isa, accumulate)[0] > 0
-            width = row_run(self.graph, ops, adds_up)
-            rows = self.graph.tensors[op.inputs[0] if adds_up else op.output].height
-            for run in runs(width, least_run(self.graph, op, adds_up), rows):
-                yield self.make(Stage(ops, run), accumulate)
-        if isinstance(op, QDepthwise) and can_fold(op):
-            width, rows = row_run(self.graph, ops), self.graph.tensors[op.output].height
-            for run in runs(width, 1, 2 * rows + 1):
-                yield self.make(Stage(ops, run, rolling=True))
+        for form in forms_of(self.graph, op):
+            through = frame(self.graph, ops, form)
+            rows = 2 * through.height + 1 if form is Form.FOLDED else through.height
+            for strip in strips(through.width, least_strip(self.graph, op, form), rows):
+                yield self.make(Stage(ops, strip, form))
 
     def _fused(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
         parts = bottleneck(self.graph, ops)
@@ -201,15 +195,15 @@ class Candidates:
             slice_ = min(self.tiling.slice or mid, mid)
             rows = min(self.tiling.row_tile or 1, out.height)
             columns = min(self.tiling.col_tile or out.width, out.width)
-            yield self.make(Stage(ops, out.width, False, slice_, rows, columns))
+            yield self.make(Stage(ops, out.width, Form.TILED, slice_, rows, columns))
             return
         if can_roll(parts):
             overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
             for kept in range(0 if self.recompute else overlap, overlap + 1):
-                for run in runs(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
-                    tiles = tile_widths(out.width) if run == out.width else (run,)
+                for strip in strips(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
+                    tiles = tile_widths(out.width) if strip == out.width else (strip,)
                     for tile in tiles:
-                        yield self.make(Stage(ops, run, True, mid, 1, tile, kept))
+                        yield self.make(Stage(ops, strip, Form.ROLLING, mid, 1, tile, kept))
         for stage in self._tiled(ops, mid, out):
             if self.recompute or stage_firings(self.graph, stage).is_exact:
                 yield self.make(stage)
@@ -218,20 +212,20 @@ class Candidates:
         for slice_ in sorted({mid, max(SLICE, mid // 4), SLICE}):
             if slice_ > mid:
                 continue
-            for run in runs(out.width, 1, out.height):
-                yield Stage(ops, run, False, slice_, 1, run)
+            for strip in strips(out.width, 1, out.height):
+                yield Stage(ops, strip, Form.TILED, slice_, 1, strip)
             for rows in ROW_TILES:
                 for parts in COLUMN_TILES:
                     if rows <= out.height and (rows > 1 or parts > 1):
                         tile = -(-out.width // parts)
-                        yield Stage(ops, out.width, False, slice_, rows, tile)
+                        yield Stage(ops, out.width, Form.TILED, slice_, rows, tile)
 
     def widths(self, c: Candidate) -> list[Candidate]:
         """A bottleneck with every tile width that computes as much, narrow ones first."""
         stage = c.stage
         made = [
             self.make(replace(stage, col_tile=tile, state=Region(), scratch=Region()))
-            for tile in tile_widths(stage.run)
+            for tile in tile_widths(stage.strip)
         ]
         macs = int(c.firings.macs.sum())
         same = [m for m in made if int(m.firings.macs.sum()) == macs]
@@ -257,12 +251,12 @@ MAX_FIRINGS = 65535
 """Firings of a stage that the runtime counts."""
 
 
-def runs(width: int, least: int, rows: int) -> list[int]:
+def strips(width: int, least: int, rows: int) -> list[int]:
     """Divisors of the width from ``least`` on of which a row's firings can be counted."""
     return [
-        run
-        for run in range(least, width + 1)
-        if width % run == 0 and width // run * rows <= MAX_FIRINGS
+        strip
+        for strip in range(least, width + 1)
+        if width % strip == 0 and width // strip * rows <= MAX_FIRINGS
     ]
 
 

@@ -2,7 +2,7 @@
 """What a stage costs: what it does, counted, times the instructions of each on the target.
 
 Counts mirror the loops of the kernels and of the engine; what one of each takes was measured
-(``tests/bench/cost_model.py``) and stands in ``cost.json``, per instruction-set class.
+(``tests/bench/cost_model.py``) and stands in ``costs/``, a file per weight layout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-from narrows.errors import PlanError
 from narrows.graph.qgraph import (
     Elementwise,
     QConcat,
@@ -34,11 +33,13 @@ from narrows.graph.qgraph import (
     QSoftmax,
     QTensor,
 )
-from narrows.plan.firing import Firings, input_runs, pixel_macs, row_run, stage_firings
+from narrows.native import Form, Layout
+from narrows.plan.firing import Firings, frame, input_runs, pixel_macs, stage_firings
 from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.plan.plan import Plan, Stage
 
-FILE = Path(__file__).with_name("cost.json")
+FOLDER = Path(__file__).with_name("costs")
+"""A file of coefficients for each layout and implementation of its kernels."""
 
 Work: TypeAlias = "Counter[str]"
 """How often something is done in an inference. ``macs.*``, ``bytes.*`` and ``requantized`` are
@@ -47,7 +48,7 @@ of interest by themselves; the others are loops and calls."""
 
 @dataclass(frozen=True)
 class Tiles:
-    """How the kernels of an instruction-set class cut their work (``runtime/kernels``).
+    """How the kernels of a layout cut their work (``runtime/kernels``).
 
     outputs: channels that a convolution computes together; the last ones go alone.
     block: channels of a pixel that are finished together.
@@ -63,22 +64,31 @@ class Tiles:
         return -(-channels // self.block)
 
 
-TILES = {0: Tiles(outputs=4, block=16, group=3)}
-"""By instruction-set class."""
+TILES = dict.fromkeys(Layout, Tiles(outputs=4, block=16, group=3))
+"""By weight layout."""
 
 _UNKNOWN: Mapping[int, int] = {}
 
 
-@lru_cache(maxsize=1)
-def rates() -> dict[int, dict[str, float]]:
-    """Instructions of one of each, by instruction-set class."""
-    classes = json.loads(FILE.read_text(encoding="utf-8"))["classes"]
-    return {int(isa): table["instructions"] for isa, table in classes.items()}
+def costs_file(layout: Layout) -> Path:
+    """The coefficients of a layout's portable kernels."""
+    return FOLDER / f"{layout.name.lower()}_c.json"
 
 
-def instructions(graph: QGraph, stage: Stage, firings: Firings, isa: int = 0) -> float:
+@lru_cache
+def rates(layout: Layout) -> Mapping[str, float]:
+    """Instructions of one of each."""
+    table: dict[str, float] = json.loads(costs_file(layout).read_text(encoding="utf-8"))[
+        "instructions"
+    ]
+    return table
+
+
+def instructions(
+    graph: QGraph, stage: Stage, firings: Firings, layout: Layout = Layout.PLAIN
+) -> float:
     """Predicted instructions of a stage in one inference."""
-    return priced(work(graph, stage, firings, isa), rates()[isa])
+    return priced(work(graph, stage, firings, layout), rates(layout))
 
 
 def priced(done: Work, table: Mapping[str, float]) -> float:
@@ -90,23 +100,19 @@ def work(
     graph: QGraph,
     stage: Stage,
     firings: Firings,
-    isa: int = 0,
+    layout: Layout = Layout.PLAIN,
     capacities: Mapping[int, int] = _UNKNOWN,
 ) -> Work:
     """What a stage does in one inference. capacities: of rings, where they are known; otherwise
     they are taken to be as short as can be.
-
-    Raises: PlanError: an instruction-set class of which nothing is known.
     """
-    if isa not in TILES:
-        raise PlanError(f"instruction-set class {isa}: its kernels have no cost model")
-    counter = _Counter(graph, stage, firings, TILES[isa], capacities)
-    if len(stage.ops) == 1:
-        counter.single(graph.ops[stage.ops[0]])
-    elif stage.rolling:
+    counter = _Counter(graph, stage, firings, TILES[layout], capacities)
+    if stage.form is Form.ROLLING:
         counter.rolling(bottleneck(graph, stage.ops))
-    else:
+    elif stage.form is Form.TILED:
         counter.tiled(bottleneck(graph, stage.ops))
+    else:
+        counter.single(graph.ops[stage.ops[0]])
     counter.engine()
     return counter.done
 
@@ -115,7 +121,7 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
     """What each stage of a plan does, and last, what taking and giving rows does."""
     capacities = {ring.tensor: ring.capacity for ring in plan.rings}
     works = [
-        work(graph, stage, stage_firings(graph, stage, stage.state.bytes > 0), plan.isa, capacities)
+        work(graph, stage, stage_firings(graph, stage), plan.layout, capacities)
         for stage in plan.stages
     ]
     edges = edge_work(graph, plan.input_runs, plan.streamed_outputs, len(plan.stages))
@@ -158,7 +164,7 @@ def reads_window(op: QOp) -> bool:
 
 def plan_instructions(graph: QGraph, plan: Plan) -> float:
     """Predicted instructions of one inference, from the first request for a row."""
-    return sum(priced(done, rates()[plan.isa]) for done in plan_work(graph, plan))
+    return sum(priced(done, rates(plan.layout)) for done in plan_work(graph, plan))
 
 
 def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
@@ -179,7 +185,7 @@ def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
         "requantizations": ("requantized", "depthwise.requantized", "accumulate.requantized"),
     }
     return {
-        "instructions": round(priced(done, rates()[plan.isa])),
+        "instructions": round(priced(done, rates(plan.layout))),
         **{name: sum(done[part] for part in parts) for name, parts in totals.items()},
     }
 
@@ -202,19 +208,13 @@ class _Counter:
         self.capacities = capacities
         self.done: Work = Counter()
 
-    @property
-    def accumulates(self) -> bool:
-        """Whether it adds up its input, run by run."""
-        is_alone = len(self.stage.ops) == 1 and not self.stage.rolling
-        return is_alone and self.stage.state.bytes > 0
-
     def engine(self) -> None:
         """To find, set up and account for the firings."""
         self.done["firing"] += self.firings.count
         self.done["firing.input"] += self.firings.count * len(self.firings.inputs)
         for which, tensor in enumerate(self.firings.inputs):
             self.ring(which, tensor)
-        if self.stage.run < row_run(self.graph, self.stage.ops, self.accumulates):
+        if self.stage.strip < frame(self.graph, self.stage.ops, self.stage.form).width:
             self.done["firing.part"] += self.firings.count * len(self.firings.inputs)
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
 
@@ -233,8 +233,7 @@ class _Counter:
         if capacity % info.width and segment > 1:
             op = self.graph.ops[self.stage.ops[0]]
             rows = 1
-            folds = self.stage.rolling and len(self.stage.ops) == 1
-            if isinstance(op, (QConv, QDepthwise)) and not folds:
+            if isinstance(op, (QConv, QDepthwise)) and self.stage.form is not Form.FOLDED:
                 rows = op.weights.shape[-3]
             copies = count * rows * (segment - 1) / capacity
             self.done["torn.row"] += round(copies)
@@ -376,7 +375,7 @@ class _Counter:
                 else:
                     self.convolution(op, pixels, channels, calls)
             case QDepthwise():
-                if self.stage.rolling:
+                if self.stage.form is Form.FOLDED:
                     self.folding(op)
                 else:
                     self.windowed(op.weights.shape[0])
@@ -413,7 +412,7 @@ class _Counter:
             self.done["pixel"] += pixels
             self.done["max.element"] += out.bytes * (taps + 2)
             return
-        if self.accumulates:
+        if self.stage.form is Form.ACCUMULATING:
             self.done["sum.call"] += calls
             self.done["sum.element"] += source.bytes
         else:
@@ -430,8 +429,8 @@ class _Counter:
         grid, out = (self.graph.tensors[t] for t in (parts.grid, parts.output))
         mid = parts.depthwise.weights.shape[2]
         extent, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
-        firings_of_row = out.width // self.stage.run
-        tiles = -(-self.stage.run // self.stage.col_tile) * firings_of_row
+        firings_of_row = out.width // self.stage.strip
+        tiles = -(-self.stage.strip // self.stage.col_tile) * firings_of_row
         pixels = out.height * out.width
         expanded = self.expanded(parts)
         rows = -(-expanded // grid.width)
@@ -455,7 +454,7 @@ class _Counter:
         kernel_h, kernel_w = parts.depthwise.weights.shape[:2]
         stage = self.stage
         slices = [min(stage.slice, mid - first) for first in range(0, mid, stage.slice)]
-        tiles_of_row = -(-stage.run // stage.col_tile) * (out.width // stage.run)
+        tiles_of_row = -(-stage.strip // stage.col_tile) * (out.width // stage.strip)
         rows = out.height * tiles_of_row
         pixels = out.height * out.width
         self.done["tiled.firing"] += self.firings.count

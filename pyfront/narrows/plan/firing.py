@@ -27,11 +27,13 @@ from narrows.graph.qgraph import (
     QResize,
     QSlice,
     QSoftmax,
+    QTensor,
     Window,
 )
+from narrows.native import Form
 from narrows.plan.fusion import Bottleneck, bottleneck
 from narrows.plan.plan import Stage
-from narrows.plan.sizes import bottleneck_columns
+from narrows.plan.sizes import bottleneck_columns, can_accumulate, tall
 
 Pixels: TypeAlias = npt.NDArray[np.int32]
 """A number of pixels per firing."""
@@ -85,16 +87,29 @@ class Firings:
         return np.searchsorted(self.lo[which], pixels, "right") - 1
 
 
-def row_run(graph: QGraph, ops: tuple[int, ...], accumulates: bool = False) -> int:
-    """The run of a stage that fires by rows."""
-    op = graph.ops[ops[0]] if accumulates else graph.ops[ops[-1]]
-    return graph.tensors[op.inputs[0] if accumulates else op.output].width
+def frame(graph: QGraph, ops: tuple[int, ...], form: Form) -> QTensor:
+    """The tensor that the firings of a stage go through row by row."""
+    if form is Form.ACCUMULATING:
+        return graph.tensors[graph.ops[ops[0]].inputs[0]]
+    return graph.tensors[graph.ops[ops[-1]].output]
 
 
-def least_run(graph: QGraph, op: QOp, accumulates: bool) -> int:
+def forms_of(graph: QGraph, op: QOp) -> tuple[Form, ...]:
+    """The forms that an operator by itself may have."""
+    match op:
+        case QMean() if op.over_height:
+            return (Form.ACCUMULATING,)
+        case QPool() if can_accumulate(graph, op):
+            return (Form.ACCUMULATING,) if tall(op) else (Form.ACCUMULATING, Form.SINGLE)
+        case QDepthwise() if can_fold(op):
+            return Form.SINGLE, Form.FOLDED
+    return (Form.SINGLE,)
+
+
+def least_strip(graph: QGraph, op: QOp, form: Form) -> int:
     """1 for an operator of pixels, else the width."""
     source = graph.tensors[op.inputs[0]]
-    if accumulates:
+    if form is Form.ACCUMULATING:
         whole = isinstance(op, QMean) and op.over_width
         if isinstance(op, QPool):
             covered = op.pad[1] == 0 and op.kernel[1] >= source.width
@@ -128,43 +143,42 @@ def output_firings(graph: QGraph, tensor: int) -> Firings:
     return Firings((tensor,), -1, (lo,), (hi,), _pixels(zero), zero, 0, (0,))
 
 
-def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firings:
-    """The firings of a stage of the plan.
-
-    accumulate: whether an average pool adds up row by row (it must be able to).
-    """
-    if len(stage.ops) > 1:
+def stage_firings(graph: QGraph, stage: Stage) -> Firings:
+    """The firings of a stage of the plan."""
+    if stage.form in (Form.TILED, Form.ROLLING):
         parts = bottleneck(graph, stage.ops)
-        return (_rolling if stage.rolling else _tiled)(graph, stage, parts)
-    op = graph.ops[stage.ops[0]]
+        return (_rolling if stage.form is Form.ROLLING else _tiled)(graph, stage, parts)
+    (index,) = stage.ops
+    op = graph.ops[index]
     out = graph.tensors[op.output]
-    if (isinstance(op, QMean) and op.over_height) or (isinstance(op, QPool) and accumulate):
+    if stage.form not in forms_of(graph, op):
+        raise PlanError(f"operator {index} ({op.kind}): it has no form {stage.form.name}")
+    if stage.form is Form.ACCUMULATING:
         source = graph.tensors[op.inputs[0]]
-        count = source.height * source.width // stage.run
-        lo = _pixels(np.arange(count) * stage.run)
+        count = source.height * source.width // stage.strip
+        lo = _pixels(np.arange(count) * stage.strip)
         given = np.zeros(count, np.int32)
         given[-1] = out.width
         zero = np.zeros(count, np.int64)
         inputs = op.inputs[:1]
         return Firings(
-            inputs, op.output, (lo,), (_pixels(lo + stage.run),), given, zero, 0, (stage.run,)
+            inputs, op.output, (lo,), (_pixels(lo + stage.strip),), given, zero, 0, (stage.strip,)
         )
     if stage.row_tile != 1:
         raise PlanError(f"operator {stage.ops[0]} ({op.kind}): row_tile must be 1")
-    if stage.rolling:
-        if not isinstance(op, QDepthwise) or not can_fold(op):
-            raise PlanError(f"operator {stage.ops[0]} ({op.kind}): it cannot roll")
+    if stage.form is Form.FOLDED:
+        assert isinstance(op, QDepthwise)
         return _folding(graph, stage, op)
     arena_inputs = [n for n, i in enumerate(op.inputs) if graph.tensors[i].data is None]
-    y, x = _positions(out.height, out.width, stage.run)
-    needs = [_needs(graph, op, which, y, x, stage.run) for which in arena_inputs]
-    macs = np.full(len(y), stage.run * pixel_macs(op), np.int64)
+    y, x = _positions(out.height, out.width, stage.strip)
+    needs = [_needs(graph, op, which, y, x, stage.strip) for which in arena_inputs]
+    macs = np.full(len(y), stage.strip * pixel_macs(op), np.int64)
     return Firings(
         tuple(op.inputs[which] for which in arena_inputs),
         op.output,
         tuple(_pixels(lo) for lo, _, _ in needs),
         tuple(_pixels(hi) for _, hi, _ in needs),
-        _pixels(y * out.width + x + stage.run),
+        _pixels(y * out.width + x + stage.strip),
         macs,
         int(macs.sum()),
         tuple(segment for _, _, segment in needs),
@@ -172,7 +186,7 @@ def stage_firings(graph: QGraph, stage: Stage, accumulate: bool = True) -> Firin
 
 
 def can_fold(op: QDepthwise) -> bool:
-    """Whether a depthwise convolution may roll (runtime/SPEC.md, "ROLLING_DEPTHWISE")."""
+    """Whether a depthwise convolution may be folded (runtime/SPEC.md, DEPTHWISE)."""
     return (
         op.weights.shape[:2] == (3, 3)
         and op.stride == (2, 2)
@@ -183,28 +197,28 @@ def can_fold(op: QDepthwise) -> bool:
 
 
 def _folding(graph: QGraph, stage: Stage, op: QDepthwise) -> Firings:
-    """Rolling depthwise: of the rows of each window it keeps the first, adds the second to it, and
+    """Folded depthwise: of the rows of each window it keeps the first, adds the second to it, and
     gives outputs with the third, which is the first of the next window."""
     source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     _, across = _depthwise_windows(op)
     down = Window(1, op.pad[0], 1)
-    step, x = _positions(2 * out.height + 1, out.width, stage.run)
+    step, x = _positions(2 * out.height + 1, out.width, stage.strip)
     lo, hi = _window_needs(
-        (down, across), source.height, source.width, step, step + 1, x, x + stage.run
+        (down, across), source.height, source.width, step, step + 1, x, x + stage.strip
     )
     is_last = (step > 0) & (step % 2 == 0)
     rows_done = np.maximum(step - 1, 0) // 2
     rows_added = np.where(step == 0, 0, np.where(is_last, 1, 2))
-    macs = stage.run * rows_added * (pixel_macs(op) // 3)
+    macs = stage.strip * rows_added * (pixel_macs(op) // 3)
     return Firings(
         op.inputs[:1],
         op.output,
         (_pixels(lo),),
         (_pixels(hi),),
-        _pixels(rows_done * out.width + np.where(is_last, x + stage.run, 0)),
+        _pixels(rows_done * out.width + np.where(is_last, x + stage.strip, 0)),
         macs,
         int(macs.sum()),
-        (min(source.width, (stage.run - 1) * across.stride + across.extent),),
+        (min(source.width, (stage.strip - 1) * across.stride + across.extent),),
     )
 
 
@@ -349,12 +363,12 @@ def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     """Tiled bottleneck: the halo of each tile is expanded anew."""
     grid, out = graph.tensors[parts.grid], graph.tensors[parts.output]
     down, across = _depthwise_windows(parts.depthwise)
-    if stage.row_tile != 1 and stage.run != out.width:
+    if stage.row_tile != 1 and stage.strip != out.width:
         raise PlanError(f"operators {stage.ops}: tiles of several rows are as wide as the output")
-    y0, x0 = _positions(-(-out.height // stage.row_tile), out.width, stage.run)
+    y0, x0 = _positions(-(-out.height // stage.row_tile), out.width, stage.strip)
     y0 = y0 * stage.row_tile
     y1 = np.minimum(y0 + stage.row_tile, out.height)
-    x1 = x0 + stage.run
+    x1 = x0 + stage.strip
     top, bottom = _start(down, y0, grid.height), _end(down, y1, grid.height)
     left, right = _start(across, x0, grid.width), _end(across, x1, grid.width)
     later = _start(down, y1, grid.height)
@@ -362,12 +376,12 @@ def _tiled(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
     if parts.add:
         lo = np.minimum(lo, y0 * grid.width + x0)
     expansion = pixel_macs(parts.expand) if parts.expand else 0
-    starts = np.arange(0, stage.run, stage.col_tile)
-    tiles = x0[: out.width // stage.run, None] + starts[None, :]
-    ends = np.minimum(tiles + stage.col_tile, tiles[:, :1] + stage.run)
+    starts = np.arange(0, stage.strip, stage.col_tile)
+    tiles = x0[: out.width // stage.strip, None] + starts[None, :]
+    ends = np.minimum(tiles + stage.col_tile, tiles[:, :1] + stage.strip)
     columns = (_end(across, ends, grid.width) - _start(across, tiles, grid.width)).sum(axis=1)
     macs = (bottom - top) * np.tile(columns, len(y0) // len(columns)) * expansion
-    macs += (y1 - y0) * stage.run * _filter_macs(parts)
+    macs += (y1 - y0) * stage.strip * _filter_macs(parts)
     seen = _seen(down, out.height, grid.height) * _seen(across, out.width, grid.width)
     once = seen * expansion + out.height * out.width * _filter_macs(parts)
     return Firings(
@@ -409,21 +423,21 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         """The first row of an output row's windows that is not kept."""
         return np.maximum(absorbed, np.clip(y * down.stride - down.pad + kept, 0, height))
 
-    a, ax = _positions(absorbed, out.width, stage.run)
-    y, x = _positions(out.height, out.width, stage.run)
+    a, ax = _positions(absorbed, out.width, stage.strip)
+    y, x = _positions(out.height, out.width, stage.strip)
     bottom = _end(down, y + 1, height)
     top = np.minimum(bottom, first_expanded(y))
-    first, last = reached(x), reached(x + stage.run)
+    first, last = reached(x), reached(x + stage.strip)
     lo, hi = _bottleneck_needs(graph, parts, (top, bottom), (first, last), first_expanded(y + 1))
     absorbing, absorbed_to = _bottleneck_needs(
-        graph, parts, (a, a + 1), (reached(ax), reached(ax + stage.run)), a + 1
+        graph, parts, (a, a + 1), (reached(ax), reached(ax + stage.strip)), a + 1
     )
     if parts.add:
         lo = np.minimum(lo, y * width + x)
         absorbing = np.zeros_like(absorbing)
     expansion = pixel_macs(parts.expand)
-    macs = (bottom - top) * (last - first) * expansion + stage.run * _filter_macs(parts)
-    absorb_macs = (reached(ax + stage.run) - reached(ax)) * expansion
+    macs = (bottom - top) * (last - first) * expansion + stage.strip * _filter_macs(parts)
+    absorb_macs = (reached(ax + stage.strip) - reached(ax)) * expansion
     macs = np.concatenate([absorb_macs, macs])
     rows = _end(down, np.array(out.height), height)
     seen = rows * reached(np.array(out.width)) * expansion
@@ -432,7 +446,7 @@ def _rolling(graph: QGraph, stage: Stage, parts: Bottleneck) -> Firings:
         parts.output,
         (_pixels(np.concatenate([absorbing, lo])),),
         (_pixels(np.concatenate([absorbed_to, hi])),),
-        _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.run])),
+        _pixels(np.concatenate([np.zeros_like(a), y * out.width + x + stage.strip])),
         macs,
         int(seen) + out.height * out.width * _filter_macs(parts),
         (bottleneck_columns(graph, stage),),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.native import load, pointer
-from narrows.plan.layout import Candidate
+from narrows.plan.timeline import Candidate
 
 UNITS = 640
 """Into how many units bytes are divided."""
@@ -33,7 +33,7 @@ WORTHWHILE = 0.0002
 
 
 @dataclass(frozen=True)
-class Form:
+class CascadeForm:
     """A form of a cascade, before its stages are looked up.
 
     number: among those of the cascade. estimate: bytes. cost: instructions. scratch: number of
@@ -236,7 +236,7 @@ class Forms:
         front["scratch"] = np.array(numbers, np.int32)[front["scratch"]]
         return front
 
-    def chosen(self, edge: tuple[int, int], form: Form) -> tuple[Candidate, ...]:
+    def chosen(self, edge: tuple[int, int], form: CascadeForm) -> tuple[Candidate, ...]:
         """The stages of a form."""
         here = self.stages.between(*edge)
         which = np.flatnonzero(self.stages.scratch[here] <= self.limits[form.scratch]) + here.start

@@ -10,11 +10,11 @@ from functools import cached_property
 from narrows.graph.names import short_name
 from narrows.graph.qgraph import QGraph
 from narrows.plan.firing import Pixels, Positions
-from narrows.plan.layout import Candidate, Layout, lifetimes
 from narrows.plan.place import Item, live_bytes, round_up
 from narrows.plan.plan import Plan, Region
 from narrows.plan.schedule import plan_network
 from narrows.plan.sizes import expanded_columns, stage_bytes
+from narrows.plan.timeline import Candidate, Timeline, lifetimes
 
 _REGION_SHIFT = 28
 
@@ -83,38 +83,38 @@ def describe(tenant: Tenant) -> str:
     return tenant.name if tenant.kind == "ring" else f"{tenant.kind} of {tenant.name}"
 
 
-def replay(graph: QGraph, plan: Plan) -> tuple[Layout, list[Candidate]]:
+def replay(graph: QGraph, plan: Plan) -> tuple[Timeline, list[Candidate]]:
     """When everything lives in a plan that verify_plan has proved, and its stages."""
     net = plan_network(graph, plan)
     capacities = {ring.tensor: ring.capacity for ring in plan.rings}
     schedule = net.simulate(capacities)
-    layout = lifetimes(graph, net, capacities, schedule, len(graph.inputs))
+    timeline = lifetimes(graph, net, capacities, schedule, len(graph.inputs))
     chosen = []
-    for number, stage in enumerate(plan.stages, layout.inputs):
-        # A plan's scratch includes torn rows, which the layout counts itself.
-        _, scratch = stage_bytes(graph, stage, plan.isa, stage.state.bytes > 0)
+    for number, stage in enumerate(plan.stages, timeline.inputs):
+        # A plan's scratch includes torn rows, which the timeline counts itself.
+        _, scratch = stage_bytes(graph, stage, plan.layout)
         stage = replace(stage, scratch=Region(0, scratch))
         columns = expanded_columns(graph, stage)
         chosen.append(Candidate(stage, net.stages[number], columns, 0, 0, 0.0))
-    return layout, chosen
+    return timeline, chosen
 
 
 def occupancy(graph: QGraph, plan: Plan) -> Occupancy:
     """What stands where and when in a plan that verify_plan has proved."""
-    layout, chosen = replay(graph, plan)
-    net, schedule = layout.net, layout.schedule
+    timeline, chosen = replay(graph, plan)
+    net, schedule = timeline.net, timeline.schedule
     names = tuple(
         short_name(graph.tensors[stage.output if stage.output >= 0 else stage.inputs[0]].name)
         for stage in net.stages
     )
     rings = {ring.tensor: ring.offset for ring in plan.rings}
     tenants = []
-    for (kind, number), item in layout.items(chosen).items():
+    for (kind, number), item in timeline.items(chosen).items():
         if kind == "ring":
             name, offset = short_name(graph.tensors[number].name), rings[number]
         else:
             region = plan.stages[number].state if kind == "state" else plan.stages[number].scratch
-            name, offset = names[number + layout.inputs], region.offset
+            name, offset = names[number + timeline.inputs], region.offset
         tenants.append(Tenant(kind, name, _flat(offset, plan.arena_bytes), item))
     return Occupancy(tuple(tenants), schedule.order, names)
 

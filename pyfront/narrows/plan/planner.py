@@ -14,15 +14,16 @@ import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.candidates import Candidates, Tiling, runs
+from narrows.native import Layout
+from narrows.plan.candidates import Candidates, Tiling, strips
 from narrows.plan.cost import edge_work, plan_instructions, priced, rates
 from narrows.plan.effort import BOUNDS, Effort, Gauge
-from narrows.plan.layout import Candidate, Layout, lay_out, simulated
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT, among, conflicts, place
 from narrows.plan.plan import Plan
 from narrows.plan.regions import spread
 from narrows.plan.search import Search
+from narrows.plan.timeline import Candidate, Timeline, lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.plan.ways import PLACE_ROUNDS, Cascade
 
@@ -61,7 +62,7 @@ class PlanOptions:
     materialize: hold every tensor whole.
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
     streamed_outputs: indices of outputs handed out by rows.
-    isa: instruction-set class of the target.
+    layout: weight layout of the target.
     effort: what to spend on it.
     """
 
@@ -72,7 +73,7 @@ class PlanOptions:
     materialize: bool = False
     tiling: Tiling | None = None
     streamed_outputs: tuple[int, ...] = ()
-    isa: int = 0
+    layout: Layout = Layout.PLAIN
     effort: Effort = Effort.NORMAL
 
 
@@ -91,7 +92,7 @@ def plan(
     Raises: PlanError: a budget that the least plan found does not keep.
     """
     gauge = Gauge(progress)
-    candidates = Candidates(graph, options.isa, options.ram is not None, options.tiling)
+    candidates = Candidates(graph, options.layout, options.ram is not None, options.tiling)
     efforts = quicker(options)
     found: list[Plan] = []
     for number, effort in enumerate(efforts, 1):
@@ -186,7 +187,7 @@ class _Planner:
         gauge = gauge or Gauge()
         self.gauge = gauge.part(_SIZED, 1.0)
         self.candidates = candidates or Candidates(
-            graph, options.isa, self.recompute, options.tiling
+            graph, options.layout, self.recompute, options.tiling
         )
         self.search = Search(
             graph,
@@ -226,7 +227,7 @@ class _Planner:
         """Predicted instructions of one inference by these stages."""
         options = self.options
         edges = edge_work(self.graph, input_runs, options.streamed_outputs, len(chosen))
-        return sum(c.cost for c in chosen) + priced(edges, rates()[options.isa])
+        return sum(c.cost for c in chosen) + priced(edges, rates(options.layout))
 
     def affordable(self, point: Point) -> bool:
         """Whether a plan's cost is that of its arithmetic, and little more."""
@@ -245,8 +246,8 @@ class _Planner:
         tensors = [edge.tensor for edge in self.graph.inputs] + [c.firings.output for c in chosen]
         whole = {t: self.graph.tensors[t].height * self.graph.tensors[t].width for t in tensors}
         streamed = self.options.streamed_outputs
-        layout = simulated(self.graph, chosen, whole, streamed)
-        return lay_out(layout, chosen, streamed, self.options.isa)
+        timeline = simulated(self.graph, chosen, whole, streamed)
+        return lay_out(timeline, chosen, streamed, self.options.layout)
 
     def least(self) -> Plan:
         """The least arena whose plan is affordable."""
@@ -304,14 +305,14 @@ class _Planner:
             cost = self.cost(chosen, self.input_runs)
             if cost > budget:
                 return None
-            layout = self.joined(cascades, chosen)
+            timeline = self.joined(cascades, chosen)
             # What clashed so often will hardly fit.
-            found = self.placed(layout, chosen, self.bounds.rounds // (1 if misses < 16 else 4))
+            found = self.placed(timeline, chosen, self.bounds.rounds // (1 if misses < 16 else 4))
             if found.arena_total <= limit:
-                return Point(self.widened(found, layout, chosen), cost)
+                return Point(self.widened(found, timeline, chosen), cost)
             misses += 1
             if misses <= self.bounds.misses_of(len(self.graph.ops)):
-                for clashing in self.clashing(cascades, layout, chosen, limit):
+                for clashing in self.clashing(cascades, timeline, chosen, limit):
                     costs = [self.search.cost_without(c, limit) for c in clashing]
                     order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
                     self.search.exclude(clashing[order.index(min(order))], limit)
@@ -319,31 +320,31 @@ class _Planner:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
 
-    def joined(self, cascades: Sequence[Cascade], chosen: Sequence[Candidate]) -> Layout:
+    def joined(self, cascades: Sequence[Cascade], chosen: Sequence[Candidate]) -> Timeline:
         """The stages of all cascades, one after the other."""
-        capacities = {t: n for cascade in cascades for t, n in cascade.layout.capacities.items()}
+        capacities = {t: n for cascade in cascades for t, n in cascade.timeline.capacities.items()}
         streamed = self.options.streamed_outputs
         return simulated(self.graph, chosen, capacities, streamed, self.input_runs)
 
-    def placed(self, layout: Layout, chosen: Sequence[Candidate], rounds: int) -> Plan:
-        return lay_out(layout, chosen, self.options.streamed_outputs, self.options.isa, rounds)
+    def placed(self, timeline: Timeline, chosen: Sequence[Candidate], rounds: int) -> Plan:
+        return lay_out(timeline, chosen, self.options.streamed_outputs, self.options.layout, rounds)
 
     def clashing(
         self,
         cascades: Sequence[Cascade],
-        layout: Layout,
+        timeline: Timeline,
         chosen: Sequence[Candidate],
         limit: float,
     ) -> list[Sequence[Cascade]]:
         """The fewest neighbours that are above the limit together, wherever there are so few. All
         that have these among them are too, so a window moves over the cascades, as narrow as one
         was."""
-        items = layout.items(chosen)
+        items = timeline.items(chosen)
         pairs = conflicts(list(items.values()))
         members = []
         stages = iter(range(len(chosen)))
         for cascade in cascades:
-            own = {("ring", tensor) for tensor in cascade.layout.rings}
+            own = {("ring", tensor) for tensor in cascade.timeline.rings}
             for _, number in zip(cascade.chosen, stages, strict=False):
                 own |= {("state", number), ("scratch", number)}
             members.append(np.array([key in own for key in items]))
@@ -351,7 +352,7 @@ class _Planner:
         def clash(first: int, end: int) -> bool:
             taken = np.logical_or.reduce(members[first:end])
             some = [item for item, is_taken in zip(items.values(), taken, strict=True) if is_taken]
-            firings = len(layout.schedule.order)
+            firings = len(timeline.schedule.order)
             return place(some, firings, PLACE_ROUNDS, limit, among(pairs, taken))[1] > limit
 
         found, fewest, first = list[tuple[int, int]](), len(cascades), 0
@@ -440,28 +441,30 @@ class _Planner:
             plans += [planner.least(), planner.narrowed(math.inf)]
         return min(plans, key=lambda plan: plan.arena_total)
 
-    def widened(self, found: Plan, layout: Layout, chosen: Sequence[Candidate]) -> Plan:
+    def widened(self, found: Plan, timeline: Timeline, chosen: Sequence[Candidate]) -> Plan:
         """The same plan with tiles as wide as fit into the same arena: long runs are fast."""
         if self.options.tiling:
             return found
-        live = layout.live_bytes(chosen)
+        live = timeline.live_bytes(chosen)
         for eighths in (8, 4, 1):
             wider = [
-                self.wider(c, layout, found.arena_total - int(live[times].max()), eighths)
-                for c, times in zip(chosen, layout.schedule.times[layout.inputs :], strict=False)
+                self.wider(c, timeline, found.arena_total - int(live[times].max()), eighths)
+                for c, times in zip(
+                    chosen, timeline.schedule.times[timeline.inputs :], strict=False
+                )
             ]
-            trial = self.placed(layout, wider, self.bounds.rounds)
+            trial = self.placed(timeline, wider, self.bounds.rounds)
             if trial.arena_total <= found.arena_total:
                 return trial
         return found
 
-    def wider(self, c: Candidate, layout: Layout, spare: int, eighths: int) -> Candidate:
+    def wider(self, c: Candidate, timeline: Timeline, spare: int, eighths: int) -> Candidate:
         """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
         if len(c.stage.ops) == 1:
             return c
         largest_piece = max(self.options.regions or (math.inf,))
-        most = min(layout.scratch_bytes(c) + spare * eighths // 8, largest_piece)
-        fitting = [w for w in self.candidates.widths(c) if layout.scratch_bytes(w) <= most]
+        most = min(timeline.scratch_bytes(c) + spare * eighths // 8, largest_piece)
+        fitting = [w for w in self.candidates.widths(c) if timeline.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
 
 
@@ -469,6 +472,6 @@ def parts(graph: QGraph, tensor: int) -> list[int]:
     """Pixels of an input that may come at a time, less than a row: about a quarter and an eighth
     of one, and the fewest that are worth a call."""
     info = graph.tensors[tensor]
-    divisors = [run for run in runs(info.width, FEWEST, info.height) if run < info.width]
+    divisors = [run for run in strips(info.width, FEWEST, info.height) if run < info.width]
     widest = [max((run for run in divisors if run <= info.width // n), default=0) for n in (4, 8)]
     return sorted({*widest, *divisors[:1]} - {0}, reverse=True)

@@ -7,7 +7,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.firing import input_runs
 from narrows.plan.plan import Plan
 
-STATE_BYTES = 72
+STATE_BYTES = 76
 """sizeof(struct nrw_model) + sizeof(struct nrw_run) where pointers have 4 bytes."""
 ALIGNMENT_SLACK = 15
 """What memory of any address loses until the arena is 16-byte aligned."""

@@ -5,26 +5,26 @@ from __future__ import annotations
 
 from random import Random
 
-from narrows.graph.qgraph import QDepthwise, QGraph
-from narrows.plan.candidates import Candidates, can_roll, fusions, runs
+from narrows.graph.qgraph import QGraph
+from narrows.native import Form
+from narrows.plan.candidates import Candidates, can_roll, fusions, strips
 from narrows.plan.capacities import least_capacities, whole_units
-from narrows.plan.firing import can_fold, least_run, row_run
+from narrows.plan.firing import forms_of, frame, least_strip
 from narrows.plan.fusion import bottleneck
-from narrows.plan.layout import Candidate, lay_out, simulated
 from narrows.plan.plan import Plan, Stage
 from narrows.plan.schedule import network
-from narrows.plan.sizes import stage_bytes
+from narrows.plan.timeline import Candidate, lay_out, simulated
 from narrows.plan.verify import verify_plan
 
 
 def random_plan(graph: QGraph, rng: Random) -> Plan:
-    """A valid plan: random fusions, rolling or not, runs, slices, tiles, capacities between
+    """A valid plan: random fusions, of every form, strips, slices, tiles, capacities between
     the least and the whole tensor, inputs by parts of rows, streamed outputs."""
     candidates = Candidates(graph)
     chosen = _random_stages(graph, candidates, rng)
     streamed = tuple(i for i in range(len(graph.outputs)) if rng.randrange(4) == 0)
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
-    taken = tuple(_random_run(tensor.width, 1, tensor.height, rng) for tensor in inputs)
+    taken = tuple(_random_strip(tensor.width, 1, tensor.height, rng) for tensor in inputs)
     net = network(graph, [c.firings for c in chosen], streamed, taken)
     share = rng.random()
     whole = frozenset(t for t in net.pixels if rng.random() < share)
@@ -32,8 +32,8 @@ def random_plan(graph: QGraph, rng: Random) -> Plan:
     for tensor, pixels in net.pixels.items():
         if rng.randrange(3) == 0:
             capacities[tensor] = whole_units(net, tensor, rng.randint(capacities[tensor], pixels))
-    layout = simulated(graph, chosen, capacities, streamed, taken)
-    found = lay_out(layout, chosen, streamed, rounds=rng.randrange(30))
+    timeline = simulated(graph, chosen, capacities, streamed, taken)
+    found = lay_out(timeline, chosen, streamed, rounds=rng.randrange(30))
     verify_plan(graph, found)
     return found
 
@@ -53,17 +53,12 @@ def _random_stages(graph: QGraph, candidates: Candidates, rng: Random) -> list[C
 
 
 def _random_single(graph: QGraph, candidates: Candidates, index: int, rng: Random) -> Candidate:
-    op, accumulate = graph.ops[index], rng.random() < 0.5
-    if isinstance(op, QDepthwise) and can_fold(op) and rng.random() < 0.5:
-        out = graph.tensors[op.output]
-        return candidates.make(
-            Stage((index,), _random_run(out.width, 1, 2 * out.height + 1, rng), rolling=True)
-        )
-    adds_up = stage_bytes(graph, Stage((index,), 1), candidates.isa, accumulate)[0] > 0
-    rows = graph.tensors[op.inputs[0] if adds_up else op.output].height
-    width = row_run(graph, (index,), adds_up)
-    run = _random_run(width, least_run(graph, op, adds_up), rows, rng)
-    return candidates.make(Stage((index,), run), accumulate)
+    op = graph.ops[index]
+    form = rng.choice(forms_of(graph, op))
+    through = frame(graph, (index,), form)
+    rows = 2 * through.height + 1 if form is Form.FOLDED else through.height
+    strip = _random_strip(through.width, least_strip(graph, op, form), rows, rng)
+    return candidates.make(Stage((index,), strip, form))
 
 
 def _random_bottleneck(graph: QGraph, ops: tuple[int, ...], rng: Random) -> Stage:
@@ -71,18 +66,18 @@ def _random_bottleneck(graph: QGraph, ops: tuple[int, ...], rng: Random) -> Stag
     mid = parts.depthwise.weights.shape[2]
     out = graph.tensors[parts.output]
     # Twice the rows: those that a rolling stage absorbs fire too.
-    run = _random_run(out.width, 1, 2 * out.height, rng)
+    strip = _random_strip(out.width, 1, 2 * out.height, rng)
     if can_roll(parts) and rng.random() < 0.5:
         overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
         kept = rng.choice((overlap, rng.randint(0, overlap)))
-        return Stage(ops, run, True, mid, 1, _one_to(run, rng), kept)
-    row_tile = _one_to(out.height, rng) if run == out.width else 1
-    return Stage(ops, run, False, _one_to(mid, rng), row_tile, _one_to(run, rng))
+        return Stage(ops, strip, Form.ROLLING, mid, 1, _one_to(strip, rng), kept)
+    row_tile = _one_to(out.height, rng) if strip == out.width else 1
+    return Stage(ops, strip, Form.TILED, _one_to(mid, rng), row_tile, _one_to(strip, rng))
 
 
-def _random_run(width: int, least: int, rows: int, rng: Random) -> int:
+def _random_strip(width: int, least: int, rows: int, rng: Random) -> int:
     """A whole row, or any part of it that may fire."""
-    return rng.choice((width, rng.choice(runs(width, least, rows))))
+    return rng.choice((width, rng.choice(strips(width, least, rows))))
 
 
 def _one_to(most: int, rng: Random) -> int:

@@ -11,11 +11,11 @@ import numpy as np
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
-from narrows.plan.layout import Candidate, Layout
 from narrows.plan.occupancy import replay
 from narrows.plan.place import Item, live_bytes, place
 from narrows.plan.plan import Plan, Region
 from narrows.plan.ram import PROGRESS_BYTES
+from narrows.plan.timeline import Candidate, Timeline
 
 MOST_REGIONS = 4
 CHANCES = 30
@@ -36,15 +36,15 @@ def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
     """
     if not 1 <= len(regions) <= MOST_REGIONS:
         raise PlanError(f"an arena has 1 to {MOST_REGIONS} regions, not {len(regions)}")
-    layout, chosen = replay(graph, plan)
-    items = layout.items(chosen)
-    counters = PROGRESS_BYTES * len(layout.net.stages)
+    timeline, chosen = replay(graph, plan)
+    items = timeline.items(chosen)
+    counters = PROGRESS_BYTES * len(timeline.net.stages)
     rooms = [regions[0] - counters, *regions[1:]]
     if plan.arena_total <= rooms[0]:
         return plan
     _check_sizes(graph, items, rooms, counters)
-    firings = len(layout.schedule.order)
-    heat = {key: bytes_ / items[key].size for key, bytes_ in traffic(layout, chosen).items()}
+    firings = len(timeline.schedule.order)
+    heat = {key: bytes_ / items[key].size for key, bytes_ in traffic(timeline, chosen).items()}
     shortages = []
     for order in _orders(items, heat):
         offsets, sizes = _placed(items, order, rooms, firings)
@@ -69,26 +69,29 @@ def _orders(items: Mapping[Key, Item], heat: Mapping[Key, float]) -> Iterator[li
         yield sorted(largest, key=lambda key: -items[key].size * rng.uniform(0.3, 1.0))
 
 
-def traffic(layout: Layout, chosen: Sequence[Candidate]) -> dict[Key, float]:
+def traffic(timeline: Timeline, chosen: Sequence[Candidate]) -> dict[Key, float]:
     """Bytes that one inference reads and writes in each item, estimated.
 
     A stage writes what it gives and reads what is new to it. Beside that, each
     multiply-accumulate (where there are none, each element) reads a byte: of the inputs;
     of a stage with state or scratch, every other one there.
     """
-    found = dict.fromkeys(layout.items(chosen), 0.0)
-    for stage in layout.net.stages:
+    found = dict.fromkeys(timeline.items(chosen), 0.0)
+    for stage in timeline.net.stages:
         if stage.output >= 0:
-            found["ring", stage.output] += int(stage.given[-1]) * _channels(layout, stage.output)
-    for number, c in enumerate(chosen, layout.inputs):
-        stage = layout.net.stages[number]
+            found["ring", stage.output] += int(stage.given[-1]) * _channels(timeline, stage.output)
+    for number, c in enumerate(chosen, timeline.inputs):
+        stage = timeline.net.stages[number]
         fresh = [
-            int(np.maximum(np.diff(hi, prepend=0), 0).sum()) * _channels(layout, tensor)
+            int(np.maximum(np.diff(hi, prepend=0), 0).sum()) * _channels(timeline, tensor)
             for tensor, hi in zip(stage.inputs, stage.hi, strict=True)
         ]
         work = float(stage.macs.sum()) or float(sum(fresh))
-        number -= layout.inputs
-        own = {("state", number): c.stage.state.bytes, ("scratch", number): layout.scratch_bytes(c)}
+        number -= timeline.inputs
+        own = {
+            ("state", number): c.stage.state.bytes,
+            ("scratch", number): timeline.scratch_bytes(c),
+        }
         beside = sum(own.values())
         if beside:
             work /= 2
@@ -97,14 +100,14 @@ def traffic(layout: Layout, chosen: Sequence[Candidate]) -> dict[Key, float]:
                 found[key] += work * size / beside
         for tensor, count in zip(stage.inputs, fresh, strict=True):
             found["ring", tensor] += count * (1 + work / max(1, sum(fresh)))
-    for stage in layout.net.stages[layout.inputs + len(chosen) :]:
+    for stage in timeline.net.stages[timeline.inputs + len(chosen) :]:
         for tensor in stage.inputs:
-            found["ring", tensor] += layout.net.pixels[tensor] * _channels(layout, tensor)
+            found["ring", tensor] += timeline.net.pixels[tensor] * _channels(timeline, tensor)
     return found
 
 
-def _channels(layout: Layout, tensor: int) -> int:
-    return layout.graph.tensors[tensor].channels
+def _channels(timeline: Timeline, tensor: int) -> int:
+    return timeline.graph.tensors[tensor].channels
 
 
 def _check_sizes(

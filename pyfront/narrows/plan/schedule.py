@@ -189,5 +189,5 @@ def network_of(graph: QGraph, stages: tuple[Firings, ...], held: frozenset[int])
 
 def plan_network(graph: QGraph, plan: Plan) -> Network:
     """The network of a finished plan."""
-    planned = [stage_firings(graph, stage, stage.state.bytes > 0) for stage in plan.stages]
+    planned = [stage_firings(graph, stage) for stage in plan.stages]
     return network(graph, planned, plan.streamed_outputs, plan.input_runs)

@@ -27,10 +27,10 @@ from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, needed_pixels
 from narrows.plan.effort import Bounds, Gauge
 from narrows.plan.firing import Firings
-from narrows.plan.forms import Form, Forms, Stages
+from narrows.plan.forms import CascadeForm, Forms, Stages
 from narrows.plan.fusion import bottleneck, is_pointwise
-from narrows.plan.layout import Candidate, lifetimes
 from narrows.plan.schedule import Network, network, network_of
+from narrows.plan.timeline import Candidate, lifetimes
 from narrows.plan.ways import GUESS, LIKENESS, Cascade, Edge, Way, Ways
 
 LEAST_NEAR = 4
@@ -131,10 +131,10 @@ class Search:
                     return [way.cascade for way in found if way.cascade is not None]
         return None
 
-    def look(self, ways: Ways, level: int, form: Form | Way) -> Way:
+    def look(self, ways: Ways, level: int, form: CascadeForm | Way) -> Way:
         """Find out what a form needs, which tells about those like it."""
         edge, way = ways.edge, form
-        if isinstance(form, Form):
+        if isinstance(form, CascadeForm):
             chosen = self.forms(level).chosen(edge, form)
             way = self.way(edge, chosen, frozenset(), 0)
             ways.take(form, way)
@@ -143,7 +143,7 @@ class Search:
             way.cascade = self.evaluate(*edge, way.chosen, way.whole)
             way.bytes = max(way.bytes, way.cascade.peak)
             ways.forget()
-        if isinstance(form, Form):
+        if isinstance(form, CascadeForm):
             ways.factor = max(ways.factor, LIKENESS * way.cascade.peak / form.estimate)
             ways.forget()
         return way
@@ -178,10 +178,10 @@ class Search:
         for ways in self._of_edge[cascade.first, cascade.end]:
             ways.forget()
 
-    def path(self, limit: float, level: int) -> list[tuple[Ways, Form | Way]] | None:
+    def path(self, limit: float, level: int) -> list[tuple[Ways, CascadeForm | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
         cost = {0: 0.0}
-        last: dict[int, tuple[Ways, Form | Way]] = {}
+        last: dict[int, tuple[Ways, CascadeForm | Way]] = {}
         for ways in self.ways(level):
             start, end = ways.edge
             if start not in cost or ways.least > limit:
@@ -305,8 +305,8 @@ class Search:
         cuts = {self.graph.ops[index - 1].output for index in (first, end) if index}
         capacities, schedule = least_capacities(net, whole | cuts, self.channels)
         inputs = 1 if first else len(self.graph.inputs)
-        layout = lifetimes(self.graph, net, capacities, schedule, inputs)
-        return Cascade(first, end, tuple(chosen), whole, layout)
+        timeline = lifetimes(self.graph, net, capacities, schedule, inputs)
+        return Cascade(first, end, tuple(chosen), whole, timeline)
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from narrows import native
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QMean, QPool, QSlice
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QPool, QSlice
+from narrows.native import Form, Layout
 from narrows.plan.fusion import bottleneck
 from narrows.plan.place import round_up
 from narrows.plan.plan import Stage
@@ -19,52 +20,48 @@ MAX_KERNEL_ROWS = 64
 def stage_bytes(
     graph: QGraph,
     stage: Stage,
-    isa: int = 0,
-    accumulate: bool = True,
+    layout: Layout = Layout.PLAIN,
     torn: Collection[int] = (),
 ) -> tuple[int, int]:
     """(state, scratch) bytes of a stage; its own regions are not looked at.
 
-    accumulate: whether an average pool over all rows adds up row by row.
     torn: which of the stage's inputs have torn rings.
     """
-    state, scratch = _own_bytes(graph, stage, isa, accumulate)
+    state, scratch = _own_bytes(graph, stage, layout)
     for which in torn:
-        pixels, channels = _segment(graph, stage, state > 0 and not stage.rolling, which)
-        scratch += native.torn_row_bytes(pixels, channels)
+        pixels, channels = _segment(graph, stage, which)
+        scratch += native.wrapped_row_bytes(pixels, channels)
     return state, scratch
 
 
-def _own_bytes(graph: QGraph, stage: Stage, isa: int, accumulate: bool) -> tuple[int, int]:
-    if len(stage.ops) > 1:
-        return _bottleneck_bytes(graph, stage, isa)
+def _own_bytes(graph: QGraph, stage: Stage, layout: Layout) -> tuple[int, int]:
+    if stage.form in (Form.TILED, Form.ROLLING):
+        return _bottleneck_bytes(graph, stage, layout)
     op = graph.ops[stage.ops[0]]
     out = graph.tensors[op.output]
     if isinstance(op, QConv):
         channels, kernel_h, kernel_w, in_channels = op.weights.shape
-        return 0, native.conv_scratch_bytes(isa, kernel_h, kernel_w, in_channels, channels)
+        return 0, native.conv_scratch_bytes(layout, kernel_h, kernel_w, in_channels, channels)
     if isinstance(op, QDepthwise):
         kernel_h, kernel_w, channels = op.weights.shape
-        if stage.rolling:
+        if stage.form is Form.FOLDED:
             in_width = graph.tensors[op.inputs[0]].width
-            state = native.rolling_depthwise_state_bytes(in_width, out.width, op.pad[1], channels)
+            state = native.folded_depthwise_state_bytes(in_width, out.width, op.pad[1], channels)
             return state, 0
-        return 0, native.depthwise_scratch_bytes(isa, kernel_h, kernel_w, channels)
-    if (isinstance(op, QMean) and op.over_height) or (
-        isinstance(op, QPool) and can_accumulate(graph, op) and (accumulate or tall(op))
-    ):
+        return 0, native.depthwise_scratch_bytes(layout, kernel_h, kernel_w, channels)
+    if stage.form is Form.ACCUMULATING:
         return native.accumulate_state_bytes(out.width, out.channels), 0
     return 0, 0
 
 
-def _segment(graph: QGraph, stage: Stage, accumulates: bool, which: int) -> tuple[int, int]:
+def _segment(graph: QGraph, stage: Stage, which: int) -> tuple[int, int]:
     """Pixels that a stage reads side by side, and their channels."""
     op = graph.ops[stage.ops[0]]
     source = graph.tensors[op.inputs[which]]
-    if len(stage.ops) > 1:
+    if stage.form in (Form.TILED, Form.ROLLING):
         return bottleneck_columns(graph, stage), source.channels
-    if accumulates:
-        return stage.run, source.channels
+    if stage.form is Form.ACCUMULATING:
+        return stage.strip, source.channels
     stride, extent = 1, 1
     if isinstance(op, QConv):
         stride, extent = op.stride[1], (op.weights.shape[2] - 1) * op.dilation[1] + 1
@@ -74,7 +71,7 @@ def _segment(graph: QGraph, stage: Stage, accumulates: bool, which: int) -> tupl
         stride, extent = op.stride[1], op.kernel[1]
     elif isinstance(op, QSlice):
         stride = op.stride[1]
-    return min(source.width, (stage.run - 1) * stride + extent), source.channels
+    return min(source.width, (stage.strip - 1) * stride + extent), source.channels
 
 
 def can_accumulate(graph: QGraph, op: QPool) -> bool:
@@ -113,11 +110,11 @@ class Columns(NamedTuple):
 
 def expanded_columns(graph: QGraph, stage: Stage) -> Columns | None:
     """Of a sized stage; None if there are none in its state."""
-    if len(stage.ops) == 1 or not stage.rolling:
+    if stage.form is not Form.ROLLING:
         return None
     parts = bottleneck(graph, stage.ops)
     grid, out = graph.tensors[parts.grid], graph.tensors[parts.output]
-    if stage.run == out.width:
+    if stage.strip == out.width:
         return None
     kernel_h, kernel_w, mid = parts.depthwise.weights.shape
     stride = parts.depthwise.stride[1]
@@ -128,10 +125,10 @@ def expanded_columns(graph: QGraph, stage: Stage) -> Columns | None:
     return Columns(kept, rows, min(grid.width, held) * mid, min(grid.width, carried) * mid)
 
 
-def _bottleneck_bytes(graph: QGraph, stage: Stage, isa: int) -> tuple[int, int]:
+def _bottleneck_bytes(graph: QGraph, stage: Stage, layout: Layout) -> tuple[int, int]:
     shape = _shape(graph, stage)
-    state = native.bottleneck_state_bytes(isa, **shape) if stage.rolling else 0
-    return state, native.bottleneck_scratch_bytes(isa, **shape)
+    state = native.bottleneck_state_bytes(layout, **shape) if stage.form is Form.ROLLING else 0
+    return state, native.bottleneck_scratch_bytes(layout, **shape)
 
 
 def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
@@ -156,12 +153,12 @@ def _shape(graph: QGraph, stage: Stage) -> dict[str, int]:
         "stride_h": parts.depthwise.stride[0],
         "stride_w": parts.depthwise.stride[1],
         "slice": stage.slice,
-        "run": stage.run,
+        "strip": stage.strip,
         "row_tile": stage.row_tile,
         "col_tile": stage.col_tile,
         "kept_rows": stage.kept_rows,
         "has_expand": int(parts.expand is not None),
         "has_project": int(parts.project is not None),
         "has_add": int(parts.add is not None),
-        "rolling": int(stage.rolling),
+        "rolling": int(stage.form is Form.ROLLING),
     }

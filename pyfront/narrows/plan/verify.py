@@ -33,6 +33,7 @@ from narrows.graph.qgraph import (
     QResize,
     QSlice,
 )
+from narrows.native import Form
 from narrows.plan.plan import Plan, Region, Stage
 from narrows.plan.sizes import stage_bytes
 
@@ -87,7 +88,7 @@ class _Actor:
     given: list[int]
     macs: list[int]
     stage: Stage | None = None
-    run: int = 0
+    strip: int = 0
     fired: int = field(default=0)
 
     @property
@@ -115,7 +116,7 @@ def _actors(graph: QGraph, plan: Plan) -> list[_Actor]:
             for row in range(info.height)
             for end in range(run, info.width + 1, run)
         ]
-        actors.append(_Actor(name, (), edge.tensor, [], [], given, [0] * len(given), run=run))
+        actors.append(_Actor(name, (), edge.tensor, [], [], given, [0] * len(given), strip=run))
     for number, stage in enumerate(plan.stages):
         actors.append(_stage_actor(graph, number, stage))
     for i in plan.streamed_outputs:
@@ -161,10 +162,7 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
         else:
             tiles = (stage.row_tile, stage.kept_rows)
             _require(tiles == (1, 0), f"stage {number}: a single operator has no tiles")
-            _require(
-                not stage.rolling or _folds(graph.ops[stage.ops[0]]),
-                f"stage {number}: its operator cannot roll",
-            )
+            _check_form(graph.ops[stage.ops[0]], stage.form, number)
         _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
     for edge in graph.outputs:
@@ -176,7 +174,7 @@ def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
     source = graph.tensors[op.inputs[0]]
     width = graph.tensors[graph.ops[stage.ops[-1]].output].width
     whole = _fires_rows(graph, stage) or stage.row_tile > 1
-    if _accumulates(graph, stage):
+    if stage.form is Form.ACCUMULATING:
         if isinstance(op, QPool):
             covers = op.kernel[0] - op.pad[0] >= source.height
             _require(
@@ -188,10 +186,10 @@ def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
             whole = isinstance(op, QMean) and not op.over_width
         width = source.width
     _require(
-        1 <= stage.run <= width and width % stage.run == 0,
-        f"stage {number}: its run is {stage.run} columns of {width}",
+        1 <= stage.strip <= width and width % stage.strip == 0,
+        f"stage {number}: its strip is {stage.strip} columns of {width}",
     )
-    _require(not whole or stage.run == width, f"stage {number} must fire by rows")
+    _require(not whole or stage.strip == width, f"stage {number} must fire by rows")
 
 
 def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
@@ -239,16 +237,16 @@ def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
     out = graph.tensors[ops[-1].output]
     _require(
         1 <= stage.slice <= depthwise.weights.shape[2]
-        and 1 <= stage.col_tile <= stage.run
+        and 1 <= stage.col_tile <= stage.strip
         and 1 <= stage.row_tile <= out.height,
         f"stage {number}: slice or tile out of range",
     )
     overlap = depthwise.weights.shape[0] - depthwise.stride[0]
     _require(
-        0 <= stage.kept_rows <= (overlap if stage.rolling else 0),
+        0 <= stage.kept_rows <= (overlap if stage.form is Form.ROLLING else 0),
         f"stage {number}: {stage.kept_rows} rows cannot be kept",
     )
-    if stage.rolling:
+    if stage.form is Form.ROLLING:
         _require(
             kinds[0] == "conv"
             and overlap >= 0
@@ -271,9 +269,9 @@ def _check_rings(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
         )
         if ring.capacity < pixels:
             _require(ring.tensor not in _held(graph, plan), f"output {tensor.name} is not whole")
-            adds_up = producer.stage is not None and _accumulates(graph, producer.stage)
+            adds_up = producer.stage is not None and producer.stage.form is Form.ACCUMULATING
             _require(
-                not adds_up and ring.capacity % producer.run == 0,
+                not adds_up and ring.capacity % producer.strip == 0,
                 f"the ring of {tensor.name} has {ring.capacity} pixels; it cannot hold what "
                 f"{producer.name} gives side by side",
             )
@@ -310,7 +308,7 @@ def _check_arena(graph: QGraph, plan: Plan) -> None:
         places = frozenset(i for i, tensor in enumerate(inputs) if tensor in torn)
         if len(stage.ops) > 1:
             places &= {0}
-        expected = stage_bytes(graph, stage, plan.isa, _accumulates(graph, stage), places)
+        expected = stage_bytes(graph, stage, plan.layout, places)
         actual = (stage.state.bytes, stage.scratch.bytes)
         _require(
             actual == expected,
@@ -504,11 +502,11 @@ class _Columns:
 def _columns(graph: QGraph, actor: _Actor) -> _Columns:
     """Of the next firing."""
     stage = actor.stage
-    if stage is None or not stage.rolling or len(stage.ops) == 1:
+    if stage is None or stage.form is not Form.ROLLING:
         return _Columns(range(stage.state.bytes if stage else 0))
     depthwise = next(op for i in stage.ops if isinstance(op := graph.ops[i], QDepthwise))
     grid, out = graph.tensors[depthwise.inputs[0]], graph.tensors[depthwise.output]
-    parts = out.width // stage.run
+    parts = out.width // stage.strip
     if parts == 1:
         return _Columns(range(stage.state.bytes))
     height, width, channels = depthwise.weights.shape
@@ -527,13 +525,15 @@ def _columns(graph: QGraph, actor: _Actor) -> _Columns:
     )
 
 
-def _accumulates(graph: QGraph, stage: Stage) -> bool:
-    op = graph.ops[stage.ops[0]]
-    if len(stage.ops) > 1:
-        return False
-    return (isinstance(op, QMean) and op.over_height) or (
-        isinstance(op, QPool) and stage.state.bytes > 0
-    )
+def _check_form(op: QOp, form: Form, number: int) -> None:
+    """Of an operator alone."""
+    adds_up = isinstance(op, QMean) and op.over_height
+    possible = {Form.ACCUMULATING} if adds_up else {Form.SINGLE}
+    if isinstance(op, QPool) and op.function == "average":
+        possible.add(Form.ACCUMULATING)
+    if _folds(op):
+        possible.add(Form.FOLDED)
+    _require(form in possible, f"stage {number}: its operator has no form {form.name}")
 
 
 def _fires_rows(graph: QGraph, stage: Stage) -> bool:
@@ -618,30 +618,31 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
     first, last = graph.ops[stage.ops[0]], graph.ops[stage.ops[-1]]
     inputs = first.inputs if len(stage.ops) == 1 else first.inputs[:1]
     source, out = graph.tensors[inputs[0]], graph.tensors[last.output]
-    runs = (source if _accumulates(graph, stage) else out).width // stage.run
-    rows = -(-(source if _accumulates(graph, stage) else out).height // stage.row_tile)
+    adds_up = stage.form is Form.ACCUMULATING
+    runs = (source if adds_up else out).width // stage.strip
+    rows = -(-(source if adds_up else out).height // stage.row_tile)
     name = f"stage {number} ({first.kind} {out.name})"
     _check_count(name, runs * rows)
     firings = np.arange(runs * rows)
-    y0, x0 = firings // runs * stage.row_tile, firings % runs * stage.run
-    y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.run
+    y0, x0 = firings // runs * stage.row_tile, firings % runs * stage.strip
+    y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.strip
     given = (y1 - 1) * out.width + x1
-    if _accumulates(graph, stage):
-        lo = firings * stage.run
-        needs = [(lo, lo + stage.run)]
+    if adds_up:
+        lo = firings * stage.strip
+        needs = [(lo, lo + stage.strip)]
         given = np.where(firings == len(firings) - 1, out.height * out.width, 0)
         macs = np.zeros(len(firings), np.int64)
-    elif stage.rolling and len(stage.ops) == 1:
+    elif stage.form is Form.FOLDED:
         lo, hi, given, macs = _folding(graph, stage)
         _check_count(name, len(given))
         needs = [(lo, hi)]
-    elif stage.rolling:
+    elif stage.form is Form.ROLLING:
         lo, hi, macs = _rolling(graph, stage, y0, x0)
         needs = [(lo, hi)]
         given = np.concatenate([np.zeros(len(lo) - len(given), np.int64), given])
     else:
         needs = [_ordinary_need(graph, stage, i, y0, y1, x0, x1) for i in range(len(inputs))]
-        macs = (y1 - y0) * stage.run * _filter_macs(graph, stage)
+        macs = (y1 - y0) * stage.strip * _filter_macs(graph, stage)
         macs += _expanded(graph, stage, y0, y1, x0) * _expand_macs(graph, stage)
     return _Actor(
         name,
@@ -652,7 +653,7 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
         given.tolist(),
         macs.tolist(),
         stage,
-        stage.run,
+        stage.strip,
     )
 
 
@@ -709,7 +710,7 @@ def _rolling(
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
     kept = stage.kept_rows
     absorbed = min(rows.size, max(0, kept - rows.pad))
-    runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.run
+    runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.strip
 
     def reach(columns_out: Numbers) -> Numbers:
         return np.where(columns_out == 0, 0, columns.end(columns_out))
@@ -721,19 +722,19 @@ def _rolling(
     )
     top = np.minimum(bottom, kept_to)
     early = np.arange(absorbed * runs)
-    row, column = early // runs, early % runs * stage.run
+    row, column = early // runs, early % runs * stage.strip
     lo, hi = _of_source(
-        graph, stage, columns.size, top, bottom, reach(x), reach(x + stage.run), kept_next
+        graph, stage, columns.size, top, bottom, reach(x), reach(x + stage.strip), kept_next
     )
-    ends = reach(column), reach(column + stage.run)
+    ends = reach(column), reach(column + stage.strip)
     early_lo, early_hi = _of_source(graph, stage, columns.size, row, row + 1, *ends, row + 1)
     if _has_add(graph, stage):
         lo, early_lo = np.minimum(lo, y * columns.size + x), early_lo * 0
     expanded = np.concatenate([np.ones(len(early), np.int64), bottom - top])
     at = np.concatenate([column, x])
-    expanded *= reach(at + stage.run) - reach(at)
+    expanded *= reach(at + stage.strip) - reach(at)
     macs = expanded * _expand_macs(graph, stage)
-    macs[len(early) :] += stage.run * _filter_macs(graph, stage)
+    macs[len(early) :] += stage.strip * _filter_macs(graph, stage)
     return np.concatenate([early_lo, lo]), np.concatenate([early_hi, hi]), macs
 
 
@@ -745,9 +746,9 @@ def _folding(graph: QGraph, stage: Stage) -> tuple[Numbers, Numbers, Numbers, Nu
     lo, hi, given, macs = [], [], [], []
     for arrival in range(2 * out.height + 1):
         row, y = arrival - rows.pad, (arrival - 1) // 2
-        for x in range(0, out.width, stage.run):
+        for x in range(0, out.width, stage.strip):
             start = int(columns.start(np.array(x)))
-            end = int(columns.end(np.array(x + stage.run)))
+            end = int(columns.end(np.array(x + stage.strip)))
             if 0 <= row < rows.size:
                 lo.append(row * columns.size + start)
                 hi.append(row * columns.size + end)
@@ -755,9 +756,9 @@ def _folding(graph: QGraph, stage: Stage) -> tuple[Numbers, Numbers, Numbers, Nu
                 lo.append(min(max(row, 0), rows.size) * columns.size)
                 hi.append(lo[-1])
             done = arrival > 0 and arrival % 2 == 0
-            given.append(max(y, 0) * out.width + (x + stage.run if done else 0))
+            given.append(max(y, 0) * out.width + (x + stage.strip if done else 0))
             rows_used = 0 if arrival == 0 else 1 if done else 2
-            macs.append(rows_used * 3 * out.channels * stage.run)
+            macs.append(rows_used * 3 * out.channels * stage.strip)
     return np.array(lo), np.array(hi), np.array(given), np.array(macs)
 
 
@@ -780,8 +781,8 @@ def _expanded(graph: QGraph, stage: Stage, y0: Numbers, y1: Numbers, x0: Numbers
         return np.zeros_like(y0)
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
     across = np.zeros_like(x0)
-    for x in range(0, stage.run, stage.col_tile):
-        end = min(x + stage.col_tile, stage.run)
+    for x in range(0, stage.strip, stage.col_tile):
+        end = min(x + stage.col_tile, stage.strip)
         across += columns.end(x0 + end) - columns.start(x0 + x)
     return (rows.end(y1) - rows.start(y0)) * across
 
@@ -791,7 +792,7 @@ def _macs_once(graph: QGraph, stage: Stage, macs: int) -> int:
     if not _expand_macs(graph, stage):
         return macs
     out = graph.tensors[graph.ops[stage.ops[-1]].output]
-    if stage.rolling:  # goes through every column, those between windows too
+    if stage.form is Form.ROLLING:  # goes through every column, those between windows too
         rows, columns = _windows(graph, _depthwise(graph, stage), 0)
         ends = rows.end(np.array(out.height)), columns.end(np.array(out.width))
         expanded = int(ends[0] * ends[1]) * _expand_macs(graph, stage)

@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from narrows.plan.forms import Form, FormArray
-from narrows.plan.layout import Candidate, Layout
+from narrows.plan.forms import CascadeForm, FormArray
 from narrows.plan.place import round_up
+from narrows.plan.timeline import Candidate, Timeline
 
 PLACE_ROUNDS = 400
 """Effort of trial placements."""
@@ -38,17 +38,17 @@ class Cascade:
     end: int
     chosen: tuple[Candidate, ...]
     whole: frozenset[int]
-    layout: Layout
+    timeline: Timeline
 
     @cached_property
     def peak(self) -> int:
         """Bytes live at once at most, the cuts at both ends included."""
-        return round_up(int(self.layout.live_bytes(self.chosen).max()))
+        return round_up(int(self.timeline.live_bytes(self.chosen).max()))
 
     @cached_property
     def placed(self) -> int:
         """Bytes of an arena of its own."""
-        return self.layout.placed_bytes(self.chosen, PLACE_ROUNDS)
+        return self.timeline.placed_bytes(self.chosen, PLACE_ROUNDS)
 
     @property
     def cost(self) -> float:
@@ -88,15 +88,15 @@ class Ways:
     looked: list[Way] = field(default_factory=list)
     factor: float = GUESS
     _taken: set[int] = field(default_factory=set)
-    _known: tuple[float, Form | Way | None] | None = None
+    _known: tuple[float, CascadeForm | Way | None] | None = None
 
-    def cheapest(self, limit: float) -> Form | Way | None:
+    def cheapest(self, limit: float) -> CascadeForm | Way | None:
         """The cheapest that may need at most ``limit`` bytes."""
         if self._known is None or self._known[0] != limit:
             self._known = limit, self._cheapest(limit)
         return self._known[1]
 
-    def _cheapest(self, limit: float) -> Form | Way | None:
+    def _cheapest(self, limit: float) -> CascadeForm | Way | None:
         assert self.forms is not None
         fitting = (way for way in self.looked if way.bytes <= limit)
         way = next(fitting, None)
@@ -104,10 +104,10 @@ class Ways:
         while at in self._taken:
             at -= 1
         if at >= 0 and (way is None or self.forms["cost"][at] < way.cost):
-            return Form(at, *self.forms[at].item())
+            return CascadeForm(at, *self.forms[at].item())
         return way
 
-    def take(self, form: Form, way: Way) -> None:
+    def take(self, form: CascadeForm, way: Way) -> None:
         """Somebody looks at a form."""
         self._taken.add(form.number)
         if way not in self.looked:

@@ -12,6 +12,7 @@ import numpy as np
 from narrows import native
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
+from narrows.native import Layout
 from narrows.plan.cost import instructions
 from narrows.plan.firing import Firings, Positions, input_runs, stage_firings
 from narrows.plan.place import Item, Slot, Times, live_bytes, place
@@ -48,11 +49,11 @@ class Candidate:
         return self.firings.is_exact
 
 
-def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True) -> Candidate:
-    """Size a stage. accumulate: whether an average pool adds up row by row."""
-    state, scratch = stage_bytes(graph, stage, isa, accumulate)
+def candidate(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Candidate:
+    """Size a stage."""
+    state, scratch = stage_bytes(graph, stage, layout)
     stage = replace(stage, state=Region(0, state), scratch=Region(0, scratch))
-    firings = stage_firings(graph, stage, state > 0)
+    firings = stage_firings(graph, stage)
     windows = sum(
         int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
@@ -66,12 +67,12 @@ def candidate(graph: QGraph, stage: Stage, isa: int = 0, accumulate: bool = True
         columns,
         state - idle + windows + given,
         scratch + idle,
-        instructions(graph, stage, firings, isa),
+        instructions(graph, stage, firings, layout),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Timeline:
     """When everything in the arena lives.
 
     rings: by tensor.
@@ -110,7 +111,7 @@ class Layout:
             return
         out = self.graph.tensors[c.firings.output]
         # The firings before those that give rows need no columns.
-        by_row = times[-out.height * (out.width // c.stage.run) :].reshape(out.height, -1)
+        by_row = times[-out.height * (out.width // c.stage.strip) :].reshape(out.height, -1)
         for row in range(columns.rows):
             at = columns.offset + row * columns.pitch
             if columns.carried:
@@ -124,7 +125,7 @@ class Layout:
         for tensor, segment in zip(c.firings.inputs, c.firings.segments, strict=True):
             if is_torn(self.net, tensor, self.capacities[tensor]):
                 channels = self.graph.tensors[tensor].channels
-                scratch += native.torn_row_bytes(segment, channels)
+                scratch += native.wrapped_row_bytes(segment, channels)
         return scratch
 
     def live_bytes(self, chosen: Sequence[Candidate]) -> Positions:
@@ -149,7 +150,7 @@ def is_torn(net: Network, tensor: int, capacity: int) -> bool:
 
 def lifetimes(
     graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int
-) -> Layout:
+) -> Timeline:
     """What a schedule means for the rings. A ring that holds much of its tensor and is not
     torn has a slot per row, or per some if there are very many, so that a tensor whose rows die
     can lie over one whose rows are born; any other is one slot."""
@@ -182,7 +183,7 @@ def lifetimes(
             for n, (at, size) in enumerate(zip(starts, sizes, strict=True))
         )
         rings[stage.output] = Item(tensor.name, capacity * tensor.channels, slots)
-    return Layout(graph, net, schedule, capacities, rings, inputs)
+    return Timeline(graph, net, schedule, capacities, rings, inputs)
 
 
 def _deaths(net: Network, schedule: Schedule, tensor: int, pixels: Positions) -> Positions:
@@ -203,7 +204,7 @@ def simulated(
     capacities: Mapping[int, int],
     streamed: tuple[int, ...] = (),
     runs: tuple[int, ...] = (),
-) -> Layout:
+) -> Timeline:
     """Run chosen stages, in execution order.
 
     Args:
@@ -222,34 +223,36 @@ def simulated(
 
 
 def lay_out(
-    layout: Layout,
+    timeline: Timeline,
     chosen: Sequence[Candidate],
     streamed: tuple[int, ...] = (),
-    isa: int = 0,
+    layout: Layout = Layout.PLAIN,
     rounds: int = 8000,
 ) -> Plan:
     """Place everything. rounds: effort of the placement."""
-    items = layout.items(chosen)
-    offsets, arena_bytes = place(list(items.values()), len(layout.schedule.order), rounds)
+    items = timeline.items(chosen)
+    offsets, arena_bytes = place(list(items.values()), len(timeline.schedule.order), rounds)
     offset = dict(zip(items, offsets, strict=True))
     stages = tuple(
         replace(
             c.stage,
             state=Region(offset.get(("state", number), 0), c.stage.state.bytes),
-            scratch=Region(offset.get(("scratch", number), 0), layout.scratch_bytes(c)),
+            scratch=Region(offset.get(("scratch", number), 0), timeline.scratch_bytes(c)),
         )
         for number, c in enumerate(chosen)
     )
     macs = np.concatenate([np.zeros(1, np.int64), *(c.firings.macs for c in chosen)])
-    runs = tuple(stage.gives_most for stage in layout.net.stages[: layout.inputs])
+    runs = tuple(stage.gives_most for stage in timeline.net.stages[: timeline.inputs])
     return Plan(
         stages=stages,
-        rings=tuple(Ring(t, layout.capacities[t], offset["ring", t]) for t in sorted(layout.rings)),
+        rings=tuple(
+            Ring(t, timeline.capacities[t], offset["ring", t]) for t in sorted(timeline.rings)
+        ),
         arena_bytes=(arena_bytes, 0, 0, 0),
         macs=int(macs.sum()),
         macs_once=sum(c.firings.macs_once for c in chosen),
         max_step_macs=int(macs.max()),
         streamed_outputs=streamed,
-        input_runs=() if runs == input_runs(layout.graph, ()) else runs,
-        isa=isa,
+        input_runs=() if runs == input_runs(timeline.graph, ()) else runs,
+        layout=layout,
     )

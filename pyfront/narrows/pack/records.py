@@ -9,16 +9,23 @@ from narrows.errors import PlanError
 
 MAGIC = b"NRWB"
 MAJOR, MINOR = 3, 0
+ELEMENT_BYTES = 1
+"""Of every tensor that this version runs."""
 HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
-TENSOR = struct.Struct("<IIHHHHHHbBH")
+TENSOR = struct.Struct("<IIHHHHHHbBBB")
+GEOMETRY = struct.Struct("<HHBBBBHHhhHHBBH")
 STAGE = struct.Struct("<BBBBHH4HIIIII")
 NONE = 0xFFFF
 
 
 class Body:
-    """Everything behind the records: grows, and hands out blob offsets."""
+    """Everything behind the records: grows, and hands out blob offsets.
 
-    def __init__(self, start: int) -> None:
+    layout: that of the weights.
+    """
+
+    def __init__(self, start: int, layout: int) -> None:
+        self.layout = layout
         self._start = start
         self._data = bytearray()
 

@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inverted residual in one stage: expansion, depthwise, projection, residual add. (The
- * expansion may be any convolution, such as the first of a network.) The expanded tensor never
- * exists as a whole. Tiled, it is computed for one tile of the output and one slice of its channels
- * at a time, and the tile's halo again for the next tile.
- * Rolling, it goes by from left to right: some rows of a window are kept for the next one, and of
- * the others only as many columns exist as the outputs at hand need. If all are kept that the next
- * window needs, nothing is computed twice.
+ * Tiled, the expanded tensor is computed for one tile of the output and one slice of its channels
+ * at a time, and the tile's halo again for the next tile. Rolling, it goes by from left to right:
+ * line buffers keep some rows of a window for the next one, and of the others only as many columns
+ * exist as the outputs at hand need. If all are kept that the next window needs, nothing is
+ * computed twice. The expanded tensor never exists as a whole.
  */
 #include <string.h>
 
-#include "blob.h"
-#include "sizes.h"
-#include "stage.h"
+#include "../src/sizes.h"
+#include "../src/stage.h"
+#include "arithmetic.h"
+#include "bottleneck.h"
 
 struct bottleneck {
     const struct nrw_run *run;
     const struct nrw_stage *stage;
     const struct nrw_bottleneck_params *params;
+    const struct nrw_kernels *kernels;
     const struct nrw_tensor *in, *out;
     struct nrw_axis window; /* of the columns */
     int32_t height, width;  /* of the grid that it filters */
     /* State and scratch. */
     int8_t *kept, *expanded, *filtered;
     int32_t *sums;
-    void *kernels;
+    void *scratch; /* of the kernels */
     uint32_t columns; /* room in `expanded` */
     const int8_t *rows[NRW_MAX_KERNEL_H]; /* of the window that is being computed */
 };
@@ -33,14 +33,15 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
                     const struct nrw_stage *stage)
 {
     const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(run->model, stage);
-    const struct nrw_bottleneck_layout layout =
-        nrw_bottleneck_layout(&shape, nrw_small_product);
+    const struct nrw_bottleneck_parts parts =
+        nrw_bottleneck_parts(&shape, nrw_small_product);
     uint8_t *state = nrw_arena(run, stage->state_offset);
     uint8_t *scratch = nrw_arena(run, stage->scratch_offset);
 
     b->run = run;
     b->stage = stage;
     b->params = nrw_at(run->model, stage->params);
+    b->kernels = run->model->kernels;
     b->in = nrw_input_of(run->model, stage, 0);
     b->out = nrw_output_of(run->model, stage);
     b->window = nrw_columns_of(&b->params->depthwise.geometry);
@@ -48,17 +49,17 @@ static void prepare(struct bottleneck *b, const struct nrw_run *run,
     b->width = b->params->grid_width;
     b->kept = (int8_t *)state;
     if (nrw_bottleneck_resumes(&shape)) {
-        b->expanded = (int8_t *)state + layout.kept;
+        b->expanded = (int8_t *)state + parts.kept;
     } else {
         b->expanded = (int8_t *)scratch;
-        scratch += layout.expanded;
+        scratch += parts.expanded;
     }
     b->filtered = (int8_t *)scratch;
-    scratch += layout.filtered;
+    scratch += parts.filtered;
     b->sums = (void *)scratch;
-    scratch += layout.sums;
-    b->kernels = scratch;
-    b->columns = layout.columns;
+    scratch += parts.sums;
+    b->scratch = scratch;
+    b->columns = parts.columns;
 }
 
 /* Columns [x0, x1) of a row of the expansion, its channels [first, first + count), to `out`, pixel
@@ -68,7 +69,6 @@ static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1, ui
 {
     const struct nrw_filter_params *params = &b->params->expand;
     const struct nrw_geometry *geometry = &params->geometry;
-    const uint32_t taps = (uint32_t)geometry->kernel_h * geometry->kernel_w;
     struct nrw_window window;
     struct nrw_conv_op conv;
 
@@ -76,16 +76,15 @@ static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1, ui
         return;
     }
     nrw_gather(&window, b->run, b->stage, geometry, row, x0, x1, b->rows);
-    conv.weights = (const int8_t *)nrw_at(b->run->model, params->weights) +
-                   first * taps * b->in->channels;
-    conv.channels = (const struct nrw_channel *)nrw_at(b->run->model, params->channels) + first;
+    conv.weights = nrw_at(b->run->model, params->weights);
+    conv.channels = nrw_at(b->run->model, params->channels);
     conv.in_channels = b->in->channels;
-    conv.out_channels = count;
+    conv.out_channels = b->params->mid_channels;
     conv.in_zero_point = b->in->zero_point;
     conv.out_zero_point = b->params->expanded_zero_point;
     conv.act_min = geometry->act_min;
     conv.act_max = geometry->act_max;
-    nrw_conv(&conv, &window, x0, x1, out, count, b->kernels);
+    b->kernels->conv(&conv, &window, x0, x1, first, count, out, count, b->scratch);
 }
 
 /* Channels [first, first + count) of the depthwise, columns [x0, x1) of row y: to `filtered`, or
@@ -97,19 +96,18 @@ static void filter(const struct bottleneck *b, const struct nrw_window *window, 
     const bool is_output = (b->stage->flags & NRW_PROJECT) == 0;
     struct nrw_depthwise_op depthwise;
 
-    depthwise.weights = (const int8_t *)nrw_at(b->run->model, params->weights) + first;
-    depthwise.channels =
-        (const struct nrw_channel *)nrw_at(b->run->model, params->channels) + first;
-    depthwise.weight_stride = b->params->mid_channels;
-    depthwise.out_channels = count;
+    depthwise.weights = nrw_at(b->run->model, params->weights);
+    depthwise.channels = nrw_at(b->run->model, params->channels);
+    depthwise.out_channels = b->params->mid_channels;
     depthwise.depth_multiplier = 1;
     depthwise.in_zero_point = b->params->expanded_zero_point;
     depthwise.out_zero_point = b->params->filtered_zero_point;
     depthwise.act_min = params->geometry.act_min;
     depthwise.act_max = params->geometry.act_max;
-    nrw_depthwise(&depthwise, window, x0, x1,
-                  is_output ? nrw_out(b->run, b->out, y, x0) + first : b->filtered,
-                  is_output ? b->params->mid_channels : count, b->kernels);
+    b->kernels->depthwise(
+        &depthwise, window, x0, x1, first, count,
+        is_output ? nrw_out(b->run, b->out, y, x0) + first : b->filtered,
+        is_output ? b->params->mid_channels : count, b->scratch);
 }
 
 static void project_with(struct nrw_conv_op *conv, const struct bottleneck *b)
@@ -173,8 +171,9 @@ static void project(const struct bottleneck *b, int32_t y, int32_t x0, int32_t x
 
     if ((b->stage->flags & NRW_PROJECT) != 0) {
         project_with(&conv, b);
-        nrw_conv(&conv, &pixels, x0, x1, nrw_out(b->run, b->out, y, x0), b->out->channels,
-                 b->kernels);
+        b->kernels->conv(&conv, &pixels, x0, x1, 0, b->out->channels,
+                                     nrw_out(b->run, b->out, y, x0), b->out->channels,
+                                     b->scratch);
         add_input(b, y, x0, x1);
     }
 }
@@ -215,10 +214,11 @@ static void tile_slice(struct bottleneck *b, const struct nrw_firing *tile,
         if (count == mid) {
             project(b, y, tile->x0, tile->x1);
         } else if ((b->stage->flags & NRW_PROJECT) != 0) {
-            const int8_t *weights = nrw_at(b->run->model, b->params->project.weights);
-            nrw_conv_accumulate(weights + first, mid, b->filtered, count, count, pixels,
-                                b->out->channels,
-                                b->sums + (uint32_t)(y - tile->y0) * pixels * b->out->channels);
+            struct nrw_conv_op conv;
+            project_with(&conv, b);
+            b->kernels->conv_accumulate(
+                &conv, first, count, b->filtered, count, pixels,
+                b->sums + (uint32_t)(y - tile->y0) * pixels * b->out->channels);
         }
     }
 }
@@ -329,15 +329,15 @@ static void rolling(struct bottleneck *b, const struct nrw_firing *firing)
     }
 }
 
-void nrw_stage_bottleneck(const struct nrw_run *run, const struct nrw_stage *stage,
-                          const struct nrw_firing *firing)
+void nrw_bottleneck_compute(const struct nrw_run *run, const struct nrw_stage *stage,
+                            const struct nrw_firing *firing)
 {
     struct bottleneck b;
 
     prepare(&b, run, stage);
-    if (stage->flags & NRW_ROLLING) {
+    if (nrw_is_form(stage, NRW_ROLLING)) {
         rolling(&b, firing);
-    } else {
+    } else if (nrw_is_form(stage, NRW_TILED)) {
         tiled(&b, firing);
     }
 }

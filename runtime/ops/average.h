@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What AVG_POOL and MEAN share: sums over windows, at once or strip by strip of the input.
+ */
+#ifndef NARROWS_AVERAGE_H
+#define NARROWS_AVERAGE_H
+
+#include "../src/stage.h"
+
+/* State: the sums of an accumulating stage. */
+NRW_COLD struct nrw_sizes nrw_average_sizes(const struct nrw_model *model, const struct nrw_stage *stage);
+
+/* Work of firings whose windows hold rows * columns elements at most. */
+NRW_COLD struct nrw_work nrw_average_work(const struct nrw_model *model, const struct nrw_stage *stage,
+                                          uint32_t rows, uint32_t columns);
+
+/* Computes a firing of windows of this geometry. An accumulating stage gives nothing before its
+ * last firing. */
+void nrw_average_strip(const struct nrw_run *run, const struct nrw_stage *stage,
+                       const struct nrw_firing *firing, const struct nrw_average_op *average,
+                       const struct nrw_geometry *geometry);
+
+#endif

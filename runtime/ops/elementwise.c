@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ELEMENTWISE: addition, subtraction or multiplication of two tensors, one of which may be
+ * broadcast along each axis.
+ */
+#include "../src/check.h"
+#include "../src/stage.h"
+#include "operator.h"
+#include "arithmetic.h"
+
+static bool broadcasts(uint32_t operand, uint32_t out)
+{
+    return operand == out || operand == 1;
+}
+
+NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct nrw_tensor *operand = nrw_input_of(model, stage, i);
+        REQUIRE(broadcasts(operand->height, out->height) &&
+                    broadcasts(operand->width, out->width) &&
+                    broadcasts(operand->channels, out->channels),
+                stage->inputs[i]);
+    }
+    return nrw_check_arithmetic(model, nrw_at(model, stage->params));
+}
+
+static struct nrw_windows windows(const struct nrw_model *model, const struct nrw_stage *stage,
+                                  uint32_t input)
+{
+    const struct nrw_tensor *in = nrw_input_of(model, stage, input);
+    /* An axis of length 1 is broadcast: every position needs its only one. */
+    const struct nrw_windows windows = {{in->height != 1, 0, 1}, {in->width != 1, 0, 1}};
+
+    return windows;
+}
+
+static inline struct nrw_operand operand_of(const struct nrw_run *run,
+                                            const struct nrw_stage *stage, uint32_t i,
+                                            const struct nrw_firing *firing)
+{
+    const struct nrw_tensor *tensor = nrw_input_of(run->model, stage, i);
+    const bool is_column = tensor->width == 1;
+    struct nrw_operand operand;
+
+    operand.data = nrw_segment(run, stage, i, tensor->height == 1 ? 0 : firing->y0,
+                               is_column ? 0 : firing->x0, is_column ? 1 : firing->x1);
+    operand.pixel_stride = is_column ? 0 : tensor->channels;
+    operand.channel_stride = tensor->channels != 1;
+    return operand;
+}
+
+static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
+                    const struct nrw_firing *firing)
+{
+    const struct nrw_model *model = run->model;
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const struct nrw_operand a = operand_of(run, stage, 0, firing);
+    const struct nrw_operand b = operand_of(run, stage, 1, firing);
+    struct nrw_elementwise_op op;
+
+    nrw_elementwise_op_of(&op, nrw_at(model, stage->params));
+    op.a_zero_point = nrw_input_of(model, stage, 0)->zero_point;
+    op.b_zero_point = nrw_input_of(model, stage, 1)->zero_point;
+    op.out_zero_point = out->zero_point;
+    nrw_elementwise(&op, &a, &b, stage->strip, out->channels,
+                    nrw_out(run, out, firing->y0, firing->x0));
+}
+
+const struct nrw_operator nrw_operator_elementwise = {
+    .least_inputs = 2,
+    .most_inputs = 2,
+    .forms = 1u << NRW_SINGLE,
+    .params_bytes = sizeof(struct nrw_elementwise_params),
+    .reads = NRW_READS_PIXELS,
+    .check = check,
+    .windows = windows,
+    .compute = compute,
+};

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LOOKUP: any function of one element, by a table of its 256 values.
+ */
+#include "../src/check.h"
+#include "../src/stage.h"
+#include "operator.h"
+
+NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_table_params *params = nrw_at(model, stage->params);
+
+    REQUIRE(nrw_same_shape(nrw_input_of(model, stage, 0), nrw_output_of(model, stage)),
+            stage->output);
+    REQUIRE(nrw_in_body(model, params->table, 256u * sizeof(int8_t), 1), params->table);
+    return NRW_OK;
+}
+
+static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
+                    const struct nrw_firing *firing)
+{
+    const struct nrw_table_params *params = nrw_at(run->model, stage->params);
+    const struct nrw_tensor *out = nrw_output_of(run->model, stage);
+
+    nrw_lookup(nrw_at(run->model, params->table),
+               nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1),
+               (uint32_t)stage->strip * out->channels, nrw_out(run, out, firing->y0, firing->x0));
+}
+
+const struct nrw_operator nrw_operator_lookup = {
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .forms = 1u << NRW_SINGLE,
+    .params_bytes = sizeof(struct nrw_table_params),
+    .reads = NRW_READS_PIXELS,
+    .check = check,
+    .compute = compute,
+};

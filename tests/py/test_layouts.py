@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every weight layout computes the same, on the host and on a board whose firmware has it; firmware
+without it refuses the blob by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from blob_reader import Engine, read_blob
+from conftest import ROOT
+from models import INT8_NETWORKS, need, network
+from narrows.compile import CompileOptions, compile_model
+from narrows.errors import LinkError
+from narrows.graph.qgraph import Int8Array, QConv, QGraph
+from narrows.link import open_target
+from narrows.models import DIGITS_INT8
+from narrows.native import Layout, Model, Run
+from narrows.pack import pack
+from narrows.plan import PlanOptions, random_plan
+from narrows.quantize import reference
+from random_graphs import random_graph
+
+BLOCKED_BOARD = ROOT / "tests" / "board" / "blocked.toml"
+PLANS = 3
+
+
+def some_inputs(model: Model) -> list[Int8Array]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(-128, 128, info.shape).astype(np.int8) for info in model.inputs]
+
+
+def compiled(path: Path, layout: Layout) -> bytes:
+    return compile_model(path, CompileOptions(PlanOptions(layout=layout))).blob
+
+
+def plain_weights(graph: QGraph) -> list[bytes]:
+    return sorted(op.weights.tobytes() for op in graph.ops if isinstance(op, QConv))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_plans_in_the_blocked_layout(seed: int) -> None:
+    graph = random_graph(seed, size=8)
+    for plan_seed in range(PLANS):
+        planned = replace(random_plan(graph, Random(plan_seed)), layout=Layout.BLOCKED)
+        data = pack(graph, planned, {})
+        blob = read_blob(data)  # whose reader unpacks by the page alone
+        filters = [
+            part
+            for stage in blob.stages
+            for name, part in stage.fields.items()
+            if name in ("window", "expand", "project")
+        ]
+        found = [getattr(part, "filter", part) for part in filters]
+        weights = [f.weights.astype(np.int8).tobytes() for f in found if f is not None]
+        assert set(plain_weights(graph)) <= set(weights)
+        assert Engine(blob).order()
+        model = Model(data)
+        inputs = some_inputs(model)
+        for got, want in zip(Run(model).infer(inputs), reference.run(graph, inputs), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", sorted(set(INT8_NETWORKS) - {"mobilenet_v2_1.0_224_ptq"}))
+def test_networks_compute_the_same_in_every_layout(name: str) -> None:
+    path = network(name)
+    found = []
+    for layout in Layout:
+        model = Model(compiled(path, layout))
+        found.append([output.tobytes() for output in Run(model).infer(some_inputs(model))])
+    assert all(outputs == found[0] for outputs in found)
+
+
+def test_a_board_of_the_layout_gives_the_host_s_bytes() -> None:
+    need("qemu-system-arm", "arm-none-eabi-gcc")
+    blob = compiled(DIGITS_INT8, Layout.BLOCKED)
+    model = Model(blob)
+    inputs = some_inputs(model)
+    expected = Run(model).infer(inputs)
+    with open_target(f"qemu:{BLOCKED_BOARD}", blob) as target:
+        got = target.infer(inputs).outputs
+    assert [output.tobytes() for output in got] == [output.tobytes() for output in expected]
+
+
+@pytest.mark.parametrize(
+    ("layout", "board", "known"),
+    [(Layout.BLOCKED, "mps2-an386", "plain"), (Layout.PLAIN, str(BLOCKED_BOARD), "blocked")],
+)
+def test_firmware_refuses_another_layout_by_name(layout: Layout, board: str, known: str) -> None:
+    need("qemu-system-arm", "arm-none-eabi-gcc")
+    words = f"{layout.name.lower()} layout, the firmware has kernels for {known} alone"
+    with (
+        pytest.raises(LinkError, match=words),
+        open_target(f"qemu:{board}", compiled(DIGITS_INT8, layout)) as target,
+    ):
+        target.infer([])
