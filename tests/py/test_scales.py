@@ -279,7 +279,7 @@ def test_steps_so_small_that_six_is_out_of_reach() -> None:
         if taken:
             check(model, net.rng, [[ALL]])
         else:
-            with pytest.raises(UnsupportedError, match="too small .* to find 6 by it"):
+            with pytest.raises(UnsupportedError, match="to find 6 by it"):
                 import_tflite(model, "small")
 
 
