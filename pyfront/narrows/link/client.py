@@ -154,7 +154,7 @@ class Client:
                 f"{self.name}: the blob has {len(blob)} bytes, the board's model slot "
                 f"{self.hello.slot_bytes}; choose a smaller model or another board"
             )
-        self._check_layout(Layout(Header.unpack(blob).layout))
+        self._check_layout(Header.unpack(blob).layout)
         resumed, status, fields = self._upload(blob, progress)
         if resumed and (status < 0 or not self._holds(blob)):
             # What was there came from another blob, whose CRC-32 may be the same (PROTOCOL.md).
@@ -282,14 +282,16 @@ class Client:
         standing = self.model()
         return standing is not None and standing.is_blob(blob)
 
-    def _check_layout(self, layout: Layout) -> None:
-        """Raises: LinkError: the firmware has no kernels for weights in this layout."""
-        known = [some.name.lower() for some in Layout if self.hello.layouts >> some & 1]
-        if layout.name.lower() not in known:
+    def _check_layout(self, number: int) -> None:
+        """Raises: LinkError: the firmware has no kernels for weights in this layout. What is none
+        at all is left to the device."""
+        names = {int(layout): layout.name.lower() for layout in Layout}
+        known = [name for layout, name in names.items() if self.hello.layouts >> layout & 1]
+        if number in names and names[number] not in known:
             raise LinkError(
-                f"{self.name}: the blob's weights are in the {layout.name.lower()} layout, the "
-                f"firmware has kernels for {' and '.join(known)} alone; compile the model with "
-                f"--layout {known[0] if known else layout.name.lower()}"
+                f"{self.name}: the blob's weights are in the {names[number]} layout, the firmware "
+                f"has kernels for {' and '.join(known)} alone; compile the model with "
+                f"--layout {known[0] if known else 'plain'}"
             )
 
     def _ask(self, type_: Type, payload: bytes = b"") -> bytes:
