@@ -24,7 +24,7 @@ from large_graphs import (
 from narrows.compile import compile_model
 from narrows.graph.qgraph import QGraph
 from narrows.models import DIGITS_INT8
-from narrows.plan import Effort, PlanOptions, candidates, layout, planner
+from narrows.plan import Effort, PlanOptions, candidates, planner, timeline
 from narrows.plan.cost import plan_instructions
 from narrows.plan.forms import Forms
 from narrows.plan.planner import plan
@@ -49,7 +49,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(candidates, "candidate", "sized", lambda *_: 1)
     count(Network, "simulate", "fired", lambda net, _: sum(s.count for s in net.stages))
     count(Network, "blocked", "fired", lambda net, *_: sum(s.count for s in net.stages))
-    count(layout, "place", "placed", lambda items, *_: len(items))
+    count(timeline, "place", "placed", lambda items, *_: len(items))
     count(planner, "place", "placed", lambda items, *_: len(items))
     count(Forms, "between", "tried", lambda _, first, besides: len(besides))
     return found
