@@ -163,7 +163,7 @@ def _high_bytes(image: Image.Image) -> Array:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of EXIF, 1 to 8; 1, upright, where there is none or it cannot be read."""
+    """The EXIF orientation, 1 to 8; 1, upright, where there is none or it cannot be read."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # malformed metadata make Pillow raise anything, and the pixels are good

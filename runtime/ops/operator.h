@@ -117,7 +117,7 @@ static inline bool nrw_is_form(const struct nrw_stage *stage, enum nrw_form form
 NRW_OPERATORS(NRW_DECLARE)
 #undef NRW_DECLARE
 
-/* By enum nrw_op; NULL where the build has none. */
+/* The record of each enum nrw_op; NULL where the build has none. */
 extern const struct nrw_operator *const nrw_operators[NRW_OP_COUNT];
 
 static inline const struct nrw_operator *nrw_operator_of(const struct nrw_stage *stage)

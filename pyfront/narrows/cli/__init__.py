@@ -102,7 +102,7 @@ def _complain(text: str) -> None:
 
 @contextlib.contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """Of our own warnings, the first of each kind is a line on stderr."""
+    """Show the first of each kind of our own warnings as a line on stderr."""
     seen: set[type[Warning]] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", NarrowsWarning)

@@ -187,7 +187,7 @@ class Importer(build.Builder):
                     self.integer[name] = Integers(value.dtype)
 
     def plain_layout(self, shape: tuple[int, ...]) -> Layout:
-        # Of one channel NCHW and NHWC are the same.
+        # With one channel, NCHW and NHWC are the same.
         return _layout(shape, nchw=len(shape) == 4 and shape[1] == 1)
 
     def reads(self, names: Sequence[str]) -> bool:
@@ -458,7 +458,7 @@ class Node(build.Node):
         return name
 
     def parameters(self, kind: str) -> tuple[Array, Array]:
-        """Of a QuantizeLinear or DequantizeLinear, see ``parameters``."""
+        """The integers of a QuantizeLinear or DequantizeLinear; see ``parameters``."""
         constants = [self.constant(i, "scale and zero point") for i in (1, 2) if self.has(i)]
         return parameters(constants, kind)
 

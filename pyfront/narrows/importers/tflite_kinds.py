@@ -36,7 +36,7 @@ class Refusals:
         self._is_uint8 = "uint8" in made and "int8" not in made
 
     def kind_of_input(self, index: int) -> ModelKind | None:
-        """Of a refused input of the model."""
+        """Note that an input of the model is refused."""
         return kinds.INT16_ACTIVATIONS if self._record.tensors[index].dtype == "int16" else None
 
     def kind_of(self, operator: OperatorRecord, *, supported: bool) -> ModelKind | None:

@@ -18,7 +18,7 @@ from narrows.importers.tflite_checks import activations_int8, ratio
 from narrows.importers.tflite_node import Node, per_tensor
 from narrows.importers.views import View
 
-# Of all operators: a small hostile file must not make tables without end.
+# A small hostile file must not make tables of operators without end.
 _MAX_OUTPUT_CHANNELS = 2**24
 _SAME, _VALID = 0, 1
 

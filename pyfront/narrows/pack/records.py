@@ -10,7 +10,7 @@ from narrows.errors import PlanError
 MAGIC = b"NRWB"
 MAJOR, MINOR = 3, 0
 ELEMENT_BYTES = 1
-"""Of every tensor that this version runs."""
+"""Bytes of an element of every tensor that this version runs."""
 HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
 TENSOR = struct.Struct("<IIHHHHHHbBBB")
 GEOMETRY = struct.Struct("<HHBBBBHHhhHHBBH")

@@ -65,7 +65,7 @@ class Tiles:
 
 
 TILES = dict.fromkeys(Layout, Tiles(outputs=4, block=16, group=3))
-"""By weight layout."""
+"""How kernels cut their work, by weight layout."""
 
 _UNKNOWN: Mapping[int, int] = {}
 
