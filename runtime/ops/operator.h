@@ -120,6 +120,9 @@ NRW_OPERATORS(NRW_DECLARE)
 /* The record of each enum nrw_op; NULL where the build has none. */
 extern const struct nrw_operator *const nrw_operators[NRW_OP_COUNT];
 
+/* The by_rows() of operators that know nothing but whole rows. */
+bool nrw_always_by_rows(const struct nrw_model *model, const struct nrw_stage *stage);
+
 static inline const struct nrw_operator *nrw_operator_of(const struct nrw_stage *stage)
 {
     return nrw_operators[stage->op];

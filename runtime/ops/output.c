@@ -15,18 +15,11 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     return NRW_OK;
 }
 
-static bool by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    (void)model;
-    (void)stage;
-    return true;
-}
-
 const struct nrw_operator nrw_operator_output = {
     .least_inputs = 1,
     .most_inputs = 1,
     .forms = 1u << NRW_SINGLE,
     .reads = NRW_READS_OTHERWISE,
     .check = check,
-    .by_rows = by_rows,
+    .by_rows = nrw_always_by_rows,
 };

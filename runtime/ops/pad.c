@@ -18,13 +18,6 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     return NRW_OK;
 }
 
-static bool by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    (void)model;
-    (void)stage;
-    return true;
-}
-
 static struct nrw_windows windows(const struct nrw_model *model, const struct nrw_stage *stage,
                                   uint32_t input)
 {
@@ -56,7 +49,7 @@ const struct nrw_operator nrw_operator_pad = {
     .params_bytes = sizeof(struct nrw_pad_params),
     .reads = NRW_READS_OTHERWISE,
     .check = check,
-    .by_rows = by_rows,
+    .by_rows = nrw_always_by_rows,
     .windows = windows,
     .compute = compute,
 };

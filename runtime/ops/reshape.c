@@ -17,13 +17,6 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     return NRW_OK;
 }
 
-static bool by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    (void)model;
-    (void)stage;
-    return true;
-}
-
 static struct nrw_range needs(const struct nrw_model *model, const struct nrw_stage *stage,
                               uint32_t input, const struct nrw_firing *firing)
 {
@@ -65,7 +58,7 @@ const struct nrw_operator nrw_operator_reshape = {
     .forms = 1u << NRW_SINGLE,
     .reads = NRW_READS_OTHERWISE,
     .check = check,
-    .by_rows = by_rows,
+    .by_rows = nrw_always_by_rows,
     .needs = needs,
     .compute = compute,
 };

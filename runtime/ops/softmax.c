@@ -8,12 +8,7 @@
 
 NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const struct nrw_table_params *params = nrw_at(model, stage->params);
-
-    REQUIRE(nrw_same_shape(nrw_input_of(model, stage, 0), nrw_output_of(model, stage)),
-            stage->output);
-    REQUIRE(nrw_in_body(model, params->table, 256u * sizeof(int32_t), 4), params->table);
-    return NRW_OK;
+    return nrw_check_table(model, stage, sizeof(int32_t));
 }
 
 static void compute(const struct nrw_run *run, const struct nrw_stage *stage,

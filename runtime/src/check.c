@@ -87,3 +87,14 @@ int nrw_check_depthwise(struct nrw_model *model, const struct nrw_filter_params 
                         nrw_depthwise_weight_bytes(nrw_header_of(model)->layout, &shape),
                         channels);
 }
+
+int nrw_check_table(struct nrw_model *model, const struct nrw_stage *stage,
+                    uint32_t entry_bytes)
+{
+    const struct nrw_table_params *params = nrw_at(model, stage->params);
+
+    REQUIRE(nrw_same_shape(nrw_input_of(model, stage, 0), nrw_output_of(model, stage)),
+            stage->output);
+    REQUIRE(nrw_in_body(model, params->table, 256u * entry_bytes, entry_bytes), params->table);
+    return NRW_OK;
+}

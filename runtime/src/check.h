@@ -75,4 +75,8 @@ NRW_COLD int nrw_check_conv(struct nrw_model *model, const struct nrw_filter_par
 NRW_COLD int nrw_check_depthwise(struct nrw_model *model, const struct nrw_filter_params *filter,
                                  uint32_t channels);
 
+/* An operator of equal shapes that reads a table of 256 entries. */
+NRW_COLD int nrw_check_table(struct nrw_model *model, const struct nrw_stage *stage,
+                             uint32_t entry_bytes);
+
 #endif

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from narrows.boards import load_board
 from narrows.link.firmware import build
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 
+Sign = TypeVar("Sign")
 PATIENCE = 600  # for what takes a second on an idle machine
 ENDS = {
     signal.SIGINT: (130, "narrows: interrupted"),
@@ -175,10 +177,12 @@ def test_while_an_output_waits_for_its_reader(tmp_path: Path, number: signal.Sig
     assert {path.name for path in tmp_path.iterdir()} == {"m.tflite", "b.nrw", "pipe"}
 
 
-def _wait_for(process: subprocess.Popen[str], sign: Callable[[], bool]) -> None:
-    while not sign():
+def _wait_for(process: subprocess.Popen[str], sign: Callable[[], Sign]) -> Sign:
+    """Returns: the first sign that counts as true."""
+    while not (seen := sign()):
         assert process.poll() is None, "it ended before"
         select.select([], [], [], 0.005)
+    return seen
 
 
 @pytest.mark.parametrize("delay", range(12))
@@ -307,8 +311,8 @@ def test_qemu_is_gone(
     build(load_board(BOARD))
     check = ("check", digits_blob, "--data", many, "--target", f"qemu:{BOARD}")
     with _started("-m", "narrows", *check, cwd=tmp_path) as process:
-        _wait_for(process, lambda: any(map(_is_qemu, _children(process.pid))))
-        (qemu,) = filter(_is_qemu, _children(process.pid))
+        # Asked once: a process has no command line for a moment while it becomes QEMU.
+        (qemu,) = _wait_for(process, lambda: list(filter(_is_qemu, _children(process.pid))))
         process.send_signal(number)
         _ended(process, number)
     while _is_qemu(qemu):  # the test's own limit of time ends this
