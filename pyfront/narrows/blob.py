@@ -16,7 +16,7 @@ from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.native import Model, TensorInfo
 from narrows.pack import unpack_edges, unpack_metadata
-from narrows.pack.records import HEADER
+from narrows.stages.records import HEADER
 
 
 class Header(NamedTuple):

@@ -100,7 +100,7 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
     the unit of the blob format.
     ram_bytes: arena, alignment slack, state of run and model on a 32-bit chip, and a buffer for
     what the caller is asked for at a time.
-    input_runs: pixels of a row that each input takes at a time, if not all take whole rows.
+    input_strips: pixels of a row that each input takes at a time, if not all take whole rows.
     """
     weights = sum(int(op.weights.size) for op in qgraph.ops if isinstance(op, (QConv, QDepthwise)))
     return {
@@ -116,5 +116,5 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "blob_bytes": len(blob),
         "stages": len(model.stages),
         "predicted": figures(qgraph, planned),
-        **({"input_runs": list(planned.input_runs)} if planned.input_runs else {}),
+        **({"input_strips": list(planned.input_strips)} if planned.input_strips else {}),
     }

@@ -22,12 +22,12 @@ from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.importers.tflite_file import read_model
 from narrows.native import Op
-from narrows.pack.records import HEADER, MAGIC, STAGE, TENSOR
 from narrows.quantize import reference
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.reference import Tflm
 from narrows.result import Progress
+from narrows.stages.records import HEADER, MAGIC, STAGE, TENSOR
 from narrows.targets import open_target
 
 _PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+)$")

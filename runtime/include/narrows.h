@@ -258,39 +258,6 @@ struct nrw_filter_shape {
 uint64_t nrw_conv_weight_bytes(uint32_t layout, const struct nrw_filter_shape *shape);
 uint64_t nrw_depthwise_weight_bytes(uint32_t layout, const struct nrw_filter_shape *shape);
 
-/* Bytes of scratch that one firing needs, per layout. All sizes are rounded up to 16. They are
- * functions of shapes alone and the same on every target. */
-uint32_t nrw_conv_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
-                                uint32_t in_channels, uint32_t out_channels);
-uint32_t nrw_depthwise_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
-                                     uint32_t channels);
-
-/* A fused inverted residual: expansion, depthwise, projection, residual add. */
-struct nrw_bottleneck_shape {
-    uint16_t in_width, in_channels;
-    uint16_t expand_kernel_h, expand_kernel_w, expand_stride_w; /* 1 without an expansion */
-    uint16_t grid_height, grid_width;      /* of the depthwise's input */
-    uint16_t mid_channels;                 /* channels of the depthwise */
-    uint16_t out_width, out_channels;
-    uint16_t kernel_h, kernel_w, stride_h, stride_w;
-    uint16_t strip, slice, row_tile, col_tile;
-    uint16_t kept_rows;                    /* of the expansion, from one output row to the next */
-    uint8_t has_expand, has_project, has_add, rolling;
-};
-uint32_t nrw_bottleneck_scratch_bytes(uint32_t layout, const struct nrw_bottleneck_shape *shape);
-/* Bytes that live from one firing to the next (what a rolling stage keeps). */
-uint32_t nrw_bottleneck_state_bytes(uint32_t layout, const struct nrw_bottleneck_shape *shape);
-/* Input columns that it goes through at a time. */
-uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape);
-/* Scratch, beside the operator's own, for an input whose rows may wrap. pixels: the most of a row
- * that are read side by side. */
-uint32_t nrw_wrapped_row_bytes(uint32_t pixels, uint32_t channels);
-/* State of a folded depthwise: a row of its input, or of what two rows add up to. */
-uint32_t nrw_folded_depthwise_state_bytes(uint32_t in_width, uint32_t out_width,
-                                           uint32_t pad_left, uint32_t channels);
-/* State of an accumulating mean or average pool: sums of one output row. */
-uint32_t nrw_accumulate_state_bytes(uint32_t out_width, uint32_t channels);
-
 /* cffi: end */
 
 /* --- The loop, for those who want it ------------------------------------------------------ */

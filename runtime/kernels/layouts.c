@@ -3,7 +3,7 @@
  * What the planner and nrw_open ask about layouts. A build answers for every layout, also for those
  * that it has no kernels for, since a blob for a board is planned on the host.
  */
-#include "../include/narrows.h"
+#include "../src/sizes.h"
 #include "kernels.h"
 #include "layouts.h"
 

@@ -246,7 +246,7 @@ NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const stru
 {
     const uint32_t layout = nrw_header_of(model)->layout;
     const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
-    const struct nrw_sizes sizes = {nrw_bottleneck_state_bytes(layout, &shape),
+    const struct nrw_sizes sizes = {nrw_bottleneck_state_bytes(&shape),
                                     nrw_bottleneck_scratch_bytes(layout, &shape)};
 
     return sizes;
@@ -349,6 +349,91 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     return work;
 }
 
+#ifdef NARROWS_PLANNING
+/* Of an output pixel, once its windows are expanded. */
+static uint64_t filter_macs(const struct nrw_bottleneck_params *params,
+                            const struct nrw_bottleneck_shape *shape)
+{
+    return params->mid_channels * (nrw_taps_of(&params->depthwise.geometry) +
+                                   (shape->has_project ? shape->out_channels : 0u));
+}
+
+/* Of an expanded pixel. */
+static uint64_t expansion_macs(const struct nrw_bottleneck_params *params,
+                               const struct nrw_bottleneck_shape *shape)
+{
+    /* Without an expansion the parameters are zero. */
+    return nrw_taps_of(&params->expand.geometry) * shape->in_channels * params->mid_channels;
+}
+
+static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stage,
+                     const struct nrw_firing *firing)
+{
+    const struct nrw_bottleneck_params *params = params_of(model, stage);
+    const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
+    const struct nrw_range rows = nrw_expands(model, stage, firing);
+    const uint32_t given = firing->y0 < 0 ? 0 : (uint32_t)(firing->y1 - firing->y0);
+
+    return given * stage->strip * filter_macs(params, &shape) +
+           (uint32_t)(rows.hi - rows.lo) * expanded_columns(params, shape.rolling, firing) *
+               expansion_macs(params, &shape);
+}
+
+/* Positions of an axis that any window of so many covers. */
+static uint64_t seen(const struct nrw_axis axis, int32_t windows, int32_t size)
+{
+    uint64_t count = 0;
+    int32_t end = 0;
+
+    for (int32_t i = 0; i < windows; i++) {
+        const struct nrw_range covered = nrw_covered(&axis, i, i + 1, size);
+        const int32_t fresh = covered.lo > end ? covered.lo : end;
+        if (covered.hi > fresh) {
+            count += (uint32_t)(covered.hi - fresh);
+            end = covered.hi;
+        }
+    }
+    return count;
+}
+
+/* A rolling stage expands the rows and columns between windows too. */
+static uint64_t macs_once(const struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_bottleneck_params *params = params_of(model, stage);
+    const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    const struct nrw_axis down = nrw_rows_of(&params->depthwise.geometry);
+    const struct nrw_axis across = nrw_columns_of(&params->depthwise.geometry);
+    uint64_t pixels;
+
+    if (shape.rolling) {
+        pixels = (uint64_t)nrw_window_end(&down, out->height, params->grid_height) *
+                 (uint64_t)nrw_window_end(&across, out->width, params->grid_width);
+    } else {
+        pixels = seen(down, out->height, params->grid_height) *
+                 seen(across, out->width, params->grid_width);
+    }
+    return pixels * expansion_macs(params, &shape) + nrw_pixels(out) * filter_macs(params, &shape);
+}
+
+static struct nrw_state_columns columns_of_state(const struct nrw_model *model,
+                                                 const struct nrw_stage *stage)
+{
+    const struct nrw_bottleneck_shape shape = nrw_bottleneck_shape_of(model, stage);
+    const struct nrw_bottleneck_parts parts = nrw_bottleneck_parts(&shape, nrw_any_product);
+    const uint32_t overlap = shape.kernel_w > shape.stride_w ? shape.kernel_w - shape.stride_w : 0;
+    struct nrw_state_columns columns = {0, 0, 0, 0};
+
+    if (nrw_bottleneck_resumes(&shape)) {
+        columns.offset = parts.kept;
+        columns.rows = nrw_least(shape.grid_height, shape.kernel_h - shape.kept_rows);
+        columns.pitch = parts.columns * shape.mid_channels;
+        columns.carried = nrw_least(shape.grid_width, overlap) * shape.mid_channels;
+    }
+    return columns;
+}
+#endif
+
 const struct nrw_operator nrw_operator_bottleneck = {
     .least_inputs = 1,
     .most_inputs = 1,
@@ -364,4 +449,9 @@ const struct nrw_operator nrw_operator_bottleneck = {
     .sizes = sizes,
     .work = work,
     .compute = nrw_bottleneck_compute,
+#ifdef NARROWS_PLANNING
+    .macs = macs,
+    .macs_once = macs_once,
+    .columns = columns_of_state,
+#endif
 };

@@ -3,6 +3,7 @@
  * CONV: a convolution of any kernel, stride, dilation and padding.
  */
 #include "../src/check.h"
+#include "../src/sizes.h"
 #include "../src/stage.h"
 #include "operator.h"
 
@@ -35,6 +36,16 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
 
     return work;
 }
+
+#ifdef NARROWS_PLANNING
+static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stage,
+                     const struct nrw_firing *firing)
+{
+    (void)firing;
+    return nrw_taps_of(nrw_at(model, stage->params)) * nrw_input_of(model, stage, 0)->channels *
+           nrw_output_of(model, stage)->channels * stage->strip;
+}
+#endif
 
 static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
                     const struct nrw_firing *firing)
@@ -77,4 +88,7 @@ const struct nrw_operator nrw_operator_conv = {
     .sizes = sizes,
     .work = work,
     .compute = compute,
+#ifdef NARROWS_PLANNING
+    .macs = macs,
+#endif
 };

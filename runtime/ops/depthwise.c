@@ -103,6 +103,20 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     return work;
 }
 
+#ifdef NARROWS_PLANNING
+/* A folded window's first row is only kept, the third completes it. */
+static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stage,
+                     const struct nrw_firing *firing)
+{
+    uint64_t taps = nrw_taps_of(nrw_at(model, stage->params));
+
+    if (nrw_is_form(stage, NRW_FOLDED)) {
+        taps = firing->y0 == 0 ? 0 : firing->y0 % 2 == 0 ? 3 : 6;
+    }
+    return taps * nrw_output_of(model, stage)->channels * stage->strip;
+}
+#endif
+
 static inline void depthwise_op_of(struct nrw_depthwise_op *depthwise,
                                    const struct nrw_model *model,
                                    const struct nrw_stage *stage)
@@ -210,4 +224,7 @@ const struct nrw_operator nrw_operator_depthwise = {
     .sizes = sizes,
     .work = work,
     .compute = compute,
+#ifdef NARROWS_PLANNING
+    .macs = macs,
+#endif
 };

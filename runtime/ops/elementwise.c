@@ -31,8 +31,10 @@ static struct nrw_windows windows(const struct nrw_model *model, const struct nr
                                   uint32_t input)
 {
     const struct nrw_tensor *in = nrw_input_of(model, stage, input);
-    /* An axis of length 1 is broadcast: every position needs its only one. */
-    const struct nrw_windows windows = {{in->height != 1, 0, 1}, {in->width != 1, 0, 1}};
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+    /* Along an axis of another length, which is 1, every position needs the only one. */
+    const struct nrw_windows windows = {{in->height == out->height, 0, 1},
+                                        {in->width == out->width, 0, 1}};
 
     return windows;
 }

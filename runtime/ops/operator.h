@@ -30,6 +30,15 @@ struct nrw_work {
     uint64_t copies; /* of a row of each input that may wrap, in one firing at most */
 };
 
+#ifdef NARROWS_PLANNING
+/* What of a stage's state does not live as long as the stage: of each of `rows` rows of `pitch`
+ * bytes, the first of them at `offset`, the first `carried` bytes live from the first firing that
+ * gives a row of the output to the last, the others during firings only. */
+struct nrw_state_columns {
+    uint32_t offset, rows, pitch, carried;
+};
+#endif
+
 typedef void nrw_compute_fn(const struct nrw_run *run, const struct nrw_stage *stage,
                             const struct nrw_firing *firing);
 
@@ -78,6 +87,18 @@ struct nrw_operator {
 
     /* Computes one firing. NULL: the caller gives or takes the pixels. */
     nrw_compute_fn *compute;
+
+#ifdef NARROWS_PLANNING
+    /* What only a planner asks. Multiply-accumulates of one firing, and of all without those that
+     * are repeated. NULL: there are none; none is repeated. */
+    uint64_t (*macs)(const struct nrw_model *model, const struct nrw_stage *stage,
+                     const struct nrw_firing *firing);
+    uint64_t (*macs_once)(const struct nrw_model *model, const struct nrw_stage *stage);
+
+    /* NULL: all of the state lives from the first firing to the last. */
+    struct nrw_state_columns (*columns)(const struct nrw_model *model,
+                                        const struct nrw_stage *stage);
+#endif
 };
 
 /* The operators of a build, X(NAME, name): NRW_OP_NAME and the record nrw_operator_name. Firmware

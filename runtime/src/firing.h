@@ -108,6 +108,11 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     return nrw_special_needs(model, stage, input, &firing);
 }
 
+/* The most pixels of an input's row that are read side by side; a whole row's if it is read by
+ * rows. */
+uint32_t nrw_segment_pixels(const struct nrw_model *model, const struct nrw_stage *stage,
+                            uint32_t input);
+
 /* Scratch for wrapped rows of an input: 0 bytes if it has none. */
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
                            uint32_t input);

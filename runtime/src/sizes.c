@@ -5,9 +5,9 @@
  */
 #include "sizes.h"
 
-uint32_t nrw_wrapped_row_bytes(uint32_t pixels, uint32_t channels)
+uint32_t nrw_wrapped_row_bytes(uint32_t pixels, uint32_t pixel_bytes)
 {
-    return nrw_bytes32((uint64_t)pixels * channels);
+    return nrw_bytes32((uint64_t)pixels * pixel_bytes);
 }
 
 uint32_t nrw_bottleneck_columns(const struct nrw_bottleneck_shape *shape)
@@ -44,11 +44,10 @@ uint32_t nrw_bottleneck_scratch_bytes(uint32_t layout, const struct nrw_bottlene
                        parts.filtered + parts.sums + kernels_bytes(layout, shape));
 }
 
-uint32_t nrw_bottleneck_state_bytes(uint32_t layout, const struct nrw_bottleneck_shape *shape)
+uint32_t nrw_bottleneck_state_bytes(const struct nrw_bottleneck_shape *shape)
 {
     const struct nrw_bottleneck_parts parts = nrw_bottleneck_parts(shape, nrw_any_product);
 
-    (void)layout;
     return nrw_bytes32((nrw_bottleneck_resumes(shape) ? (uint64_t)parts.expanded : 0) +
                        parts.kept);
 }

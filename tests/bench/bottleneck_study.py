@@ -30,13 +30,14 @@ from narrows.graph.qgraph import Edge, QGraph
 from narrows.native import Form, Model
 from narrows.pack import pack
 from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.fusion import bottleneck, is_pointwise
-from narrows.plan.plan import Plan, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.timeline import lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.quantize.lower import lower
 from narrows.report.front import choice
 from narrows.report.plots import new_figure, png
+from narrows.stages.fusion import bottleneck, is_pointwise
+from narrows.stages.stage import Stage
 from narrows.targets import open_target
 
 RESULTS = Path(__file__).with_suffix(".md")

@@ -525,7 +525,7 @@ static void use_wrapped_rows(void)
     }
 }
 
-/* The input comes by pixels, into rings that hold rows, tear them, or are whole. */
+/* The input comes by pixels, into rings that hold rows, wrap them, or are whole. */
 static void use_parts_of_rows(void)
 {
     for (int capacity = 3 * WIDTH; capacity <= HEIGHT * WIDTH; capacity++) {

@@ -4,6 +4,7 @@
 #include "layouts.h"
 #include "narrows.h"
 #include "sample_window.h"
+#include "sizes.h"
 #include "test.h"
 #include "tests.h"
 

@@ -54,7 +54,7 @@ class Tensor:
         return self.capacity == self.pixels
 
     @property
-    def torn(self) -> bool:
+    def may_wrap(self) -> bool:
         return self.capacity % self.width != 0
 
 
@@ -212,32 +212,34 @@ class _Reader:
         require(byte + size <= self.arena_bytes[region], f"{size} bytes at {offset:#x}")
 
     def check_runs(self, stage: Stage) -> None:
-        """The rules of "Runs" and of torn inputs."""
+        """The rules of "Strips" and of "Wrapped rows"."""
         sources = [self.tensors[i] for i in stage.inputs]
         out = sources[0] if stage.op == OUTPUT else self.tensors[stage.output]
         adds_up = accumulates(stage)
         width = sources[0].width if adds_up else out.width
-        require(1 <= stage.strip <= width and width % stage.strip == 0, "run")
+        require(1 <= stage.strip <= width and width % stage.strip == 0, "strip")
         if not by_pixels(stage):
-            require(stage.strip == width, "run of an operator of rows")
-            require(not any(source.torn for source in sources), "torn input of whole rows")
+            require(stage.strip == width, "strip of an operator of rows")
+            require(
+                not any(source.may_wrap for source in sources), "whole rows of an input that wraps"
+            )
         if stage.op == BOTTLENECK:
             rolling = stage.form == ROLLING
             row_tile, col_tile = stage.fields["row_tile"], stage.fields["col_tile"]
             require(1 <= row_tile <= (1 if rolling else out.height), "row_tile")
             require(1 <= col_tile <= stage.strip, "col_tile")
-            require(row_tile == 1 or stage.strip == width, "run of a tile of rows")
+            require(row_tile == 1 or stage.strip == width, "strip of a tile of rows")
         elif adds_up and stage.op == MEAN:
-            require(stage.strip == width or stage.fields["over"][1] == 1, "run of a mean")
+            require(stage.strip == width or stage.fields["over"][1] == 1, "strip of a mean")
         elif adds_up:
             window = stage.fields["window"]
             covers = out.width == 1 and window.pad[1] == 0 and window.kernel[1] >= width
-            require(stage.strip == width or covers, "run of an average")
+            require(stage.strip == width or covers, "strip of an average")
         if stage.op != OUTPUT and not adds_up:
-            require(out.whole or out.capacity % stage.strip == 0, "what a firing gives is torn")
+            require(out.whole or out.capacity % stage.strip == 0, "what a firing gives wraps")
 
     def read_stage(self, at: int) -> Stage:
-        op, form, flags, count, output, run, *rest = self.unpack("BBBBHH4HIIIII", at)
+        op, form, flags, count, output, strip, *rest = self.unpack("BBBBHH4HIIIII", at)
         inputs, (params, *regions) = rest[:4], rest[4:]
         require(form in FORMS.get(op, (SINGLE,)) and count <= 4, "stage record")
         require(all(i == NONE for i in inputs[count:]), "unused inputs")
@@ -247,7 +249,7 @@ class _Reader:
             require(size > 0 or offset == 0, "offset of nothing")
         require(params % 4 == 0 or op == OUTPUT, "params")
         stage = Stage(
-            op, form, flags, inputs[:count], output, run, params,
+            op, form, flags, inputs[:count], output, strip, params,
             (regions[0], regions[1]), (regions[2], regions[3]), {},
         )  # fmt: skip
         stage.fields = self.read_params(stage)
@@ -512,7 +514,7 @@ class Engine:
         kept = stage.fields["kept_rows"] - stage.fields["window"].pad[0]
         return min(stage.fields["grid"][0], max(0, kept))
 
-    def runs(self, stage: Stage) -> int:
+    def strips(self, stage: Stage) -> int:
         """R."""
         if stage.op == OUTPUT or accumulates(stage):
             return self.source(stage).width // stage.strip
@@ -520,18 +522,18 @@ class Engine:
 
     def count(self, stage: Stage) -> int:
         if stage.op == OUTPUT or accumulates(stage):
-            return self.source(stage).height * self.runs(stage)
+            return self.source(stage).height * self.strips(stage)
         height = self.blob.tensors[stage.output].height
         if stage.form == FOLDED:
-            return (2 * height + 1) * self.runs(stage)
+            return (2 * height + 1) * self.strips(stage)
         if stage.form == ROLLING:
-            return (self.absorbed(stage) + height) * self.runs(stage)
-        return -(-height // stage.fields.get("row_tile", 1)) * self.runs(stage)
+            return (self.absorbed(stage) + height) * self.strips(stage)
+        return -(-height // stage.fields.get("row_tile", 1)) * self.strips(stage)
 
     def gives(self, stage: Stage, firing: int) -> tuple[int, int, int, int]:
         """y0, y1, x0, x1 of an ordinary stage."""
         tile = stage.fields.get("row_tile", 1)
-        row, column = divmod(firing, self.runs(stage))
+        row, column = divmod(firing, self.strips(stage))
         height = self.blob.tensors[stage.output].height
         first = column * stage.strip
         return row * tile, min((row + 1) * tile, height), first, first + stage.strip
@@ -544,12 +546,12 @@ class Engine:
         if accumulates(stage):
             return out.pixels if firing == self.count(stage) - 1 else 0
         if stage.form == FOLDED:
-            step, column = divmod(firing, self.runs(stage))
+            step, column = divmod(firing, self.strips(stage))
             if step % 2:
                 return step // 2 * out.width
             return (step // 2 - 1) * out.width + (column + 1) * stage.strip if step else 0
         if stage.form == ROLLING:
-            firing -= self.absorbed(stage) * self.runs(stage)
+            firing -= self.absorbed(stage) * self.strips(stage)
             if firing < 0:
                 return 0
         _, y1, _, x1 = self.gives(stage, firing)
@@ -564,7 +566,7 @@ class Engine:
             return self.rolling_needs(stage, firing)
         if stage.form == FOLDED:
             rows, columns = self.windows(stage, which)
-            step, column = divmod(firing, self.runs(stage))
+            step, column = divmod(firing, self.strips(stage))
             row, x = step - rows.pad, column * stage.strip
             if not 0 <= row < rows.size:
                 return (clip(row, rows.size) * source.width,) * 2
@@ -598,12 +600,12 @@ class Engine:
 
     def rolling_needs(self, stage: Stage, firing: int) -> tuple[int, int]:
         rows, columns = self.windows(stage, 0)
-        width, absorbed, runs = self.source(stage).width, self.absorbed(stage), self.runs(stage)
+        width, absorbed, strips = self.source(stage).width, self.absorbed(stage), self.strips(stage)
         add = bool(stage.flags & 4)
-        column = firing % runs * stage.strip
+        column = firing % strips * stage.strip
         first = columns.end(column) if column else 0
         end = columns.end(column + stage.strip)
-        row = firing // runs
+        row = firing // strips
         if row < absorbed:
             lo, hi = self.pixels(stage, width, row, row + 1, first, end, row + 1)
             return 0 if add else lo, hi
@@ -628,7 +630,12 @@ class Engine:
             rows, columns = (Axis(*v) for v in zip(sizes, w.stride, w.pad, extents, strict=True))
             return rows, columns
         if stage.op == ELEMENTWISE:
-            return Axis(sizes[0], int(sizes[0] > 1)), Axis(sizes[1], int(sizes[1] > 1))
+            out = self.blob.tensors[stage.output]
+            rows, columns = (
+                Axis(size, int(size == whole))
+                for size, whole in zip(sizes, (out.height, out.width), strict=True)
+            )
+            return rows, columns
         if stage.op == SLICE:
             rows, columns = (
                 Axis(size, stride, -begin)
@@ -672,7 +679,7 @@ def stage_work(engine: Engine, stage: Stage) -> int:
     out = engine.blob.tensors[stage.output]
     if stage.op == BOTTLENECK:
         return bottleneck_work(engine, stage, out)
-    run, per_element = stage.strip, 1
+    strip, per_element = stage.strip, 1
     if "window" in stage.fields:
         height, width = stage.fields["window"].kernel
         if stage.op in (AVG_POOL, MAX_POOL):
@@ -683,21 +690,21 @@ def stage_work(engine: Engine, stage: Stage) -> int:
     elif stage.form == FOLDED:
         per_element = 7
     elif accumulates(stage):
-        run = out.width
+        strip = out.width
         if stage.op == MEAN:
             per_element = 1 + (stage.strip if stage.fields["over"][1] else 1)
         else:
             per_element = 1 + min(stage.fields["window"].kernel[1], stage.strip)
     elif stage.op == MEAN:
         per_element = 1 + (engine.source(stage).width if stage.fields["over"][1] else 1)
-    torn = sum(torn_row(engine, stage, i) for i in range(len(stage.inputs)))
-    return run * out.channels * per_element + torn
+    wrapped = sum(wrapped_row(engine, stage, i) for i in range(len(stage.inputs)))
+    return strip * out.channels * per_element + wrapped
 
 
-def torn_row(engine: Engine, stage: Stage, which: int) -> int:
-    """The rule of "Torn rows": bytes of scratch for an input."""
+def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:
+    """The rule of "Wrapped rows": bytes of scratch for an input."""
     source = engine.source(stage, which)
-    if not source.torn:
+    if not source.may_wrap:
         return 0
     if stage.op == BOTTLENECK:
         segment = bottleneck_columns(stage, source)
@@ -731,7 +738,7 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
     per_expanded = mid * (expand_kernel[0] * expand_kernel[1] * source.channels + 1) * expands
     columns = max(run_columns(engine, stage, x) for x in range(0, out.width, stage.strip))
     tiles, slices = -(-stage.strip // fields["col_tile"]), -(-mid // fields["slice"])
-    starts = range(0, engine.count(stage), engine.runs(stage))
+    starts = range(0, engine.count(stage), engine.strips(stage))
     rows = [firing_rows(engine, stage, firing) for firing in starts]
     most = max(
         given * stage.strip * per_pixel + expanded * columns * per_expanded
@@ -739,7 +746,7 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
     )
     read = max(expanded for _, expanded in rows) if expands else fields["row_tile"]
     copies = tiles * (slices * read + fields["row_tile"] * adds)
-    return most + copies * torn_row(engine, stage, 0)
+    return most + copies * wrapped_row(engine, stage, 0)
 
 
 def run_columns(engine: Engine, stage: Stage, x: int) -> int:
@@ -759,7 +766,7 @@ def firing_rows(engine: Engine, stage: Stage, firing: int) -> tuple[int, int]:
         y0, y1, _, _ = engine.gives(stage, firing)
         return y1 - y0, rows.end(y1) - rows.start(y0)
     absorbed = engine.absorbed(stage)
-    y = firing // engine.runs(stage) - absorbed
+    y = firing // engine.strips(stage) - absorbed
     if y < 0:
         return 0, 1
     not_kept = clip(y * rows.stride - rows.pad + stage.fields["kept_rows"], rows.size)

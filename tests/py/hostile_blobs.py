@@ -16,7 +16,10 @@ from narrows.errors import BlobError
 from narrows.graph.qgraph import Axis, QGraph
 from narrows.native import Form, max_step_work
 from narrows.pack import pack
-from narrows.pack.records import (
+from narrows.plan import random_plan
+from narrows.plan.plan import Plan
+from narrows.plan.timeline import candidate, lay_out, simulated
+from narrows.stages.records import (
     ELEMENT_BYTES,
     GEOMETRY,
     HEADER,
@@ -27,9 +30,7 @@ from narrows.pack.records import (
     STAGE,
     TENSOR,
 )
-from narrows.plan import random_plan
-from narrows.plan.plan import Plan, Stage
-from narrows.plan.timeline import candidate, lay_out, simulated
+from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder
 
 INPUT, OUTPUT, CONV, DEPTHWISE, MAX_POOL, LOOKUP = 0, 1, 2, 3, 7, 10

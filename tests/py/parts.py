@@ -26,14 +26,14 @@ def wide_graph() -> QGraph:
 @cache
 def by_parts() -> tuple[QGraph, Plan]:
     """The wide graph, and a plan by parts that are longer than a frame."""
-    graph, runs = wide_graph(), (48,)
+    graph, strips = wide_graph(), (48,)
     candidates = Candidates(graph)
     chosen = [candidates.options((i,))[-1] for i in range(len(graph.ops))]
-    net = network(graph, [c.firings for c in chosen], (), runs)
+    net = network(graph, [c.firings for c in chosen], (), strips)
     channels = dict(enumerate(t.channels for t in graph.tensors))
     capacities, _ = least_capacities(net, frozenset(), channels)
-    found = lay_out(simulated(graph, chosen, capacities, (), runs), chosen)
-    assert found.input_runs == runs
+    found = lay_out(simulated(graph, chosen, capacities, (), strips), chosen)
+    assert found.input_strips == strips
     return graph, found
 
 

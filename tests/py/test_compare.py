@@ -29,12 +29,12 @@ from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_dig
 from narrows.native import Model, Run
 from narrows.native.observe import observe
 from narrows.pack import pack
-from narrows.pack.records import HEADER
 from narrows.quantize import reference
 from narrows.quantize.equalize import pairs, scale_channels
 from narrows.quantize.pipeline import MIN_MAX, quantize_network
 from narrows.result import no_progress
 from narrows.sides import Layer, Side, open_side
+from narrows.stages.records import HEADER
 
 ITEMS = 4
 BOARD = "mps2-an386"

@@ -16,9 +16,10 @@ from narrows.importers import load
 from narrows.native import Form, Layout
 from narrows.plan import cost
 from narrows.plan.candidates import Tiling
-from narrows.plan.plan import Plan, Region, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.planner import OVERHEAD, PlanOptions, plan
 from narrows.quantize.lower import lower
+from narrows.stages.stage import Region, Stage
 
 MEASURED = json.loads((ROOT / "tests" / "budget" / "cost.json").read_text())["networks"]
 MOST_ERROR = 0.10

@@ -16,8 +16,9 @@ from narrows.graph.qgraph import QConv, QDepthwise, QElementwise, QGraph, QMean,
 from narrows.native import Model
 from narrows.pack import pack, unpack_edges, unpack_metadata
 from narrows.plan import PlanOptions, random_plan
-from narrows.plan.plan import Plan, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
+from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph
 
 KINDS = {
@@ -130,7 +131,7 @@ def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     inputs = [edge.tensor for edge in graph.inputs]
     tensor_of = {blob.stages[i].output: tensor for i, tensor in enumerate(inputs)}
     widths = tuple(graph.tensors[tensor].width for tensor in inputs)
-    assert tuple(s.strip for s in blob.stages[: len(inputs)]) == (planned.input_runs or widths)
+    assert tuple(s.strip for s in blob.stages[: len(inputs)]) == (planned.input_strips or widths)
     stages = blob.stages[len(inputs) :]
     for stage, found in zip(planned.stages, stages, strict=False):
         check_stage(graph, stage, found)

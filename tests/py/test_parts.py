@@ -28,31 +28,33 @@ def test_whole_rows_as_long_as_they_fit() -> None:
     """Then parts, the smaller the less there is; the least that is named can be had."""
     graph = wide_graph()
     default = plan(graph)
-    assert default.input_runs == ()
-    assert plan(graph, PlanOptions(ram=default.arena_total)).input_runs == ()
+    assert default.input_strips == ()
+    assert plan(graph, PlanOptions(ram=default.arena_total)).input_strips == ()
     with pytest.raises(PlanError) as refusal:
         plan(graph, PlanOptions(ram=1))
     (least,) = (int(n) for n in re.findall(r"arena found has (\d+)", str(refusal.value)))
     width = graph.tensors[graph.inputs[0].tensor].width
-    run = width
+    strip = width
     for budget in range(default.arena_total, least - 1, -((default.arena_total - least) // 6)):
         found = plan(graph, PlanOptions(ram=budget))
         assert found.arena_total <= budget
-        (now,) = found.input_runs or (width,)
-        assert now <= run
-        run = now
+        (now,) = found.input_strips or (width,)
+        assert now <= strip
+        strip = now
     found = plan(graph, PlanOptions(ram=least))
     assert found.arena_total <= least
-    assert found.input_runs[0] < width
+    assert found.input_strips[0] < width
 
 
 def test_the_front_goes_on_below_whole_rows() -> None:
     graph = wide_graph()
-    runs = [point.plan.input_runs for point in plan_front(graph)]
-    assert runs[0] == ()
-    assert runs[-1] == (48,)
-    assert [run for run in runs if run] == sorted((run for run in runs if run), reverse=True)
-    assert runs == sorted(runs, key=bool)
+    strips = [point.plan.input_strips for point in plan_front(graph)]
+    assert strips[0] == ()
+    assert strips[-1] == (48,)
+    assert [strip for strip in strips if strip] == sorted(
+        (strip for strip in strips if strip), reverse=True
+    )
+    assert strips == sorted(strips, key=bool)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_an_input_that_is_read_by_rows_comes_by_rows() -> None:
     graph = build.graph([build.reshape(build.input(6, 16, 2), 16, 6, 2)])
     with pytest.raises(PlanError, match="least arena"):
         plan(graph, PlanOptions(ram=1))
-    assert not any(point.plan.input_runs for point in plan_front(graph))
+    assert not any(point.plan.input_strips for point in plan_front(graph))
 
 
 def test_the_answer_is_the_same() -> None:
@@ -116,8 +118,8 @@ def test_figures() -> None:
     whole = plan(graph)
     blob = pack(graph, planned, {})
     report = describe(graph, planned, blob, Model(blob))
-    assert report["input_runs"] == [48]
-    assert "input_runs" not in describe(graph, whole, blob, Model(blob))
+    assert report["input_strips"] == [48]
+    assert "input_strips" not in describe(graph, whole, blob, Model(blob))
     assert beside_arena(graph, whole) - beside_arena(graph, planned) == (192 - 48) * 12
     assert plan_work(graph, planned)[-1]["edge.row"] == 8 * 4
     assert plan_work(graph, whole)[-1]["edge.row"] == 8
@@ -125,7 +127,7 @@ def test_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runs", "message"),
+    ("strips", "message"),
     [
         ((0,), "takes 0 pixels of 192"),
         ((-48,), "takes -48 pixels of 192"),
@@ -136,7 +138,7 @@ def test_figures() -> None:
         ((96,), "stalls"),
     ],
 )
-def test_the_checker_finds_wrong_parts(runs: tuple[int, ...], message: str) -> None:
+def test_the_checker_finds_wrong_parts(strips: tuple[int, ...], message: str) -> None:
     graph, planned = by_parts()
     with pytest.raises(PlanError, match=message):
-        verify_plan(graph, replace(planned, input_runs=runs))
+        verify_plan(graph, replace(planned, input_strips=strips))

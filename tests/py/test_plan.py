@@ -23,11 +23,12 @@ from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, whole_units
 from narrows.plan.forms import CascadeForm, Forms, Stages
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
-from narrows.plan.plan import Plan, Region, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.planner import STEP, plan, plan_front
 from narrows.plan.schedule import plan_network
 from narrows.plan.search import cut_points
 from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
+from narrows.stages.stage import Region, Stage
 from random_graphs import GraphBuilder, random_graph
 
 KIB = 1024

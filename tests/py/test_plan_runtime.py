@@ -21,13 +21,14 @@ from narrows.native import Form, Model, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling, random_plan, schedule
 from narrows.plan.candidates import Candidates, strips
-from narrows.plan.plan import Plan, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
 from narrows.plan.schedule import plan_network
 from narrows.plan.search import least_capacities
 from narrows.plan.timeline import lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.quantize import reference
+from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph
 
 OPTIONS = (
@@ -302,7 +303,7 @@ def test_a_plan_that_stalls_is_an_error() -> None:
         net = plan_network(graph, planned)
         for i, ring in enumerate(planned.rings):
             held = any(edge.tensor == ring.tensor for edge in graph.outputs)
-            # Another width of torn rows would be refused at once.
+            # Another width of wrapped rows would be refused at once.
             unit, width = net.units[ring.tensor], graph.tensors[ring.tensor].width
             less = ring.capacity - (unit if ring.capacity % width else math.lcm(unit, width))
             if less < 1 or held or (ring.capacity % width > 0) != (less % width > 0):

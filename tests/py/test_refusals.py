@@ -21,7 +21,7 @@ from narrows.importers import load, model_kinds
 from narrows.importers.metadata import model_metadata
 from narrows.importers.other_files import refuse_other_files
 from narrows.importers.tflite import import_tflite
-from narrows.pack.records import MAGIC
+from narrows.stages.records import MAGIC
 from single import Net
 
 

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     written = arguments.outputs.write("output", compiled.blob)
     arguments.outputs.write_json(compiled.report)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
-    pixels = ", ".join(map(str, plan.input_runs))
+    pixels = ", ".join(map(str, plan.input_strips))
     if written:
         print(
             f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "

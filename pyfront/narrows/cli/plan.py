@@ -117,7 +117,7 @@ def _figures(choice: Choice, cheapest: float) -> dict[str, Any]:
         "max_step_macs": plan.max_step_macs,
         "instructions": round(choice.instructions),
         "relative": choice.instructions / cheapest if cheapest else 1.0,
-        **({"input_runs": list(plan.input_runs)} if plan.input_runs else {}),
+        **({"input_strips": list(plan.input_strips)} if plan.input_strips else {}),
     }
 
 
@@ -131,11 +131,11 @@ def _report(name: str, found: Front, explanation: Explanation) -> dict[str, Any]
 
 def _print_front(found: Front) -> None:
     cheapest = min(c.instructions for c in found.choices)
-    by_parts = any(c.plan.input_runs for c in found.choices)
+    by_parts = any(c.plan.input_strips for c in found.choices)
     rows = []
     for i, c in enumerate(found.choices):
         f = _figures(c, cheapest)
-        pixels = ", ".join(map(str, c.plan.input_runs))
+        pixels = ", ".join(map(str, c.plan.input_strips))
         rows.append(
             (
                 "*" if i == found.chosen else "",

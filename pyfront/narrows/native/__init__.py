@@ -23,11 +23,14 @@ from narrows.errors import BlobError, InputError, ToolError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.share import share_dir
 
-HEADERS = ("host.h", "schedule.h", "forms.h", "conflicts.h", "place.h")
+HEADERS = ("host.h", "schedule.h", "firings.h", "forms.h", "conflicts.h", "place.h")
 """Of what the library has beside the runtime: running on the host, and the planner's loops."""
 
 MAX_STEP_WORK = 1 << 30
 """``NRW_MAX_STEP_WORK``: the most work of one firing (runtime/SPEC.md, Work)."""
+
+MAX_KERNEL_ROWS = 64
+"""``NRW_MAX_KERNEL_H``: rows of a window that the runtime takes at once."""
 
 _GUARD = 32
 _GUARD_BYTE = 0xA5
@@ -175,7 +178,7 @@ def load() -> tuple[Any, Any]:
         raise ToolError(
             f"{library}: cannot be loaded ({error}); install the package anew: pip install ."
         ) from error
-    for name in ("model", "run", "tensor_info", "bottleneck_shape"):
+    for name in ("model", "run", "tensor_info"):
         if getattr(lib, f"host_sizeof_{name}")() != ffi.sizeof(f"struct nrw_{name}"):
             raise ToolError(f"{library}: older than its header; install anew: pip install .")
     return ffi, lib
@@ -526,56 +529,3 @@ def conv_pack(layout: int, weights: Int8Array) -> bytes:
     plain = np.ascontiguousarray(weights, np.int8)
     lib.nrw_conv_pack(layout, shape, ffi.cast("const int8_t *", plain.ctypes.data), packed)
     return bytes(ffi.buffer(packed))
-
-
-def conv_scratch_bytes(
-    layout: int, kernel_h: int, kernel_w: int, in_channels: int, out_channels: int
-) -> int:
-    """Bytes that one firing of a convolution needs beside its rings."""
-    lib = load()[1]
-    return int(lib.nrw_conv_scratch_bytes(layout, kernel_h, kernel_w, in_channels, out_channels))
-
-
-def depthwise_scratch_bytes(layout: int, kernel_h: int, kernel_w: int, channels: int) -> int:
-    """Bytes that one firing of a depthwise convolution needs beside its rings."""
-    return int(load()[1].nrw_depthwise_scratch_bytes(layout, kernel_h, kernel_w, channels))
-
-
-def bottleneck_scratch_bytes(layout: int, **shape: int) -> int:
-    """Bytes that one firing of a bottleneck needs. shape: ``struct nrw_bottleneck_shape``."""
-    ffi, lib = load()
-    return int(lib.nrw_bottleneck_scratch_bytes(layout, _shape(ffi, shape)))
-
-
-def bottleneck_state_bytes(layout: int, **shape: int) -> int:
-    """Bytes that a rolling bottleneck keeps. shape: ``struct nrw_bottleneck_shape``."""
-    ffi, lib = load()
-    return int(lib.nrw_bottleneck_state_bytes(layout, _shape(ffi, shape)))
-
-
-def bottleneck_columns(**shape: int) -> int:
-    """Input columns that a bottleneck goes through at a time."""
-    ffi, lib = load()
-    return int(lib.nrw_bottleneck_columns(_shape(ffi, shape)))
-
-
-def wrapped_row_bytes(pixels: int, channels: int) -> int:
-    """Scratch for an input whose rows may wrap."""
-    return int(load()[1].nrw_wrapped_row_bytes(pixels, channels))
-
-
-def folded_depthwise_state_bytes(
-    in_width: int, out_width: int, pad_left: int, channels: int
-) -> int:
-    """Bytes that a folded depthwise keeps."""
-    lib = load()[1]
-    return int(lib.nrw_folded_depthwise_state_bytes(in_width, out_width, pad_left, channels))
-
-
-def accumulate_state_bytes(out_width: int, channels: int) -> int:
-    """Bytes that an accumulating mean or average pool keeps: sums of one output row."""
-    return int(load()[1].nrw_accumulate_state_bytes(out_width, channels))
-
-
-def _shape(ffi: Any, shape: dict[str, int]) -> Any:
-    return ffi.new("struct nrw_bottleneck_shape *", shape)

@@ -159,8 +159,3 @@ size_t host_sizeof_tensor_info(void)
 {
     return sizeof(struct nrw_tensor_info);
 }
-
-size_t host_sizeof_bottleneck_shape(void)
-{
-    return sizeof(struct nrw_bottleneck_shape);
-}

@@ -23,7 +23,6 @@ int host_max_step_work(const void *blob, size_t size, uint32_t *work, uint32_t *
 size_t host_sizeof_model(void);
 size_t host_sizeof_run(void);
 size_t host_sizeof_tensor_info(void);
-size_t host_sizeof_bottleneck_shape(void);
 
 /* cffi: end */
 #endif

@@ -11,7 +11,7 @@ import narrows
 from narrows.errors import BlobError
 from narrows.graph.edges import HostEdge, host_edge
 from narrows.graph.qgraph import Edge, ExternalDtype, QGraph
-from narrows.pack.records import HEADER, MAGIC
+from narrows.stages.records import HEADER, MAGIC
 
 
 def producer() -> str:

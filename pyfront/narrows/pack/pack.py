@@ -12,28 +12,29 @@ import numpy as np
 
 from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool
-from narrows.native import MAX_STEP_WORK, Form, Op, max_step_work
+from narrows.native import MAX_KERNEL_ROWS, MAX_STEP_WORK, Form, Op, max_step_work
 from narrows.pack.metadata import describe_edges, producer
-from narrows.pack.params import bottleneck_params, op_code, op_params
-from narrows.pack.records import (
-    ELEMENT_BYTES,
+from narrows.plan.plan import Plan
+from narrows.stages.firings import (
+    input_firings,
+    input_strips,
+    output_firings,
+    stage_firings,
+    stage_inputs,
+    stage_output,
+)
+from narrows.stages.params import stage_params
+from narrows.stages.records import (
     HEADER,
-    MAGIC,
-    MAJOR,
-    MINOR,
     NONE,
     STAGE,
     TENSOR,
     Body,
-    fields,
+    header,
+    stage_record,
+    tensor_record,
 )
-from narrows.plan.firing import input_firings, input_runs, stage_firings
-from narrows.plan.fusion import bottleneck
-from narrows.plan.plan import Plan, Region, Stage
-from narrows.plan.sizes import MAX_KERNEL_ROWS
-
-EXPAND, PROJECT, ADD = 1, 2, 4
-CONSTANT = 1
+from narrows.stages.stage import Stage
 
 
 def pack(graph: QGraph, plan: Plan, metadata: Mapping[str, Any] | None) -> bytes:
@@ -56,26 +57,18 @@ class _Packer:
         self.plan = plan
         self.rings = {ring.tensor: ring for ring in plan.rings}
         self.inputs = [edge.tensor for edge in graph.inputs]
-        self.input_runs = input_runs(graph, plan.input_runs)
+        self.input_strips = input_strips(graph, plan.input_strips)
         self.outputs = [edge.tensor for edge in graph.outputs]
         self.streamed = list(dict.fromkeys(self.outputs[i] for i in plan.streamed_outputs))
         constants = {
             tensor
             for stage in plan.stages
-            for tensor in self.stage_inputs(stage)
+            for tensor in stage_inputs(graph, stage)
             if graph.tensors[tensor].data is not None
         }
         used = sorted(self.rings.keys() | constants)
         self.number = {tensor: i for i, tensor in enumerate(used)}
         self.stage_count = len(self.inputs) + len(plan.stages) + len(self.streamed)
-
-    def stage_inputs(self, stage: Stage) -> tuple[int, ...]:
-        if len(stage.ops) > 1:
-            return (bottleneck(self.graph, stage.ops).input,)
-        return self.graph.ops[stage.ops[0]].inputs
-
-    def stage_output(self, stage: Stage) -> int:
-        return self.graph.ops[stage.ops[-1]].output
 
     def pack(self, metadata: Mapping[str, Any] | None) -> bytes:
         readers, producers = self.wiring()
@@ -86,24 +79,29 @@ class _Packer:
         stages = self.stage_records(body)
         tensors = self.tensor_records(body, readers, producers)
         text = b"" if metadata is None else self.metadata_bytes(metadata)
-        metadata_offset = body.add(text) if text else 0
+        place = (body.add(text) if text else 0, len(text))
         body.pad(16)
         data = tensors + stages + lists + bytes(body)
         counts = (len(self.number), self.stage_count, len(reader_list), len(self.outputs))
-        draft = self.header(data, counts, 0, metadata_offset, len(text)) + data
-        return self.header(data, counts, self.work(draft), metadata_offset, len(text)) + data
+        draft = self.header(data, counts, 0, place) + data
+        return self.header(data, counts, self.work(draft), place) + data
 
     def header(
-        self, data: bytes, counts: tuple[int, ...], work: int, metadata_offset: int, metadata: int
+        self, data: bytes, counts: tuple[int, ...], work: int, metadata: tuple[int, int]
     ) -> bytes:
         """work: of a step at most. counts: tensors, stages, readers, outputs."""
-        header = fields(
-            HEADER, "header", MAGIC, MAJOR, MINOR, HEADER.size + len(data), self.plan.layout,
-            *self.plan.arena_bytes, *counts, len(self.inputs), self.plan.input_passes, work,
-            self.plan.macs, sum(self.firing_counts()), metadata_offset, metadata, 0,
-            zlib.crc32(data), 0,
-        )  # fmt: skip
-        return header[:-4] + zlib.crc32(header[:-4]).to_bytes(4, "little")
+        bare = header(
+            HEADER.size + len(data),
+            self.plan.layout,
+            (*counts, len(self.inputs), self.plan.input_passes),
+            self.plan.arena_bytes,
+            work,
+            self.plan.macs,
+            sum(self.firing_counts()),
+            metadata,
+            zlib.crc32(data),
+        )
+        return bare[:-4] + zlib.crc32(bare[:-4]).to_bytes(4, "little")
 
     def work(self, draft: bytes) -> int:
         """max_step_work of a blob that is finished but for it: the runtime's own count."""
@@ -115,7 +113,7 @@ class _Packer:
             )
             planned = number - len(self.inputs)
             if place == 0 and 0 <= planned < len(self.plan.stages):
-                name = self.graph.tensors[self.stage_output(self.plan.stages[planned])].name
+                name = self.graph.tensors[stage_output(self.graph, self.plan.stages[planned])].name
                 raise PlanError(
                     f"{name}: one firing of it computes more than the runtime takes at a time "
                     f"({MAX_STEP_WORK} multiply-accumulates); give the model smaller inputs"
@@ -127,9 +125,9 @@ class _Packer:
         readers: dict[int, list[int]] = {tensor: [] for tensor in self.number}
         producers = {tensor: number for number, tensor in enumerate(self.inputs)}
         for number, stage in enumerate(self.plan.stages, len(self.inputs)):
-            for tensor in dict.fromkeys(self.stage_inputs(stage)):
+            for tensor in dict.fromkeys(stage_inputs(self.graph, stage)):
                 readers[tensor].append(number)
-            producers[self.stage_output(stage)] = number
+            producers[stage_output(self.graph, stage)] = number
         first_output = len(self.inputs) + len(self.plan.stages)
         for number, tensor in enumerate(self.streamed, first_output):
             readers[tensor].append(number)
@@ -144,49 +142,40 @@ class _Packer:
             info = self.graph.tensors[tensor]
             if info.data is None:
                 ring = self.rings[tensor]
-                offset, capacity, flags = ring.offset, ring.capacity, 0
+                offset, capacity = ring.offset, ring.capacity
             else:
                 data = np.ascontiguousarray(info.data, np.int8).tobytes()
-                offset, capacity, flags = body.add(data, 16), info.height * info.width, CONSTANT
-            records += fields(
-                TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width,
-                info.channels, producers.get(tensor, NONE), first_reader, len(readers[tensor]),
-                info.zero_point, flags, ELEMENT_BYTES, 0,
-            )  # fmt: skip
+                offset, capacity = body.add(data, 16), info.height * info.width
+            listed = (first_reader, len(readers[tensor]))
+            records += tensor_record(info, offset, capacity, producers.get(tensor, NONE), listed)
             first_reader += len(readers[tensor])
         return records
 
     def stage_records(self, body: Body) -> bytes:
         records = b""
-        for tensor, run in zip(self.inputs, self.input_runs, strict=True):
-            records += self.record(Op.INPUT, Form.SINGLE, 0, (), self.number[tensor], run)
+        for tensor, strip in zip(self.inputs, self.input_strips, strict=True):
+            records += stage_record(Op.INPUT, Form.SINGLE, 0, (), self.number[tensor], strip)
         for stage in self.plan.stages:
             records += self.planned_record(stage, body)
         for tensor in self.streamed:
             width = self.graph.tensors[tensor].width
             number = self.outputs.index(tensor)
             inputs = (self.number[tensor],)
-            records += self.record(Op.OUTPUT, Form.SINGLE, 0, inputs, NONE, width, params=number)
+            records += stage_record(Op.OUTPUT, Form.SINGLE, 0, inputs, NONE, width, number)
         return records
 
     def planned_record(self, stage: Stage, body: Body) -> bytes:
-        flags = 0
-        if len(stage.ops) > 1:
-            parts = bottleneck(self.graph, stage.ops)
-            code = Op.BOTTLENECK
-            flags |= EXPAND if parts.expand else 0
-            flags |= PROJECT if parts.project else 0
-            flags |= ADD if parts.add else 0
-            params = bottleneck_params(self.graph, parts, stage, body)
-        else:
-            op = self.graph.ops[stage.ops[0]]
-            code = op_code(op)
-            self.check_kernel(op, stage)
-            params = op_params(self.graph, op, body)
+        if len(stage.ops) == 1:
+            self.check_kernel(self.graph.ops[stage.ops[0]], stage)
+        code, flags, params = stage_params(self.graph, stage, body)
         offset = body.add(params) if params else 0
-        inputs = tuple(self.number[tensor] for tensor in self.stage_inputs(stage))
-        output = self.number[self.stage_output(stage)]
-        return self.record(code, stage.form, flags, inputs, output, stage.strip, stage, offset)
+        inputs = tuple(self.number[tensor] for tensor in stage_inputs(self.graph, stage))
+        output = self.number[stage_output(self.graph, stage)]
+        state = (stage.state.offset, stage.state.bytes)
+        scratch = (stage.scratch.offset, stage.scratch.bytes)
+        return stage_record(
+            code, stage.form, flags, inputs, output, stage.strip, offset, state, scratch
+        )
 
     def check_kernel(self, op: QOp, stage: Stage) -> None:
         if isinstance(op, QPool):
@@ -202,36 +191,20 @@ class _Packer:
                 f"{MAX_KERNEL_ROWS} at most"
             )
 
-    def record(
-        self,
-        code: Op,
-        form: Form,
-        flags: int,
-        inputs: tuple[int, ...],
-        output: int,
-        run: int,
-        stage: Stage | None = None,
-        params: int = 0,
-    ) -> bytes:
-        state = stage.state if stage else Region()
-        scratch = stage.scratch if stage else Region()
-        padded = inputs + (NONE,) * (4 - len(inputs))
-        return fields(
-            STAGE, f"stage {code.name}", code, form, flags, len(inputs), output,
-            run, *padded, params, state.offset, state.bytes,
-            scratch.offset, scratch.bytes,
-        )  # fmt: skip
-
     def firing_counts(self) -> list[int]:
-        counts = [self.graph.tensors[tensor].height for tensor in self.streamed]
-        for tensor, run in zip(self.inputs, self.input_runs, strict=True):
-            counts.append(input_firings(self.graph, tensor, run).count)
-        for stage in self.plan.stages:
-            counts.append(stage_firings(self.graph, stage).count)
-        return counts
+        taken = zip(self.inputs, self.input_strips, strict=True)
+        return [
+            *(input_firings(self.graph, tensor, strip).count for tensor, strip in taken),
+            *(stage_firings(self.graph, stage).count for stage in self.plan.stages),
+            *(output_firings(self.graph, tensor).count for tensor in self.streamed),
+        ]
 
     def metadata_bytes(self, metadata: Mapping[str, Any]) -> bytes:
-        numbers = [*self.inputs, *map(self.stage_output, self.plan.stages), *self.streamed]
+        numbers = [
+            *self.inputs,
+            *(stage_output(self.graph, s) for s in self.plan.stages),
+            *self.streamed,
+        ]
         tensors = [self.graph.tensors[tensor] for tensor in numbers]
         value = {
             "name": self.graph.name,

@@ -20,10 +20,11 @@ from narrows.graph.qgraph import (
 )
 from narrows.native import Form, Layout
 from narrows.plan.cost import reads_window
-from narrows.plan.firing import forms_of, frame, least_strip, stage_firings
-from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
-from narrows.plan.plan import Region, Stage
 from narrows.plan.timeline import Candidate, candidate
+from narrows.stages.firings import stage_firings
+from narrows.stages.forms import forms_of, frame, least_strip
+from narrows.stages.fusion import Bottleneck, bottleneck, is_pointwise
+from narrows.stages.stage import Region, Stage
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.plan.firing import Firings, Pixels
 from narrows.plan.schedule import Network, Schedule
+from narrows.stages.firings import Firings, Pixels
 
 
 def needed_pixels(net: Network) -> dict[int, int]:

@@ -34,9 +34,11 @@ from narrows.graph.qgraph import (
     QTensor,
 )
 from narrows.native import Form, Layout
-from narrows.plan.firing import Firings, frame, input_runs, pixel_macs, stage_firings
-from narrows.plan.fusion import Bottleneck, bottleneck, is_pointwise
-from narrows.plan.plan import Plan, Stage
+from narrows.plan.plan import Plan
+from narrows.stages.firings import Firings, input_strips, stage_firings
+from narrows.stages.forms import frame
+from narrows.stages.fusion import Bottleneck, bottleneck, is_pointwise
+from narrows.stages.stage import Stage
 
 FOLDER = Path(__file__).with_name("costs")
 """A file of coefficients for each layout and implementation of its kernels."""
@@ -124,18 +126,18 @@ def plan_work(graph: QGraph, plan: Plan) -> list[Work]:
         work(graph, stage, stage_firings(graph, stage), plan.layout, capacities)
         for stage in plan.stages
     ]
-    edges = edge_work(graph, plan.input_runs, plan.streamed_outputs, len(plan.stages))
+    edges = edge_work(graph, plan.input_strips, plan.streamed_outputs, len(plan.stages))
     return [*works, edges]
 
 
 def edge_work(
-    graph: QGraph, runs: tuple[int, ...], streamed_outputs: tuple[int, ...], stages: int
+    graph: QGraph, strips: tuple[int, ...], streamed_outputs: tuple[int, ...], stages: int
 ) -> Work:
-    """What taking and giving rows does. runs: as in ``Plan.input_runs``."""
+    """What taking and giving rows does. strips: as in ``Plan.input_strips``."""
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
     outputs = [graph.tensors[graph.outputs[i].tensor] for i in streamed_outputs]
-    pairs = zip(inputs, input_runs(graph, runs), strict=True)
-    parts = sum(tensor.height * (tensor.width // run) for tensor, run in pairs)
+    pairs = zip(inputs, input_strips(graph, strips), strict=True)
+    parts = sum(tensor.height * (tensor.width // strip) for tensor, strip in pairs)
     return Counter(
         {
             "edge.row": parts + sum(tensor.height for tensor in outputs),
@@ -219,7 +221,7 @@ class _Counter:
         self.done["macs.repeated"] += int(self.firings.macs.sum()) - self.firings.macs_once
 
     def ring(self, which: int, tensor: int) -> None:
-        """What it costs that an input is no whole tensor: others read it too, or it is torn."""
+        """What it costs that an input is no whole tensor: others read it too, or wraps rows."""
         info = self.graph.tensors[tensor]
         pixels, count = info.height * info.width, self.firings.count
         most = int((self.firings.hi[which] - self.firings.lo[which]).max())
@@ -236,7 +238,7 @@ class _Counter:
             if isinstance(op, (QConv, QDepthwise)) and self.stage.form is not Form.FOLDED:
                 rows = op.weights.shape[-3]
             copies = count * rows * (segment - 1) / capacity
-            self.done["torn.row"] += round(copies)
+            self.done["wrapped.row"] += round(copies)
             self.copied(round(copies * segment * info.channels), info.channels)
 
     # --- Kernels -------------------------------------------------------------------------
@@ -485,6 +487,11 @@ class _Counter:
 
 _WORD = 4
 _CHANNEL_BYTES = 12
+
+
+def pixel_macs(op: QConv | QDepthwise) -> int:
+    """Multiply-accumulates of one output pixel."""
+    return int(op.weights.size)
 
 
 def _inside(stride: int, pad: int, dilation: int, taps: int, outputs: int, size: int) -> int:

@@ -9,12 +9,12 @@ from functools import cached_property
 
 from narrows.graph.names import short_name
 from narrows.graph.qgraph import QGraph
-from narrows.plan.firing import Pixels, Positions
 from narrows.plan.place import Item, live_bytes, round_up
-from narrows.plan.plan import Plan, Region
+from narrows.plan.plan import Plan
 from narrows.plan.schedule import plan_network
-from narrows.plan.sizes import expanded_columns, stage_bytes
 from narrows.plan.timeline import Candidate, Timeline, lifetimes
+from narrows.stages.firings import Pixels, Positions, outline
+from narrows.stages.stage import Region
 
 _REGION_SHIFT = 28
 
@@ -91,11 +91,10 @@ def replay(graph: QGraph, plan: Plan) -> tuple[Timeline, list[Candidate]]:
     timeline = lifetimes(graph, net, capacities, schedule, len(graph.inputs))
     chosen = []
     for number, stage in enumerate(plan.stages, timeline.inputs):
-        # A plan's scratch includes torn rows, which the timeline counts itself.
-        _, scratch = stage_bytes(graph, stage, plan.layout)
-        stage = replace(stage, scratch=Region(0, scratch))
-        columns = expanded_columns(graph, stage)
-        chosen.append(Candidate(stage, net.stages[number], columns, 0, 0, 0.0))
+        # A plan's scratch includes copies of wrapped rows, which the timeline counts itself.
+        found = outline(graph, stage, plan.layout)
+        stage = replace(stage, scratch=Region(0, found.scratch_bytes))
+        chosen.append(Candidate(stage, net.stages[number], found.columns, 0, 0, 0.0))
     return timeline, chosen
 
 

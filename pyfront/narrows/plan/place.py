@@ -2,7 +2,7 @@
 """Offsets in the arena: things that live at the same time do not overlap.
 
 An *item* is what gets one offset: a ring, or a stage's state or scratch. It consists of
-*slots*, each a run of bytes with its own lifetime. A ring that holds most of its tensor
+*slots*, each a range of bytes with its own lifetime. A ring that holds most of its tensor
 has a slot per row or some, so that a tensor whose rows die can lie over one whose rows are born.
 """
 

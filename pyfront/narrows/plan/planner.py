@@ -156,9 +156,9 @@ def plan_front(
         return
     last = None
     limit = math.inf
-    for input_runs in ((), *tuple(planner.by_parts())[:1]):
-        if input_runs:
-            planner = planner.taking(input_runs)
+    for input_strips in ((), *tuple(planner.by_parts())[:1]):
+        if input_strips:
+            planner = planner.taking(input_strips)
             limit = math.inf if last is None else STEP * last.plan.arena_total
         while (point := planner.cheapest(limit)) is not None:
             limit = STEP * point.plan.arena_total
@@ -183,7 +183,7 @@ class _Planner:
         self.options = options
         self.bounds = BOUNDS[options.effort]
         self.recompute = options.ram is not None if recompute is None else recompute
-        self.input_runs: tuple[int, ...] = ()
+        self.input_strips: tuple[int, ...] = ()
         gauge = gauge or Gauge()
         self.gauge = gauge.part(_SIZED, 1.0)
         self.candidates = candidates or Candidates(
@@ -201,7 +201,7 @@ class _Planner:
         self.layers_cost = self.cost(self.search.layers, ())
 
     def by_parts(self) -> Iterator[tuple[int, ...]]:
-        """``Plan.input_runs``, from large parts to small, that may save RAM."""
+        """``Plan.input_strips``, from large parts to small, that may save RAM."""
         inputs = [edge.tensor for edge in self.graph.inputs]
         streaming = {
             tensor
@@ -216,17 +216,17 @@ class _Planner:
                 for tensor, some in zip(inputs, choices, strict=True)
             )
 
-    def taking(self, input_runs: tuple[int, ...]) -> _Planner:
+    def taking(self, input_strips: tuple[int, ...]) -> _Planner:
         """A planner of the same whose inputs come by these parts, and that has searched nothing."""
         found = copy(self)
-        found.input_runs = input_runs
-        found.search = self.search.fresh(input_runs)
+        found.input_strips = input_strips
+        found.search = self.search.fresh(input_strips)
         return found
 
-    def cost(self, chosen: Sequence[Candidate], input_runs: tuple[int, ...]) -> float:
+    def cost(self, chosen: Sequence[Candidate], input_strips: tuple[int, ...]) -> float:
         """Predicted instructions of one inference by these stages."""
         options = self.options
-        edges = edge_work(self.graph, input_runs, options.streamed_outputs, len(chosen))
+        edges = edge_work(self.graph, input_strips, options.streamed_outputs, len(chosen))
         return sum(c.cost for c in chosen) + priced(edges, rates(options.layout))
 
     def affordable(self, point: Point) -> bool:
@@ -280,7 +280,7 @@ class _Planner:
         if self.options.effort == Effort.FAST:
             return point.plan
         # Searches remember what they were asked before: one that has not may find better.
-        again = self.taking(self.input_runs).cheapest(high, point.instructions)
+        again = self.taking(self.input_strips).cheapest(high, point.instructions)
         return point.plan if again is None else again.plan
 
     def narrower(self, found: Plan) -> Plan:
@@ -302,7 +302,7 @@ class _Planner:
         tight, misses = limit, 0
         while (cascades := self.search.cheapest(tight, budget)) is not None:
             chosen = [c for cascade in cascades for c in cascade.chosen]
-            cost = self.cost(chosen, self.input_runs)
+            cost = self.cost(chosen, self.input_strips)
             if cost > budget:
                 return None
             timeline = self.joined(cascades, chosen)
@@ -324,7 +324,7 @@ class _Planner:
         """The stages of all cascades, one after the other."""
         capacities = {t: n for cascade in cascades for t, n in cascade.timeline.capacities.items()}
         streamed = self.options.streamed_outputs
-        return simulated(self.graph, chosen, capacities, streamed, self.input_runs)
+        return simulated(self.graph, chosen, capacities, streamed, self.input_strips)
 
     def placed(self, timeline: Timeline, chosen: Sequence[Candidate], rounds: int) -> Plan:
         return lay_out(timeline, chosen, self.options.streamed_outputs, self.options.layout, rounds)
@@ -422,8 +422,8 @@ class _Planner:
         if best is not None:
             return best.plan
         found = self.smallest()
-        for input_runs in self.by_parts():
-            found = self.taking(input_runs).narrower(found)
+        for input_strips in self.by_parts():
+            found = self.taking(input_strips).narrower(found)
         beside = self.options.beside(self.graph, found)
         if found.arena_total + beside <= limit:
             return found
@@ -442,7 +442,7 @@ class _Planner:
         return min(plans, key=lambda plan: plan.arena_total)
 
     def widened(self, found: Plan, timeline: Timeline, chosen: Sequence[Candidate]) -> Plan:
-        """The same plan with tiles as wide as fit into the same arena: long runs are fast."""
+        """The same plan with tiles as wide as fit into the same arena: long strips are fast."""
         if self.options.tiling:
             return found
         live = timeline.live_bytes(chosen)
@@ -472,6 +472,8 @@ def parts(graph: QGraph, tensor: int) -> list[int]:
     """Pixels of an input that may come at a time, less than a row: about a quarter and an eighth
     of one, and the fewest that are worth a call."""
     info = graph.tensors[tensor]
-    divisors = [run for run in strips(info.width, FEWEST, info.height) if run < info.width]
-    widest = [max((run for run in divisors if run <= info.width // n), default=0) for n in (4, 8)]
+    divisors = [strip for strip in strips(info.width, FEWEST, info.height) if strip < info.width]
+    widest = [
+        max((strip for strip in divisors if strip <= info.width // n), default=0) for n in (4, 8)
+    ]
     return sorted({*widest, *divisors[:1]} - {0}, reverse=True)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from narrows.graph.qgraph import QGraph
-from narrows.plan.firing import input_runs
 from narrows.plan.plan import Plan
+from narrows.stages.firings import input_strips
 
 STATE_BYTES = 76
 """sizeof(struct nrw_model) + sizeof(struct nrw_run) where pointers have 4 bytes."""
@@ -21,8 +21,8 @@ def beside_arena(graph: QGraph, plan: Plan) -> int:
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
     streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
     stages = len(inputs) + len(plan.stages) + len(streamed)
-    runs = zip(inputs, input_runs(graph, plan.input_runs), strict=True)
-    due = max(run * tensor.channels for tensor, run in runs)
+    strips = zip(inputs, input_strips(graph, plan.input_strips), strict=True)
+    due = max(strip * tensor.channels for tensor, strip in strips)
     return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + due
 
 

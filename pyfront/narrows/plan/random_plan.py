@@ -9,12 +9,13 @@ from narrows.graph.qgraph import QGraph
 from narrows.native import Form
 from narrows.plan.candidates import Candidates, can_roll, fusions, strips
 from narrows.plan.capacities import least_capacities, whole_units
-from narrows.plan.firing import forms_of, frame, least_strip
-from narrows.plan.fusion import bottleneck
-from narrows.plan.plan import Plan, Stage
+from narrows.plan.plan import Plan
 from narrows.plan.schedule import network
 from narrows.plan.timeline import Candidate, lay_out, simulated
 from narrows.plan.verify import verify_plan
+from narrows.stages.forms import forms_of, frame, least_strip
+from narrows.stages.fusion import bottleneck
+from narrows.stages.stage import Stage
 
 
 def random_plan(graph: QGraph, rng: Random) -> Plan:

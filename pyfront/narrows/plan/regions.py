@@ -13,9 +13,10 @@ from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.plan.occupancy import replay
 from narrows.plan.place import Item, live_bytes, place
-from narrows.plan.plan import Plan, Region
+from narrows.plan.plan import Plan
 from narrows.plan.ram import PROGRESS_BYTES
 from narrows.plan.timeline import Candidate, Timeline
+from narrows.stages.stage import Region
 
 MOST_REGIONS = 4
 CHANCES = 30

@@ -16,15 +16,15 @@ import numpy as np
 
 from narrows.graph.qgraph import QGraph
 from narrows.native import load
-from narrows.plan.firing import (
+from narrows.plan.plan import Plan
+from narrows.stages.firings import (
     Firings,
     Pixels,
     input_firings,
-    input_runs,
+    input_strips,
     output_firings,
     stage_firings,
 )
-from narrows.plan.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,14 +164,14 @@ def network(
     graph: QGraph,
     planned: Sequence[Firings],
     streamed: Sequence[int],
-    runs: Sequence[int] = (),
+    strips: Sequence[int] = (),
 ) -> Network:
     """The network of planned stages. streamed: indices of outputs handed out by rows.
-    runs: as in ``Plan.input_runs``."""
+    strips: as in ``Plan.input_strips``."""
     tensors = dict.fromkeys(graph.outputs[i].tensor for i in streamed)
-    taken = zip(graph.inputs, input_runs(graph, runs), strict=True)
+    taken = zip(graph.inputs, input_strips(graph, strips), strict=True)
     stages = (
-        *(input_firings(graph, edge.tensor, run) for edge, run in taken),
+        *(input_firings(graph, edge.tensor, strip) for edge, strip in taken),
         *planned,
         *(output_firings(graph, tensor) for tensor in tensors),
     )
@@ -190,4 +190,4 @@ def network_of(graph: QGraph, stages: tuple[Firings, ...], held: frozenset[int])
 def plan_network(graph: QGraph, plan: Plan) -> Network:
     """The network of a finished plan."""
     planned = [stage_firings(graph, stage) for stage in plan.stages]
-    return network(graph, planned, plan.streamed_outputs, plan.input_runs)
+    return network(graph, planned, plan.streamed_outputs, plan.input_strips)

@@ -9,7 +9,7 @@ the cost is their sum. For a budget of bytes the cheapest plan is a shortest pat
 forms of cascades that fit.
 
 What stages keep adds up along a cascade, and so does what they cost: which operators fuse, and
-the runs, slices and tiles of each stage, come from ``forms``, for every number of bytes.
+the strips, slices and tiles of each stage, come from ``forms``, for every number of bytes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, needed_pixels
 from narrows.plan.effort import Bounds, Gauge
-from narrows.plan.firing import Firings
 from narrows.plan.forms import CascadeForm, Forms, Stages
-from narrows.plan.fusion import bottleneck, is_pointwise
 from narrows.plan.schedule import Network, network, network_of
 from narrows.plan.timeline import Candidate, lifetimes
 from narrows.plan.ways import GUESS, LIKENESS, Cascade, Edge, Way, Ways
+from narrows.stages.firings import Firings
+from narrows.stages.fusion import bottleneck, is_pointwise
 
 LEAST_NEAR = 4
 """Ends behind a cascade's first one that are all tried."""
@@ -44,10 +44,10 @@ class Search:
     """The cheapest cascades of one network, for any number of bytes.
 
     gauge: told of stages that are sized, then of forms that are looked at.
-    input_runs: as in ``Plan.input_runs``.
+    input_strips: as in ``Plan.input_strips``.
     """
 
-    input_runs: tuple[int, ...] = ()
+    input_strips: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -94,13 +94,13 @@ class Search:
         self._looked: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
         self._forms: dict[int, Forms] = {}
 
-    def fresh(self, input_runs: tuple[int, ...]) -> Search:
+    def fresh(self, input_strips: tuple[int, ...]) -> Search:
         """One for the same network that has looked at nothing.
 
-        input_runs: as in ``Plan.input_runs``.
+        input_strips: as in ``Plan.input_strips``.
         """
         found = copy(self)
-        found.input_runs = input_runs
+        found.input_strips = input_strips
         found._ways, found._of_edge, found._looked = {}, {}, {}
         return found
 
@@ -311,7 +311,7 @@ class Search:
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""
         streamed = self.streamed_in(first, end)
-        whole = network(self.graph, [c.firings for c in chosen], streamed, self.input_runs)
+        whole = network(self.graph, [c.firings for c in chosen], streamed, self.input_strips)
         last = {self.graph.ops[end - 1].output} if end < len(self.graph.ops) else set()
         if not first:
             return network_of(self.graph, whole.stages, whole.held | last)

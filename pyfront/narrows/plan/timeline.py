@@ -9,16 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
-from narrows import native
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.native import Layout
 from narrows.plan.cost import instructions
-from narrows.plan.firing import Firings, Positions, input_runs, stage_firings
 from narrows.plan.place import Item, Slot, Times, live_bytes, place
-from narrows.plan.plan import Plan, Region, Ring, Stage
+from narrows.plan.plan import Plan, Ring
 from narrows.plan.schedule import Network, Schedule, network
-from narrows.plan.sizes import Columns, expanded_columns, stage_bytes
+from narrows.stages.firings import Columns, Firings, Positions, input_strips, outline
+from narrows.stages.stage import Region, Stage
 
 MOST_SLOTS = 512
 """Parts of a ring that have lifetimes of their own."""
@@ -28,7 +27,7 @@ MOST_SLOTS = 512
 class Candidate:
     """A stage that a plan may use, with what it needs.
 
-    stage: its regions have sizes, torn rows apart, and no offsets yet.
+    stage: its regions have sizes, copies of wrapped rows apart, and no offsets yet.
     columns: those of its state.
     steady_bytes: what it keeps in the middle of a cascade: its state, the pixels of its
         inputs that one firing needs, and those that it gives.
@@ -51,15 +50,15 @@ class Candidate:
 
 def candidate(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Candidate:
     """Size a stage."""
-    state, scratch = stage_bytes(graph, stage, layout)
+    found = outline(graph, stage, layout)
+    firings, columns = found.firings(), found.columns
+    state, scratch = found.state_bytes, found.scratch_bytes
     stage = replace(stage, state=Region(0, state), scratch=Region(0, scratch))
-    firings = stage_firings(graph, stage)
     windows = sum(
         int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
     given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
-    columns = expanded_columns(graph, stage)
     idle = columns.idle_bytes if columns else 0
     return Candidate(
         stage,
@@ -120,12 +119,11 @@ class Timeline:
             yield Slot(at + columns.carried, idle, *_bursts(by_row.ravel()))
 
     def scratch_bytes(self, c: Candidate) -> int:
-        """Scratch of a stage, with the rows that are torn in these rings."""
+        """Scratch of a stage, with copies of the rows that these rings wrap."""
         scratch = c.stage.scratch.bytes
-        for tensor, segment in zip(c.firings.inputs, c.firings.segments, strict=True):
-            if is_torn(self.net, tensor, self.capacities[tensor]):
-                channels = self.graph.tensors[tensor].channels
-                scratch += native.wrapped_row_bytes(segment, channels)
+        for tensor, size in zip(c.firings.inputs, c.firings.wrapped_bytes, strict=True):
+            if wraps_rows(self.net, tensor, self.capacities[tensor]):
+                scratch += size
         return scratch
 
     def live_bytes(self, chosen: Sequence[Candidate]) -> Positions:
@@ -143,16 +141,16 @@ def _bursts(times: Times) -> tuple[Times, Times]:
     return times[np.append(0, breaks + 1)], times[np.append(breaks, -1)]
 
 
-def is_torn(net: Network, tensor: int, capacity: int) -> bool:
-    """Whether pixels of a row may stand apart."""
+def wraps_rows(net: Network, tensor: int, capacity: int) -> bool:
+    """Whether the end of a ring may cut rows in two."""
     return capacity != net.pixels[tensor] and capacity % net.widths[tensor] != 0
 
 
 def lifetimes(
     graph: QGraph, net: Network, capacities: Mapping[int, int], schedule: Schedule, inputs: int
 ) -> Timeline:
-    """What a schedule means for the rings. A ring that holds much of its tensor and is not
-    torn has a slot per row, or per some if there are very many, so that a tensor whose rows die
+    """What a schedule means for the rings. A ring that holds much of its tensor and wraps
+    no rows has a slot per row, or per some if there are very many, so that a tensor whose rows die
     can lie over one whose rows are born; any other is one slot."""
     rings = {}
     for number, stage in enumerate(net.stages):
@@ -203,18 +201,18 @@ def simulated(
     chosen: Sequence[Candidate],
     capacities: Mapping[int, int],
     streamed: tuple[int, ...] = (),
-    runs: tuple[int, ...] = (),
+    strips: tuple[int, ...] = (),
 ) -> Timeline:
     """Run chosen stages, in execution order.
 
     Args:
         capacities: pixels of every tensor that lives in the arena.
         streamed: indices of the outputs that are handed out by rows.
-        runs: as in ``Plan.input_runs``.
+        strips: as in ``Plan.input_strips``.
 
     Raises: PlanError: the capacities stall.
     """
-    net = network(graph, [c.firings for c in chosen], streamed, runs)
+    net = network(graph, [c.firings for c in chosen], streamed, strips)
     schedule = net.simulate(capacities)
     if schedule.stalled:
         names = ", ".join(graph.tensors[t].name for t in schedule.blocked)
@@ -242,7 +240,7 @@ def lay_out(
         for number, c in enumerate(chosen)
     )
     macs = np.concatenate([np.zeros(1, np.int64), *(c.firings.macs for c in chosen)])
-    runs = tuple(stage.gives_most for stage in timeline.net.stages[: timeline.inputs])
+    strips = tuple(stage.gives_most for stage in timeline.net.stages[: timeline.inputs])
     return Plan(
         stages=stages,
         rings=tuple(
@@ -253,6 +251,6 @@ def lay_out(
         macs_once=sum(c.firings.macs_once for c in chosen),
         max_step_macs=int(macs.max()),
         streamed_outputs=streamed,
-        input_runs=() if runs == input_runs(timeline.graph, ()) else runs,
+        input_strips=() if strips == input_strips(timeline.graph, ()) else strips,
         layout=layout,
     )

@@ -34,8 +34,9 @@ from narrows.graph.qgraph import (
     QSlice,
 )
 from narrows.native import Form
-from narrows.plan.plan import Plan, Region, Stage
-from narrows.plan.sizes import stage_bytes
+from narrows.plan.plan import Plan
+from narrows.stages.firings import outline
+from narrows.stages.stage import Region, Stage
 
 Numbers = npt.NDArray[np.int64]
 
@@ -52,7 +53,7 @@ def verify_plan(graph: QGraph, plan: Plan) -> None:
     _check_stages(graph, plan)
     actors = _actors(graph, plan)
     _check_rings(graph, plan, actors)
-    _check_torn(graph, plan, actors)
+    _check_wrapping(graph, plan, actors)
     _check_arena(graph, plan)
     _Replay(graph, plan, actors).run()
     macs = sum(sum(actor.macs) for actor in actors)
@@ -98,25 +99,25 @@ class _Actor:
 
 def _actors(graph: QGraph, plan: Plan) -> list[_Actor]:
     actors = []
-    runs = plan.input_runs
+    strips = plan.input_strips
     _require(
-        len(runs) in (0, len(graph.inputs)),
-        f"input_runs has {len(runs)} entries for {len(graph.inputs)} inputs",
+        len(strips) in (0, len(graph.inputs)),
+        f"input_strips has {len(strips)} entries for {len(graph.inputs)} inputs",
     )
     for number, edge in enumerate(graph.inputs):
         info, name = graph.tensors[edge.tensor], f"input {edge.name}"
-        run = runs[number] if runs else info.width
+        strip = strips[number] if strips else info.width
         _require(
-            1 <= run <= info.width and info.width % run == 0,
-            f"{name} takes {run} pixels of {info.width} at a time",
+            1 <= strip <= info.width and info.width % strip == 0,
+            f"{name} takes {strip} pixels of {info.width} at a time",
         )
-        _check_count(name, info.height * (info.width // run))
+        _check_count(name, info.height * (info.width // strip))
         given = [
             row * info.width + end
             for row in range(info.height)
-            for end in range(run, info.width + 1, run)
+            for end in range(strip, info.width + 1, strip)
         ]
-        actors.append(_Actor(name, (), edge.tensor, [], [], given, [0] * len(given), strip=run))
+        actors.append(_Actor(name, (), edge.tensor, [], [], given, [0] * len(given), strip=strip))
     for number, stage in enumerate(plan.stages):
         actors.append(_stage_actor(graph, number, stage))
     for i in plan.streamed_outputs:
@@ -283,32 +284,29 @@ def _held(graph: QGraph, plan: Plan) -> set[int]:
     return {edge.tensor for edge in graph.outputs} - streamed
 
 
-def _torn(graph: QGraph, plan: Plan) -> set[int]:
+def _wrapping(graph: QGraph, plan: Plan) -> set[int]:
     """Tensors whose rows need not lie side by side."""
     return {ring.tensor for ring in plan.rings if ring.capacity % graph.tensors[ring.tensor].width}
 
 
-def _check_torn(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
-    torn = _torn(graph, plan)
+def _check_wrapping(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
+    wrapping = _wrapping(graph, plan)
     for actor in actors:
         if actor.stage is None or _fires_rows(graph, actor.stage):
-            for tensor in torn.intersection(actor.inputs):
+            for tensor in wrapping.intersection(actor.inputs):
                 name = graph.tensors[tensor].name
-                _require(False, f"{actor.name} reads whole rows of {name}, whose ring tears them")
+                _require(False, f"{actor.name} reads whole rows of {name}, whose ring wraps them")
 
 
 def _check_arena(graph: QGraph, plan: Plan) -> None:
-    torn = _torn(graph, plan)
+    wrapping = _wrapping(graph, plan)
     regions = [
         (f"ring {r.tensor}", Region(r.offset, r.capacity * graph.tensors[r.tensor].channels))
         for r in plan.rings
     ]
     for number, stage in enumerate(plan.stages):
-        inputs = graph.ops[stage.ops[0]].inputs
-        places = frozenset(i for i, tensor in enumerate(inputs) if tensor in torn)
-        if len(stage.ops) > 1:
-            places &= {0}
-        expected = stage_bytes(graph, stage, plan.layout, places)
+        found = outline(graph, stage, plan.layout)
+        expected = (found.state_bytes, found.scratch_bytes + found.wrapped_bytes(wrapping))
         actual = (stage.state.bytes, stage.scratch.bytes)
         _require(
             actual == expected,
@@ -582,7 +580,7 @@ class _Windows:
 
 def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
     """Of rows and columns, for input ``which`` of an operator of pixels."""
-    source = graph.tensors[op.inputs[which]]
+    source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
     strides, pads, extents = (1, 1), (0, 0), (1, 1)
     if isinstance(op, (QConv, QDepthwise)):
         kernel = op.weights.shape[1:3] if isinstance(op, QConv) else op.weights.shape[:2]
@@ -591,7 +589,7 @@ def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
     elif isinstance(op, QPool):
         strides, pads, extents = op.stride, op.pad, op.kernel
     elif isinstance(op, QElementwise):
-        strides = (int(source.height > 1), int(source.width > 1))
+        strides = (int(source.height == out.height), int(source.width == out.width))
     elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
     elif isinstance(op, QSlice):
@@ -619,12 +617,12 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
     inputs = first.inputs if len(stage.ops) == 1 else first.inputs[:1]
     source, out = graph.tensors[inputs[0]], graph.tensors[last.output]
     adds_up = stage.form is Form.ACCUMULATING
-    runs = (source if adds_up else out).width // stage.strip
+    strips = (source if adds_up else out).width // stage.strip
     rows = -(-(source if adds_up else out).height // stage.row_tile)
     name = f"stage {number} ({first.kind} {out.name})"
-    _check_count(name, runs * rows)
-    firings = np.arange(runs * rows)
-    y0, x0 = firings // runs * stage.row_tile, firings % runs * stage.strip
+    _check_count(name, strips * rows)
+    firings = np.arange(strips * rows)
+    y0, x0 = firings // strips * stage.row_tile, firings % strips * stage.strip
     y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.strip
     given = (y1 - 1) * out.width + x1
     if adds_up:
@@ -710,7 +708,7 @@ def _rolling(
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
     kept = stage.kept_rows
     absorbed = min(rows.size, max(0, kept - rows.pad))
-    runs = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.strip
+    strips = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.strip
 
     def reach(columns_out: Numbers) -> Numbers:
         return np.where(columns_out == 0, 0, columns.end(columns_out))
@@ -721,8 +719,8 @@ def _rolling(
         for row in (y, y + 1)
     )
     top = np.minimum(bottom, kept_to)
-    early = np.arange(absorbed * runs)
-    row, column = early // runs, early % runs * stage.strip
+    early = np.arange(absorbed * strips)
+    row, column = early // strips, early % strips * stage.strip
     lo, hi = _of_source(
         graph, stage, columns.size, top, bottom, reach(x), reach(x + stage.strip), kept_next
     )

@@ -23,9 +23,12 @@ from narrows.graph.qgraph import (
     QSoftmax,
 )
 from narrows.native import Op, conv_pack
-from narrows.pack.records import GEOMETRY, Body, fields
-from narrows.plan.fusion import Bottleneck
-from narrows.plan.plan import Stage
+from narrows.stages.fusion import Bottleneck, bottleneck
+from narrows.stages.records import GEOMETRY, Body, fields
+from narrows.stages.stage import Stage
+
+EXPAND, PROJECT, ADD = 1, 2, 4
+"""Flags of BOTTLENECK."""
 
 
 def op_code(op: QOp) -> Op:
@@ -102,6 +105,18 @@ def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:
     )  # fmt: skip
 
 
+def stage_params(graph: QGraph, stage: Stage, body: Body) -> tuple[Op, int, bytes]:
+    """Kind, flags and parameters of a stage; what they point to is appended to body."""
+    if len(stage.ops) == 1:
+        op = graph.ops[stage.ops[0]]
+        return op_code(op), 0, op_params(graph, op, body)
+    parts = bottleneck(graph, stage.ops)
+    flags = EXPAND if parts.expand else 0
+    flags |= PROJECT if parts.project else 0
+    flags |= ADD if parts.add else 0
+    return Op.BOTTLENECK, flags, bottleneck_params(graph, parts, stage, body)
+
+
 def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body) -> bytes:
     """BOTTLENECK's 116 bytes."""
     place = f"bottleneck ({graph.tensors[parts.output].name})"
@@ -157,9 +172,12 @@ def _window(place: str, op: QConv | QDepthwise, kernel: tuple[int, ...], last: i
 
 def _filter(graph: QGraph, op: QConv | QDepthwise, body: Body) -> bytes:
     """Blob offsets of the weights and of the channel table."""
-    if isinstance(op, QConv):
-        packed = conv_pack(body.layout, op.weights)
-    else:
-        packed = np.ascontiguousarray(op.weights, np.int8).tobytes()
-    weights = body.add(packed)
-    return fields("<II", op.kind, weights, body.add(channel_table(graph, op)))
+
+    def packed() -> bytes:
+        if isinstance(op, QConv):
+            return conv_pack(body.layout, op.weights)
+        return np.ascontiguousarray(op.weights, np.int8).tobytes()
+
+    weights = body.add_filter(packed)
+    table = body.add_filter(lambda: channel_table(graph, op))
+    return fields("<II", op.kind, weights, table)

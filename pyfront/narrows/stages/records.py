@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Byte-level building blocks of a blob (runtime/SPEC.md)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+
+from narrows.errors import PlanError
+from narrows.graph.qgraph import QTensor
+from narrows.native import Form, Op
+
+MAGIC = b"NRWB"
+MAJOR, MINOR = 3, 0
+ELEMENT_BYTES = 1
+"""Bytes of an element of every tensor that this version runs."""
+HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
+TENSOR = struct.Struct("<IIHHHHHHbBBB")
+GEOMETRY = struct.Struct("<HHBBBBHHhhHHBBH")
+STAGE = struct.Struct("<BBBBHH4HIIIII")
+NONE = 0xFFFF
+CONSTANT = 1
+"""Flag of a tensor whose elements stand in the blob."""
+
+
+class Body:
+    """Everything behind the records: grows, and hands out blob offsets.
+
+    layout: that of the weights.
+    """
+
+    def __init__(self, start: int, layout: int) -> None:
+        self.layout = layout
+        self._start = start
+        self._data = bytearray()
+
+    def add(self, data: bytes, alignment: int = 4) -> int:
+        """Append data; returns its blob offset."""
+        self.pad(alignment)
+        offset = self.end
+        self._data += data
+        return offset
+
+    def add_filter(self, pack: Callable[[], bytes]) -> int:
+        """Append what a firing computes with but does not depend on: weights, channel tables."""
+        return self.add(pack())
+
+    def pad(self, alignment: int) -> None:
+        self._data += bytes(-self.end % alignment)
+
+    @property
+    def end(self) -> int:
+        return self._start + len(self._data)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+
+class Sketch(Body):
+    """A body without weights: all that tells when a stage may fire, and what it takes."""
+
+    def add_filter(self, pack: Callable[[], bytes]) -> int:
+        return 0
+
+
+def header(
+    size: int,
+    layout: int,
+    counts: Sequence[int],
+    arena: Sequence[int] = (0, 0, 0, 0),
+    work: int = 0,
+    macs: int = 0,
+    firings: int = 0,
+    metadata: tuple[int, int] = (0, 0),
+    crc: int = 0,
+) -> bytes:
+    """The first bytes of a blob, but for their own CRC.
+
+    Args:
+        counts: tensors, stages, readers, outputs, inputs, passes over the inputs.
+        metadata: offset and bytes.
+    """
+    return fields(
+        HEADER, "header", MAGIC, MAJOR, MINOR, size, layout, *arena, *counts, work, macs, firings,
+        *metadata, 0, crc, 0,
+    )  # fmt: skip
+
+
+def tensor_record(
+    info: QTensor,
+    offset: int,
+    capacity: int,
+    producer: int = NONE,
+    readers: tuple[int, int] = (0, 0),
+) -> bytes:
+    """A tensor's 24 bytes. capacity: pixels. readers: the first in the list, and how many."""
+    flags = 0 if info.data is None else CONSTANT
+    return fields(
+        TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width, info.channels,
+        producer, *readers, info.zero_point, flags, ELEMENT_BYTES, 0,
+    )  # fmt: skip
+
+
+def stage_record(
+    code: Op,
+    form: Form,
+    flags: int,
+    inputs: Sequence[int],
+    output: int,
+    strip: int,
+    params: int = 0,
+    state: tuple[int, int] = (0, 0),
+    scratch: tuple[int, int] = (0, 0),
+) -> bytes:
+    """A stage's 36 bytes. inputs, output: numbers of tensors. state, scratch: offset, bytes."""
+    padded = (*inputs, *(NONE,) * (4 - len(inputs)))
+    return fields(
+        STAGE, f"stage {code.name}", code, form, flags, len(inputs), output, strip, *padded, params,
+        *state, *scratch,
+    )  # fmt: skip
+
+
+def fields(layout: struct.Struct | str, place: str, *values: int | bytes) -> bytes:
+    """Pack values.
+
+    Raises: PlanError: a value does not fit its field of the format.
+    """
+    try:
+        return struct.pack(layout if isinstance(layout, str) else layout.format, *values)
+    except struct.error as error:
+        raise PlanError(f"{place}: too large for the blob format ({error})") from error
