@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from narrows.errors import PlanError
-from narrows.graph.graph import verify_graph
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
 from narrows.importers import load
 from narrows.importers.metadata import model_metadata
@@ -18,10 +17,8 @@ from narrows.pack import pack
 from narrows.plan.cost import figures
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan
-from narrows.plan.ram import beside_arena, ram_bytes
-from narrows.plan.verify import verify_plan
+from narrows.plan.ram import ram_bytes
 from narrows.quantize.lower import lower
-from narrows.quantize.verify import verify_qgraph
 from narrows.result import Progress, no_progress
 
 # What share of the work is done, as a rule, before planning and after it.
@@ -53,8 +50,8 @@ def compile_model(
     options: CompileOptions | None = None,
     progress: Progress = no_progress,
 ) -> Compiled:
-    """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form. Each pass is followed
-    by its check.
+    """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form. Each pass checks what it
+    has made.
 
     Raises:
         ModelError: the file cannot be read or has operators that are not supported.
@@ -63,20 +60,17 @@ def compile_model(
     options = options or CompileOptions()
     progress("import", 0.0)
     graph = load(path)
-    verify_graph(graph)
 
     progress("lower", _PLAN / 2)
     qgraph = lower(graph)
-    verify_qgraph(qgraph)
 
     try:
         progress("plan", _PLAN)
         planned = plan(
             qgraph,
-            replace(options.plan, beside=beside_arena),
+            replace(options.plan, all_ram=True),
             lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
         )
-        verify_plan(qgraph, planned)
 
         progress("pack", _PACK)
         blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})

@@ -21,13 +21,15 @@ from narrows.native import Form
 from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, whole_units
+from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.forms import CascadeForm, Forms, Stages
 from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
 from narrows.plan.plan import Plan
 from narrows.plan.planner import STEP, plan, plan_front
 from narrows.plan.schedule import plan_network
-from narrows.plan.search import cut_points
+from narrows.plan.search import Search, cut_points
 from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
+from narrows.plan.ways import Way
 from narrows.stages.stage import Region, Stage
 from random_graphs import GraphBuilder, random_graph
 
@@ -465,3 +467,44 @@ def test_checker_catches_overlaps_and_stalls(large: tuple[QGraph, Plan]) -> None
                     caught[word] += word in str(error)
     assert caught["overwritten"] > 5
     assert caught["stalls"] > 3
+
+
+# --- The search -----------------------------------------------------------------------------------
+
+Answer = tuple[tuple[tuple[int, int], tuple[Stage, ...], frozenset[int]], ...] | None
+
+
+def _search_of(graph: QGraph) -> Search:
+    return Search(graph, Candidates(graph), True, (), BOUNDS[Effort.NORMAL], Gauge())
+
+
+def _answer(search: Search, limit: float, without: int) -> Answer:
+    """The cascades that fit into a limit. without: how many ways of the first answers are not to
+    be used."""
+    excluded = frozenset[Way]()
+    for _ in range(without):
+        found = search.cheapest(limit, excluded=excluded)
+        if found is None:
+            return None
+        excluded |= {max(found, key=lambda cascade: cascade.placed).way}
+    found = search.cheapest(limit, excluded=excluded)
+    if found is None:
+        return None
+    ways = [cascade.way for cascade in found]
+    return tuple((w.edge, tuple(c.stage for c in w.chosen), w.whole) for w in ways)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_questions_get_equal_answers(seed: int) -> None:
+    """Whatever else a search was asked before."""
+    graph = random_graph(seed, size=7)
+    least = plan(graph).arena_total
+    questions = [
+        (least * tenths / 10, without) for tenths in (7, 9, 10, 12, 20) for without in (0, 2)
+    ]
+    alone = {question: _answer(_search_of(graph), *question) for question in questions}
+    assert len(set(alone.values())) > 2
+    for order in range(3):
+        search = _search_of(graph)
+        for question in Random(order).sample(questions * 2, 2 * len(questions)):
+            assert _answer(search, *question) == alone[question]

@@ -119,7 +119,7 @@ def test_a_budget_shrinks_the_plan_until_it_fits_the_regions(
     """In two halves there is less room than in one piece."""
     graph, alone = network
     ram = alone.arena_total * 5 // 4
-    options = PlanOptions(ram=ram, beside=beside_arena, regions=(ram // 2, ram // 2))
+    options = PlanOptions(ram=ram, all_ram=True, regions=(ram // 2, ram // 2))
     found = plan(graph, options)
     assert all(0 < used <= ram // 2 for used in found.arena_bytes[:2])
 
@@ -127,7 +127,7 @@ def test_a_budget_shrinks_the_plan_until_it_fits_the_regions(
 def test_a_slow_region_is_used_only_where_it_must_be(network: tuple[QGraph, Plan]) -> None:
     graph, alone = network
     room = alone.arena_total + 2048
-    options = PlanOptions(ram=room + (8 << 20), beside=beside_arena, regions=(room, 8 << 20))
+    options = PlanOptions(ram=room + (8 << 20), all_ram=True, regions=(room, 8 << 20))
     assert plan(graph, options).arena_bytes[1] == 0
 
 

@@ -36,7 +36,7 @@ WORTHWHILE = 0.0002
 class CascadeForm:
     """A form of a cascade, before its stages are looked up.
 
-    number: among those of the cascade. estimate: bytes. cost: instructions. scratch: number of
+    number: among those of the cascade. estimate: bytes. cost: as prices. scratch: number of
     its limit. units: of what is kept.
     """
 
@@ -54,7 +54,7 @@ FormArray = npt.NDArray[np.void]
 class Stages:
     """All stages that may be used, by their last operator.
 
-    price: what a stage costs.
+    price: what a stage costs, a whole number.
     """
 
     def __init__(self, options: Sequence[Candidate], price: Callable[[Candidate], float]) -> None:

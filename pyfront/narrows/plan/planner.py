@@ -21,11 +21,12 @@ from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT, among, conflicts, place
 from narrows.plan.plan import Plan
+from narrows.plan.ram import beside_arena
 from narrows.plan.regions import spread
 from narrows.plan.search import Search
 from narrows.plan.timeline import Candidate, Timeline, lay_out, simulated
 from narrows.plan.verify import verify_plan
-from narrows.plan.ways import PLACE_ROUNDS, Cascade
+from narrows.plan.ways import PLACE_ROUNDS, Cascade, Way
 
 OVERHEAD = 1.05
 """Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
@@ -44,18 +45,13 @@ _SIZED, _SEARCHED = 0.3, 0.95
 left is the proof."""
 
 
-def nothing(graph: QGraph, plan: Plan) -> int:
-    """Nothing counts but the arena."""
-    return 0
-
-
 @dataclass(frozen=True)
 class PlanOptions:
     """What a plan may look like.
 
     ram: bytes that the arena may have: the cheapest plan within is taken, and it may compute
         elements twice. None: the least arena of the plans that compute nothing twice.
-    beside: what else counts toward ``ram``; beside_arena, or nothing.
+    all_ram: whether ``ram`` is for all that a run needs (``ram_bytes``), not the arena alone.
     regions: bytes of the memories that the arena may stand in, the fastest first; None: there is
         one, of any size. Those behind are used only where that saves much, or must be.
     fuse: whether operators may fuse into bottlenecks.
@@ -67,7 +63,7 @@ class PlanOptions:
     """
 
     ram: int | None = None
-    beside: Callable[[QGraph, Plan], int] = nothing
+    all_ram: bool = False
     regions: tuple[int, ...] | None = None
     fuse: bool = True
     materialize: bool = False
@@ -132,10 +128,15 @@ def _search(graph: QGraph, options: PlanOptions, candidates: Candidates, gauge: 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A plan of the front. instructions: predicted, of one inference."""
+    """A plan of the front.
+
+    instructions: predicted, of one inference.
+    excluded: ways of cascades that clash with others where it was looked for, so also in less RAM.
+    """
 
     plan: Plan
     instructions: float
+    excluded: frozenset[Way]
 
 
 def plan_front(
@@ -152,7 +153,7 @@ def plan_front(
     """
     planner = _Planner(graph, options, recompute=True, gauge=Gauge(progress))
     if not graph.ops:
-        yield Point(planner.materialized(), 0.0)
+        yield Point(planner.materialized(), 0.0, frozenset())
         return
     last = None
     limit = math.inf
@@ -160,8 +161,9 @@ def plan_front(
         if input_strips:
             planner = planner.taking(input_strips)
             limit = math.inf if last is None else STEP * last.plan.arena_total
-        while (point := planner.cheapest(limit)) is not None:
-            limit = STEP * point.plan.arena_total
+        excluded = frozenset[Way]()
+        while (point := planner.cheapest(limit, excluded=excluded)) is not None:
+            limit, excluded = STEP * point.plan.arena_total, point.excluded
             if planner.affordable(point):
                 if last is not None and (point.plan.arena_total < last.plan.arena_total):
                     yield last
@@ -217,10 +219,10 @@ class _Planner:
             )
 
     def taking(self, input_strips: tuple[int, ...]) -> _Planner:
-        """A planner of the same whose inputs come by these parts, and that has searched nothing."""
+        """A planner of the same whose inputs come by these parts."""
         found = copy(self)
         found.input_strips = input_strips
-        found.search = self.search.fresh(input_strips)
+        found.search = self.search.taking(input_strips)
         return found
 
     def cost(self, chosen: Sequence[Candidate], input_strips: tuple[int, ...]) -> float:
@@ -271,17 +273,13 @@ class _Planner:
                 *(begun + (1 - begun) * n / steps for n in (step, step + 1))
             )
             step += 1
-            smaller = self.cheapest(middle, budget)
+            smaller = self.cheapest(middle, budget, point.excluded)
             if smaller is None:
                 low = middle
             else:
                 point, high = smaller, smaller.plan.arena_total
         self.search.gauge = self.gauge
-        if self.options.effort == Effort.FAST:
-            return point.plan
-        # Searches remember what they were asked before: one that has not may find better.
-        again = self.taking(self.input_strips).cheapest(high, point.instructions)
-        return point.plan if again is None else again.plan
+        return point.plan
 
     def narrower(self, found: Plan) -> Plan:
         """The least plan below another, or that one: they cannot be far apart."""
@@ -291,16 +289,23 @@ class _Planner:
 
     def size(self, found: Plan) -> int:
         """Bytes of what counts toward ``options.ram``."""
-        return found.arena_total + self.options.beside(self.graph, found)
+        return found.arena_total + self.beside(found)
 
-    def cheapest(self, limit: float, budget: float = math.inf) -> Point | None:
+    def beside(self, found: Plan) -> int:
+        """Bytes beside the arena that count toward ``options.ram``."""
+        return beside_arena(self.graph, found) if self.options.all_ram else 0
+
+    def cheapest(
+        self, limit: float, budget: float = math.inf, excluded: frozenset[Way] = frozenset()
+    ) -> Point | None:
         """The cheapest plan of at most ``limit`` bytes, if it costs at most ``budget``.
+        excluded: ways that it may not use.
 
         Cascades share the tensors between them, so they may need more together than one by one:
         then a form of those that clash is given up, and in the end all must be smaller.
         """
         tight, misses = limit, 0
-        while (cascades := self.search.cheapest(tight, budget)) is not None:
+        while (cascades := self.search.cheapest(tight, budget, excluded)) is not None:
             chosen = [c for cascade in cascades for c in cascade.chosen]
             cost = self.cost(chosen, self.input_strips)
             if cost > budget:
@@ -309,16 +314,21 @@ class _Planner:
             # What clashed so often will hardly fit.
             found = self.placed(timeline, chosen, self.bounds.rounds // (1 if misses < 16 else 4))
             if found.arena_total <= limit:
-                return Point(self.widened(found, timeline, chosen), cost)
+                return Point(self.widened(found, timeline, chosen), cost, excluded)
             misses += 1
             if misses <= self.bounds.misses_of(len(self.graph.ops)):
                 for clashing in self.clashing(cascades, timeline, chosen, limit):
-                    costs = [self.search.cost_without(c, limit) for c in clashing]
+                    costs = [self.cost_without(limit, excluded | {c.way}) for c in clashing]
                     order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
-                    self.search.exclude(clashing[order.index(min(order))], limit)
+                    excluded |= {clashing[order.index(min(order))].way}
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
+
+    def cost_without(self, limit: float, excluded: frozenset[Way]) -> float:
+        """The least cost of cascades of at most ``limit`` bytes each without some ways."""
+        found = self.search.cheapest(limit, excluded=excluded)
+        return math.inf if found is None else sum(c.cost for c in found)
 
     def joined(self, cascades: Sequence[Cascade], chosen: Sequence[Candidate]) -> Timeline:
         """The stages of all cascades, one after the other."""
@@ -395,9 +405,10 @@ class _Planner:
 
     def fitting(self, limit: int) -> Point | None:
         """The cheapest plan of at most ``limit`` bytes."""
-        tight = limit
-        while (point := self.cheapest(tight)) is not None:
-            beside = self.options.beside(self.graph, point.plan)
+        tight, excluded = limit, frozenset[Way]()
+        while (point := self.cheapest(tight, excluded=excluded)) is not None:
+            excluded = point.excluded
+            beside = self.beside(point.plan)
             if point.plan.arena_total + beside <= limit:
                 return point
             tight = min(tight, point.plan.arena_total) - ALIGNMENT
@@ -407,9 +418,6 @@ class _Planner:
     def within(self, limit: int) -> Plan:
         """The cheapest plan of at most ``limit`` bytes, but an affordable one of whole input rows
         before those by parts of rows, and among these one of large parts before those of small.
-
-        Searches remember what they were asked before. So that the least arena that an error names
-        is the same for every limit, it comes from planners of their own.
         """
         best = None
         for planner in (self, *map(self.taking, self.by_parts())):
@@ -424,7 +432,7 @@ class _Planner:
         found = self.smallest()
         for input_strips in self.by_parts():
             found = self.taking(input_strips).narrower(found)
-        beside = self.options.beside(self.graph, found)
+        beside = self.beside(found)
         if found.arena_total + beside <= limit:
             return found
         raise PlanError(
@@ -434,7 +442,7 @@ class _Planner:
         )
 
     def smallest(self) -> Plan:
-        """The least arena of whole input rows, the same whatever was asked before."""
+        """The least arena of whole input rows."""
         plans = []
         for recompute in (False, True):
             planner = _Planner(self.graph, replace(self.options, ram=None), recompute, self.gauge)

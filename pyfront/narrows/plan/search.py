@@ -26,18 +26,20 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.capacities import least_capacities, needed_pixels
 from narrows.plan.effort import Bounds, Gauge
-from narrows.plan.forms import CascadeForm, Forms, Stages
+from narrows.plan.forms import CascadeForm, FormArray, Forms, Stages
 from narrows.plan.schedule import Network, network, network_of
 from narrows.plan.timeline import Candidate, lifetimes
-from narrows.plan.ways import GUESS, LIKENESS, Cascade, Edge, Way, Ways
+from narrows.plan.ways import GUESS, Cascade, Edge, Way, Ways
 from narrows.stages.firings import Firings
 from narrows.stages.fusion import bottleneck, is_pointwise
 
 LEAST_NEAR = 4
 """Ends behind a cascade's first one that are all tried."""
 
-FORBIDDEN = 1e18
-"""Instructions, more than any network has."""
+PRICE = 1 << 20
+"""What a network costs by its cheapest layers, in the unit in which prices are counted. They are
+whole numbers, and so few that single precision adds them up exactly, even if some stages cost 16
+times as much: so two ways that cost the same compare as equal, whatever way they are summed up."""
 
 
 class Search:
@@ -79,8 +81,9 @@ class Search:
         for number, group in enumerate(groups, 1):
             options += candidates.options(group)
             gauge.reach(number / len(groups))
-        self.stages = Stages(options, self.price)
         self.layers = tuple(candidates.options((i,))[0] for i in range(len(graph.ops)))
+        self.unit = max(1.0, sum(c.cost for c in self.layers)) / PRICE
+        self.stages = Stages(options, self.price)
         least = [min(candidates.options(c.stage.ops), key=steady_bytes) for c in self.layers]
         self.kept = kept_bytes(graph, least)
         self.kept_before = [0, *accumulate(self.kept.get(op.output, 0) for op in graph.ops)]
@@ -89,107 +92,99 @@ class Search:
         for c in self.stages.cheapest(0, len(graph.ops)):
             self.easy_before[c.stage.ops[-1] + 1] = c.steady_bytes
         self.easy_before = list(accumulate(self.easy_before))
-        self._ways: dict[int, list[Ways]] = {}
-        self._of_edge: dict[Edge, list[Ways]] = {}
-        self._looked: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
+        # All of it is found when it is asked for, and none of it changes an answer.
         self._forms: dict[int, Forms] = {}
+        self._edges: dict[int, list[Edge]] = {}
+        self._filled: dict[tuple[int, int], dict[int, tuple[FormArray, tuple[Way, ...]]]] = {}
+        self._formed: dict[tuple[Edge, int, int], Way] = {}
+        self._ways: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
+        self._cascades: dict[Way, Cascade] = {}
+        self._limit, self._within = math.inf, dict[Edge, Ways]()
 
-    def fresh(self, input_strips: tuple[int, ...]) -> Search:
-        """One for the same network that has looked at nothing.
+    def taking(self, input_strips: tuple[int, ...]) -> Search:
+        """One for the same network whose inputs come by other parts.
 
         input_strips: as in ``Plan.input_strips``.
         """
         found = copy(self)
         found.input_strips = input_strips
-        found._ways, found._of_edge, found._looked = {}, {}, {}
+        found._cascades, found._within = {}, {}
         return found
 
-    def price(self, c: Candidate) -> float:
-        """What a stage costs; more than anything if it is an operator alone that should not be."""
+    def price(self, c: Candidate) -> int:
+        """What a stage costs, in units; more than the network if it is an operator alone that
+        should not be."""
         alone = len(c.stage.ops) == 1 and c.stage.ops[0] in self.bound
-        return c.cost + (FORBIDDEN if alone else 0.0)
+        return round(c.cost / self.unit) + (2 * PRICE if alone else 0)
 
-    def cheapest(self, limit: float, budget: float = math.inf) -> list[Cascade] | None:
+    def cheapest(
+        self, limit: float, budget: float = math.inf, excluded: frozenset[Way] = frozenset()
+    ) -> list[Cascade] | None:
         """The cascades that cost least of those that need at most ``limit`` bytes each; None if
         none do, or only at more than ``budget``.
 
-        What a cascade needs is found only where the cheapest path passes.
+        excluded: ways that may not be used.
+
+        What a cascade needs is found only where the cheapest path passes: each that has not been
+        looked at costs no less than it seems, so the answer is the same whatever has been.
         """
         level = self.stages.level(limit / GUESS)
-        while (path := self.path(limit, level)) is not None:
-            if sum(way.cost for _, way in path) > budget:
+        while (path := self.path(limit, level, excluded)) is not None:
+            if self.unit * sum(way.cost for _, way in path) > budget:
                 return None
             found = [self.look(ways, level, way) for ways, way in path]
             self.gauge.step()
-            if all(way.bytes <= limit for way in found):
-                for (ways, _), way in zip(path, found, strict=True):
-                    if not way.placed and way.cascade is not None:
-                        way.placed = True
-                        way.bytes = max(way.bytes, way.cascade.placed)
-                        ways.forget()
-                if all(way.bytes <= limit for way in found):
-                    return [way.cascade for way in found if way.cascade is not None]
+            if all(cascade.peak <= limit for cascade in found):
+                for (ways, _), cascade in zip(path, found, strict=True):
+                    ways.needs(cascade.way, cascade.placed)
+                fit = all(cascade.placed <= limit for cascade in found)
+                if fit and all(isinstance(way, Way) for _, way in path):
+                    return found
         return None
 
-    def look(self, ways: Ways, level: int, form: CascadeForm | Way) -> Way:
+    def look(self, ways: Ways, level: int, form: CascadeForm | Way) -> Cascade:
         """Find out what a form needs, which tells about those like it."""
-        edge, way = ways.edge, form
-        if isinstance(form, CascadeForm):
-            chosen = self.forms(level).chosen(edge, form)
-            way = self.way(edge, chosen, frozenset(), 0)
-            ways.take(form, way)
-        assert isinstance(way, Way)
-        if way.cascade is None:
-            way.cascade = self.evaluate(*edge, way.chosen, way.whole)
-            way.bytes = max(way.bytes, way.cascade.peak)
-            ways.forget()
-        if isinstance(form, CascadeForm):
-            ways.factor = max(ways.factor, LIKENESS * way.cascade.peak / form.estimate)
-            ways.forget()
-        return way
+        if isinstance(form, Way):
+            cascade = self.evaluate(form)
+            ways.needs(form, cascade.peak)
+            return cascade
+        cascade = self.evaluate(self.way_of(ways.edge, level, form))
+        ways.take(form, cascade)
+        return cascade
+
+    def way_of(self, edge: Edge, level: int, form: CascadeForm) -> Way:
+        """The way that a form is."""
+        key = edge, level, form.number
+        if key not in self._formed:
+            self._formed[key] = self.way(edge, self.forms(level).chosen(edge, form), frozenset())
+        return self._formed[key]
 
     def way(
-        self, edge: Edge, chosen: tuple[Candidate, ...], whole: frozenset[int], size: int
+        self, edge: Edge, chosen: tuple[Candidate, ...], whole: frozenset[int], least: int = 0
     ) -> Way:
         """The one way to run a cascade by these stages."""
         key = edge, chosen, whole
-        if key not in self._looked:
-            self._looked[key] = Way(chosen, whole, size, sum(map(self.price, chosen)))
-        return self._looked[key]
+        if key not in self._ways:
+            self._ways[key] = Way(edge, chosen, whole, least, sum(map(self.price, chosen)))
+        return self._ways[key]
 
-    def exclude(self, cascade: Cascade, limit: float) -> None:
-        """Use this form of a cascade no more within ``limit`` bytes."""
-        self.resize(cascade, max(self.way_of(cascade).bytes, limit + 1))
-
-    def cost_without(self, cascade: Cascade, limit: float) -> float:
-        """The least cost within ``limit`` bytes without this form of a cascade."""
-        size = self.way_of(cascade).bytes
-        self.resize(cascade, max(size, limit + 1))
-        found = self.cheapest(limit)
-        self.resize(cascade, size)
-        return math.inf if found is None else sum(c.cost for c in found)
-
-    def way_of(self, cascade: Cascade) -> Way:
-        return self._looked[(cascade.first, cascade.end), cascade.chosen, cascade.whole]
-
-    def resize(self, cascade: Cascade, size: float) -> None:
-        """A cascade needs other bytes than was thought."""
-        self.way_of(cascade).bytes = size
-        for ways in self._of_edge[cascade.first, cascade.end]:
-            ways.forget()
-
-    def path(self, limit: float, level: int) -> list[tuple[Ways, CascadeForm | Way]] | None:
+    def path(
+        self, limit: float, level: int, excluded: frozenset[Way]
+    ) -> list[tuple[Ways, CascadeForm | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
         cost = {0: 0.0}
         last: dict[int, tuple[Ways, CascadeForm | Way]] = {}
-        for ways in self.ways(level):
-            start, end = ways.edge
-            if start not in cost or ways.least > limit:
+        if limit != self._limit:
+            self._limit, self._within = limit, {}
+        for edge in self.edges(level):
+            start, end = edge
+            if start not in cost or max(map(self.cut_bytes, edge)) > limit:
                 continue
-            if ways.forms is None:
-                self.fill(start, level)
-            way = ways.cheapest(limit)
-            if way is not None and cost[start] + way.cost < cost.get(end, math.inf):
+            if edge not in self._within:
+                self._within[edge] = Ways(edge, limit, *self.fill(edge, level))
+            ways = self._within[edge]
+            way = ways.cheapest(excluded)
+            if way is not None and cost[start] + way.cost <= cost.get(end, math.inf):
                 cost[end] = cost[start] + way.cost
                 last[end] = ways, way
         end = len(self.graph.ops)
@@ -228,19 +223,19 @@ class Search:
             found.append(min(group, key=self.cut_bytes))
         return [*found, self.ends[-1]]
 
-    def ways(self, level: int) -> list[Ways]:
-        """Of the cascades that may fit, by their ends. If there are very many, only some: where one
+    def edges(self, level: int) -> list[Edge]:
+        """The cascades that may fit, by their ends. If there are very many, only some: where one
         ends that reaches far matters little, so the farther, the fewer ends are tried."""
-        if level not in self._ways:
+        if level not in self._edges:
             near = len(self.ends)
-            while len(found := self.edges(level, near)) > self.bounds.edges and near > LEAST_NEAR:
+            while len(found := self.some_edges(level, near)) > self.bounds.edges:
+                if near <= LEAST_NEAR:
+                    break
                 near = near * 3 // 4
-            self._ways[level] = [Ways(edge, max(map(self.cut_bytes, edge))) for edge in found]
-            for ways in self._ways[level]:
-                self._of_edge.setdefault(ways.edge, []).append(ways)
-        return self._ways[level]
+            self._edges[level] = found
+        return self._edges[level]
 
-    def edges(self, level: int, near: int) -> list[Edge]:
+    def some_edges(self, level: int, near: int) -> list[Edge]:
         """near: how many ends behind its first one are all tried."""
         ends = self.forms(level).ends
         most = self.stages.size(level) if level else math.inf
@@ -271,15 +266,17 @@ class Search:
         whole = max(map(self.cut_bytes, edge))
         return whole + self.kept_before[end - 1] - self.kept_before[first]
 
-    def fill(self, start: int, level: int) -> None:
-        """Find the forms of the cascades from one operator on: what the stages leave to choose, or
-        with all tensors whole."""
-        some = {ways.edge[1]: ways for ways in self.ways(level) if ways.edge[0] == start}
-        besides = {end: self.beside(ways.edge) for end, ways in some.items()}
-        for end, forms in self.forms(level).between(start, besides).items():
-            some[end].forms = forms
-            for way in self.whole((start, end), level):
-                some[end].add(way)
+    def fill(self, edge: Edge, level: int) -> tuple[FormArray, tuple[Way, ...]]:
+        """The forms of a cascade: what the stages leave to choose, and with all tensors whole."""
+        key = level, edge[0]
+        if key not in self._filled:
+            some = [other for other in self.edges(level) if other[0] == edge[0]]
+            besides = {other[1]: self.beside(other) for other in some}
+            self._filled[key] = {
+                end: (forms, tuple(self.whole((edge[0], end), level)))
+                for end, forms in self.forms(level).between(edge[0], besides).items()
+            }
+        return self._filled[key][edge[1]]
 
     def whole(self, edge: Edge, level: int) -> Iterator[Way]:
         """A cascade with every tensor whole, the network's inputs too or not; none if that is
@@ -297,16 +294,17 @@ class Search:
                 size = max(self.graph.tensors[tensor].bytes for tensor in whole)
                 yield self.way(edge, chosen, whole, size)
 
-    def evaluate(
-        self, first: int, end: int, chosen: Sequence[Candidate], whole: frozenset[int]
-    ) -> Cascade:
-        """Simulate a cascade. whole: tensors held whole beside the cuts at its ends."""
-        net = self.cascade_network(first, end, chosen)
-        cuts = {self.graph.ops[index - 1].output for index in (first, end) if index}
-        capacities, schedule = least_capacities(net, whole | cuts, self.channels)
-        inputs = 1 if first else len(self.graph.inputs)
-        timeline = lifetimes(self.graph, net, capacities, schedule, inputs)
-        return Cascade(first, end, tuple(chosen), whole, timeline)
+    def evaluate(self, way: Way) -> Cascade:
+        """Simulate a cascade."""
+        if way not in self._cascades:
+            first, end = way.edge
+            net = self.cascade_network(first, end, way.chosen)
+            cuts = {self.graph.ops[index - 1].output for index in way.edge if index}
+            capacities, schedule = least_capacities(net, way.whole | cuts, self.channels)
+            inputs = 1 if first else len(self.graph.inputs)
+            timeline = lifetimes(self.graph, net, capacities, schedule, inputs)
+            self._cascades[way] = Cascade(way, timeline)
+        return self._cascades[way]
 
     def cascade_network(self, first: int, end: int, chosen: Sequence[Candidate]) -> Network:
         """The stages of a cascade; the cut at its start is there at once."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cascades, and the ways to run each that a search knows of."""
+"""Cascades, and the ways to run each."""
 
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,18 +28,32 @@ Edge = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Cascade:
-    """Stages between two cuts, and the rings they need to run without a stall.
+class Way:
+    """One form of a cascade whose stages are known.
 
-    first, end: the operators [first, end) of the graph.
-    whole: tensors held whole beside the cuts.
+    whole: tensors held whole beside the cuts at its ends.
+    least: bytes that it needs at least.
+    cost: in the units of the search.
     """
 
-    first: int
-    end: int
+    edge: Edge
     chosen: tuple[Candidate, ...]
     whole: frozenset[int]
+    least: int
+    cost: int
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Stages between two cuts, and the rings they need to run without a stall."""
+
+    way: Way
     timeline: Timeline
+
+    @property
+    def chosen(self) -> tuple[Candidate, ...]:
+        """The stages."""
+        return self.way.chosen
 
     @cached_property
     def peak(self) -> int:
@@ -57,65 +72,59 @@ class Cascade:
 
 
 @dataclass(eq=False)
-class Way:
-    """One form of a cascade: which stages run it.
-
-    whole: tensors held whole beside the cuts at its ends.
-    bytes: an optimistic estimate at first, then what has been found.
-    """
-
-    chosen: tuple[Candidate, ...]
-    whole: frozenset[int]
-    bytes: float
-    cost: float
-    cascade: Cascade | None = None
-    placed: bool = False
-
-
-@dataclass(eq=False)
 class Ways:
-    """The forms of one cascade about one size.
+    """The ways to run one cascade within ``limit`` bytes, in the order in which they are looked at,
+    the cheapest first. How many have been looked at makes no difference to an answer: a way that
+    has not is no better than it seems.
 
-    least: bytes that every form needs.
-    forms: all that stages leave to choose, the cheapest last; None: not found yet.
-    looked: those whose stages are known, the cheapest first.
-    factor: what share of its estimate a form needs at least.
+    forms: all that stages leave to choose, the cheapest last.
+    whole: ways with every tensor whole.
     """
 
     edge: Edge
-    least: int
-    forms: FormArray | None = None
-    looked: list[Way] = field(default_factory=list)
-    factor: float = GUESS
-    _taken: set[int] = field(default_factory=set)
-    _known: tuple[float, CascadeForm | Way | None] | None = None
+    limit: float
+    forms: FormArray
+    whole: Sequence[Way]
+    _share: float = GUESS  # of its estimate, what a form needs at least
+    _taken: set[int] = field(default_factory=set)  # numbers of forms
+    _looked: list[Way] = field(default_factory=list)  # the cheapest first
+    _bytes: dict[Way, float] = field(default_factory=dict)
+    _known: tuple[frozenset[Way], CascadeForm | Way | None] | None = None
 
-    def cheapest(self, limit: float) -> CascadeForm | Way | None:
-        """The cheapest that may need at most ``limit`` bytes."""
-        if self._known is None or self._known[0] != limit:
-            self._known = limit, self._cheapest(limit)
+    def __post_init__(self) -> None:
+        for way in self.whole:
+            self._add(way, way.least)
+
+    def cheapest(self, excluded: frozenset[Way]) -> CascadeForm | Way | None:
+        """The cheapest that may fit; None if none does."""
+        if self._known is None or self._known[0] is not excluded:
+            self._known = excluded, self._cheapest(excluded)
         return self._known[1]
 
-    def _cheapest(self, limit: float) -> CascadeForm | Way | None:
-        assert self.forms is not None
-        fitting = (way for way in self.looked if way.bytes <= limit)
+    def _cheapest(self, excluded: frozenset[Way]) -> CascadeForm | Way | None:
+        fitting = (w for w in self._looked if self._bytes[w] <= self.limit and w not in excluded)
         way = next(fitting, None)
-        at = int(np.searchsorted(self.forms["size"], limit / self.factor, "right")) - 1
+        at = int(np.searchsorted(self.forms["size"], self.limit / self._share, "right")) - 1
         while at in self._taken:
             at -= 1
         if at >= 0 and (way is None or self.forms["cost"][at] < way.cost):
             return CascadeForm(at, *self.forms[at].item())
         return way
 
-    def take(self, form: CascadeForm, way: Way) -> None:
-        """Somebody looks at a form."""
+    def take(self, form: CascadeForm, cascade: Cascade) -> None:
+        """What a form turned out to be; others are much like it."""
         self._taken.add(form.number)
-        if way not in self.looked:
-            self.add(way)
-
-    def add(self, way: Way) -> None:
-        insort(self.looked, way, key=lambda w: w.cost)
-
-    def forget(self) -> None:
-        """Bytes of ways have changed."""
+        if cascade.way not in self._bytes:
+            self._add(cascade.way, cascade.peak)
+        self._share = max(self._share, LIKENESS * cascade.peak / form.estimate)
         self._known = None
+
+    def needs(self, way: Way, size: int) -> None:
+        """A way needs so many bytes."""
+        if size > self._bytes[way]:
+            self._bytes[way] = size
+            self._known = None
+
+    def _add(self, way: Way, size: float) -> None:
+        insort(self._looked, way, key=lambda w: w.cost)
+        self._bytes[way] = size

@@ -11,7 +11,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.plan.cost import plan_instructions
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan, plan_front
-from narrows.plan.ram import beside_arena, ram_bytes
+from narrows.plan.ram import ram_bytes
 from narrows.result import Progress, no_progress
 
 # Of the work: the plan that is taken, beside the front.
@@ -65,7 +65,7 @@ def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress)
     progress("plan", 0.0)
     taken = plan(
         graph,
-        replace(options, beside=beside_arena),
+        replace(options, all_ram=True),
         lambda done: progress("plan", _CHOSEN_SHARE * done),
     )
     chosen = choice(graph, taken)
