@@ -95,16 +95,16 @@ void server_begin(void)
 }
 
 /* What port_memory says, as the runtime wants it. */
-static void get_blocks(struct nrw_block blocks[NRW_REGIONS])
+static void get_blocks(struct nrw_block blocks[NRW_MEMORIES])
 {
     struct port_memory memory;
 
     port_memory(&memory);
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
         blocks[i] = (struct nrw_block){memory.arenas[i].data, memory.arenas[i].bytes};
     }
 }
-typedef char check_arenas[(int)PORT_ARENAS == NRW_REGIONS ? 1 : -1];
+typedef char check_arenas[(int)PORT_ARENAS == NRW_MEMORIES ? 1 : -1];
 
 /* Bytes of the profile's counters, behind those of the run. */
 static uint32_t counter_bytes(void)
@@ -158,11 +158,11 @@ typedef char check_hello[NRW_FRAME_HEADER + 28 + sizeof FIRMWARE_VERSION + sizeo
 static int on_hello(struct request *request)
 {
     const uint32_t major = request->payload[0];
-    struct nrw_block blocks[NRW_REGIONS];
+    struct nrw_block blocks[NRW_MEMORIES];
     uint32_t arena_bytes = 0;
 
     get_blocks(blocks);
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
         arena_bytes += (uint32_t)blocks[i].bytes;
     }
     put8(request, LINK_MAJOR);
@@ -292,7 +292,7 @@ static int on_start(struct request *request)
 {
     const uint32_t id = nrw_load32(request->payload);
     const bool profile = (request->payload[4] & LINK_START_PROFILE) != 0;
-    struct nrw_block blocks[NRW_REGIONS];
+    struct nrw_block blocks[NRW_MEMORIES];
 
     if (server.model_status != NRW_OK) {
         return LINK_ERR_NO_MODEL;
@@ -306,7 +306,7 @@ static int on_start(struct request *request)
     end_run();
     get_blocks(blocks);
     const uint64_t before = port_ticks();
-    const int result = nrw_start_regions(&server.run, &server.model, blocks, NRW_REGIONS);
+    const int result = nrw_start_memories(&server.run, &server.model, blocks, NRW_MEMORIES);
     server.ticks = port_ticks() - before;
     if (result != NRW_OK) {
         return result;

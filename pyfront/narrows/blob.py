@@ -27,7 +27,7 @@ class Header(NamedTuple):
     minor: int
     blob_bytes: int
     layout: int
-    region_bytes: tuple[int, ...]
+    bytes_by_memory: tuple[int, ...]
     tensor_count: int
     stage_count: int
     reader_count: int
@@ -45,8 +45,8 @@ class Header(NamedTuple):
 
     @property
     def arena_bytes(self) -> int:
-        """Of all regions."""
-        return sum(self.region_bytes)
+        """Of all memories."""
+        return sum(self.bytes_by_memory)
 
     @classmethod
     def unpack(cls, data: bytes) -> Header:

@@ -117,7 +117,7 @@ class Board:
     qemu: Qemu | None
 
     @property
-    def regions(self) -> tuple[int, ...]:
+    def memories(self) -> tuple[int, ...]:
         """Bytes of the memories for tensors, the fastest first."""
         return tuple(arena.bytes for arena in self.arenas)
 
@@ -169,7 +169,7 @@ def read_board(path: Path) -> Board:
         ram=_memory(ram),
         slot=Slot(**vars(_memory(slot)), driver=slot.driver("driver", "slot")),
         stack_bytes=memory.integer("stack_bytes", 256, 1 << 20),
-        arenas=tuple(_arena(region) for region in memory.tables("regions")),
+        arenas=tuple(map(_arena, memory.tables("others"))),
         uart=Uart(
             uart.driver("driver", "uart"),
             uart.integer("base"),
@@ -215,7 +215,7 @@ def _check(path: Path, board: Board) -> None:
             "qemu.ram_bytes",
             "it and memory.ram.bytes must be powers of two that divide memory.ram.base",
         )
-    require(len(board.arenas) < _MOST_ARENAS, "memory.regions", f"more than {_MOST_ARENAS - 1}")
+    require(len(board.arenas) < _MOST_ARENAS, "memory.others", f"more than {_MOST_ARENAS - 1}")
     aligned = f"not a multiple of {_ALIGNMENT}"
     require(board.slot.base % _ALIGNMENT == 0, "memory.slot.base", aligned)
     memories = {
@@ -224,7 +224,7 @@ def _check(path: Path, board: Board) -> None:
         "memory.ram": replace(board.ram, bytes=max(fence, board.ram.bytes)),
     }
     for i, arena in enumerate(board.arenas):
-        place = f"memory.regions[{i}]"
+        place = f"memory.others[{i}]"
         require(arena.base % _ALIGNMENT == 0, f"{place}.base", aligned)
         require(arena.base > 0, f"{place}.base", "no pointer can point there")
         memories[place] = arena

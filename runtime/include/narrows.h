@@ -105,7 +105,7 @@ enum nrw_layout {
 #define NRW_MAX_STEP_WORK 0x40000000
 
 /* Blocks of memory that an arena may consist of. */
-#define NRW_REGIONS 4
+#define NRW_MEMORIES 4
 
 struct nrw_kernels;
 
@@ -113,7 +113,7 @@ struct nrw_kernels;
 struct nrw_model {
     const uint8_t *blob;      /* 16-byte aligned */
     uint32_t blob_bytes;
-    uint32_t arena_bytes[NRW_REGIONS]; /* rings, stage state and scratch, exact */
+    uint32_t arena_bytes[NRW_MEMORIES]; /* rings, stage state and scratch, exact */
     uint32_t error_at;        /* after a failed open: byte offset in the blob */
     uint16_t tensor_count;
     uint16_t stage_count;
@@ -127,7 +127,7 @@ struct nrw_model {
 /* A running inference. Fields are private. */
 struct nrw_run {
     const struct nrw_model *model;
-    uint8_t *regions[NRW_REGIONS];
+    uint8_t *memories[NRW_MEMORIES];
     void *progress;           /* counters of each stage, behind the arena */
     uint16_t last_stage;
     uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
@@ -164,24 +164,24 @@ uint32_t nrw_max_step_work(const struct nrw_model *model);
 /* Bytes of memory that nrw_start wants: nrw_arena_bytes plus nrw_progress_bytes. */
 size_t nrw_memory_bytes(const struct nrw_model *model);
 
-/* Bytes of all regions of the arena together. */
+/* Bytes of all memories of the arena together. */
 size_t nrw_arena_bytes(const struct nrw_model *model);
 
 /* Bytes of counters, 12 per stage. */
 size_t nrw_progress_bytes(const struct nrw_model *model);
 
-/* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more: the regions
+/* Begin an inference. memory: 16-byte aligned, nrw_memory_bytes(model) or more: the memories
  * of the arena, one behind the other, and the counters. May be called again at any time to
  * begin anew. */
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size);
 
-/* The same with memory in several places: region i stands in blocks[i], and the counters
- * behind region 0. Each is 16-byte aligned; those that the model does not use may be absent. */
+/* The same with memory in several places: memory i stands in blocks[i], and the counters
+ * behind memory 0. Each is 16-byte aligned; those that the model does not use may be absent. */
 struct nrw_block {
     void *data;
     size_t bytes;
 };
-int nrw_start_regions(struct nrw_run *run, const struct nrw_model *model,
+int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count);
 
 /* Fire one stage: the one nearest the input that can. Returns NRW_OK, NRW_NEED_ROW,

@@ -50,7 +50,7 @@ static struct nrw_windows windows(const struct nrw_model *model, const struct nr
     if (nrw_is_form(stage, NRW_FOLDED)) {
         /* It takes the input row by row. */
         windows.rows.stride = 1;
-        windows.rows.extent = 1;
+        windows.rows.span = 1;
     }
     return windows;
 }

@@ -12,7 +12,7 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     for (uint32_t i = 0; i < 3; i++) {
-        REQUIRE(params->before[i] + nrw_extent(in, i) <= nrw_extent(out, i), params->before[i]);
+        REQUIRE(params->before[i] + nrw_length(in, i) <= nrw_length(out, i), params->before[i]);
     }
     REQUIRE(params->reserved == 0, params->reserved);
     return NRW_OK;

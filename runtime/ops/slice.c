@@ -13,9 +13,9 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     for (uint32_t i = 0; i < 3; i++) {
         REQUIRE(params->stride[i] > 0, params->stride[i]);
-        REQUIRE(params->begin[i] < nrw_extent(in, i) &&
-                    (nrw_extent(out, i) - 1) * (int64_t)params->stride[i] <
-                        nrw_extent(in, i) - params->begin[i],
+        REQUIRE(params->begin[i] < nrw_length(in, i) &&
+                    (nrw_length(out, i) - 1) * (int64_t)params->stride[i] <
+                        nrw_length(in, i) - params->begin[i],
                 params->begin[i]);
     }
     return NRW_OK;

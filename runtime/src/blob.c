@@ -12,7 +12,7 @@
 #include "firing.h"
 
 #define MAX_BYTES 0x7FFFFFF0u        /* of the blob: offsets fit an int32_t */
-#define MAX_REGION_BYTES 0x0FFFFFF0u /* of a region of the arena, and below it of a ring */
+#define MAX_MEMORY_BYTES 0x0FFFFFF0u /* of a memory of the arena, and below it of a ring */
 
 /* --- Header and tensors ------------------------------------------------------------------ */
 
@@ -44,8 +44,8 @@ NRW_COLD static int check_header(struct nrw_model *model, size_t size)
         return NRW_ERR_LAYOUT;
     }
     REQUIRE(header->blob_bytes % 16 == 0 && header->blob_bytes <= MAX_BYTES, header->blob_bytes);
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
-        REQUIRE(header->arena_bytes[i] % 16 == 0 && header->arena_bytes[i] <= MAX_REGION_BYTES,
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
+        REQUIRE(header->arena_bytes[i] % 16 == 0 && header->arena_bytes[i] <= MAX_MEMORY_BYTES,
                 header->arena_bytes[i]);
         model->arena_bytes[i] = header->arena_bytes[i];
     }

@@ -36,10 +36,10 @@ static inline bool nrw_fits(uint32_t offset, uint64_t bytes, uint32_t limit, uin
     return offset % alignment == 0 && offset <= limit && bytes <= limit - offset;
 }
 
-/* The same for the region of the arena that the offset names. */
+/* The same for the memory of the arena that the offset names. */
 static inline bool nrw_in_arena(const struct nrw_model *model, uint32_t offset, uint64_t bytes)
 {
-    return offset >> 28 < NRW_REGIONS &&
+    return offset >> 28 < NRW_MEMORIES &&
            nrw_fits(offset & 0x0FFFFFFFu, bytes, model->arena_bytes[offset >> 28], 16);
 }
 

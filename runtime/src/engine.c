@@ -266,7 +266,7 @@ static int start(struct nrw_run *run)
             progress->room = pixels_dead(run, out, NRW_NONE, NULL) + out->capacity;
         }
     }
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
         poison(run, i << 28, model->arena_bytes[i]);
     }
     return NRW_OK;
@@ -282,8 +282,8 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
         return NRW_ERR_MEMORY;
     }
     uint8_t *at = memory;
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
-        run->regions[i] = at;
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
+        run->memories[i] = at;
         at += model->arena_bytes[i];
     }
     run->progress = at;
@@ -291,24 +291,24 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
     return start(run);
 }
 
-int nrw_start_regions(struct nrw_run *run, const struct nrw_model *model,
+int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count)
 {
-    if (run == NULL || blocks == NULL || count < 1 || count > NRW_REGIONS || !is_open(model)) {
+    if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !is_open(model)) {
         return NRW_ERR_ARGUMENT;
     }
     *run = (struct nrw_run){0};
-    for (int i = 0; i < NRW_REGIONS; i++) {
+    for (int i = 0; i < NRW_MEMORIES; i++) {
         const struct nrw_block block = i < count ? blocks[i] : (struct nrw_block){NULL, 0};
         const size_t bytes = model->arena_bytes[i] + (i == 0 ? nrw_progress_bytes(model) : 0);
         if (bytes > 0 && (block.data == NULL || block.bytes < bytes ||
                           (uintptr_t)block.data % 16 != 0)) {
             return NRW_ERR_MEMORY;
         }
-        /* Nothing stands in a region of no bytes, but its address may be computed. */
-        run->regions[i] = bytes > 0 ? block.data : run->regions[0];
+        /* Nothing stands in a memory of no bytes, but its address may be computed. */
+        run->memories[i] = bytes > 0 ? block.data : run->memories[0];
     }
-    run->progress = run->regions[0] + model->arena_bytes[0];
+    run->progress = run->memories[0] + model->arena_bytes[0];
     run->model = model;
     return start(run);
 }
@@ -525,7 +525,7 @@ size_t nrw_arena_bytes(const struct nrw_model *model)
 {
     size_t bytes = 0;
 
-    for (uint32_t i = 0; is_open(model) && i < NRW_REGIONS; i++) {
+    for (uint32_t i = 0; is_open(model) && i < NRW_MEMORIES; i++) {
         bytes += model->arena_bytes[i];
     }
     return bytes;

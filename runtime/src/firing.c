@@ -62,19 +62,6 @@ struct nrw_range nrw_special_needs(const struct nrw_model *model, const struct n
                            firing);
 }
 
-uint32_t nrw_segment_pixels(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t input)
-{
-    const struct nrw_operator *op = nrw_operator_of(stage);
-
-    if (op->segment != NULL) {
-        return op->segment(model, stage);
-    }
-    const struct nrw_axis columns = nrw_windows_of(model, stage, input).columns;
-    const int32_t covered = (stage->strip - 1) * columns.stride + columns.extent;
-    return (uint32_t)nrw_lesser(covered, nrw_input_of(model, stage, input)->width);
-}
-
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,
                            uint32_t input)
 {

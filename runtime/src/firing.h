@@ -110,8 +110,19 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
 
 /* The most pixels of an input's row that are read side by side; a whole row's if it is read by
  * rows. */
-uint32_t nrw_segment_pixels(const struct nrw_model *model, const struct nrw_stage *stage,
-                            uint32_t input);
+static inline uint32_t nrw_segment_pixels(const struct nrw_model *model,
+                                          const struct nrw_stage *stage, uint32_t input)
+{
+    const struct nrw_operator *op = nrw_operator_of(stage);
+    const int32_t width = nrw_input_of(model, stage, input)->width;
+
+    if (op->segment != NULL) {
+        return op->segment(model, stage);
+    }
+    const struct nrw_axis columns = nrw_windows_of(model, stage, input).columns;
+    const int32_t covered = (stage->strip - 1) * columns.stride + columns.span;
+    return (uint32_t)nrw_lesser(covered, width);
+}
 
 /* Scratch for wrapped rows of an input: 0 bytes if it has none. */
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,

@@ -29,7 +29,7 @@
 struct nrw_header {
     uint32_t magic;
     uint16_t major, minor;
-    uint32_t blob_bytes, layout, arena_bytes[NRW_REGIONS];
+    uint32_t blob_bytes, layout, arena_bytes[NRW_MEMORIES];
     uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
     uint32_t max_step_work;
     uint64_t macs;
@@ -207,7 +207,7 @@ static inline uint32_t nrw_pixels(const struct nrw_tensor *tensor)
 }
 
 /* Along an axis: 0 height, 1 width, 2 channels. */
-static inline int32_t nrw_extent(const struct nrw_tensor *tensor, uint32_t axis)
+static inline int32_t nrw_length(const struct nrw_tensor *tensor, uint32_t axis)
 {
     return axis == 0 ? tensor->height : axis == 1 ? tensor->width : tensor->channels;
 }

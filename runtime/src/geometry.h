@@ -21,10 +21,10 @@ struct nrw_firing {
     bool is_last;
 };
 
-/* A window along one axis: position i needs [i * stride - pad, i * stride - pad + extent) of the
+/* A window along one axis: position i needs [i * stride - pad, i * stride - pad + span) of the
  * input. */
 struct nrw_axis {
-    int32_t stride, pad, extent;
+    int32_t stride, pad, span;
 };
 
 /* The rows and columns of an input that a row and a column of the frame need. */
@@ -77,7 +77,7 @@ static inline int32_t nrw_window_start(const struct nrw_axis *axis, int32_t firs
 /* The end of what the windows of positions below `end` need. */
 static inline int32_t nrw_window_end(const struct nrw_axis *axis, int32_t end, int32_t size)
 {
-    return nrw_clip((end - 1) * axis->stride - axis->pad + axis->extent, size);
+    return nrw_clip((end - 1) * axis->stride - axis->pad + axis->span, size);
 }
 
 /* The input positions that the windows of positions [first, end) cover. */

@@ -54,10 +54,10 @@ static inline void nrw_poison(void *start, size_t bytes)
     }
 }
 
-/* Bytes of an arena offset, whose highest bits name the region. */
+/* Bytes of an arena offset, whose highest bits name the memory. */
 static inline uint8_t *nrw_arena(const struct nrw_run *run, uint32_t offset)
 {
-    return run->regions[offset >> 28] + (offset & 0x0FFFFFFFu);
+    return run->memories[offset >> 28] + (offset & 0x0FFFFFFFu);
 }
 
 /* Where a pixel stands in its ring. */

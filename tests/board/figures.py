@@ -61,7 +61,7 @@ class Network:
 
     def compiled(self) -> Blob:
         board = load_board(self.board)
-        options = PlanOptions(ram=sum(board.regions), regions=board.regions)
+        options = PlanOptions(ram=sum(board.memories), memories=board.memories)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
             path.write_bytes(self.model())

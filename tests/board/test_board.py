@@ -36,8 +36,8 @@ from narrows.link.qemu import Qemu
 from narrows.native import Model, Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan
+from narrows.plan.memories import spread
 from narrows.plan.planner import plan
-from narrows.plan.regions import spread
 from narrows.quantize import reference
 from oracle import Oracle
 from parts import by_parts, picture_for
@@ -219,7 +219,7 @@ def test_a_watchdog_is_fed_before_every_step(tmp_path: Path, flags: tuple[str, .
 
 def test_an_arena_in_four_memories() -> None:
     """A network in them gives the host's bytes; one that has no room in the first is refused."""
-    spec = ROOT / "tests" / "board" / "regions.toml"
+    spec = ROOT / "tests" / "board" / "memories.toml"
     board = load_board(str(spec))
     assert [arena.name for arena in board.arenas] == [
         *("tightly coupled", "ram", "second bank", "external"),
@@ -230,7 +230,7 @@ def test_an_arena_in_four_memories() -> None:
         missing(str(network.file))
     alone = compile_model(network.file)
     rooms = (2500, 3000, 3500, 1 << 20)
-    assert all(room <= size for room, size in zip(rooms, board.regions, strict=True))
+    assert all(room <= size for room, size in zip(rooms, board.memories, strict=True))
     planned = spread(alone.qgraph, alone.plan, rooms)
     assert all(planned.arena_bytes)
     blob = pack(alone.qgraph, planned, {})
@@ -245,6 +245,6 @@ def test_an_arena_in_four_memories() -> None:
         assert result.arena_bytes == planned.arena_total
     with (
         open_target(f"qemu:{spec}", alone.blob) as target,
-        pytest.raises(BlobError, match=r"more memory than one of the regions has.*--board"),
+        pytest.raises(BlobError, match=r"more memory than one of the memories has.*--board"),
     ):
         target.infer(values)

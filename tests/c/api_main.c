@@ -42,7 +42,7 @@ struct options {
     int part;         /* pixels of a row that the input takes at a time */
 };
 static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32, 0, WIDTH};
-/* By pixels, and the output in the third region of the arena. */
+/* By pixels, and the output in the third memory of the arena. */
 static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0, WIDTH};
 
 static struct {
@@ -163,7 +163,7 @@ static void lay_blob(struct options options)
     put(2, 0);
     put(4, 0); /* blob_bytes, below */
     put(4, 0);
-    for (uint32_t i = 0; i < NRW_REGIONS; i++) {
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
         put(4, i == 0 || i == options.output >> 28 ? ARENA : 0);
     }
     put(2, 2 + pools);
@@ -363,40 +363,40 @@ static void use_step_by_step(void)
     use_steps(apart);
 }
 
-/* Every region in memory of its own, with nothing behind it. */
-static void use_regions(void)
+/* Every memory in memory of its own, with nothing behind it. */
+static void use_memories(void)
 {
-    struct nrw_block blocks[NRW_REGIONS + 1] = {{NULL, 0}};
+    struct nrw_block blocks[NRW_MEMORIES + 1] = {{NULL, 0}};
     struct nrw_model model;
     struct nrw_run run;
     int pushed = 0;
 
-    test_case("regions");
+    test_case("memories");
     (void)start(&run, &model, apart);
     EXPECT_EQUAL(nrw_arena_bytes(&model), 2 * ARENA);
     blocks[0].bytes = ARENA + nrw_progress_bytes(&model);
     blocks[2].bytes = ARENA;
-    for (int i = 0; i < NRW_REGIONS; i += 2) {
+    for (int i = 0; i < NRW_MEMORIES; i += 2) {
         blocks[i].data = test_memory(blocks[i].bytes, 16);
     }
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_OK);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, 3), NRW_OK);
     while (advance(&run, &pushed) != NRW_DONE) {
     }
     check_output(&run);
     EXPECT(nrw_output(&run, 0) == blocks[2].data);
 
-    test_case("regions that will not do");
-    EXPECT_EQUAL(nrw_start_regions(NULL, &model, blocks, 3), NRW_ERR_ARGUMENT);
-    EXPECT_EQUAL(nrw_start_regions(&run, NULL, blocks, 3), NRW_ERR_ARGUMENT);
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, NULL, 3), NRW_ERR_ARGUMENT);
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 0), NRW_ERR_ARGUMENT);
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, NRW_REGIONS + 1), NRW_ERR_ARGUMENT);
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 2), NRW_ERR_MEMORY);
+    test_case("memories that will not do");
+    EXPECT_EQUAL(nrw_start_memories(NULL, &model, blocks, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_memories(&run, NULL, blocks, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, NULL, 3), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, 0), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, NRW_MEMORIES + 1), NRW_ERR_ARGUMENT);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, 2), NRW_ERR_MEMORY);
     blocks[0].bytes--;
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, 3), NRW_ERR_MEMORY);
     blocks[0].bytes++;
     blocks[2].data = (uint8_t *)blocks[2].data + 8;
-    EXPECT_EQUAL(nrw_start_regions(&run, &model, blocks, 3), NRW_ERR_MEMORY);
+    EXPECT_EQUAL(nrw_start_memories(&run, &model, blocks, 3), NRW_ERR_MEMORY);
     EXPECT_EQUAL(nrw_step(&run), NRW_ERR_STATE);
     test_release();
 }
@@ -639,8 +639,8 @@ static void misuse_blob(void)
         {16, 32, 1, NRW_ERR_STRUCTURE},      /* arena_bytes: less than the rings take */
         {48, 1, 1, NRW_ERR_STRUCTURE},       /* macs: not what the stages compute */
         {68, 1, 1, NRW_ERR_STRUCTURE},       /* reserved */
-        {INPUT_AT + 3, 0x10, 1, NRW_ERR_STRUCTURE}, /* a region of 0 bytes */
-        {INPUT_AT + 3, 0x40, 1, NRW_ERR_STRUCTURE}, /* no region at all */
+        {INPUT_AT + 3, 0x10, 1, NRW_ERR_STRUCTURE}, /* a memory of 0 bytes */
+        {INPUT_AT + 3, 0x40, 1, NRW_ERR_STRUCTURE}, /* no memory at all */
         {INPUT_AT + 4, 8, 1, NRW_ERR_STRUCTURE},    /* a capacity of no whole firings */
         {INPUT_AT + 12, 0, 1, NRW_ERR_STRUCTURE},   /* a tensor of 0 channels */
         {INPUT_AT + 21, 2, 1, NRW_ERR_STRUCTURE},   /* a persistent tensor: not implemented */
@@ -757,7 +757,7 @@ int main(void)
         void (*run)(void);
     } tests[] = {
         {"use step by step", use_step_by_step},
-        {"use regions", use_regions},
+        {"use memories", use_memories},
         {"use again and again", use_again_and_again},
         {"use the loop", use_the_loop},
         {"use wrapped rows", use_wrapped_rows},

@@ -208,21 +208,21 @@ static int run_in_one(const struct nrw_model *model, uint32_t fires)
     return status;
 }
 
-/* Each region stands by itself, and those of no bytes are absent. */
-static int run_in_regions(const struct nrw_model *model, uint32_t fires)
+/* Each memory stands by itself, and those of no bytes are absent. */
+static int run_in_memories(const struct nrw_model *model, uint32_t fires)
 {
     struct nrw_run run;
-    struct nrw_block blocks[NRW_REGIONS] = {{NULL, 0}};
-    for (int i = 0; i < NRW_REGIONS; i++) {
+    struct nrw_block blocks[NRW_MEMORIES] = {{NULL, 0}};
+    for (int i = 0; i < NRW_MEMORIES; i++) {
         blocks[i].bytes = model->arena_bytes[i] + (i == 0 ? nrw_progress_bytes(model) : 0);
         if (blocks[i].bytes > 0) {
             blocks[i].data = allocate(blocks[i].bytes);
             memset(blocks[i].data, 0xA5, blocks[i].bytes);
         }
     }
-    REQUIRE(nrw_start_regions(&run, model, blocks, NRW_REGIONS) == NRW_OK);
+    REQUIRE(nrw_start_memories(&run, model, blocks, NRW_MEMORIES) == NRW_OK);
     const int status = run_to_the_end(&run, fires);
-    for (int i = 0; i < NRW_REGIONS; i++) {
+    for (int i = 0; i < NRW_MEMORIES; i++) {
         free(blocks[i].data);
     }
     return status;
@@ -242,7 +242,7 @@ int hostile_run(const uint8_t *blob, size_t size, uint32_t max_arena, uint64_t m
         const uint32_t fires = load_u32(copy + 56);
         status = run_in_one(&model, fires);
         const uint32_t expected = seen;
-        REQUIRE(run_in_regions(&model, fires) == status);
+        REQUIRE(run_in_memories(&model, fires) == status);
         REQUIRE(seen == expected);
     }
     REQUIRE(status <= NRW_OK || status == NRW_DONE);

@@ -41,7 +41,7 @@ extern uint32_t hostile_most;
 /* What a step may have done at most: so much for each unit of max_step_work, and so much besides. */
 enum { DONE_PER_WORK = 64, DONE_AT_LEAST = 4096 };
 
-/* Open, verify and run a blob, once with all memory in one block and once with each region in its
+/* Open, verify and run a blob, once with all memory in one block and once with each memory in its
  * own, reading every output and every live row. Returns the last status; a model that is opened ends
  * with NRW_DONE or NRW_ERR_STALLED, both times with the same bytes, or the program is ended. Models
  * with more arena, or work of all firings, than the limits are opened but not run. */

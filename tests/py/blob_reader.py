@@ -207,9 +207,9 @@ class _Reader:
 
     def check_place(self, offset: int, size: int) -> None:
         """An arena offset with its byte count."""
-        region, byte = offset >> 28, offset % (1 << 28)
-        require(region < 4 and offset % 16 == 0, f"arena offset {offset:#x}")
-        require(byte + size <= self.arena_bytes[region], f"{size} bytes at {offset:#x}")
+        memory, byte = offset >> 28, offset % (1 << 28)
+        require(memory < 4 and offset % 16 == 0, f"arena offset {offset:#x}")
+        require(byte + size <= self.arena_bytes[memory], f"{size} bytes at {offset:#x}")
 
     def check_runs(self, stage: Stage) -> None:
         """The rules of "Strips" and of "Wrapped rows"."""
@@ -240,17 +240,17 @@ class _Reader:
 
     def read_stage(self, at: int) -> Stage:
         op, form, flags, count, output, strip, *rest = self.unpack("BBBBHH4HIIIII", at)
-        inputs, (params, *regions) = rest[:4], rest[4:]
+        inputs, (params, *extents) = rest[:4], rest[4:]
         require(form in FORMS.get(op, (SINGLE,)) and count <= 4, "stage record")
         require(all(i == NONE for i in inputs[count:]), "unused inputs")
         require(all(i < len(self.tensors) for i in inputs[:count]), "inputs")
-        for offset, size in (regions[:2], regions[2:]):
+        for offset, size in (extents[:2], extents[2:]):
             self.check_place(offset, size)
             require(size > 0 or offset == 0, "offset of nothing")
         require(params % 4 == 0 or op == OUTPUT, "params")
         stage = Stage(
             op, form, flags, inputs[:count], output, strip, params,
-            (regions[0], regions[1]), (regions[2], regions[3]), {},
+            (extents[0], extents[1]), (extents[2], extents[3]), {},
         )  # fmt: skip
         stage.fields = self.read_params(stage)
         return stage
@@ -432,18 +432,18 @@ def clip(value: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Axis:
-    """(stride, pad, extent) of a window along an axis of an input."""
+    """(stride, pad, span) of a window along an axis of an input."""
 
     size: int
     stride: int = 1
     pad: int = 0
-    extent: int = 1
+    span: int = 1
 
     def start(self, first: int) -> int:
         return clip(first * self.stride - self.pad, self.size)
 
     def end(self, end: int) -> int:
-        return clip((end - 1) * self.stride - self.pad + self.extent, self.size)
+        return clip((end - 1) * self.stride - self.pad + self.span, self.size)
 
 
 class Engine:
@@ -626,8 +626,8 @@ class Engine:
         sizes = fields.get("grid", (source.height, source.width))
         if "window" in fields:
             w = fields["window"]
-            extents = [(k - 1) * d + 1 for k, d in zip(w.kernel, w.dilation, strict=True)]
-            rows, columns = (Axis(*v) for v in zip(sizes, w.stride, w.pad, extents, strict=True))
+            spans = [(k - 1) * d + 1 for k, d in zip(w.kernel, w.dilation, strict=True)]
+            rows, columns = (Axis(*v) for v in zip(sizes, w.stride, w.pad, spans, strict=True))
             return rows, columns
         if stage.op == ELEMENTWISE:
             out = self.blob.tensors[stage.output]
@@ -712,7 +712,7 @@ def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:
         segment = stage.strip
     else:
         _, columns = engine.windows(stage, which)
-        segment = min(source.width, (stage.strip - 1) * columns.stride + columns.extent)
+        segment = min(source.width, (stage.strip - 1) * columns.stride + columns.span)
     return -(-segment * source.channels // 16) * 16
 
 
@@ -724,7 +724,7 @@ def bottleneck_columns(stage: Stage, source: Tensor) -> int:
     if "expansion" not in stage.fields:
         return min(source.width, held)
     across = stage.fields["expansion"][1]
-    return min(source.width, (held - 1) * int(across.stride) + int(across.extent))
+    return min(source.width, (held - 1) * int(across.stride) + int(across.span))
 
 
 def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:

@@ -277,12 +277,12 @@ class GraphBuilder:
     ) -> tuple[int, int, tuple[int, int]]:
         sizes, pads = [], []
         for size, k, s, d in zip(self.shape(source)[:2], kernel, stride, dilation, strict=True):
-            extent = (k - 1) * d + 1
-            if same or size < extent:
+            span = (k - 1) * d + 1
+            if same or size < span:
                 sizes.append(-(-size // s))
-                pads.append(max(0, (sizes[-1] - 1) * s + extent - size) // 2)
+                pads.append(max(0, (sizes[-1] - 1) * s + span - size) // 2)
             else:
-                sizes.append((size - extent) // s + 1)
+                sizes.append((size - span) // s + 1)
                 pads.append(0)
         return sizes[0], sizes[1], (pads[0], pads[1])
 

@@ -28,8 +28,8 @@ from random_graphs import GraphBuilder
 
 BOARDS = share_dir() / "boards"
 SMALL = BOARDS / "mps2-an386-16k.toml"
-REGION = """
-[[memory.regions]]
+OTHER = """
+[[memory.others]]
 name = "external"
 base = 0x23000000
 bytes = 0x1000
@@ -52,10 +52,10 @@ def changed(folder: Path, old: str, new: str) -> Path:
     return path
 
 
-def with_region(folder: Path, old: str = "", new: str = "") -> Path:
+def with_memory(folder: Path, old: str = "", new: str = "") -> Path:
     """The board with one more memory, in whose table something is changed."""
-    assert old in REGION
-    return changed(folder, "[uart]", REGION.replace(old, new, 1) + "[uart]")
+    assert old in OTHER
+    return changed(folder, "[uart]", OTHER.replace(old, new, 1) + "[uart]")
 
 
 @pytest.mark.parametrize("name", [board.name for board in load_boards()])
@@ -66,8 +66,8 @@ def test_the_linker_leaves_what_is_planned_with(tools: None, name: str) -> None:
         port = open_port(qemu.url)
         found = Client(Line(port, name)).hello.arena_bytes
         port.close()
-    assert sum(board.regions) <= found < sum(board.regions) + 128
-    assert all(region % 16 == 0 for region in board.regions)
+    assert sum(board.memories) <= found < sum(board.memories) + 128
+    assert all(memory % 16 == 0 for memory in board.memories)
 
 
 def refused(path: Path) -> str:
@@ -96,7 +96,7 @@ def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str)
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("[[memory.regions]]", "[memory.regions]", ": is no array of tables"),
+        ("[[memory.others]]", "[memory.others]", ": is no array of tables"),
         ("name", "title", "[0].name: is missing"),
         ("cycles", "x", "[0].cycles: is missing"),
         ("cycles = 4", "cycles = 4\nspeed = 1", "[0].speed: is not a key"),
@@ -105,13 +105,13 @@ def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str)
         ("0x23000000", "0x21000000", "[0]: overlaps memory.slot"),
         # Behind the chip's RAM, where QEMU has some that is forbidden.
         ("0x23000000", "0x20100000", "[0]: overlaps memory.ram"),
-        (REGION, 2 * REGION, "[1]: overlaps memory.regions[0]"),
-        (REGION, 4 * REGION, ": more than 3"),
+        (OTHER, 2 * OTHER, "[1]: overlaps memory.others[0]"),
+        (OTHER, 4 * OTHER, ": more than 3"),
     ],
 )
-def test_regions_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
-    path = with_region(tmp_path, old, new)
-    assert refused(path).startswith(f"memory.regions{place}")
+def test_other_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
+    path = with_memory(tmp_path, old, new)
+    assert refused(path).startswith(f"memory.others{place}")
 
 
 def test_the_fastest_memory_comes_first(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_fastest_memory_comes_first(tmp_path: Path) -> None:
         (0.5, ["external", "ram"]),
         (1, ["ram", "external"]),
     ):
-        board = read_board(with_region(tmp_path, "cycles = 4", f"cycles = {cycles}"))
+        board = read_board(with_memory(tmp_path, "cycles = 4", f"cycles = {cycles}"))
         assert [arena.name for arena in board.arenas] == order
 
 
@@ -194,7 +194,7 @@ def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
 
 def test_compiled_for_a_board_with_two_memories(narrows: Narrows, tmp_path: Path) -> None:
     """The command line plans with what both have, and shows it."""
-    board = with_region(tmp_path, "bytes = 0x1000\ncycles = 4", "bytes = 0x800\ncycles = 0.5")
+    board = with_memory(tmp_path, "bytes = 0x1000\ncycles = 4", "bytes = 0x800\ncycles = 0.5")
     blob = tmp_path / "digits.nrw"
     model = share_dir() / "pyfront" / "narrows" / "models" / "digits_int8.tflite"
     done = narrows("compile", model, "-o", blob, "--board", board, "--ram", "6K")
@@ -202,7 +202,7 @@ def test_compiled_for_a_board_with_two_memories(narrows: Narrows, tmp_path: Path
     done = narrows("info", blob, "--json", tmp_path / "info.json")
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "info.json").read_text())
-    first, second, *others = info["region_bytes"]
+    first, second, *others = info["bytes_by_memory"]
     assert 0 < first + info["progress_bytes"] <= 0x800
     assert second > 0
     assert others == [0, 0]

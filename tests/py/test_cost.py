@@ -19,7 +19,7 @@ from narrows.plan.candidates import Tiling
 from narrows.plan.plan import Plan
 from narrows.plan.planner import OVERHEAD, PlanOptions, plan
 from narrows.quantize.lower import lower
-from narrows.stages.stage import Region, Stage
+from narrows.stages.stage import Extent, Stage
 
 MEASURED = json.loads((ROOT / "tests" / "budget" / "cost.json").read_text())["networks"]
 MOST_ERROR = 0.10
@@ -28,7 +28,7 @@ MOST_ERROR = 0.10
 def stage(record: list[Any]) -> Stage:
     """A stage as tests/bench/cost_model.py stores it."""
     ops, strip, form, *tiles, state = record
-    return Stage(tuple(ops), strip, Form[form], *tiles, Region(0, state))
+    return Stage(tuple(ops), strip, Form[form], *tiles, Extent(0, state))
 
 
 @pytest.mark.parametrize("name", MEASURED)

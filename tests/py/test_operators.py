@@ -52,8 +52,8 @@ WINDOWS = [
 
 def _fits(window: Any, padding: int) -> bool:
     height, width, kernel, _, dilation = window
-    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    return padding == SAME or (height >= extents[0] and width >= extents[1])
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return padding == SAME or (height >= spans[0] and width >= spans[1])
 
 
 WINDOWS_AND_PADDINGS = [pair for pair in product(WINDOWS, (SAME, VALID)) if _fits(*pair)]

@@ -30,7 +30,7 @@ from narrows.plan.schedule import plan_network
 from narrows.plan.search import Search, cut_points
 from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
 from narrows.plan.ways import Way
-from narrows.stages.stage import Region, Stage
+from narrows.stages.stage import Extent, Stage
 from random_graphs import GraphBuilder, random_graph
 
 KIB = 1024
@@ -137,7 +137,7 @@ def test_predictions_of_stages_come_from_c(large: tuple[QGraph, Plan]) -> None:
     capacities = {ring.tensor: ring.capacity for ring in found.rings}
     layout = lifetimes(graph, net, capacities, net.simulate(capacities), len(graph.inputs))
     for stage in found.stages:
-        sized = again.make(replace(stage, state=Region(), scratch=Region()))
+        sized = again.make(replace(stage, state=Extent(), scratch=Extent()))
         assert sized.stage.state.bytes == stage.state.bytes
         assert layout.scratch_bytes(sized) == stage.scratch.bytes
 
@@ -354,10 +354,10 @@ def sabotages(graph: QGraph, found: Plan) -> Iterator[tuple[str, Plan]]:
         yield f"ring {i} missing", replace(found, rings=found.rings[:i] + found.rings[i + 1 :])
     for i, stage in enumerate(found.stages):
         for name in ("state", "scratch"):
-            region = getattr(stage, name)
+            extent = getattr(stage, name)
             for other in (
-                Region(region.offset, region.bytes + 16),
-                Region(found.arena_bytes[0], region.bytes),
+                Extent(extent.offset, extent.bytes + 16),
+                Extent(found.arena_bytes[0], extent.bytes),
             ):
                 stages = list(found.stages)
                 stages[i] = replace(stage, **{name: other})
@@ -426,11 +426,11 @@ def test_columns_that_two_windows_share_live_between_firings() -> None:
         moved = replace(
             found,
             stages=(
-                replace(first, state=state, scratch=Region(at["scratch", 0], first.scratch.bytes)),
+                replace(first, state=state, scratch=Extent(at["scratch", 0], first.scratch.bytes)),
                 replace(
                     second,
                     state=replace(second.state, offset=at["state", 1]),
-                    scratch=Region(scratch, second.scratch.bytes),
+                    scratch=Extent(scratch, second.scratch.bytes),
                 ),
             ),
             rings=tuple(replace(ring, offset=at["ring", ring.tensor]) for ring in found.rings),
@@ -457,8 +457,8 @@ def test_checker_catches_overlaps_and_stalls(large: tuple[QGraph, Plan]) -> None
             rings = list(found.rings)
             rings[i] = replace(ring, **change)
             end = max(r.offset + r.capacity * graph.tensors[r.tensor].channels for r in rings)
-            regions = [r for s in found.stages for r in (s.state, s.scratch)]
-            end = max([end, *(r.offset + r.bytes for r in regions)])
+            extents = [r for s in found.stages for r in (s.state, s.scratch)]
+            end = max([end, *(r.offset + r.bytes for r in extents)])
             broken = replace(found, rings=tuple(rings), arena_bytes=(-(-end // 16) * 16, 0, 0, 0))
             try:
                 verify_plan(graph, broken)

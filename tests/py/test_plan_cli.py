@@ -126,7 +126,7 @@ def test_occupancy_by_hand() -> None:
     assert held[0][1] == max(size for _, size in held)
 
 
-def test_regions_follow_each_other() -> None:
+def test_memories_follow_each_other() -> None:
     graph = lower(load(DIGITS_INT8))
     planned = plan(graph)
     at = 1 << 28

@@ -93,7 +93,7 @@ def plan_options(arguments: argparse.Namespace, board: Board | None) -> PlanOpti
     layout = arguments.layout or ("plain" if board is None else board.core.layout)
     return PlanOptions(
         ram=budget(arguments, board),
-        regions=None if board is None else board.regions,
+        memories=None if board is None else board.memories,
         effort=Effort(arguments.effort),
         layout=Layout[layout.upper()],
     )
@@ -103,5 +103,5 @@ def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
     """The least of what was asked for and what the board has for arenas."""
     budgets = [] if arguments.ram is None else [parse_size(arguments.ram)]
     if board is not None:
-        budgets.append(sum(board.regions))
+        budgets.append(sum(board.memories))
     return min(budgets, default=None)

@@ -72,10 +72,10 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def arena(regions: Sequence[int]) -> str:
-    """Bytes of an arena, and what of them is in which region if that is not all in the first."""
-    parts = f" ({' + '.join(map(count, regions))})" if any(regions[1:]) else ""
-    return f"arena {count(sum(regions))} B{parts}"
+def arena(memories: Sequence[int]) -> str:
+    """Bytes of an arena, and what of them is in which memory if that is not all in the first."""
+    parts = f" ({' + '.join(map(count, memories))})" if any(memories[1:]) else ""
+    return f"arena {count(sum(memories))} B{parts}"
 
 
 def stage_label(names: Sequence[str], stage: int) -> str:

@@ -53,7 +53,7 @@ def describe(blob: Blob) -> dict[str, Any]:
         "layout": Layout(header.layout).name.lower(),
         "blob_bytes": header.blob_bytes,
         "arena_bytes": model.arena_bytes,
-        "region_bytes": list(header.region_bytes),
+        "bytes_by_memory": list(header.bytes_by_memory),
         "progress_bytes": model.progress_bytes,
         "macs": header.macs,
         "max_step_work": header.max_step_work,
@@ -83,7 +83,7 @@ def _edges(edges: Sequence[HostEdge]) -> list[dict[str, Any]]:
 def _print(report: dict[str, Any]) -> None:
     print(f"{report['model']}: blob format {report['format']}, weight layout {report['layout']}")
     print(
-        f"{count(report['blob_bytes'])} B, {arena(report['region_bytes'])}, "
+        f"{count(report['blob_bytes'])} B, {arena(report['bytes_by_memory'])}, "
         f"counters {count(report['progress_bytes'])} B"
     )
     print(

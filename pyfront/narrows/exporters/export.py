@@ -324,13 +324,13 @@ class _Exporter:
         amounts = []
         for axis in (0, 1):
             n, out, stride = source[axis], target[axis], operator.stride[axis]
-            before, extent = operator.pad[axis], (kernel[axis] - 1) * dilation[axis] + 1
-            total = max(0, (out - 1) * stride + extent - n)
+            before, span = operator.pad[axis], (kernel[axis] - 1) * dilation[axis] + 1
+            total = max(0, (out - 1) * stride + span - n)
             fits[tflite.Padding.SAME] &= out == -(-n // stride) and before == total // 2
-            fits[tflite.Padding.VALID] &= before == 0 and out == (n + stride - extent) // stride
-            after = max(0, (out - 1) * stride + extent - before - n)
-            if out != (n + before + after + stride - extent) // stride:
-                raise _Inexpressible(f"{out} windows of {extent} over {n} elements")
+            fits[tflite.Padding.VALID] &= before == 0 and out == (n + stride - span) // stride
+            after = max(0, (out - 1) * stride + span - before - n)
+            if out != (n + before + after + stride - span) // stride:
+                raise _Inexpressible(f"{out} windows of {span} over {n} elements")
             amounts.append((before, after))
         for padding, good in fits.items():
             if good:

@@ -73,19 +73,6 @@ class Edge:
     channels_first: bool = False
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which rows of an input the rows of an output need.
-
-    Output row y needs input rows ``[y * stride - pad, y * stride - pad + extent)``,
-    clipped to ``[0, height)``.
-    """
-
-    stride: int
-    pad: int
-    extent: int
-
-
 @dataclass(frozen=True, eq=False)
 class QConv:
     """CONV_2D and FULLY_CONNECTED.

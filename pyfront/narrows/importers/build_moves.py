@@ -96,10 +96,10 @@ def split(node: Node, x: View, dimension: int, sizes: Sequence[int]) -> None:
         raise Refused(f"{parts} parts of sizes {list(sizes)} along {count}")
     begin = 0
     for i, size in enumerate(sizes):
-        starts, extents = [0] * len(x.shape), list(x.shape)
-        starts[dimension], extents[dimension] = begin, size
+        starts, lengths = [0] * len(x.shape), list(x.shape)
+        starts[dimension], lengths[dimension] = begin, size
         if node.gives(i):
-            node.result(cut(node, x, starts, [1] * len(x.shape), extents, i), i)
+            node.result(cut(node, x, starts, [1] * len(x.shape), lengths, i), i)
         begin += size
 
 

@@ -97,8 +97,8 @@ def operand(node: Node, i: int, other: View) -> View:
             labels += group
             sizes += [other.storage[a] for a in group] if n == whole else [n]
     order = sorted(range(len(labels)), key=lambda k: labels[k])
-    extents = dict(zip(labels, sizes, strict=True))
-    storage = (extents.get(HEIGHT, 1), extents.get(WIDTH, 1), extents.get(CHANNELS, 1))
+    lengths = dict(zip(labels, sizes, strict=True))
+    storage = (lengths.get(HEIGHT, 1), lengths.get(WIDTH, 1), lengths.get(CHANNELS, 1))
     stored = np.ascontiguousarray(data.reshape(sizes).transpose(order))
     return node.importer.placed(name, shape, (storage, axes), q, stored)
 

@@ -108,7 +108,7 @@ _REFUSALS = {
     Status.ERR_LAYOUT: "has weights in a layout that this target has no kernels for; compile it "
     "with --board or --layout",
     Status.ERR_STRUCTURE: "has a field that is out of range; compile it anew",
-    Status.ERR_MEMORY: "needs more memory than one of the regions has; compile it with --board",
+    Status.ERR_MEMORY: "needs more memory than one of the memories has; compile it with --board",
     Status.ERR_STATE: "call out of order",
     Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
     Status.ERR_ALIGNMENT: "stands at an address that is no multiple of 16; place it at one",

@@ -24,7 +24,7 @@ from narrows.plan.timeline import Candidate, candidate
 from narrows.stages.firings import stage_firings
 from narrows.stages.forms import forms_of, frame, least_strip
 from narrows.stages.fusion import Bottleneck, bottleneck, is_pointwise
-from narrows.stages.stage import Region, Stage
+from narrows.stages.stage import Extent, Stage
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class Candidates:
         """A bottleneck with every tile width that computes as much, narrow ones first."""
         stage = c.stage
         made = [
-            self.make(replace(stage, col_tile=tile, state=Region(), scratch=Region()))
+            self.make(replace(stage, col_tile=tile, state=Extent(), scratch=Extent()))
             for tile in tile_widths(stage.strip)
         ]
         macs = int(c.firings.macs.sum())

@@ -430,7 +430,7 @@ class _Counter:
         """Rows are expanded column by column; some are kept."""
         grid, out = (self.graph.tensors[t] for t in (parts.grid, parts.output))
         mid = parts.depthwise.weights.shape[2]
-        extent, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
+        kernel, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
         firings_of_row = out.width // self.stage.strip
         tiles = -(-self.stage.strip // self.stage.col_tile) * firings_of_row
         pixels = out.height * out.width
@@ -439,14 +439,14 @@ class _Counter:
         self.done["rolling.firing"] += self.firings.count
         self.expansion(parts, expanded, mid, rows * tiles)
         self.depthwise(parts.depthwise, pixels, [mid], out.height * tiles)
-        self.done["rolling.row"] += out.height * tiles * extent[0]
+        self.done["rolling.row"] += out.height * tiles * kernel[0]
         if parts.project:
             self.pointwise(pixels, mid, out.channels, out.height * tiles)
         if parts.add:
             self.elementwise(Elementwise.ADD, out, out.height * tiles)
         # Columns pass on to the kept rows, and those that the next tile shares move ahead.
         kept = out.height * min(self.stage.kept_rows, stride[0]) * grid.width
-        shared = max(0, extent[1] - stride[1]) * (tiles - 1)
+        shared = max(0, kernel[1] - stride[1]) * (tiles - 1)
         self.copied((kept + rows * shared) * mid, mid)
 
     def tiled(self, parts: Bottleneck) -> None:

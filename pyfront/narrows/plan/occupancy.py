@@ -14,9 +14,9 @@ from narrows.plan.plan import Plan
 from narrows.plan.schedule import plan_network
 from narrows.plan.timeline import Candidate, Timeline, lifetimes
 from narrows.stages.firings import Pixels, Positions, outline
-from narrows.stages.stage import Region
+from narrows.stages.stage import Extent
 
-_REGION_SHIFT = 28
+_MEMORY_SHIFT = 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Tenant:
     """Who has one place of the arena.
 
     kind: ring, state or scratch. name: the tensor; of state and scratch, the stage's output.
-    offset: from the arena's start, the regions one behind the other.
+    offset: from the arena's start, the memories one behind the other.
     item: which of its bytes live when.
     """
 
@@ -93,7 +93,7 @@ def replay(graph: QGraph, plan: Plan) -> tuple[Timeline, list[Candidate]]:
     for number, stage in enumerate(plan.stages, timeline.inputs):
         # A plan's scratch includes copies of wrapped rows, which the timeline counts itself.
         found = outline(graph, stage, plan.layout)
-        stage = replace(stage, scratch=Region(0, found.scratch_bytes))
+        stage = replace(stage, scratch=Extent(0, found.scratch_bytes))
         chosen.append(Candidate(stage, net.stages[number], found.columns, 0, 0, 0.0))
     return timeline, chosen
 
@@ -112,13 +112,13 @@ def occupancy(graph: QGraph, plan: Plan) -> Occupancy:
         if kind == "ring":
             name, offset = short_name(graph.tensors[number].name), rings[number]
         else:
-            region = plan.stages[number].state if kind == "state" else plan.stages[number].scratch
-            name, offset = names[number + timeline.inputs], region.offset
+            extent = plan.stages[number].state if kind == "state" else plan.stages[number].scratch
+            name, offset = names[number + timeline.inputs], extent.offset
         tenants.append(Tenant(kind, name, _flat(offset, plan.arena_bytes), item))
     return Occupancy(tuple(tenants), schedule.order, names)
 
 
-def _flat(offset: int, regions: Iterable[int]) -> int:
-    """An offset of the plan as a distance from the first region's start."""
-    region = offset >> _REGION_SHIFT
-    return sum(list(regions)[:region]) + offset % (1 << _REGION_SHIFT)
+def _flat(offset: int, memories: Iterable[int]) -> int:
+    """An offset of the plan as a distance from the first memory's start."""
+    memory = offset >> _MEMORY_SHIFT
+    return sum(list(memories)[:memory]) + offset % (1 << _MEMORY_SHIFT)

@@ -21,9 +21,9 @@ class Ring:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offsets have the number of the arena's region in bits 28 and 29.
+    """Offsets have the number of the arena's memory in bits 28 and 29.
 
-    arena_bytes: rings, state and scratch in each of the four regions, exact.
+    arena_bytes: rings, state and scratch in each of the four memories, exact.
     macs: multiply-accumulates of one inference, repeats included; macs_once: without.
     max_step_macs: the most that one firing computes.
     streamed_outputs: indices of outputs handed out by rows instead of held whole.
@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def arena_total(self) -> int:
-        """Bytes of all regions."""
+        """Bytes of all memories."""
         return sum(self.arena_bytes)
 
     @property

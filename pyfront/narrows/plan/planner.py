@@ -18,11 +18,11 @@ from narrows.native import Layout
 from narrows.plan.candidates import Candidates, Tiling, strips
 from narrows.plan.cost import edge_work, plan_instructions, priced, rates
 from narrows.plan.effort import BOUNDS, Effort, Gauge
+from narrows.plan.memories import spread
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT, among, conflicts, place
 from narrows.plan.plan import Plan
 from narrows.plan.ram import beside_arena
-from narrows.plan.regions import spread
 from narrows.plan.search import Search
 from narrows.plan.timeline import Candidate, Timeline, lay_out, simulated
 from narrows.plan.verify import verify_plan
@@ -52,7 +52,7 @@ class PlanOptions:
     ram: bytes that the arena may have: the cheapest plan within is taken, and it may compute
         elements twice. None: the least arena of the plans that compute nothing twice.
     all_ram: whether ``ram`` is for all that a run needs (``ram_bytes``), not the arena alone.
-    regions: bytes of the memories that the arena may stand in, the fastest first; None: there is
+    memories: bytes of the memories that the arena may stand in, the fastest first; None: there is
         one, of any size. Those behind are used only where that saves much, or must be.
     fuse: whether operators may fuse into bottlenecks.
     materialize: hold every tensor whole.
@@ -64,7 +64,7 @@ class PlanOptions:
 
     ram: int | None = None
     all_ram: bool = False
-    regions: tuple[int, ...] | None = None
+    memories: tuple[int, ...] | None = None
     fuse: bool = True
     materialize: bool = False
     tiling: Tiling | None = None
@@ -123,7 +123,7 @@ def _search(graph: QGraph, options: PlanOptions, candidates: Candidates, gauge: 
         found = planner.least()
     else:
         found = planner.near(options.ram)
-    return found if options.regions is None else planner.spread(found, options.regions)
+    return found if options.memories is None else planner.spread(found, options.memories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def plan_front(
         while (point := planner.cheapest(limit, excluded=excluded)) is not None:
             limit, excluded = STEP * point.plan.arena_total, point.excluded
             if planner.affordable(point):
-                if last is not None and (point.plan.arena_total < last.plan.arena_total):
+                if last is not None and last.instructions < point.instructions:
                     yield last
                 last = point
     if last is not None:
@@ -378,9 +378,9 @@ class _Planner:
         return [cascades[first:end] for first, end in found[::-1]] or [cascades]
 
     def near(self, limit: int) -> Plan:
-        """A plan of at most ``limit`` bytes: one for as few of the regions as are enough for an
+        """A plan of at most ``limit`` bytes: one for as few of the memories as are enough for an
         affordable one, else the cheapest."""
-        for room in accumulate(self.options.regions or ()):
+        for room in accumulate(self.options.memories or ()):
             cascades = self.search.cheapest(min(room, limit))
             budget = OVERHEAD * self.layers_cost
             chosen = [c for cascade in cascades or () for c in cascade.chosen]
@@ -390,11 +390,11 @@ class _Planner:
                     return found.plan
         return self.within(limit)
 
-    def spread(self, found: Plan, regions: tuple[int, ...]) -> Plan:
-        """The same plan in several regions; a smaller one if that does not fit."""
+    def spread(self, found: Plan, memories: tuple[int, ...]) -> Plan:
+        """The same plan in several memories; a smaller one if that does not fit."""
         while True:
             try:
-                return spread(self.graph, found, regions)
+                return spread(self.graph, found, memories)
             except PlanError as misfit:
                 if self.options.ram is None:
                     raise
@@ -470,7 +470,7 @@ class _Planner:
         """The same stage with wider tiles. spare: bytes that nothing uses while it fires."""
         if len(c.stage.ops) == 1:
             return c
-        largest_piece = max(self.options.regions or (math.inf,))
+        largest_piece = max(self.options.memories or (math.inf,))
         most = min(timeline.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if timeline.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)

@@ -17,7 +17,7 @@ from narrows.plan.place import Item, Slot, Times, live_bytes, place
 from narrows.plan.plan import Plan, Ring
 from narrows.plan.schedule import Network, Schedule, network
 from narrows.stages.firings import Columns, Firings, Positions, input_strips, outline
-from narrows.stages.stage import Region, Stage
+from narrows.stages.stage import Extent, Stage
 
 MOST_SLOTS = 512
 """Parts of a ring that have lifetimes of their own."""
@@ -27,7 +27,7 @@ MOST_SLOTS = 512
 class Candidate:
     """A stage that a plan may use, with what it needs.
 
-    stage: its regions have sizes, copies of wrapped rows apart, and no offsets yet.
+    stage: its extents have sizes, copies of wrapped rows apart, and no offsets yet.
     columns: those of its state.
     steady_bytes: what it keeps in the middle of a cascade: its state, the pixels of its
         inputs that one firing needs, and those that it gives.
@@ -53,7 +53,7 @@ def candidate(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Can
     found = outline(graph, stage, layout)
     firings, columns = found.firings(), found.columns
     state, scratch = found.state_bytes, found.scratch_bytes
-    stage = replace(stage, state=Region(0, state), scratch=Region(0, scratch))
+    stage = replace(stage, state=Extent(0, state), scratch=Extent(0, scratch))
     windows = sum(
         int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
@@ -234,8 +234,8 @@ def lay_out(
     stages = tuple(
         replace(
             c.stage,
-            state=Region(offset.get(("state", number), 0), c.stage.state.bytes),
-            scratch=Region(offset.get(("scratch", number), 0), timeline.scratch_bytes(c)),
+            state=Extent(offset.get(("state", number), 0), c.stage.state.bytes),
+            scratch=Extent(offset.get(("scratch", number), 0), timeline.scratch_bytes(c)),
         )
         for number, c in enumerate(chosen)
     )

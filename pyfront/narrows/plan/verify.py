@@ -36,13 +36,13 @@ from narrows.graph.qgraph import (
 from narrows.native import Form
 from narrows.plan.plan import Plan
 from narrows.stages.firings import outline
-from narrows.stages.stage import Region, Stage
+from narrows.stages.stage import Extent, Stage
 
 Numbers = npt.NDArray[np.int64]
 
 MAX_FIRINGS = 65535
-REGION_SHIFT = 28
-REGION_BYTES = (1 << REGION_SHIFT) - 16
+MEMORY_SHIFT = 28
+MEMORY_BYTES = (1 << MEMORY_SHIFT) - 16
 
 
 def verify_plan(graph: QGraph, plan: Plan) -> None:
@@ -300,8 +300,8 @@ def _check_wrapping(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
 
 def _check_arena(graph: QGraph, plan: Plan) -> None:
     wrapping = _wrapping(graph, plan)
-    regions = [
-        (f"ring {r.tensor}", Region(r.offset, r.capacity * graph.tensors[r.tensor].channels))
+    extents = [
+        (f"ring {r.tensor}", Extent(r.offset, r.capacity * graph.tensors[r.tensor].channels))
         for r in plan.rings
     ]
     for number, stage in enumerate(plan.stages):
@@ -312,17 +312,17 @@ def _check_arena(graph: QGraph, plan: Plan) -> None:
             actual == expected,
             f"stage {number} has (state, scratch) {actual} bytes, needs {expected}",
         )
-        regions += [
+        extents += [
             (f"state of stage {number}", stage.state),
             (f"scratch of stage {number}", stage.scratch),
         ]
     ends = [0, 0, 0, 0]
-    for name, region in regions:
-        which, offset = region.offset >> REGION_SHIFT, region.offset % (1 << REGION_SHIFT)
+    for name, extent in extents:
+        which, offset = extent.offset >> MEMORY_SHIFT, extent.offset % (1 << MEMORY_SHIFT)
         _require(0 <= which < len(ends) and offset % 16 == 0, f"the offset of {name} is bad")
-        _require(region.bytes > 0 or region.offset == 0, f"{name} is empty, its offset is not 0")
-        _require(offset + region.bytes <= REGION_BYTES, f"{name} ends behind its region")
-        ends[which] = max(ends[which], offset + region.bytes)
+        _require(extent.bytes > 0 or extent.offset == 0, f"{name} is empty, its offset is not 0")
+        _require(offset + extent.bytes <= MEMORY_BYTES, f"{name} ends behind its memory")
+        ends[which] = max(ends[which], offset + extent.bytes)
     exact = tuple(-(-end // 16) * 16 for end in ends)
     _require(plan.arena_bytes == exact, f"arena_bytes is {plan.arena_bytes}, exact is {exact}")
 
@@ -452,7 +452,7 @@ class _Replay:
         return self.place(stage.state.offset + piece.start, len(piece))
 
     def place(self, offset: int, size: int) -> slice:
-        start = self.bases[offset >> REGION_SHIFT] + offset % (1 << REGION_SHIFT)
+        start = self.bases[offset >> MEMORY_SHIFT] + offset % (1 << MEMORY_SHIFT)
         return slice(start, start + size)
 
     def pieces(self, tensor: int, first: int, end: int) -> Iterator[slice]:
@@ -568,34 +568,34 @@ class _Windows:
 
     stride: int
     pad: int
-    extent: int
+    span: int
     size: int
 
     def start(self, first: Numbers) -> Numbers:
         return np.clip(first * self.stride - self.pad, 0, self.size)
 
     def end(self, end: Numbers) -> Numbers:
-        return np.clip((end - 1) * self.stride - self.pad + self.extent, 0, self.size)
+        return np.clip((end - 1) * self.stride - self.pad + self.span, 0, self.size)
 
 
 def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
     """Of rows and columns, for input ``which`` of an operator of pixels."""
     source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
-    strides, pads, extents = (1, 1), (0, 0), (1, 1)
+    strides, pads, spans = (1, 1), (0, 0), (1, 1)
     if isinstance(op, (QConv, QDepthwise)):
         kernel = op.weights.shape[1:3] if isinstance(op, QConv) else op.weights.shape[:2]
         strides, pads = op.stride, op.pad
-        extents = tuple((k - 1) * d + 1 for k, d in zip(kernel, op.dilation, strict=True))
+        spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, op.dilation, strict=True))
     elif isinstance(op, QPool):
-        strides, pads, extents = op.stride, op.pad, op.kernel
+        strides, pads, spans = op.stride, op.pad, op.kernel
     elif isinstance(op, QElementwise):
         strides = (int(source.height == out.height), int(source.width == out.width))
     elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
     elif isinstance(op, QSlice):
         strides, pads = op.stride[:2], (-op.begin[0], -op.begin[1])
-    rows = _Windows(strides[0], pads[0], extents[0], source.height)
-    return rows, _Windows(strides[1], pads[1], extents[1], source.width)
+    rows = _Windows(strides[0], pads[0], spans[0], source.height)
+    return rows, _Windows(strides[1], pads[1], spans[1], source.width)
 
 
 def _whole_rows(graph: QGraph, op: QOp, which: int, y: Numbers) -> tuple[Numbers, Numbers]:

@@ -85,13 +85,14 @@ class Ways:
     limit: float
     forms: FormArray
     whole: Sequence[Way]
-    _share: float = GUESS  # of its estimate, what a form needs at least
+    _share: float = 0.0  # of its estimate, what a form needs at least
     _taken: set[int] = field(default_factory=set)  # numbers of forms
     _looked: list[Way] = field(default_factory=list)  # the cheapest first
     _bytes: dict[Way, float] = field(default_factory=dict)
     _known: tuple[frozenset[Way], CascadeForm | Way | None] | None = None
 
     def __post_init__(self) -> None:
+        self._share = GUESS
         for way in self.whole:
             self._add(way, way.least)
 

@@ -259,9 +259,9 @@ class _Lowering:
             parts = [self.tensors[i] for i in inputs[:_MAX_CONCAT]]
             whole = self.tensors[output]
             field = ("height", "width", "channels")[operator.axis]
-            extent = sum(getattr(part, field) for part in parts)
+            length = sum(getattr(part, field) for part in parts)
             name = f"{whole.name} (part)"
-            self.tensors.append(replace(whole, name=name, **{field: extent}))
+            self.tensors.append(replace(whole, name=name, **{field: length}))
             joined = len(self.tensors) - 1
             self.ops.append(QConcat(tuple(inputs[:_MAX_CONCAT]), joined, operator.axis))
             inputs = [joined, *inputs[_MAX_CONCAT:]]

@@ -105,7 +105,7 @@ class Columns(NamedTuple):
 
 
 class Outline:
-    """What C says of a stage; its regions are not looked at.
+    """What C says of a stage; its extents are not looked at.
 
     Attributes:
         state_bytes, scratch_bytes: multiples of 16; scratch without that for wrapped rows.

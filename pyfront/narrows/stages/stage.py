@@ -9,7 +9,7 @@ from narrows.native import Form
 
 
 @dataclass(frozen=True)
-class Region:
+class Extent:
     """Bytes of the arena that belong to a stage."""
 
     offset: int = 0
@@ -45,5 +45,5 @@ class Stage:
     row_tile: int = 1
     col_tile: int = 0
     kept_rows: int = 0
-    state: Region = Region()
-    scratch: Region = Region()
+    state: Extent = Extent()
+    scratch: Extent = Extent()

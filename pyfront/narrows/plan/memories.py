@@ -16,9 +16,9 @@ from narrows.plan.place import Item, live_bytes, place
 from narrows.plan.plan import Plan
 from narrows.plan.ram import PROGRESS_BYTES
 from narrows.plan.timeline import Candidate, Timeline
-from narrows.stages.stage import Region
+from narrows.stages.stage import Extent
 
-MOST_REGIONS = 4
+MOST_MEMORIES = 4
 CHANCES = 30
 """Orders that are tried where hottest and largest first do not fit."""
 
@@ -27,20 +27,20 @@ _SHIFT = 28
 Key = tuple[str, int]
 
 
-def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
-    """The same plan with its tensors, states and scratch in several regions.
+def spread(graph: QGraph, plan: Plan, memories: Sequence[int]) -> Plan:
+    """The same plan with its tensors, states and scratch in several memories.
 
     Args:
-        regions: bytes of each, the fastest first; the engine's counters stand in the first too.
+        memories: bytes of each, the fastest first; the engine's counters stand in the first too.
 
     Raises: PlanError: it does not fit.
     """
-    if not 1 <= len(regions) <= MOST_REGIONS:
-        raise PlanError(f"an arena has 1 to {MOST_REGIONS} regions, not {len(regions)}")
+    if not 1 <= len(memories) <= MOST_MEMORIES:
+        raise PlanError(f"an arena has 1 to {MOST_MEMORIES} memories, not {len(memories)}")
     timeline, chosen = replay(graph, plan)
     items = timeline.items(chosen)
     counters = PROGRESS_BYTES * len(timeline.net.stages)
-    rooms = [regions[0] - counters, *regions[1:]]
+    rooms = [memories[0] - counters, *memories[1:]]
     if plan.arena_total <= rooms[0]:
         return plan
     _check_sizes(graph, items, rooms, counters)
@@ -53,7 +53,7 @@ def spread(graph: QGraph, plan: Plan, regions: Sequence[int]) -> Plan:
         if shortages[-1] <= 0:
             return _moved(plan, offsets, sizes)
     raise PlanError(
-        f"{graph.name} does not fit into regions of {', '.join(map(str, regions))} bytes: "
+        f"{graph.name} does not fit into memories of {', '.join(map(str, memories))} bytes: "
         f"{min(shortages)} bytes more are needed in the last (counters have {counters} of the "
         "first); give it more, or plan with less RAM"
     )
@@ -116,24 +116,24 @@ def _check_sizes(
 ) -> None:
     if rooms[0] < 0:
         raise PlanError(
-            f"{graph.name} does not fit: the first region has {rooms[0] + counters} bytes, the "
+            f"{graph.name} does not fit: the first memory has {rooms[0] + counters} bytes, the "
             f"engine's counters alone need {counters}"
         )
     largest = max(items.values(), key=lambda item: item.size)
     if largest.size > max(rooms):
         raise PlanError(
             f"{graph.name} does not fit: {largest.name} needs {largest.size} bytes in one piece, "
-            f"the largest region has {max(rooms)}; plan with less RAM"
+            f"the largest memory has {max(rooms)}; plan with less RAM"
         )
 
 
 def _placed(
     items: Mapping[Key, Item], order: Sequence[Key], rooms: Sequence[int], firings: int
 ) -> tuple[dict[Key, int], list[int]]:
-    """Offsets with their region's number, and bytes of each region: of the last more than there
+    """Offsets with their memory's number, and bytes of each memory: of the last more than there
     are if the items do not fit."""
     offsets: dict[Key, int] = {}
-    sizes = [0] * MOST_REGIONS
+    sizes = [0] * MOST_MEMORIES
     left = list(order)
     for number, room in enumerate(rooms):
         last = number == len(rooms) - 1
@@ -154,7 +154,7 @@ def _placed(
 def _together(
     items: Mapping[Key, Item], order: Sequence[Key], room: int, firings: int
 ) -> list[Key]:
-    """The first of an order that can live in a region together."""
+    """The first of an order that can live in a memory together."""
     live = np.zeros(firings, np.int64)
     taken = []
     for key in order:
@@ -166,8 +166,8 @@ def _together(
 
 
 def _moved(plan: Plan, offsets: Mapping[Key, int], sizes: Sequence[int]) -> Plan:
-    def region(kind: str, number: int, old: Region) -> Region:
-        return Region(offsets.get((kind, number), 0), old.bytes)
+    def extent(kind: str, number: int, old: Extent) -> Extent:
+        return Extent(offsets.get((kind, number), 0), old.bytes)
 
     a, b, c, d = sizes
     return replace(
@@ -175,8 +175,8 @@ def _moved(plan: Plan, offsets: Mapping[Key, int], sizes: Sequence[int]) -> Plan
         stages=tuple(
             replace(
                 stage,
-                state=region("state", number, stage.state),
-                scratch=region("scratch", number, stage.scratch),
+                state=extent("state", number, stage.state),
+                scratch=extent("scratch", number, stage.scratch),
             )
             for number, stage in enumerate(plan.stages)
         ),

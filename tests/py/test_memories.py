@@ -17,17 +17,17 @@ from narrows.graph.qgraph import QGraph
 from narrows.native import Model, Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan, verify_plan
+from narrows.plan.memories import spread, traffic
 from narrows.plan.occupancy import replay
 from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
 from narrows.plan.ram import beside_arena
-from narrows.plan.regions import spread, traffic
 from narrows.quantize import reference
 from random_graphs import random_graph
 
 
 def shares(graph: QGraph, found: Plan) -> list[float]:
-    """Which part of all traffic each region has."""
+    """Which part of all traffic each memory has."""
     layout, chosen = replay(graph, found)
     heat = traffic(layout, chosen)
     places = {("ring", ring.tensor): ring.offset for ring in found.rings}
@@ -43,8 +43,8 @@ def shares(graph: QGraph, found: Plan) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(9))
-def test_random_plans_in_random_regions(seed: int) -> None:
-    """Within the regions, proved, and with the reference's bytes."""
+def test_random_plans_in_random_memories(seed: int) -> None:
+    """Within the memories, proved, and with the reference's bytes."""
     graph = random_graph(seed, size=7)
     rng = Random(seed)
     draw = np.random.default_rng(seed)
@@ -57,14 +57,14 @@ def test_random_plans_in_random_regions(seed: int) -> None:
         planned = random_plan(graph, rng)
         counters = 12 * (len(inputs) + len(planned.stages) + len(planned.streamed_outputs))
         quarter = planned.arena_total // 4
-        regions = [rng.randint(quarter, 3 * quarter) for _ in range(rng.randint(2, 4))]
-        regions[0] += counters
+        memories = [rng.randint(quarter, 3 * quarter) for _ in range(rng.randint(2, 4))]
+        memories[0] += counters
         try:
-            found = spread(graph, planned, regions)
+            found = spread(graph, planned, memories)
         except PlanError:
             continue  # too small in all
         verify_plan(graph, found)
-        rooms = [regions[0] - counters, *regions[1:], 0, 0, 0]
+        rooms = [memories[0] - counters, *memories[1:], 0, 0, 0]
         assert all(used <= room for used, room in zip(found.arena_bytes, rooms, strict=False))
         fitted += 1
         model = Model(pack(graph, found, None))
@@ -80,14 +80,14 @@ def network() -> tuple[QGraph, Plan]:
     return compiled.qgraph, compiled.plan
 
 
-def test_what_fits_into_the_first_region_stays_as_it_is(network: tuple[QGraph, Plan]) -> None:
+def test_what_fits_into_the_first_memory_stays_as_it_is(network: tuple[QGraph, Plan]) -> None:
     graph, alone = network
     room = alone.arena_total + beside_arena(graph, alone)
     assert spread(graph, alone, (room, 1 << 20)) == alone
     assert spread(graph, alone, (room,)) == alone
 
 
-def test_the_fast_region_has_most_of_the_traffic(network: tuple[QGraph, Plan]) -> None:
+def test_the_fast_memory_has_most_of_the_traffic(network: tuple[QGraph, Plan]) -> None:
     """Its bytes are read and written half as often again as all are on average."""
     graph, alone = network
     found = spread(graph, alone, (alone.arena_total // 2, alone.arena_total))
@@ -100,39 +100,39 @@ def test_a_plan_without_a_place_says_what_is_missing(network: tuple[QGraph, Plan
     layout, chosen = replay(graph, alone)
     largest = max(item.size for item in layout.items(chosen).values())
     counters = 12 * len(layout.net.stages)
-    for regions, message in (
+    for memories, message in (
         (
             (100, 1 << 20),
-            f"first region has 100 bytes, the engine's counters alone need {counters}",
+            f"first memory has 100 bytes, the engine's counters alone need {counters}",
         ),
-        ((1000,) * 4, f"needs {largest} bytes in one piece, the largest region has 1000"),
+        ((1000,) * 4, f"needs {largest} bytes in one piece, the largest memory has 1000"),
         ((counters + largest, 32), r"\d+ bytes more are needed in the last"),
-        ((1 << 20,) * 5, "1 to 4 regions, not 5"),
+        ((1 << 20,) * 5, "1 to 4 memories, not 5"),
     ):
         with pytest.raises(PlanError, match=message):
-            spread(graph, alone, regions)
+            spread(graph, alone, memories)
 
 
-def test_a_budget_shrinks_the_plan_until_it_fits_the_regions(
+def test_a_budget_shrinks_the_plan_until_it_fits_the_memories(
     network: tuple[QGraph, Plan],
 ) -> None:
     """In two halves there is less room than in one piece."""
     graph, alone = network
     ram = alone.arena_total * 5 // 4
-    options = PlanOptions(ram=ram, all_ram=True, regions=(ram // 2, ram // 2))
+    options = PlanOptions(ram=ram, all_ram=True, memories=(ram // 2, ram // 2))
     found = plan(graph, options)
     assert all(0 < used <= ram // 2 for used in found.arena_bytes[:2])
 
 
-def test_a_slow_region_is_used_only_where_it_must_be(network: tuple[QGraph, Plan]) -> None:
+def test_a_slow_memory_is_used_only_where_it_must_be(network: tuple[QGraph, Plan]) -> None:
     graph, alone = network
     room = alone.arena_total + 2048
-    options = PlanOptions(ram=room + (8 << 20), all_ram=True, regions=(room, 8 << 20))
+    options = PlanOptions(ram=room + (8 << 20), all_ram=True, memories=(room, 8 << 20))
     assert plan(graph, options).arena_bytes[1] == 0
 
 
-def test_the_checker_sees_regions() -> None:
-    """Whatever moves into another region, or out of all, is caught."""
+def test_the_checker_sees_memories() -> None:
+    """Whatever moves into another memory, or out of all, is caught."""
     graph = random_graph(5)
     alone = plan(graph)
     found = spread(graph, alone, (alone.arena_total * 3 // 4, alone.arena_total))
