@@ -318,17 +318,25 @@ class _Planner:
             misses += 1
             if misses <= self.bounds.misses_of(len(self.graph.ops)):
                 for clashing in self.clashing(cascades, timeline, chosen, limit):
-                    costs = [self.cost_without(limit, excluded | {c.way}) for c in clashing]
-                    order = [(cost, -c.placed) for cost, c in zip(costs, clashing, strict=True)]
-                    excluded |= {clashing[order.index(min(order))].way}
+                    excluded |= {self.given_up(clashing, limit, excluded, price(cascades))}
             else:
                 tight = int(CLOSER * min(tight, max(c.placed for c in cascades)))
         return None
 
-    def cost_without(self, limit: float, excluded: frozenset[Way]) -> float:
-        """The least cost of cascades of at most ``limit`` bytes each without some ways."""
-        found = self.search.cheapest(limit, excluded=excluded)
-        return math.inf if found is None else sum(c.cost for c in found)
+    def given_up(
+        self, clashing: Sequence[Cascade], limit: float, excluded: frozenset[Way], least: int
+    ) -> Way:
+        """Of cascades that clash, the one without which all cost least; of these, the largest.
+        least: what they cost with all."""
+        best, lowest = clashing[0], math.inf
+        for cascade in sorted(clashing, key=lambda c: -c.placed):
+            found = self.search.cheapest(limit, excluded=excluded | {cascade.way})
+            cost = math.inf if found is None else price(found)
+            if cost < lowest:
+                best, lowest = cascade, cost
+            if cost <= least:
+                break
+        return best.way
 
     def joined(self, cascades: Sequence[Cascade], chosen: Sequence[Candidate]) -> Timeline:
         """The stages of all cascades, one after the other."""
@@ -474,6 +482,11 @@ class _Planner:
         most = min(timeline.scratch_bytes(c) + spare * eighths // 8, largest_piece)
         fitting = [w for w in self.candidates.widths(c) if timeline.scratch_bytes(w) <= most]
         return max([c, *fitting], key=lambda option: option.stage.col_tile)
+
+
+def price(cascades: Sequence[Cascade]) -> int:
+    """What cascades cost, in the units of the search."""
+    return sum(cascade.way.cost for cascade in cascades)
 
 
 def parts(graph: QGraph, tensor: int) -> list[int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import accumulate
 
@@ -94,7 +94,7 @@ class Search:
         self.easy_before = list(accumulate(self.easy_before))
         # All of it is found when it is asked for, and none of it changes an answer.
         self._forms: dict[int, Forms] = {}
-        self._edges: dict[int, list[Edge]] = {}
+        self._edges: dict[int, list[tuple[Edge, int]]] = {}
         self._filled: dict[tuple[int, int], dict[int, tuple[FormArray, tuple[Way, ...]]]] = {}
         self._formed: dict[tuple[Edge, int, int], Way] = {}
         self._ways: dict[tuple[Edge, tuple[Candidate, ...], frozenset[int]], Way] = {}
@@ -129,7 +129,10 @@ class Search:
         looked at costs no less than it seems, so the answer is the same whatever has been.
         """
         level = self.stages.level(limit / GUESS)
-        while (path := self.path(limit, level, excluded)) is not None:
+        without: dict[Edge, frozenset[Way]] = {}
+        for way in excluded:
+            without[way.edge] = without.get(way.edge, frozenset()) | {way}
+        while (path := self.path(limit, level, without)) is not None:
             if self.unit * sum(way.cost for _, way in path) > budget:
                 return None
             found = [self.look(ways, level, way) for ways, way in path]
@@ -169,22 +172,22 @@ class Search:
         return self._ways[key]
 
     def path(
-        self, limit: float, level: int, excluded: frozenset[Way]
+        self, limit: float, level: int, excluded: Mapping[Edge, frozenset[Way]]
     ) -> list[tuple[Ways, CascadeForm | Way]] | None:
         """The cheapest chain of cascades from the first operator to the last."""
         cost = {0: 0.0}
         last: dict[int, tuple[Ways, CascadeForm | Way]] = {}
         if limit != self._limit:
             self._limit, self._within = limit, {}
-        for edge in self.edges(level):
+        for edge, least in self.edges(level):
             start, end = edge
-            if start not in cost or max(map(self.cut_bytes, edge)) > limit:
+            if start not in cost or least > limit:
                 continue
             if edge not in self._within:
                 self._within[edge] = Ways(edge, limit, *self.fill(edge, level))
             ways = self._within[edge]
-            way = ways.cheapest(excluded)
-            if way is not None and cost[start] + way.cost <= cost.get(end, math.inf):
+            way = ways.cheapest(excluded.get(edge, frozenset()))
+            if way is not None and cost[start] + way.cost < cost.get(end, math.inf):
                 cost[end] = cost[start] + way.cost
                 last[end] = ways, way
         end = len(self.graph.ops)
@@ -223,8 +226,8 @@ class Search:
             found.append(min(group, key=self.cut_bytes))
         return [*found, self.ends[-1]]
 
-    def edges(self, level: int) -> list[Edge]:
-        """The cascades that may fit, by their ends. If there are very many, only some: where one
+    def edges(self, level: int) -> list[tuple[Edge, int]]:
+        """The cascades that may fit, by their ends, and what each needs at least. If there are very many, only some: where one
         ends that reaches far matters little, so the farther, the fewer ends are tried."""
         if level not in self._edges:
             near = len(self.ends)
@@ -232,7 +235,7 @@ class Search:
                 if near <= LEAST_NEAR:
                     break
                 near = near * 3 // 4
-            self._edges[level] = found
+            self._edges[level] = [(edge, max(map(self.cut_bytes, edge))) for edge in found]
         return self._edges[level]
 
     def some_edges(self, level: int, near: int) -> list[Edge]:
@@ -270,7 +273,7 @@ class Search:
         """The forms of a cascade: what the stages leave to choose, and with all tensors whole."""
         key = level, edge[0]
         if key not in self._filled:
-            some = [other for other in self.edges(level) if other[0] == edge[0]]
+            some = [other for other, _ in self.edges(level) if other[0] == edge[0]]
             besides = {other[1]: self.beside(other) for other in some}
             self._filled[key] = {
                 end: (forms, tuple(self.whole((edge[0], end), level)))

@@ -97,8 +97,8 @@ class Ways:
             self._add(way, way.least)
 
     def cheapest(self, excluded: frozenset[Way]) -> CascadeForm | Way | None:
-        """The cheapest that may fit; None if none does."""
-        if self._known is None or self._known[0] is not excluded:
+        """The cheapest that may fit; None if none does. excluded: ways of this cascade."""
+        if self._known is None or self._known[0] != excluded:
             self._known = excluded, self._cheapest(excluded)
         return self._known[1]
 

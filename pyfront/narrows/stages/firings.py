@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -69,7 +70,7 @@ class Firings:
     def count(self) -> int:
         return len(self.given)
 
-    @property
+    @cached_property
     def gives_most(self) -> int:
         """Pixels that one firing gives at most."""
         return int(np.diff(self.given, prepend=0).max(initial=0))
