@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from narrows.graph.moves import Slice
 from narrows.graph.qgraph import (
     Axis,
     Edge,
@@ -21,7 +22,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
     QTensor,
 )
@@ -233,7 +233,7 @@ class GraphBuilder:
             most = -(-(size - begin[-1]) // stride[-1])
             shape.append(int(self.rng.integers(1, most + 1)))
         output = self.tensor(*shape, self.tensors[source].zero_point)
-        self.ops.append(QSlice((source,), output, tuple(begin), tuple(stride)))
+        self.ops.append(Slice((source,), output, tuple(begin), tuple(stride)))
         return output
 
     def pad(self, source: int) -> int:

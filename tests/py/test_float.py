@@ -28,12 +28,12 @@ from narrows.graph.graph import (
     Port,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Slice
 from narrows.graph.passes import fuse_activations
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.tflite import import_tflite

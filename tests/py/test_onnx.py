@@ -26,10 +26,10 @@ from narrows.graph.graph import (
     Graph,
     Pad,
     Reshape,
-    Slice,
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Slice
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx, supported_operators
 from narrows.quantize.float_model import FloatModel

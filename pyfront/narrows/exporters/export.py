@@ -30,13 +30,13 @@ from narrows.graph.graph import (
     Port,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
     UnaryFunction,
     verify_graph,
 )
+from narrows.graph.moves import Move
 
 _ACTIVATIONS = {
     Activation.NONE: tflite.ActivationFunctionType.NONE,
@@ -266,20 +266,23 @@ class _Exporter:
                     align_corners=operator.align_corners,
                     half_pixel_centers=operator.half_pixel_centers,
                 )
-            case Slice():
-                steps = zip(operator.begin, shape, operator.stride, strict=True)
-                ends = [b + (n - 1) * s + 1 for b, n, s in steps]
-                ranges = ((0, *operator.begin), (1, *ends), (1, *operator.stride))
-                operands = [inputs[0], *(self._ints(values) for values in ranges)]
-                return self._write(
-                    "STRIDED_SLICE", operands, self._like(out), "StridedSliceOptions"
-                )
+            case Move():
+                return self._moved(operator, inputs[0])
             case Pad():
                 sizes = zip(operator.before, source.shape, shape, strict=True)
                 amounts = [(b, m - b - n) for b, n, m in sizes]
                 return self._pad(inputs[0], amounts, operator.inputs[0], operator.value, out)
             case Reshape():
                 return self._reshape(inputs[0], self._like(out), (1, *shape))
+
+    def _moved(self, operator: Move, x: int) -> int:
+        form = operator.written(self.graph.tensors[operator.output].shape)
+        if form is None:
+            raise _Inexpressible(f"{operator.kind} of this order")
+        operands = [x, *(self._ints(values.tolist()) for values in form.operands)]
+        return self._write(
+            form.name, operands, self._like(operator.output), form.options, **form.fields
+        )
 
     def _pad(
         self, x: int, amounts: Sequence[tuple[int, int]], like: int, value: float, out: int | None

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import ModelError
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import Axis, Elementwise, ExternalDtype
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -211,16 +212,6 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """begin, stride: (height, width, channels); the end follows from the output's shape."""
-
-    inputs: tuple[int]
-    output: int
-    begin: tuple[int, int, int]
-    stride: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
 class Pad:
     """before: (height, width, channels). value: in the input's own numbers."""
 
@@ -249,7 +240,7 @@ Operator: TypeAlias = (
     | Unary
     | Concat
     | Resize
-    | Slice
+    | Move
     | Pad
     | Reshape
 )

@@ -19,6 +19,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from narrows.graph.moves import Move
+
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32"]
@@ -233,19 +235,6 @@ class QResize:
 
 
 @dataclass(frozen=True, eq=False)
-class QSlice:
-    """STRIDED_SLICE with positive strides, SLICE, one part of a SPLIT.
-
-    begin, stride: (height, width, channels)."""
-
-    inputs: tuple[int]
-    output: int
-    begin: tuple[int, int, int]
-    stride: tuple[int, int, int]
-    kind: ClassVar[str] = "slice"
-
-
-@dataclass(frozen=True, eq=False)
 class QPad:
     """PAD, PADV2. before: (height, width, channels); what is behind follows from the
     output's shape. value: the int8 constant."""
@@ -276,7 +265,7 @@ QOp: TypeAlias = (
     | QLookup
     | QConcat
     | QResize
-    | QSlice
+    | Move
     | QPad
     | QReshape
 )

@@ -14,18 +14,18 @@ from narrows.graph.graph import (
     Pool,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Move
 
 Interval: TypeAlias = tuple[float, float]
 """(least, most)"""
 ANY: Interval = (-inf, inf)
 
 # These operators move, choose or average elements.
-_SHARING = (Pool, Concat, Resize, Reshape, Pad, Slice)
+_SHARING = (Pool, Concat, Resize, Reshape, Pad, Move)
 _PRESCRIBED = {
     UnaryFunction.LOGISTIC: (1 / 256, -128),
     UnaryFunction.TANH: (1 / 128, 0),

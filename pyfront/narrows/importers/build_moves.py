@@ -4,10 +4,12 @@ they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
-from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Resize, Slice
+from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Resize
+from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
 from narrows.importers.build import Node
 from narrows.importers.refusals import NotAbsorbed, Refused
@@ -131,4 +133,17 @@ def resize(
     storage = (size[0], size[1], x.storage[2])
     y = node.new(storage)
     node.emit(Resize((x.tensor,), y, function, corners, centers))
+    node.result(x.on(y, storage))
+
+
+def rearrange(node: Node, x: View, kind: type[Rearrangement], options: Mapping[str, Any]) -> None:
+    """x, stored as height, width and channels, rearranged becomes output 0. options: of the
+    operator, by our names."""
+    operator = kind((x.tensor,), 0, **options)
+    try:
+        storage = operator.target(x.storage)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    y = node.new(storage)
+    node.emit(replace(operator, output=y))
     node.result(x.on(y, storage))

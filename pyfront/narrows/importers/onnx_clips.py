@@ -22,13 +22,13 @@ from narrows.graph.graph import (
     Pool,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
     UnaryFunction,
     readers,
 )
+from narrows.graph.moves import Move
 from narrows.graph.scales import ANY, Interval, covers, has_free_scale, hull
 
 _ACTIVATIONS: dict[Activation, Interval] = {
@@ -133,7 +133,7 @@ def _interval(
             x = (0, 1)
         case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Mean() | Reshape():
             pass
-        case Pool() | Resize() | Slice():
+        case Pool() | Resize() | Move():
             pass
         case Unary() if operator.function in _FUNCTIONS:
             x = _FUNCTIONS[operator.function]

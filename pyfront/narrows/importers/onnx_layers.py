@@ -18,11 +18,11 @@ from narrows.graph.graph import (
     Concat,
     Mean,
     Pad,
-    Slice,
     Tensor,
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.onnx_constants import Constant, NotTflites

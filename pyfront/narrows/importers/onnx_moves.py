@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from narrows.graph.graph import MAX_DIMENSION, Array
+from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.onnx_node import NCHW, Node, is_nchw
@@ -224,3 +225,15 @@ def _same_places(n: int, wanted: Array, flags: tuple[bool, bool], mode: str, rou
         raise Refused(f"nearest_mode {rounding}")
     places = functions[rounding](wanted)
     return bool((np.clip(places, 0, n - 1) == np.clip(taken, 0, n - 1)).all())
+
+
+def rearrangement(kind: type[Rearrangement]) -> Callable[[Node], None]:
+    """The builder of an operator that only rearranges."""
+
+    def build(node: Node) -> None:
+        given = {name: node.attribute(name, None) for name in kind.in_onnx.fields}
+        options = {kind.in_onnx.fields[n]: v for n, v in given.items() if v is not None}
+        moves.rearrange(node, node.nchw(), kind, options)
+
+    build.__doc__ = kind.constraints
+    return build

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from narrows.graph.moves import REARRANGEMENTS
 from narrows.importers import onnx_layers as layers
 from narrows.importers import onnx_moves as moves
 from narrows.importers import onnx_scales as scales
@@ -55,4 +56,5 @@ RULES: dict[str, Rule] = {
     "Dropout": replace(_SAME, outputs=None),
     "QuantizeLinear": Rule(scales.quantize_linear, (2, 3), ()),
     "DequantizeLinear": Rule(scales.dequantize_linear, (2, 3), ()),
+    **{k.in_onnx.name: Rule(moves.rearrangement(k), (1, 1)) for k in REARRANGEMENTS},
 }

@@ -4,11 +4,13 @@ a line of the table of supported operators."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Literal
 
 from narrows.graph.graph import Reshape
+from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.refusals import Refused
@@ -144,3 +146,15 @@ def transpose(node: Node) -> None:
     order = [int(n) for n in node.values(1, "permutation")]
     order = [n + len(order) * (n < 0) for n in order]
     node.result(moves.permuted(x, order))
+
+
+def rearrangement(kind: type[Rearrangement]) -> Callable[[Node], None]:
+    """The builder of an operator that only rearranges."""
+
+    def build(node: Node) -> None:
+        fields = kind.in_tflite.fields.items()
+        options = {field: int(node.options[name]) for name, field in fields}
+        moves.rearrange(node, node.plain(0), kind, options)
+
+    build.__doc__ = kind.constraints
+    return build

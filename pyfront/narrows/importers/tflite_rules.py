@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from narrows.graph.moves import REARRANGEMENTS
 from narrows.importers import tflite_checks as checks
 from narrows.importers import tflite_layers as layers
 from narrows.importers import tflite_moves as moves
@@ -135,4 +136,13 @@ RULES: dict[str, Rule] = {
     "SQUEEZE": Rule(moves.reshape, (1, 1), _LABELS_TAKEN),
     "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),
     "TRANSPOSE": Rule(moves.transpose, (2, 2), _LABELS),
+    **{
+        kind.in_tflite.name: Rule(
+            moves.rearrangement(kind),
+            (1, 1),
+            (checks.activations_int8, checks.rank_4, checks.taken_as_input),
+            options=(kind.in_tflite.options, tuple(kind.in_tflite.fields)),
+        )
+        for kind in REARRANGEMENTS
+    },
 }

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Elementwise,
     QConcat,
@@ -29,7 +30,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
     QTensor,
 )
@@ -397,7 +397,7 @@ class _Counter:
             case QResize():
                 self.done["resize.element"] += elements
                 self.done["pixel"] += pixels
-            case QConcat() | QSlice() | QPad():
+            case QConcat() | Move() | QPad():
                 self.done["move.element"] += source.bytes if isinstance(op, QPad) else elements
                 self.done["move.pixel"] += pixels * len(op.inputs)
                 self.done["move.call"] += calls * len(op.inputs)

@@ -227,9 +227,9 @@ class Search:
         return [*found, self.ends[-1]]
 
     def edges(self, level: int) -> list[tuple[Edge, int]]:
-        """The cascades that may fit, by their ends, and the bytes that each needs at least. If there
-        are very many, only some: where one ends that reaches far matters little, so the farther,
-        the fewer ends are tried."""
+        """The cascades that may fit, by their ends, and the bytes that each needs at least. If
+        there are very many, only some: where one ends that reaches far matters little, so the
+        farther, the fewer ends are tried."""
         if level not in self._edges:
             near = len(self.ends)
             while len(found := self.some_edges(level, near)) > self.bounds.edges:

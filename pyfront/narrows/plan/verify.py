@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import PlanError
+from narrows.graph.moves import Slice
 from narrows.graph.qgraph import (
     Axis,
     QConcat,
@@ -31,7 +32,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
 )
 from narrows.native import Form
 from narrows.plan.plan import Plan
@@ -592,7 +592,7 @@ def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
         strides = (int(source.height == out.height), int(source.width == out.width))
     elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
-    elif isinstance(op, QSlice):
+    elif isinstance(op, Slice):
         strides, pads = op.stride[:2], (-op.begin[0], -op.begin[1])
     rows = _Windows(strides[0], pads[0], spans[0], source.height)
     return rows, _Windows(strides[1], pads[1], spans[1], source.width)

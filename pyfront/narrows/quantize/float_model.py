@@ -25,13 +25,13 @@ from narrows.graph.graph import (
     Pool,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
     UnaryFunction,
     verify_graph,
 )
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import Elementwise
 from narrows.quantize.lower import nearest_positions
 
@@ -198,12 +198,8 @@ def _evaluate(
             return np.concatenate(inputs, axis=int(operator.axis))
         case Resize():
             return _resize(operator, x, (shape[0], shape[1]))
-        case Slice():
-            cut = [
-                slice(b, b + (n - 1) * s + 1, s)
-                for b, n, s in zip(operator.begin, shape, operator.stride, strict=True)
-            ]
-            return x[tuple(cut)]
+        case Move():
+            return operator.moved(x, shape)
         case Pad():
             after = [n - b - m for n, b, m in zip(shape, operator.before, x.shape, strict=True)]
             widths = list(zip(operator.before, after, strict=True))

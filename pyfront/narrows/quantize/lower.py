@@ -28,11 +28,11 @@ from narrows.graph.graph import (
     Quantization,
     Reshape,
     Resize,
-    Slice,
     Softmax,
     Tensor,
     Unary,
 )
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Edge,
     Elementwise,
@@ -50,7 +50,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
     QTensor,
 )
@@ -173,8 +172,8 @@ class _Lowering:
                 self._concat(operator, output)
             case Resize():
                 self.ops.append(self._resize(operator, one, output))
-            case Slice():
-                self.ops.append(QSlice(one, output, operator.begin, operator.stride))
+            case Move():
+                self.ops.append(replace(operator, inputs=one, output=output))
             case Pad():
                 self.ops.append(QPad(one, output, operator.before, int(operator.value)))
             case Reshape():

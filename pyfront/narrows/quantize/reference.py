@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from narrows.errors import InputError
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Int8Array,
     QConcat,
@@ -26,7 +27,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
     QTensor,
 )
@@ -102,13 +102,8 @@ def _compute(op: QOp, x: list[Int8Array], sources: list[QTensor], target: QTenso
             return np.concatenate(x, axis=op.axis)
         case QResize():
             return _resize(op, x[0])
-        case QSlice():
-            ends = (target.height, target.width, target.channels)
-            cut = tuple(
-                slice(b, b + (n - 1) * s + 1, s)
-                for b, s, n in zip(op.begin, op.stride, ends, strict=True)
-            )
-            return x[0][cut]
+        case Move():
+            return op.moved(x[0], (target.height, target.width, target.channels))
         case QPad():
             size = (target.height, target.width, target.channels)
             padded = np.full(size, op.value, np.int8)

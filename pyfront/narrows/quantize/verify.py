@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from narrows.errors import ModelError
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Elementwise,
     Int32Array,
@@ -21,7 +22,6 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
     QTensor,
 )
@@ -144,11 +144,8 @@ def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
                 ).all():
                     return "positions outside of the input"
             return None if x[0].channels == y.channels else "channels"
-        case QSlice():
-            for n, out, b, s in zip(_shape(x[0]), _shape(y), op.begin, op.stride, strict=True):
-                if not (0 <= b <= _U16 and 1 <= s <= _U16 and b + (out - 1) * s < n):
-                    return f"from {op.begin} by {op.stride} to shape {_shape(y)}"
-            return None
+        case Move():
+            return op.problem(_shape(x[0]), _shape(y))
         case QPad():
             if not -128 <= op.value <= 127:
                 return f"value {op.value}"

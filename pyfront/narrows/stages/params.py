@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     QConcat,
     QConv,
@@ -19,12 +20,11 @@ from narrows.graph.qgraph import (
     QPool,
     QReshape,
     QResize,
-    QSlice,
     QSoftmax,
 )
 from narrows.native import Op, conv_pack
 from narrows.stages.fusion import Bottleneck, bottleneck
-from narrows.stages.records import GEOMETRY, Body, fields
+from narrows.stages.records import GEOMETRY, Body, fields, for_the_format
 from narrows.stages.stage import Stage
 
 EXPAND, PROJECT, ADD = 1, 2, 4
@@ -52,8 +52,8 @@ def op_code(op: QOp) -> Op:
             return Op.CONCAT
         case QResize():
             return Op.RESIZE
-        case QSlice():
-            return Op.SLICE
+        case Move():
+            return Op[op.kind.upper()]
         case QPad():
             return Op.PAD
         case QReshape():
@@ -88,8 +88,9 @@ def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
         case QResize():
             rows = body.add(op.rows.astype("<u2").tobytes())
             return fields("<II", place, rows, body.add(op.cols.astype("<u2").tobytes()))
-        case QSlice():
-            return fields("<6H", place, *op.begin, *op.stride)
+        case Move():
+            with for_the_format(place):
+                return op.params()
         case QPad():
             return fields("<HHHbB", place, *op.before, op.value, 0)
         case QReshape():

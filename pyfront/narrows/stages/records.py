@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QTensor
@@ -125,7 +126,14 @@ def fields(layout: struct.Struct | str, place: str, *values: int | bytes) -> byt
 
     Raises: PlanError: a value does not fit its field of the format.
     """
-    try:
+    with for_the_format(place):
         return struct.pack(layout if isinstance(layout, str) else layout.format, *values)
+
+
+@contextmanager
+def for_the_format(place: str) -> Iterator[None]:
+    """Where values are packed. Raises: PlanError: one does not fit its field."""
+    try:
+        yield
     except struct.error as error:
         raise PlanError(f"{place}: too large for the blob format ({error})") from error
