@@ -148,11 +148,16 @@ def transpose(node: Node) -> None:
     node.result(moves.permuted(x, order))
 
 
+def options_of(kind: type[Rearrangement]) -> tuple[str, ...]:
+    """The options of an operator as the schema's reader calls them."""
+    return tuple(name.title().replace("_", "") for name in kind.in_tflite.fields)
+
+
 def rearrangement(kind: type[Rearrangement]) -> Callable[[Node], None]:
     """The builder of an operator that only rearranges."""
 
     def build(node: Node) -> None:
-        fields = kind.in_tflite.fields.items()
+        fields = zip(options_of(kind), kind.in_tflite.fields.values(), strict=True)
         options = {field: int(node.options[name]) for name, field in fields}
         moves.rearrange(node, node.plain(0), kind, options)
 

@@ -140,8 +140,8 @@ RULES: dict[str, Rule] = {
         kind.in_tflite.name: Rule(
             moves.rearrangement(kind),
             (1, 1),
-            (checks.activations_int8, checks.rank_4, checks.taken_as_input),
-            options=(kind.in_tflite.options, tuple(kind.in_tflite.fields)),
+            (checks.activations_int8, checks.rank_4, checks.quantized_as_input),
+            options=(kind.in_tflite.options, moves.options_of(kind)),
         )
         for kind in REARRANGEMENTS
     },
