@@ -105,23 +105,25 @@ struct nrw_operator {
  * for known models may define a shorter list; a blob that needs one that is not there is refused
  * with NRW_ERR_OPERATOR. */
 #ifndef NRW_OPERATORS
-#define NRW_OPERATORS(X)        \
-    X(INPUT, input)             \
-    X(OUTPUT, output)           \
-    X(CONV, conv)               \
-    X(DEPTHWISE, depthwise)     \
-    X(BOTTLENECK, bottleneck)   \
-    X(ELEMENTWISE, elementwise) \
-    X(AVG_POOL, avg_pool)       \
-    X(MAX_POOL, max_pool)       \
-    X(MEAN, mean)               \
-    X(SOFTMAX, softmax)         \
-    X(LOOKUP, lookup)           \
-    X(CONCAT, concat)           \
-    X(RESIZE, resize)           \
-    X(SLICE, slice)             \
-    X(PAD, pad)                 \
-    X(RESHAPE, reshape)
+#define NRW_OPERATORS(X)              \
+    X(INPUT, input)                   \
+    X(OUTPUT, output)                 \
+    X(CONV, conv)                     \
+    X(DEPTHWISE, depthwise)           \
+    X(BOTTLENECK, bottleneck)         \
+    X(ELEMENTWISE, elementwise)       \
+    X(AVG_POOL, avg_pool)             \
+    X(MAX_POOL, max_pool)             \
+    X(MEAN, mean)                     \
+    X(SOFTMAX, softmax)               \
+    X(LOOKUP, lookup)                 \
+    X(CONCAT, concat)                 \
+    X(RESIZE, resize)                 \
+    X(SLICE, slice)                   \
+    X(PAD, pad)                       \
+    X(RESHAPE, reshape)               \
+    X(SPACE_TO_DEPTH, space_to_depth) \
+    X(DEPTH_TO_SPACE, depth_to_space)
 #endif
 
 /* The forms of a build, bit i: form i of enum nrw_form; refused likewise. */

@@ -41,7 +41,7 @@ OPTIONS = (
 GROWTH = 1.03
 # Bytes. The structures are those that a program holds for a model and a run; what a run
 # needs per stage stands behind the arena.
-LIMITS = {"flash": 26 * 1024, "variables": 0, "stack": 2048, "structures": 256}
+LIMITS = {"flash": 27 * 1024, "variables": 0, "stack": 2048, "structures": 256}
 STRUCTURES = ("nrw_model", "nrw_run")
 # All that the runtime may ask of others: three of libc, and the compiler's own arithmetic.
 EXTERNALS = re.compile(r"mem(cpy|move|set)|__aeabi_\w+")

@@ -69,6 +69,7 @@ _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "slice": lambda net, x: _slice(net, x),
     "strided_slice": lambda net, x: _strided_slice(net, x),
     "split": lambda net, x: _split(net, x),
+    "blocks": lambda net, x: _blocks(net, x),
     "block": lambda net, x: _block(net, x),
 }
 
@@ -101,6 +102,14 @@ def _split(net: single.Net, x: int) -> int:
     parts = [net.like(x, (1, 7, 6, 2)) for _ in range(2)]
     net.operator("SPLIT", [net.ints(3), x], parts, "SplitOptions", {"num_splits": 2}, version=2)
     return net.binary("SUB", *parts)
+
+
+def _blocks(net: single.Net, x: int) -> int:
+    wide = net.like(x, (1, 14, 12, 1))
+    net.operator("DEPTH_TO_SPACE", [x], [wide], "DepthToSpaceOptions", {"block_size": 2})
+    deep = net.like(x, (1, 7, 6, 4))
+    net.operator("SPACE_TO_DEPTH", [wide], [deep], "SpaceToDepthOptions", {"block_size": 2})
+    return deep
 
 
 def _block(net: single.Net, x: int) -> int:
@@ -180,6 +189,9 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
         net.constant([1.0, 1.0, 2.0, 2.0]),
         mode="linear",
         coordinate_transformation_mode="half_pixel",
+    ),
+    "blocks": lambda net: net.add(
+        "SpaceToDepth", net.add("DepthToSpace", "x", blocksize=2, mode="CRD"), blocksize=2
     ),
     "transpose": lambda net: net.add("Softmax", net.add("Transpose", "x", perm=[0, 2, 3, 1])),
     "shapes": lambda net: _shapes(net),

@@ -14,8 +14,8 @@ import numpy as np
 NONE = 0xFFFF
 (
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
-    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE,
-) = range(16)  # fmt: skip
+    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE, SPACE_TO_DEPTH, DEPTH_TO_SPACE,
+) = range(18)  # fmt: skip
 PLAIN, BLOCKED = range(2)
 SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
 FORMS = {
@@ -346,6 +346,14 @@ class _Reader:
         if stage.op == SLICE:
             values = self.unpack("6H", at)
             return {"begin": values[:3], "stride": values[3:]}
+        if stage.op in (SPACE_TO_DEPTH, DEPTH_TO_SPACE):
+            block, order, zero = self.unpack("BBH", at)
+            wide, deep = (source, out) if stage.op == SPACE_TO_DEPTH else (out, source)
+            require(zero == 0 and order <= (stage.op == DEPTH_TO_SPACE), "order")
+            sizes = (deep.height * block, deep.width * block, wide.channels * block**2)
+            require(block > 0 and sizes == (wide.height, wide.width, deep.channels), "block")
+            orders = {"order": ("DCR", "CRD")[order]} if stage.op == DEPTH_TO_SPACE else {}
+            return {"block": block, **orders}
         require(stage.op == PAD, "operator")
         *before, value, zero = self.unpack("HHHbB", at)
         require(zero == 0, "reserved")
@@ -432,18 +440,19 @@ def clip(value: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Axis:
-    """(stride, pad, span) of a window along an axis of an input."""
+    """(stride, pad, span) of a window along an axis of an input; so many neighbours share it."""
 
     size: int
     stride: int = 1
     pad: int = 0
     span: int = 1
+    sharing: int = 1
 
     def start(self, first: int) -> int:
-        return clip(first * self.stride - self.pad, self.size)
+        return clip(first // self.sharing * self.stride - self.pad, self.size)
 
     def end(self, end: int) -> int:
-        return clip((end - 1) * self.stride - self.pad + self.span, self.size)
+        return clip((end - 1) // self.sharing * self.stride - self.pad + self.span, self.size)
 
 
 class Engine:
@@ -644,6 +653,12 @@ class Engine:
                 )
             )
             return rows, columns
+        if stage.op == SPACE_TO_DEPTH:
+            rows, columns = (Axis(size, fields["block"], 0, fields["block"]) for size in sizes)
+            return rows, columns
+        if stage.op == DEPTH_TO_SPACE:
+            rows, columns = (Axis(size, sharing=fields["block"]) for size in sizes)
+            return rows, columns
         before = 0
         if stage.op == CONCAT and fields["axis"] == 0:
             before = sum(self.source(stage, i).height for i in range(which))
@@ -712,7 +727,9 @@ def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:
         segment = stage.strip
     else:
         _, columns = engine.windows(stage, which)
-        segment = min(source.width, (stage.strip - 1) * columns.stride + columns.span)
+        # A strip may begin with the last of those that share a window.
+        windows = (stage.strip + columns.sharing - 2) // columns.sharing + 1
+        segment = min(source.width, (windows - 1) * columns.stride + columns.span)
     return -(-segment * source.channels // 16) * 16
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from narrows.graph.moves import Slice
+from narrows.graph.moves import DepthToSpace, Rearrangement, Slice, SpaceToDepth
 from narrows.graph.qgraph import (
     Axis,
     Edge,
@@ -236,6 +236,17 @@ class GraphBuilder:
         self.ops.append(Slice((source,), output, tuple(begin), tuple(stride)))
         return output
 
+    def space_to_depth(self, source: int, block: int) -> int:
+        return self._rearranged(SpaceToDepth((source,), len(self.tensors), block))
+
+    def depth_to_space(self, source: int, block: int, order: str = "DCR") -> int:
+        return self._rearranged(DepthToSpace((source,), len(self.tensors), block, order))
+
+    def _rearranged(self, op: Rearrangement) -> int:
+        (source,) = op.inputs
+        self.ops.append(op)
+        return self.tensor(*op.target(self.shape(source)), self.tensors[source].zero_point)
+
     def pad(self, source: int) -> int:
         before = [int(v) for v in self.rng.integers(0, 3, 3)]
         behind = [int(v) for v in self.rng.integers(0, 3, 3)]
@@ -372,6 +383,11 @@ def _random_block(
         case 13:
             return build.pad(source) if height < 24 and channels < 24 else build.slice(source)
         case 14:
+            blocks = [b for b in (2, 3) if height % b == width % b == 0 and channels * b * b <= 64]
+            if blocks and rng.integers(2):
+                return build.space_to_depth(source, int(rng.choice(blocks)))
+            if channels % 4 == 0 and height * width <= 100:
+                return build.depth_to_space(source, 2, str(rng.choice(["DCR", "CRD"])))
             return build.slice(source)
         case _:
             if rng.integers(2):

@@ -33,7 +33,7 @@ from narrows.graph.graph import (
     Unary,
     UnaryFunction,
 )
-from narrows.graph.moves import Slice
+from narrows.graph.moves import DepthToSpace, Slice, SpaceToDepth
 from narrows.graph.passes import fuse_activations
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.tflite import import_tflite
@@ -133,6 +133,8 @@ GRAPHS = {
     "bilinear, centers": resize("bilinear", False, True, (3, 15, 3)),
     "bilinear, corners": resize("bilinear", True, False, (9, 13, 3)),
     "slice": single(Slice((X,), Y, (1, 0, 1), (2, 1, 1)), (6, 4, 4), (3, 3, 2)),
+    "space to depth": single(SpaceToDepth((X,), Y, 2), (6, 4, 3), (3, 2, 12)),
+    "depth to space": single(DepthToSpace((X,), Y, 2), (3, 2, 12), (6, 4, 3)),
     "pad": single(Pad((X,), Y, (1, 0, 0), -1.5), (3, 4, 2), (5, 6, 2)),
     "reshape": single(Reshape((X,), Y), (3, 4, 2), (1, 1, 24)),
 }

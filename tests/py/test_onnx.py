@@ -440,6 +440,31 @@ def test_slice() -> None:
     check(net, y, net.add("Slice", y, net.constant([0, 0]), net.constant([1, 1])))
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_to_space(mode: str) -> None:
+    net = Net()
+    y = net.add("DepthToSpace", net.add("Concat", "x", "x", axis=1), blocksize=2, mode=mode)
+    check(net, y, net.add("SpaceToDepth", y, blocksize=2), export=mode == "DCR")
+
+
+def test_depth_to_space_without_a_mode() -> None:
+    net = Net()
+    check(net, net.add("DepthToSpace", "x", blocksize=2))
+
+
+def test_a_mode_of_depth_to_space_that_does_not_exist() -> None:
+    net = Net()
+    with pytest.raises(UnsupportedError, match=r"DepthToSpace.*mode ROW"):
+        import_onnx(net.model(net.add("DepthToSpace", "x", blocksize=2, mode="ROW")))
+
+
+def test_a_mode_of_depth_to_space_that_no_tflite_has() -> None:
+    net = Net()
+    graph = import_onnx(net.model(net.add("DepthToSpace", "x", blocksize=2, mode="CRD")))
+    with pytest.raises(UnsupportedError, match="depth_to_space"):
+        export_tflite(graph)
+
+
 def test_split() -> None:
     net = Net()
     parts = net.add("Split", "x", net.constant([1, 3]), outputs=2, axis=1)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from narrows.errors import UnsupportedError
+from narrows.importers.tflite import import_tflite
 from single import ACTIVATIONS, NONE, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Net
 from subjects import check, typical_inputs
 
@@ -467,6 +469,48 @@ def test_slice() -> None:
     y = net.like(x, (1, 4, 8, 2))
     net.operator("SLICE", [x, net.ints((0, 3, 0, 1)), net.ints((1, 4, -1, 2))], [y], version=2)
     _check(net, [x], y)
+
+
+def _rearranged(net: Net, name: str, x: int, shape: tuple[int, ...], block: int) -> int:
+    y = net.like(x, shape)
+    table = "SpaceToDepthOptions" if name == "SPACE_TO_DEPTH" else "DepthToSpaceOptions"
+    net.operator(name, [x], [y], table, {"block_size": block})
+    return y
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_space_to_depth(block: int) -> None:
+    net = Net(block)
+    x = net.int8((1, 6, 12, 5))
+    deep = (1, 6 // block, 12 // block, 5 * block * block)
+    y = _rearranged(net, "SPACE_TO_DEPTH", x, deep, block)
+    _check(net, [x], y, _rearranged(net, "DEPTH_TO_SPACE", y, (1, 6, 12, 5), block))
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_depth_to_space(block: int) -> None:
+    net = Net(block)
+    x = net.int8((1, 5, 7, 36))
+    wide = (1, 5 * block, 7 * block, 36 // block**2)
+    y = _rearranged(net, "DEPTH_TO_SPACE", x, wide, block)
+    _check(net, [x], y, net.pad(y, ((0, 0), (1, 0), (0, 1), (0, 0))))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "block"),
+    [
+        ("SPACE_TO_DEPTH", (1, 2, 3, 20), 4),
+        ("SPACE_TO_DEPTH", (1, 6, 12, 5), 0),
+        ("DEPTH_TO_SPACE", (1, 12, 24, 2), 2),
+        ("DEPTH_TO_SPACE", (1, 6, 12, 5), -1),
+    ],
+)
+def test_blocks_that_do_not_fit(name: str, shape: tuple[int, ...], block: int) -> None:
+    net = Net(1)
+    x = net.int8((1, 6, 12, 5))
+    model = net.finish([x], [_rearranged(net, name, x, shape, block)])
+    with pytest.raises(UnsupportedError, match=rf"{name}.*blocks of {block} x {block} of shape"):
+        import_tflite(model)
 
 
 @pytest.mark.parametrize("axis", [1, 2, 3])

@@ -33,6 +33,8 @@ KINDS = {
     "slice": blob_reader.SLICE,
     "pad": blob_reader.PAD,
     "reshape": blob_reader.RESHAPE,
+    "space_to_depth": blob_reader.SPACE_TO_DEPTH,
+    "depth_to_space": blob_reader.DEPTH_TO_SPACE,
 }
 
 

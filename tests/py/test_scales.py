@@ -36,6 +36,17 @@ def _slice(net: Net, x: int) -> list[int]:
     return [y]
 
 
+def _blocks(name: str, shape: tuple[int, ...]) -> Callable[[Net, int], list[int]]:
+    table = "".join(word.capitalize() for word in name.split("_")) + "Options"
+
+    def build(net: Net, x: int) -> list[int]:
+        y = net.like(x, shape)
+        net.operator(name, [x], [y], table, {"block_size": 2})
+        return [y]
+
+    return build
+
+
 def _strided_slice(net: Net, x: int) -> list[int]:
     y = net.like(x, (1, 5, 8, 4))
     ranges = [net.ints((0, 1, 0, 0)), net.ints((1, 6, 8, 4)), net.ints((1, 1, 1, 1))]
@@ -86,6 +97,8 @@ REFUSED: dict[str, Callable[[Net, int], list[int]]] = {
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR"),
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
+    "SPACE_TO_DEPTH": _blocks("SPACE_TO_DEPTH", (1, 4, 4, 16)),
+    "DEPTH_TO_SPACE": _blocks("DEPTH_TO_SPACE", (1, 16, 16, 1)),
     "SPLIT": _split,
     "PADV2": lambda net, x: [net.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), 5)],
     "PAD": lambda net, x: [net.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))],

@@ -22,8 +22,8 @@ Elements: TypeAlias = npt.NDArray[Any]
 
 
 class Named(NamedTuple):
-    """An operator as a format names it. fields: by the format's name of an option, ours. options:
-    the FlatBuffers table that they stand in, if there is one."""
+    """An operator as a format names it. fields: by the format's name of an option, as its schema
+    spells it, ours. options: the FlatBuffers table that they stand in, if there is one."""
 
     name: str
     fields: Mapping[str, str]
@@ -130,5 +130,71 @@ class Rearrangement(Move):
         return Written(self.in_tflite.name, (), self.in_tflite.options, fields)
 
 
-REARRANGEMENTS: tuple[type[Rearrangement], ...] = ()
+@dataclass(frozen=True)
+class SpaceToDepth(Rearrangement):
+    """The pixels of each block side by side in one pixel, row by row. block: along both axes."""
+
+    block: int
+    kind: ClassVar[str] = "space_to_depth"
+    in_tflite = Named("SPACE_TO_DEPTH", {"block_size": "block"}, "SpaceToDepthOptions")
+    in_onnx = Named("SpaceToDepth", {"blocksize": "block"})
+    constraints = "Blocks of up to 255 x 255 pixels that divide height and width."
+
+    def target(self, source: Shape) -> Shape:
+        height, width, channels = source
+        _check(self.block, divides=(height, width), shape=source)
+        return height // self.block, width // self.block, channels * self.block**2
+
+    def moved(self, x: Elements, target: Shape) -> Elements:
+        height, width, _ = target
+        blocks: Elements = x.reshape(height, self.block, width, self.block, -1)
+        return np.reshape(blocks.transpose(0, 2, 1, 3, 4), target)
+
+    def params(self) -> bytes:
+        return struct.pack("<BBH", self.block, 0, 0)
+
+
+@dataclass(frozen=True)
+class DepthToSpace(Rearrangement):
+    """The way back. order: of the deep channels, "DCR" as SpaceToDepth makes them, place by place,
+    or "CRD", channel by channel, as PyTorch's PixelShuffle has them and no ``.tflite``."""
+
+    block: int
+    order: str = "DCR"
+    kind: ClassVar[str] = "depth_to_space"
+    in_tflite = Named("DEPTH_TO_SPACE", {"block_size": "block"}, "DepthToSpaceOptions")
+    in_onnx = Named("DepthToSpace", {"blocksize": "block", "mode": "order"})
+    constraints = "Blocks of up to 255 x 255 pixels, whose number divides the channels."
+
+    def target(self, source: Shape) -> Shape:
+        height, width, channels = source
+        _check(self.block, divides=(channels,), shape=source, number=self.block**2)
+        if self.order not in _ORDERS:
+            raise ValueError(f"mode {self.order}")
+        return height * self.block, width * self.block, channels // self.block**2
+
+    def moved(self, x: Elements, target: Shape) -> Elements:
+        height, width, _ = x.shape
+        blocks: Elements = x.reshape(height, width, self.block, self.block, -1)
+        if self.order == "CRD":
+            blocks = np.moveaxis(x.reshape(height, width, -1, self.block, self.block), 2, 4)
+        return np.reshape(blocks.transpose(0, 2, 1, 3, 4), target)
+
+    def params(self) -> bytes:
+        return struct.pack("<BBH", self.block, _ORDERS.index(self.order), 0)
+
+    def written(self, target: Shape) -> Written | None:
+        return super().written(target) if self.order == "DCR" else None
+
+
+_ORDERS = ("DCR", "CRD")
+
+
+def _check(block: int, divides: Shape, shape: Shape, number: int | None = None) -> None:
+    number = block if number is None else number
+    if not 1 <= block <= 255 or any(n % number for n in divides):
+        raise ValueError(f"blocks of {block} x {block} of shape {list(shape)}")
+
+
+REARRANGEMENTS: tuple[type[Rearrangement], ...] = (SpaceToDepth, DepthToSpace)
 """All of them."""

@@ -87,6 +87,8 @@ class Op(IntEnum):
     SLICE = 13
     PAD = 14
     RESHAPE = 15
+    SPACE_TO_DEPTH = 16
+    DEPTH_TO_SPACE = 17
 
 
 class Form(IntEnum):

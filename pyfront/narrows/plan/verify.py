@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import PlanError
-from narrows.graph.moves import Slice
+from narrows.graph.moves import DepthToSpace, Slice, SpaceToDepth
 from narrows.graph.qgraph import (
     Axis,
     QConcat,
@@ -564,24 +564,27 @@ def _has_add(graph: QGraph, stage: Stage) -> bool:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Input positions [start(a), end(b)) that output positions [a, b) need along an axis."""
+    """Input positions [start(a), end(b)) that output positions [a, b) need along an axis. block:
+    how many neighbours have the same window."""
 
     stride: int
     pad: int
     span: int
     size: int
+    block: int = 1
 
     def start(self, first: Numbers) -> Numbers:
-        return np.clip(first * self.stride - self.pad, 0, self.size)
+        return np.clip(first // self.block * self.stride - self.pad, 0, self.size)
 
     def end(self, end: Numbers) -> Numbers:
-        return np.clip((end - 1) * self.stride - self.pad + self.span, 0, self.size)
+        last = (end - 1) // self.block * self.stride
+        return np.clip(last - self.pad + self.span, 0, self.size)
 
 
 def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
     """Of rows and columns, for input ``which`` of an operator of pixels."""
     source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
-    strides, pads, spans = (1, 1), (0, 0), (1, 1)
+    strides, pads, spans, block = (1, 1), (0, 0), (1, 1), 1
     if isinstance(op, (QConv, QDepthwise)):
         kernel = op.weights.shape[1:3] if isinstance(op, QConv) else op.weights.shape[:2]
         strides, pads = op.stride, op.pad
@@ -594,8 +597,12 @@ def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
     elif isinstance(op, Slice):
         strides, pads = op.stride[:2], (-op.begin[0], -op.begin[1])
-    rows = _Windows(strides[0], pads[0], spans[0], source.height)
-    return rows, _Windows(strides[1], pads[1], spans[1], source.width)
+    elif isinstance(op, SpaceToDepth):
+        strides = spans = (op.block, op.block)
+    elif isinstance(op, DepthToSpace):
+        block = op.block
+    rows = _Windows(strides[0], pads[0], spans[0], source.height, block)
+    return rows, _Windows(strides[1], pads[1], spans[1], source.width, block)
 
 
 def _whole_rows(graph: QGraph, op: QOp, which: int, y: Numbers) -> tuple[Numbers, Numbers]:
