@@ -31,16 +31,11 @@ struct progress {
     uint32_t room;     /* pixels that the ring has taken when it is full: those that no reader
                           needs any more, and its capacity */
 };
-typedef char check_progress[sizeof(struct progress) == 12 ? 1 : -1];
+typedef char check_progress[sizeof(struct progress) == NRW_PROGRESS_BYTES ? 1 : -1];
 
 static struct progress *progress_of(const struct nrw_run *run)
 {
     return run->progress;
-}
-
-static bool is_open(const struct nrw_model *model)
-{
-    return model != NULL && model->blob != NULL;
 }
 
 static bool is_started(const struct nrw_run *run)
@@ -274,7 +269,7 @@ static int start(struct nrw_run *run)
 
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
 {
-    if (run == NULL || memory == NULL || !is_open(model)) {
+    if (run == NULL || memory == NULL || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;
     }
     *run = (struct nrw_run){0};
@@ -294,7 +289,7 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
 int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count)
 {
-    if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !is_open(model)) {
+    if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;
     }
     *run = (struct nrw_run){0};
@@ -506,100 +501,9 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
 
 /* --- Looking inside ---------------------------------------------------------------------- */
 
-size_t nrw_progress_bytes(const struct nrw_model *model)
-{
-    return is_open(model) ? model->stage_count * sizeof(struct progress) : 0;
-}
-
-uint32_t nrw_max_step_work(const struct nrw_model *model)
-{
-    return is_open(model) ? nrw_header_of(model)->max_step_work : 0;
-}
-
-size_t nrw_memory_bytes(const struct nrw_model *model)
-{
-    return nrw_arena_bytes(model) + nrw_progress_bytes(model);
-}
-
-size_t nrw_arena_bytes(const struct nrw_model *model)
-{
-    size_t bytes = 0;
-
-    for (uint32_t i = 0; is_open(model) && i < NRW_MEMORIES; i++) {
-        bytes += model->arena_bytes[i];
-    }
-    return bytes;
-}
-
-int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor_info *info)
-{
-    if (!is_open(model) || info == NULL || tensor < 0 || tensor >= model->tensor_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    const struct nrw_tensor *record = nrw_tensors(model) + tensor;
-    info->height = record->height;
-    info->width = record->width;
-    info->channels = record->channels;
-    info->strip = nrw_is_constant(record) ? 0 : nrw_stages(model)[record->producer].strip;
-    info->capacity = record->capacity;
-    info->row_bytes = nrw_row_bytes(record);
-    info->zero_point = record->zero_point;
-    info->element_bytes = record->element_bytes;
-    return NRW_OK;
-}
-
-int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info)
-{
-    if (!is_open(model) || i < 0 || i >= model->input_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    return nrw_tensor_info(model, nrw_stages(model)[i].output, info);
-}
-
-int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info)
-{
-    if (!is_open(model) || i < 0 || i >= model->output_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    return nrw_tensor_info(model, nrw_outputs(model)[i], info);
-}
-
-int nrw_output_tensor(const struct nrw_model *model, int i)
-{
-    if (!is_open(model) || i < 0 || i >= model->output_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    return nrw_outputs(model)[i];
-}
-
 int nrw_last_stage(const struct nrw_run *run)
 {
     return is_started(run) && run->last_stage != NRW_NONE ? run->last_stage : -1;
-}
-
-int nrw_stage_op(const struct nrw_model *model, int stage)
-{
-    if (!is_open(model) || stage < 0 || stage >= model->stage_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    return nrw_stages(model)[stage].op;
-}
-
-int nrw_stage_form(const struct nrw_model *model, int stage)
-{
-    if (!is_open(model) || stage < 0 || stage >= model->stage_count) {
-        return NRW_ERR_ARGUMENT;
-    }
-    return nrw_stages(model)[stage].form;
-}
-
-int nrw_stage_output(const struct nrw_model *model, int stage)
-{
-    if (!is_open(model) || stage < 0 || stage >= model->stage_count ||
-        nrw_stages(model)[stage].output == NRW_NONE) {
-        return -1;
-    }
-    return nrw_stages(model)[stage].output;
 }
 
 int nrw_tensor_pixels(const struct nrw_run *run, int tensor)

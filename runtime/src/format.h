@@ -145,6 +145,14 @@ typedef char nrw_sizeof_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
 typedef char nrw_sizeof_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];
 typedef char nrw_sizeof_channel[sizeof(struct nrw_channel) == 12 ? 1 : -1];
 
+/* Bytes that the engine keeps of a stage, behind the arena. */
+#define NRW_PROGRESS_BYTES 12
+
+static inline bool nrw_is_open(const struct nrw_model *model)
+{
+    return model != NULL && model->blob != NULL;
+}
+
 /* --- Where things stand in a blob ------------------------------------------------------- */
 
 /* A checked offset of the blob. */

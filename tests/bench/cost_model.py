@@ -125,16 +125,16 @@ def lessons(layout: Layout) -> Iterator[tuple[str, QGraph, Plan]]:
         for options in (layers, default, replace(default, tiling=Tiling(16, 4, 0))):
             yield name, graph, plan(graph, options)
         for seed in range(3):
-            yield name, graph, replace(random_plan(graph, Random(seed)), layout=layout)
+            yield name, graph, random_plan(graph, Random(seed), (layout,))
     wide = lower(zoo.quantized("deeplab_v3", samples=1, width=0.35, size=65, upsample=True))
     yield "deeplab_v3", wide, plan(wide, layers)
-    yield "deeplab_v3", wide, replace(random_plan(wide, Random(0)), layout=layout)
+    yield "deeplab_v3", wide, random_plan(wide, Random(0), (layout,))
     sys.path.insert(0, str(ROOT / "tests" / "py"))
     from random_graphs import random_graph
 
     for seed in range(16):
         graph = random_graph(seed, 12)
-        yield f"random {seed}", graph, replace(random_plan(graph, Random(seed)), layout=layout)
+        yield f"random {seed}", graph, random_plan(graph, Random(seed), (layout,))
 
 
 def tightest(graph: QGraph) -> Plan | None:

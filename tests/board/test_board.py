@@ -33,7 +33,7 @@ from narrows.link.client import Client
 from narrows.link.frames import ANSWER, Decoder, Frame, Type
 from narrows.link.line import PATIENCE, Line, open_port
 from narrows.link.qemu import Qemu
-from narrows.native import Model, Run
+from narrows.native import Layout, Model, Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan
 from narrows.plan.memories import spread
@@ -44,6 +44,7 @@ from parts import by_parts, picture_for
 from random_graphs import random_graph
 
 SMALL = "mps2-an386-16k"
+BOARDS = [(BOARD, Layout.PLAIN), (str(ROOT / "tests" / "board" / "blocked.toml"), Layout.BLOCKED)]
 MOST_STACK = 2048
 MEMORY_FAULT = 0xFF
 """MMFSR in the cause of a fault: what the MPU forbids."""
@@ -78,7 +79,8 @@ def test_a_network_gives_tflite_micro_s_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_graphs_and_plans(seed: int) -> None:
+@pytest.mark.parametrize(("board", "layout"), BOARDS, ids=[layout.name for _, layout in BOARDS])
+def test_random_graphs_and_plans(board: str, layout: Layout, seed: int) -> None:
     """Several inputs and outputs, outputs by rows, whatever the generator draws."""
     graph = random_graph(seed)
     rng = np.random.default_rng(seed)
@@ -88,11 +90,11 @@ def test_random_graphs_and_plans(seed: int) -> None:
     expected = reference.run(graph, inputs)
     everything = tuple(range(len(graph.outputs)))
     for planned in (
-        plan(graph, PlanOptions(streamed_outputs=everything)),
-        random_plan(graph, Random(seed)),
+        plan(graph, PlanOptions(streamed_outputs=everything, layout=layout)),
+        random_plan(graph, Random(seed), (layout,)),
     ):
         blob = pack(graph, planned, None)
-        with open_target(f"qemu:{BOARD}", blob) as target:
+        with open_target(f"qemu:{board}", blob) as target:
             for _ in range(2):
                 result = target.infer(inputs, profile=True)
                 for found, wanted in zip(result.outputs, expected, strict=True):

@@ -48,7 +48,7 @@ def test_hostile_requests_are_harmless(
         "app",
         *(HERE / name for name in ("app.c", "app_port.c")),
         ROOT / "tests" / "fault" / "hostile.c",
-        FIRMWARE / "app" / "server.c",
+        *(FIRMWARE / "app" / name for name in ("requests.c", "server.c")),
         *sorted((FIRMWARE / "link").glob("*.c")),
         more=(
             *(f"-I{FIRMWARE / folder}" for folder in ("app", "link", "port")),

@@ -36,7 +36,7 @@ from narrows.link.client import Client
 from narrows.link.frames import ANSWER, Decoder, Frame, LinkStatus, Type, encode_frame
 from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
-from narrows.native import Model, Run, Status
+from narrows.native import Layout, Model, Run, Status
 from narrows.native.observe import Dump, observe
 from narrows.pack import pack
 from narrows.plan import PlanOptions, random_plan
@@ -327,7 +327,7 @@ def test_every_tensor_of_random_plans_is_what_it_should_be(board: Qemu, seed: in
     with client_of(board.url) as client:
         for planned in (
             plan(graph, PlanOptions(streamed_outputs=everything)),
-            random_plan(graph, random.Random(seed)),
+            random_plan(graph, random.Random(seed), (Layout.PLAIN,)),
         ):
             blob = parse_blob(pack(graph, planned, {}))
             client.upload(blob.data)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from narrows.graph.qgraph import QGraph
-from narrows.native import Form
+from narrows.native import Form, Layout
 from narrows.plan.candidates import Candidates, can_roll, fusions, strips
 from narrows.plan.capacities import least_capacities, whole_units
 from narrows.plan.plan import Plan
@@ -18,10 +19,12 @@ from narrows.stages.fusion import bottleneck
 from narrows.stages.stage import Stage
 
 
-def random_plan(graph: QGraph, rng: Random) -> Plan:
-    """A valid plan: random fusions, of every form, strips, slices, tiles, capacities between
-    the least and the whole tensor, inputs by parts of rows, streamed outputs."""
-    candidates = Candidates(graph)
+def random_plan(graph: QGraph, rng: Random, layouts: Sequence[Layout] = tuple(Layout)) -> Plan:
+    """A valid plan: one of these weight layouts, random fusions, of every form, strips, slices,
+    tiles, capacities between the least and the whole tensor, inputs by parts of rows, streamed
+    outputs."""
+    layout = rng.choice(layouts)
+    candidates = Candidates(graph, layout)
     chosen = _random_stages(graph, candidates, rng)
     streamed = tuple(i for i in range(len(graph.outputs)) if rng.randrange(4) == 0)
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
@@ -34,7 +37,7 @@ def random_plan(graph: QGraph, rng: Random) -> Plan:
         if rng.randrange(3) == 0:
             capacities[tensor] = whole_units(net, tensor, rng.randint(capacities[tensor], pixels))
     timeline = simulated(graph, chosen, capacities, streamed, taken)
-    found = lay_out(timeline, chosen, streamed, rounds=rng.randrange(30))
+    found = lay_out(timeline, chosen, streamed, layout, rounds=rng.randrange(30))
     verify_plan(graph, found)
     return found
 
