@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,15 @@ import pytest
 
 from conftest import ROOT
 from models import INT8_NETWORKS, missing, network
+from narrows import zoo
 from narrows.blob import read_blob
 from narrows.compile import compile_model
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Run
+from narrows.plan.occupancy import occupancy
+from narrows.plan.planner import plan
+from narrows.plan.ram import beside_arena
+from narrows.quantize.lower import lower
 from readme import README, blocks, stated_arenas, with_operators
 
 
@@ -123,6 +129,35 @@ def test_program(digits_blob: Path, tmp_path: Path) -> None:
 def test_table_of_operators_is_up_to_date() -> None:
     text = README.read_text(encoding="utf-8")
     assert with_operators(text) == text, "write it anew: python tests/py/readme.py"
+
+
+def test_the_peak_of_mobilenet_is_as_the_design_says() -> None:
+    """Every line of the list: bytes, and which ring, state or scratch it is."""
+    text = (ROOT / "runtime" / "DESIGN.md").read_text(encoding="utf-8")
+    listed = text.split("`narrows plan zoo:mobilenet_v2 --explain` prints", 1)[1]
+    graph = lower(zoo.shapes("mobilenet_v2"))
+    planned = plan(graph)
+    occupied = occupancy(graph, planned)
+    held = occupied.held(occupied.peak)
+    rows = re.findall(
+        r"^\| ([\d,]+) \| (ring|rings|state|scratch) of (?:the )?(.*?) \|", listed, re.M
+    )
+    found = {}
+    for size, kind, names in rows:
+        for name in re.findall(
+            r"[a-z]\w*/\w+|input", names.split(",")[0] if kind == "state" else names
+        ):
+            found[kind.removesuffix("s") if kind == "rings" else kind, name] = size
+    assert found.keys() == {(tenant.kind, tenant.name) for tenant, _ in held}
+    for size in set(found.values()):
+        own = [n for tenant, n in held if found[tenant.kind, tenant.name] == size]
+        assert f"{sum(own):,}" == size
+    alive = sum(n for _, n in held)
+    assert f"| **{alive:,}** | alive at once |" in listed
+    assert f"the arena has {planned.arena_total:,} bytes" in text
+    assert f"Beside the arena stand {beside_arena(graph, planned):,} bytes" in text
+    place = (occupied.peak, len(occupied.order))
+    assert "firing {:,} of {:,}".format(*place) in " ".join(text.split())
 
 
 @pytest.mark.parametrize("name", [DIGITS_INT8.stem, *INT8_NETWORKS])
