@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QGraph -> Plan: which operators fuse, how long each ring is, and where it stands."""
+"""QGraph -> Plan: which operators fuse, how long each ring is, and where it stands.
+
+What the constants of the search are worth, beside other values, is measured by
+``tests/bench/search_constants.py``.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ from narrows.plan.verify import verify_plan
 from narrows.plan.ways import PLACE_ROUNDS, Cascade, Way
 
 OVERHEAD = 1.05
-"""Instructions that a plan may cost, relative to layers one by one and its arithmetic."""
+"""Instructions that a plan may cost, relative to layers one by one and its arithmetic: a promise to
+those who ask for no budget, not a setting of the search. More would buy smaller arenas."""
 
 CLOSER = 0.99
 """How much smaller then."""

@@ -34,7 +34,8 @@ from narrows.stages.firings import Firings
 from narrows.stages.fusion import bottleneck, is_pointwise
 
 LEAST_NEAR = 4
-"""Ends behind a cascade's first one that are all tried."""
+"""Ends behind a cascade's first one that are all tried, however many cascades there are: only very
+long networks come so far."""
 
 PRICE = 1 << 20
 """What a network costs by its cheapest layers, in the unit in which prices are counted. They are

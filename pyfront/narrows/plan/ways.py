@@ -15,13 +15,16 @@ from narrows.plan.place import round_up
 from narrows.plan.timeline import Candidate, Timeline
 
 PLACE_ROUNDS = 400
-"""Effort of trial placements."""
+"""Effort of trial placements: a quarter of it costs up to 1% of an arena, four times as much wins
+as much."""
 
 GUESS = 0.7
-"""What share of its estimate a cascade may turn out to need."""
+"""What share of its estimate a cascade may turn out to need: forms above that are not looked at. At
+0.85 some are missed, and arenas grow by up to 2%; at 0.5 planning takes longer and finds no more."""
 
 LIKENESS = 0.9
-"""What share of what one form needs, relative to its estimate, others need at least."""
+"""What share of what one form needs, relative to its estimate, others need at least: at 1 some that
+fit are passed over, and arenas grow by up to 2%; at 0.7 planning takes longer and finds no more."""
 
 Edge = tuple[int, int]
 """The operators [first, end) of a cascade."""
