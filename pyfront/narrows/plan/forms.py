@@ -20,8 +20,8 @@ from narrows.native import load, pointer
 from narrows.plan.timeline import Candidate
 
 UNITS = 640
-"""Into how many units bytes are divided: with half as many some arenas grow by 1 or 2%, twice as many
-make none smaller."""
+"""Into how many units bytes are divided: with half as many some arenas grow by 1 or 2%, twice as
+many make none smaller."""
 
 FINENESS = 1.3
 """How much larger the units of the next level are: between 1.15 and 1.6 it hardly matters."""
@@ -30,8 +30,8 @@ SCRATCH_STEP = 1.15
 """Limits of the scratch, relative to the one before: each is a search of its own."""
 
 WORTHWHILE = 0.0002
-"""Share of all instructions by which a larger form must be cheaper: less is below what the prediction
-is right to; with ten times as much planning takes a quarter less, and a few arenas are larger."""
+"""Share of all instructions by which a larger form must be cheaper: the prediction knows no less.
+With ten times as much planning takes a quarter less, and a few arenas are larger."""
 
 
 @dataclass(frozen=True)

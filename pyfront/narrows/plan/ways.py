@@ -19,8 +19,9 @@ PLACE_ROUNDS = 400
 as much."""
 
 GUESS = 0.7
-"""What share of its estimate a cascade may turn out to need: forms above that are not looked at. At
-0.85 some are missed, and arenas grow by up to 2%; at 0.5 planning takes longer and finds no more."""
+"""What share of its estimate a cascade may turn out to need: forms above that are not looked at.
+At 0.85 some are missed, and arenas grow by up to 2%; at 0.5 planning takes longer and finds no
+more."""
 
 LIKENESS = 0.9
 """What share of what one form needs, relative to its estimate, others need at least: at 1 some that
