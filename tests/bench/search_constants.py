@@ -153,7 +153,7 @@ def main() -> int:
         print(line, flush=True)
         lines.append(line)
     if arguments.write:
-        write_file(RESULTS, "\n".join(lines) + "\n")
+        write_file(RESULTS, ("\n".join(lines) + "\n").encode())
     return 0
 
 
