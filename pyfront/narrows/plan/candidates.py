@@ -240,7 +240,8 @@ _VALUES = {
 """Fields of operators of which stages do not depend, or that are looked at by themselves."""
 
 SLICE = 16
-"""Channels of the narrowest slices that are worth a try: narrower ones save little."""
+"""Channels of the narrowest slices that are worth a try: narrower ones save little, and of plans
+that compute nothing twice neither half nor twice as many change one."""
 
 ROW_TILES = (1, 2, 4, 7)
 """Heights of tiles that are worth a try: each halo row is shared by so many output rows."""

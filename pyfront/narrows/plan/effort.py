@@ -38,6 +38,8 @@ class Bounds:
         return max(_FEWEST, min(self.misses, self.work // operators))
 
 
+# NORMAL is where more wins nothing: four times the misses or the rounds make no arena smaller; a
+# quarter of them costs up to 1.4% of one (tests/bench/search_constants.md).
 BOUNDS = {
     Effort.FAST: Bounds(misses=1, work=0, closeness=0.03, rounds=1000, ends=32, edges=200),
     Effort.NORMAL: Bounds(misses=40, work=2600, closeness=0, rounds=8000, ends=160, edges=4000),

@@ -20,7 +20,8 @@ from narrows.stages.firings import Columns, Firings, Positions, input_strips, ou
 from narrows.stages.stage import Extent, Stage
 
 MOST_SLOTS = 512
-"""Parts of a ring that have lifetimes of their own."""
+"""Parts of a ring that have lifetimes of their own, at most: only tensors of more rows have more
+to a part, so that planning them does not take for ever."""
 
 
 @dataclass(frozen=True, eq=False)
