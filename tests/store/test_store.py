@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store of models over a flash whose power fails at every moment, under sanitizers; and its hash
-against Python's."""
+"""The store of models over a flash whose power fails at every moment, under sanitizers; and its
+hash against Python's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from conftest import ROOT, BuildC
 
 APP = ROOT / "firmware" / "app"
 INCLUDES = tuple(f"-I{ROOT / 'firmware' / folder}" for folder in ("app", "port"))
+FLASHES = [(2, 6, 256), (1, 3, 512), (2, 2, 1024)]
+"""(slots, sectors, bytes of a sector)."""
 HASH_LENGTHS = [*range(130), 1000, 4095, 4096, 65537]
 
 
@@ -25,9 +27,7 @@ def store(build_c: BuildC) -> Path:
 
 
 @pytest.mark.parametrize("unit", [1, 2, 4, 8, 16, 32, 64])
-@pytest.mark.parametrize(
-    ("slots", "sectors", "erase_bytes"), [(2, 6, 256), (1, 3, 512), (2, 2, 1024)]
-)
+@pytest.mark.parametrize(("slots", "sectors", "erase_bytes"), FLASHES)
 def test_power_fails_at_every_moment(
     store: Path, slots: int, sectors: int, erase_bytes: int, unit: int
 ) -> None:
