@@ -26,7 +26,6 @@ from random_graphs import random_graph
 
 BLOCKED_BOARD = ROOT / "tests" / "board" / "blocked.toml"
 PLANS = 3
-LARGE = "mobilenet_v2_1.0_224_ptq"
 
 
 def some_inputs(model: Model) -> list[Int8Array]:
@@ -65,7 +64,7 @@ def test_random_plans_in_the_blocked_layout(seed: int) -> None:
             np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("name", sorted(set(INT8_NETWORKS) - {LARGE}))
+@pytest.mark.parametrize("name", INT8_NETWORKS)
 def test_networks_compute_the_same_in_every_layout(name: str) -> None:
     path = network(name)
     found = []
@@ -75,7 +74,7 @@ def test_networks_compute_the_same_in_every_layout(name: str) -> None:
     assert all(outputs == found[0] for outputs in found)
 
 
-@pytest.mark.parametrize("name", ["digits", *sorted(set(INT8_NETWORKS) - {LARGE})])
+@pytest.mark.parametrize("name", ["digits", *INT8_NETWORKS])
 def test_a_board_of_the_layout_gives_the_host_s_bytes(name: str) -> None:
     need("qemu-system-arm", "arm-none-eabi-gcc")
     path = DIGITS_INT8 if name == "digits" else network(name)
