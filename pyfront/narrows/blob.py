@@ -45,7 +45,7 @@ class Header(NamedTuple):
 
     @property
     def arena_bytes(self) -> int:
-        """Of all memories."""
+        """Bytes of the arena, in all memories together."""
         return sum(self.bytes_by_memory)
 
     @classmethod

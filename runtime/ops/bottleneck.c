@@ -350,7 +350,7 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
 }
 
 #ifdef NARROWS_PLANNING
-/* Of an output pixel, once its windows are expanded. */
+/* What depthwise and projection multiply for an output pixel. */
 static uint64_t filter_macs(const struct nrw_bottleneck_params *params,
                             const struct nrw_bottleneck_shape *shape)
 {
@@ -358,7 +358,7 @@ static uint64_t filter_macs(const struct nrw_bottleneck_params *params,
                                    (shape->has_project ? shape->out_channels : 0u));
 }
 
-/* Of an expanded pixel. */
+/* What the expansion multiplies for a pixel of the grid. */
 static uint64_t expansion_macs(const struct nrw_bottleneck_params *params,
                                const struct nrw_bottleneck_shape *shape)
 {

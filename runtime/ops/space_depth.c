@@ -109,7 +109,7 @@ static struct nrw_range needs_deep(const struct nrw_model *model, const struct n
                          firing->y1 / params->block, nrw_input_of(model, stage, input)->width);
 }
 
-/* Of a strip that begins with the last pixel of a block. */
+/* A strip lies in the most blocks if it begins with the last pixel of one. */
 static uint32_t most_blocks(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_block_params *params = nrw_at(model, stage->params);

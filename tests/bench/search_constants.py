@@ -40,7 +40,7 @@ NETWORKS: Sequence[tuple[str, Mapping[str, float]]] = (
     ("mobilenet_v3", {}),
 )
 SEEDS = range(24)
-"""Of random graphs."""
+"""Random graphs that are planned too."""
 
 VALUES: Mapping[str, Sequence[float]] = {
     "UNITS": (320, 1280),
@@ -58,7 +58,7 @@ VALUES: Mapping[str, Sequence[float]] = {
     "misses": (10, 160),
     "rounds": (2000, 32000),
 }
-"""By the constant: other values. Small letters: a bound of ``effort.BOUNDS``."""
+"""Other values of each constant. A name in small letters is a bound of ``effort.BOUNDS``."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Outcome:
     seconds: float
 
     def change(self, usual: Outcome) -> float:
-        """Of the arenas, relative."""
+        """How much larger the arenas are than usual, as a share; their geometric mean."""
         ratios = [math.log(a / b) for a, b in zip(self.arenas, usual.arenas, strict=True)]
         return math.exp(sum(ratios) / len(ratios)) - 1
 
@@ -80,7 +80,7 @@ class Outcome:
 
 
 def networks() -> Iterator[QGraph]:
-    """Those of people, then random ones, which find what these do not."""
+    """Networks of people, then random ones, which find what these do not."""
     for name, options in NETWORKS:
         yield lower(zoo.shapes(name, **options))
     for seed in SEEDS:
@@ -126,7 +126,7 @@ def value_of(name: str) -> float:
 
 
 def rows(names: Sequence[str]) -> Iterator[str]:
-    """Of the table."""
+    """The lines of the table."""
     graphs = list(networks())
     planned(graphs)  # what is loaded or cached at the first time
     usual = planned(graphs)

@@ -42,7 +42,7 @@ struct options {
     int part;         /* pixels of a row that the input takes at a time */
 };
 static const struct options ordinary = {0, 3 * WIDTH, WIDTH, 32, 0, WIDTH};
-/* By pixels, and the output in the third memory of the arena. */
+/* The input comes by pixels, and the output stands in the third memory of the arena. */
 static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0, WIDTH};
 
 static struct {

@@ -112,13 +112,7 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, module: str) -> 
     """As the shell starts commands in the background, and nohup all."""
     command = (sys.executable, "-m", module, "--help")
     done = subprocess.run(
-        [
-            "bash",
-            "-c",
-            "trap '' INT HUP; \"$@\" & kill -INT $!; kill -HUP $!; wait $!",
-            "",
-            *command,
-        ],
+        ["bash", "-c", _IN_BACKGROUND, "", *command],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -328,8 +328,8 @@ class _Planner:
     def given_up(
         self, clashing: Sequence[Cascade], limit: float, excluded: frozenset[Way], least: int
     ) -> Way:
-        """Of cascades that clash, the one without which all cost least; of these, the largest.
-        least: what they cost with all."""
+        """The way to give up of cascades that clash: the one without which all cost least, and of
+        several such the largest. least: what they cost with all."""
         best, lowest = clashing[0], math.inf
         for cascade in sorted(clashing, key=lambda c: -c.placed):
             found = self.search.cheapest(limit, excluded=excluded | {cascade.way})
