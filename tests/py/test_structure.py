@@ -145,17 +145,37 @@ def test_the_public_header_needs_no_other_header_of_ours() -> None:
     assert all(kind == "<" for kind, _ in _INCLUDE.findall(text))
 
 
+# Room of the firmware -> whose headers it may include. Chips and cores are behind port.
+MAY_INCLUDE = {
+    "libc": set(),
+    "port": set(),
+    "link": {"libc", "runtime"},
+    "app": {"libc", "port", "link", "runtime"},
+    "chip": {"libc", "port"},
+    "core": {"libc", "port"},
+}
+
+
 @pytest.mark.parametrize("path", c_files(FIRMWARE), ids=lambda p: str(p.relative_to(FIRMWARE)))
-def test_ports_know_nothing_of_the_application(path: Path) -> None:
-    part = path.relative_to(FIRMWARE).parts[0]
-    headers = {
-        header.name: header.relative_to(FIRMWARE).parts[0]
-        for header in c_files(FIRMWARE)
-        if header.suffix == ".h"
-    }
+def test_rooms_of_the_firmware(path: Path) -> None:
+    room = path.relative_to(FIRMWARE).parts[0]
+    owners = {header.name: "runtime" for header in c_files(RUNTIME) if header.suffix == ".h"}
+    for header in c_files(FIRMWARE):
+        if header.suffix == ".h":
+            owners[header.name] = header.relative_to(FIRMWARE).parts[0]
     for kind, name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
-        if kind == '"' and part == "port":
-            assert headers.get(Path(name).name) == "port", f"a port includes {name}"
+        if kind == '"' and name != "board.h":
+            owner = owners[Path(name).name]
+            assert owner in MAY_INCLUDE[room] | {room}, f"{room} includes {name} of {owner}"
+
+
+def test_the_application_names_no_chip() -> None:
+    """Its only words for the hardware are those of port.h and of board.h."""
+    chips = {path.stem.split("_", 1)[1] for path in c_files(FIRMWARE / "chip") if "_" in path.stem}
+    chips |= {"cortex", "riscv", "nvic", "stm32", "nrf", "rp2040"} - {"ram", "rom"}
+    for path in c_files(FIRMWARE / "app") + c_files(FIRMWARE / "link"):
+        words = set(re.findall(r"[a-z0-9]+", path.read_text(encoding="utf-8").lower()))
+        assert not words & (chips - {"ram", "rom"}), path.name
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         compiled = compile_model(arguments.model, chosen, progress)
     warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
-    if board is not None and len(compiled.blob) > board.slot.bytes:
+    if board is not None and len(compiled.blob) > board.models.room:
         raise PlanError(
             f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
-            f"{board.name} has room for {count(board.slot.bytes)} B; take a smaller model"
+            f"{board.name} has room for {count(board.models.room)} B; take a smaller model"
         )
     written = arguments.outputs.write("output", compiled.blob)
     arguments.outputs.write_json(compiled.report)
