@@ -219,7 +219,7 @@ static void load_reduced(number *r, const uint8_t bytes[SHA512_BYTES])
 {
     memset(r, 0, sizeof *r);
     for (unsigned i = 8 * SHA512_BYTES; i > 0; i--) {
-        wide carry = bytes[(i - 1) / 8] >> (i - 1) % 8 & 1u;
+        wide carry = (wide)bytes[(i - 1) / 8] >> (i - 1) % 8 & 1u;
         for (unsigned j = 0; j < LIMBS; j++) {
             carry += 2 * (wide)r->limbs[j];
             r->limbs[j] = (limb)carry;
@@ -231,7 +231,7 @@ static void load_reduced(number *r, const uint8_t bytes[SHA512_BYTES])
 
 static unsigned bit(const number *a, unsigned i)
 {
-    return a->limbs[i / BITS] >> i % BITS & 1u;
+    return (unsigned)a->limbs[i / BITS] >> i % BITS & 1u;
 }
 
 /* --- Points ------------------------------------------------------------------------------------- */

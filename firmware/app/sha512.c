@@ -107,8 +107,9 @@ void sha512_end(struct sha512 *hash, uint8_t digest[SHA512_BYTES])
         add_byte(hash, 0);
     }
     for (unsigned i = LENGTH_BYTES; i > 0; i--) {
-        /* The upper half of the length is 0, because bits has 64. */
-        add_byte(hash, i > 8 ? 0 : (uint8_t)(bits >> (8 * (i - 1))));
+        /* The upper half of the length is 0. */
+        const uint64_t rest = i > sizeof bits ? 0 : bits >> 8 * (i - 1);
+        add_byte(hash, (uint8_t)rest);
     }
     for (unsigned i = 0; i < SHA512_BYTES; i++) {
         digest[i] = (uint8_t)(hash->state[i / 8] >> (56 - 8 * (i % 8)));

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The arithmetic inside of ed25519.c, which a signature does not lead to its limits: a carry out of
+ * all limbs is as rare as one in 2^32 random numbers. A record of standard input is an operation and
+ * 64 bytes, two numbers or one of 512 bits; the answer is 32 bytes. */
+#include <stdio.h>
+
+#include "../../firmware/app/ed25519.c"
+
+static void store(uint8_t bytes[32], const number *a)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        bytes[i] = (uint8_t)(a->limbs[8 * i / BITS] >> 8 * i % BITS);
+    }
+}
+
+/* The result stands in a or b once more, as it does in the code, and must be the same. */
+static void operate(char operation, number *r, const number *a, const number *b)
+{
+    void (*const function)(number *, const number *, const number *) =
+        operation == '+' ? add : operation == '-' ? subtract : multiply;
+    number in_a = *a, in_b = *b;
+
+    function(r, a, b);
+    function(&in_a, &in_a, b);
+    function(&in_b, a, &in_b);
+    if (!is_equal(r, &in_a) || !is_equal(r, &in_b)) {
+        memset(r, 0xFF, sizeof *r);
+    }
+}
+
+int main(void)
+{
+    uint8_t record[65];
+
+    while (fread(record, 1, sizeof record, stdin) == sizeof record) {
+        number a, b, r;
+
+        load(&a, record + 1);
+        load(&b, record + 33);
+        r = a;
+        switch (record[0]) {
+        case '+':
+        case '-':
+        case '*':
+            operate((char)record[0], &r, &a, &b);
+            break;
+        case 'p':
+            power(&r, &a, &b);
+            break;
+        case 'r': /* of what the arithmetic returns */
+            reduce(&r);
+            break;
+        case '0':
+            r = (number){{is_zero(&a)}};
+            break;
+        case 'L':
+            load_reduced(&r, record + 1);
+            break;
+        case 's':
+            (void)subtract_order(&r);
+            break;
+        default:
+            return 2;
+        }
+        store(record, &r);
+        fwrite(record, 1, 32, stdout);
+    }
+    return 0;
+}
