@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arithmetic inside of ed25519.c, which a signature does not lead to its limits: a carry out of
  * all limbs is as rare as one in 2^32 random numbers. A record of standard input is an operation and
- * 64 bytes, two numbers or one of 512 bits; the answer is 32 bytes. */
+ * 64 bytes: two numbers, one of 512 bits, or an encoded point. The answer is 32 bytes. */
 #include <stdio.h>
 
 #include "../../firmware/app/ed25519.c"
@@ -13,7 +13,7 @@ static void store(uint8_t bytes[32], const number *a)
     }
 }
 
-/* The result stands in a or b once more, as it does in the code, and must be the same. */
+/* The result must be the same if it stands where an operand stood, as it often does in ed25519.c. */
 static void operate(char operation, number *r, const number *a, const number *b)
 {
     void (*const function)(number *, const number *, const number *) =
@@ -26,6 +26,20 @@ static void operate(char operation, number *r, const number *a, const number *b)
     if (!is_equal(r, &in_a) || !is_equal(r, &in_b)) {
         memset(r, 0xFF, sizeof *r);
     }
+}
+
+/* The x of minus the point that 32 bytes encode; all bits set if they encode none. */
+static number decoded_x(const uint8_t bytes[32])
+{
+    number temporaries[TEMPORARIES];
+    point p;
+
+    if (decode_minus(&p, bytes, temporaries)) {
+        reduce(&p.x);
+    } else {
+        memset(&p.x, 0xFF, sizeof p.x);
+    }
+    return p.x;
 }
 
 int main(void)
@@ -55,6 +69,9 @@ int main(void)
             break;
         case 'L':
             load_reduced(&r, record + 1);
+            break;
+        case 'd':
+            r = decoded_x(record + 1);
             break;
         case 's':
             (void)subtract_order(&r);

@@ -380,6 +380,26 @@ def test_residues_modulo_the_order(numbers: Numbers) -> None:
     assert numbers("s", operands) == [a - L if a >= L else a for a in operands]
 
 
+def decoded_minus(code: int) -> int:
+    """The x of minus the point by RFC 8032, section 5.1.3; all bits set if there is none."""
+    y, sign = code % 2**255, code >> 255
+    x = x_of(y) if y < P else None
+    if x is None or (x == 0 and sign):
+        return 2**256 - 1
+    return -x % P if x & 1 == sign else x
+
+
+def test_points_are_decoded_as_the_rfc_says(numbers: Numbers) -> None:
+    """Among them all encodings that are not canonical, with either sign."""
+    rng = Random(10)
+    ys = [*range(40), *range(P - 20, 2**255), *(point[1] for point in torsion())]
+    ys += [rng.getrandbits(255) for _ in range(60)]
+    codes = [y | sign << 255 for y in ys for sign in (0, 1)]
+    expected = [decoded_minus(code) for code in codes]
+    assert 60 < expected.count(2**256 - 1) < len(codes) - 60
+    assert numbers("d", codes) == expected
+
+
 # --- The hash ---------------------------------------------------------------------------------------
 
 
@@ -408,7 +428,9 @@ MOST_INSTRUCTIONS = {"cortex-m0": 26, "cortex-m4": 6}
 
 def arm(tool: str, *arguments: str | Path) -> str:
     command = [f"arm-none-eabi-{tool}", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module", params=CORES)
