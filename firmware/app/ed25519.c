@@ -49,7 +49,7 @@ static const number order = {
      WORD(0x00000000), WORD(0x00000000), WORD(0x10000000)}};
 static const number one = {{1}};
 
-/* --- Numbers modulo p ------------------------------------------------------------------------- */
+/* --- Numbers modulo p --------------------------------------------------------------------- */
 
 /* All 256 bits, little-endian. */
 static void load(number *r, const uint8_t bytes[32])
@@ -194,7 +194,7 @@ static void power(number *r, const number *a, number *temporary)
     multiply(r, r, a);
 }
 
-/* --- Numbers modulo L ------------------------------------------------------------------------- */
+/* --- Numbers modulo L --------------------------------------------------------------------- */
 
 /* r - L if that is not negative. Returns: whether it was subtracted. */
 static bool subtract_order(number *r)
@@ -234,7 +234,7 @@ static unsigned bit(const number *a, unsigned i)
     return (unsigned)a->limbs[i / BITS] >> i % BITS & 1u;
 }
 
-/* --- Points ------------------------------------------------------------------------------------- */
+/* --- Points ------------------------------------------------------------------------------- */
 
 /* The sum of any two points, which may be the same one. t: temporaries. */
 static void add_point(point *p, const point *q, number t[TEMPORARIES])
@@ -350,7 +350,7 @@ static bool is_encoded(const point *p, const uint8_t bytes[32], number t[TEMPORA
     return is_equal(&t[2], &t[3]);
 }
 
-/* --- Verification --------------------------------------------------------------------------------- */
+/* --- Verification ------------------------------------------------------------------------- */
 
 bool ed25519_verify(const uint8_t signature[ED25519_SIGNATURE_BYTES],
                     const uint8_t key[ED25519_KEY_BYTES], const uint8_t *message, uint32_t count,

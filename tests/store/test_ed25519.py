@@ -31,7 +31,7 @@ COUNTS = [*range(70), *range(100, 140), 255, 256, 1000, 4096, 65537]
 """Lengths of messages; with the 64 bytes before them they cross the ends of SHA-512's blocks."""
 
 
-# --- The curve, as RFC 8032, section 5.1, defines it ----------------------------------------------
+# --- The curve, as RFC 8032, section 5.1, defines it --------------------------------------------
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -99,7 +99,7 @@ def challenge(r: bytes, key: bytes, message: bytes) -> int:
     return int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % L
 
 
-# --- Signatures -----------------------------------------------------------------------------------
+# --- Signatures ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def test_other_forms_of_s_are_refused(verify: Verify) -> None:
 
 
 def made(secret: int, twist: Point, r: int, r_twist: Point, message: bytes) -> tuple[Signed, int]:
-    """A signature by (secret B + twist), with R = r B + r_twist; and h modulo 8, by which the points
+    """A signature by secret B + twist, with R = r B + r_twist; and h modulo 8, by which the points
     of small order decide the equation: it holds if r_twist + h twist is the neutral point."""
     key = encode(add(times(secret, BASE), twist))
     point = encode(add(times(r, BASE), r_twist))
@@ -275,8 +275,8 @@ def test_points_of_large_order_decide_by_the_equation(verify: Verify) -> None:
 
 
 def test_encodings_that_are_not_canonical_are_refused(verify: Verify) -> None:
-    """A y of p or more; and the sign of an x that is 0. For (0, 1), whose encodings 1 + p and 1 with
-    the sign bit these are, any S and R = S B fulfil the equation."""
+    """A y of p or more; and the sign of an x that is 0. Those of (0, 1) among them are keys for
+    which any S and R = S B fulfil the equation."""
     cases = []
     for y in range(19):
         for sign in (0, 1):
@@ -298,7 +298,7 @@ def test_encodings_that_are_not_canonical_are_refused(verify: Verify) -> None:
     assert not any(map(judge, cases))
 
 
-# --- Arithmetic -------------------------------------------------------------------------------------
+# --- Arithmetic ---------------------------------------------------------------------------------
 
 EDGES = sorted(
     {
@@ -400,7 +400,7 @@ def test_points_are_decoded_as_the_rfc_says(numbers: Numbers) -> None:
     assert numbers("d", codes) == expected
 
 
-# --- The hash ---------------------------------------------------------------------------------------
+# --- The hash -----------------------------------------------------------------------------------
 
 
 def test_hashes_are_those_of_the_standard(build_c: BuildC) -> None:
@@ -413,7 +413,7 @@ def test_hashes_are_those_of_the_standard(build_c: BuildC) -> None:
         assert done.stdout.decode().split() == expected
 
 
-# --- On a microcontroller -----------------------------------------------------------------------------
+# --- On a microcontroller -----------------------------------------------------------------------
 
 CORES = ("cortex-m0", "cortex-m4")
 FLAGS = (
