@@ -2,7 +2,12 @@
 /*
  * Verification of Ed25519 signatures (RFC 8032, section 5.1), small first.
  *
- * Everything that is verified is public, so the time that it takes depends on the data.
+ * Everything that is verified is public, so the time that it takes may depend on the data. At -Os,
+ * with SHA-512 and a message of 48 bytes (measured by tests/store/test_ed25519.py):
+ *
+ *                 flash   stack   instructions
+ *   Cortex-M0     3.6 KB  292 B   21.4 million
+ *   Cortex-M4     3.8 KB  268 B    5.4 million
  */
 #ifndef NARROWS_ED25519_H
 #define NARROWS_ED25519_H
@@ -64,12 +69,11 @@ struct ed25519_scratch {
 /* Is it the key's signature of the message?
  *
  * signature: R (32 bytes) and S (32 bytes), little-endian. key: the public key A.
- * message: `count` bytes, less than 2^32 - 64. scratch: of the caller, who may lend any memory.
+ * message: `count` bytes, less than 2^32 - 64. scratch: overlaps none of the three.
  *
  * True if R is the encoding of S * B - h * A, where h = SHA-512(R, A, message) mod L. This is the
- * equation without the cofactor, so verifiers that multiply by 8 may accept more. False, beside what
- * fails the equation, for everything of this list, as libsodium and ed25519-dalek's verify_strict
- * have it:
+ * equation without the cofactor, so verifiers that multiply by 8 may accept more. What does not
+ * fulfil it is refused, and whatever it says also, as by libsodium and ed25519-dalek's verify_strict:
  *   - S >= L, the order of the base point: such an S is another form of S mod L;
  *   - a key whose y is 2^255 - 19 or more, which is no canonical encoding;
  *   - a key of x = 0 with the sign bit set, which is none either;
@@ -77,7 +81,8 @@ struct ed25519_scratch {
  *   - a key of small order (1, 2, 4 or 8), which has signatures that fit many messages;
  *   - an R that is not canonical, because its bytes are compared;
  *   - an R of small order.
- * A key of the form P + T with T of small order, which key generators never give, is not refused. */
+ * A key of large order that is no multiple of the base point, which no key generator gives, is not
+ * refused for that. */
 bool ed25519_verify(const uint8_t signature[ED25519_SIGNATURE_BYTES],
                     const uint8_t key[ED25519_KEY_BYTES], const uint8_t *message, uint32_t count,
                     struct ed25519_scratch *scratch);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One verification on a Cortex-M in QEMU: prints its instructions, by a timer that counts down once in
- * 40 of them (-icount shift=0), and the bytes of the stack that it wrote, which was painted before.
+/* One verification on a Cortex-M in QEMU: prints its instructions, by a timer that counts down once
+ * in 40 of them (-icount shift=0), and the bytes of the painted stack that it wrote.
  * The command line of the compiler defines SIGNATURE, KEY and MESSAGE, lists of bytes. */
 #include "ed25519.h"
 #include "../c/test.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic inside of ed25519.c, which a signature does not lead to its limits: a carry out of
- * all limbs is as rare as one in 2^32 random numbers. A record of standard input is an operation and
- * 64 bytes: two numbers, one of 512 bits, or an encoded point. The answer is 32 bytes. */
+/* The arithmetic inside of ed25519.c, at limits that signatures do not lead it to: only one in 2^32
+ * random numbers carries through a limb. A record of standard input is an operation and 64 bytes: two
+ * numbers, one of 512 bits, or an encoded point. The answer is 32 bytes. */
 #include <stdio.h>
 
 #include "../../firmware/app/ed25519.c"
@@ -13,7 +13,7 @@ static void store(uint8_t bytes[32], const number *a)
     }
 }
 
-/* The result must be the same if it stands where an operand stood, as it often does in ed25519.c. */
+/* The result must be the same where an operand stood, which is where ed25519.c often puts it. */
 static void operate(char operation, number *r, const number *a, const number *b)
 {
     void (*const function)(number *, const number *, const number *) =

@@ -423,7 +423,7 @@ FLAGS = (
 )
 MOST_FLASH, MOST_STACK, MOST_SCRATCH = 4096, 400, 768
 # Millions, for a message of 48 bytes.
-MOST_INSTRUCTIONS = {"cortex-m0": 26, "cortex-m4": 6}
+MOST_INSTRUCTIONS = {"cortex-m0": 23, "cortex-m4": 6}
 
 
 def arm(tool: str, *arguments: str | Path) -> str:
