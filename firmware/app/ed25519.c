@@ -279,8 +279,8 @@ static bool is_of_small_order(point *p, number t[TEMPORARIES])
 
 /* Minus the point of 32 bytes. False: they are no canonical encoding of a point.
  *
- * x^2 = (y^2 - 1) / (d y^2 + 1), or u / v after both are multiplied by 2, which saves the constant d.
- * Then u v^3 (u v^7)^((p - 5) / 8) is x or x times a root of -1; if it is neither, there is no x. */
+ * x^2 = (y^2 - 1) / (d y^2 + 1). Both are multiplied by 2, which saves the constant d, and called u
+ * and v. Then u v^3 (u v^7)^((p - 5) / 8) is x or x times a root of -1, or there is no x. */
 static bool decode_minus(point *p, const uint8_t bytes[32], number t[TEMPORARIES])
 {
     number *const u = &t[0], *const v = &t[1], *const uv3 = &t[2];

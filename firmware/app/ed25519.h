@@ -73,7 +73,7 @@ struct ed25519_scratch {
  *
  * True if R is the encoding of S * B - h * A, where h = SHA-512(R, A, message) mod L. This is the
  * equation without the cofactor, so verifiers that multiply by 8 may accept more. What does not
- * fulfil it is refused, and whatever it says also, as by libsodium and ed25519-dalek's verify_strict:
+ * fulfil it is refused. Refused in any case, as by libsodium and ed25519-dalek's verify_strict, is
  *   - S >= L, the order of the base point: such an S is another form of S mod L;
  *   - a key whose y is 2^255 - 19 or more, which is no canonical encoding;
  *   - a key of x = 0 with the sign bit set, which is none either;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arithmetic inside of ed25519.c, at limits that signatures do not lead it to: only one in 2^32
- * random numbers carries through a limb. A record of standard input is an operation and 64 bytes: two
- * numbers, one of 512 bits, or an encoded point. The answer is 32 bytes. */
+ * random numbers carries through a limb. A record of standard input is an operation and 64 bytes:
+ * two numbers, one of 512 bits, or an encoded point. The answer is 32 bytes. */
 #include <stdio.h>
 
 #include "../../firmware/app/ed25519.c"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-512 of standard input's first FIRST bytes, of one more, and so on to all of them, a line each.
- * The bytes are added PIECE at a time. */
+/* SHA-512 of standard input's first FIRST bytes, of one more, and so on to all of them, in a line
+ * each. The bytes are added PIECE at a time. */
 #include <stdio.h>
 #include <stdlib.h>
 
