@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "graph", "native", "stages"},
     "pack": {"errors", "graph", "native", "stages", "plan"},
     "compile": {"errors", "graph", "importers", "quantize", "plan", "pack", "native", "result"},
-    "blob": {"errors", "files", "graph", "native", "stages", "pack"},
+    "signing": {"errors", "files", "stages"},
+    "blob": {"errors", "files", "graph", "native", "stages", "pack", "signing"},
     "arrays": {"errors", "graph"},
     "pictures": {"errors", "graph"},
     "data": {"errors", "files", "graph", "arrays", "pictures"},
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "interrupt"},
+    | {"reference", "zoo", "sides", "compare", "interrupt", "signing"},
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
