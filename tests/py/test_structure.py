@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"errors", "graph"},
     "data": {"errors", "files", "graph", "arrays", "pictures"},
     "boards": BASE - {"result"},
+    "budget": {"errors", "native", "plan", "boards"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "targets": BASE | {"graph", "native", "boards", "link"},
     "reference": {"errors", "files", "graph"},
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "interrupt"},
+    | {"reference", "zoo", "sides", "compare", "interrupt", "budget"},
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
