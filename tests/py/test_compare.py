@@ -269,7 +269,9 @@ def by_hand(values: np.ndarray, **changes: object) -> Side:
     height, width, channels = values.shape
     edge = HostEdge("x", "float32", values.shape, 0.0, 0, 0.0, 0)
     layer = Layer("x", "input", (height, width, channels), True)
-    side = Side("by hand", True, (layer,), (0,), (0,), edge, None, (), lambda item, only: [values])
+    side = Side(
+        "by hand", True, (layer,), (0,), (0,), (edge,), None, (), lambda item, only: [values]
+    )
     return replace(side, **changes)  # type: ignore[arg-type]
 
 
