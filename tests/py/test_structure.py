@@ -49,6 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
     "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
+    "testing": BASE
+    | {"graph", "native", "importers", "boards", "budget", "compile", "blob", "data", "targets"}
+    | {"reference", "sides", "compare"},
+    "pytest_plugin": {"errors", "blob", "boards", "native", "targets", "testing"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
     "report": {"errors", "graph", "plan", "quantize", "result"},
     "cli": BASE
