@@ -4,10 +4,11 @@ is shared, what is left out, and that it is in nobody's way."""
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 
 from conftest import ROOT
 from damage import damaged
-from models import need
+from models import missing, need
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
 from narrows.compile import Compiled, compile_model
@@ -31,7 +32,7 @@ from narrows.pack import pack
 from narrows.result import Result
 from narrows.targets import HostTarget
 from narrows.testing import LoadedTarget, assert_matches_reference
-from narrows.testing.session import locked, port_lock
+from narrows.testing.session import Session, locked, port_lock
 from readme import blocks
 from single import Net
 
@@ -41,8 +42,8 @@ BOARD = "mps2-an386"
 MODEL = DIGITS_INT8.name
 LAYER = "block3/project"
 DIGITS = prepare_digits(load_held_out().images)[:4]
-# What pytests in pytests start with: plugins that only this project wants are not there.
-OPTIONS = ("-p", "no:cacheprovider", "-p", "no:pytest_embedded", "-ra")
+OPTIONS = ("-p", "no:cacheprovider", "-ra")
+ALONE = ("-p", "no:pytest_embedded")
 
 TEST = f"""
 import numpy as np
@@ -85,7 +86,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return project.runpytest_subprocess(*OPTIONS, *options, timeout=1800)
+    return project.runpytest_subprocess(*OPTIONS, *ALONE, *options, timeout=1800)
 
 
 # --- The assertion ------------------------------------------------------------------------------
@@ -108,15 +109,16 @@ def test_equal_to_tflite_micro(good: Blob) -> None:
 
 def test_every_form_of_inputs_is_compared(wrong: Blob, tmp_path: Path) -> None:
     """The fourth alone differs, whatever brings it."""
-    np.save(tmp_path / "wrong.npy", DIGITS[0])
+    digit = DIGITS[1]  # the wrong bit does not reach the output of every one
+    np.save(tmp_path / "wrong.npy", digit)
     blank = np.full((32, 32, 1), -128, np.int8)
     assert_matches_reference(wrong, blank, DIGITS_INT8)
-    floats = (DIGITS[0].astype(np.float32) + 128) / 255
-    fourth = (DIGITS[0], DIGITS[0][..., 0], floats, tmp_path / "wrong.npy", DIGITS[:1])
+    floats = (digit.astype(np.float32) + 128) / 255
+    fourth = (digit, floats, tmp_path / "wrong.npy", digit[np.newaxis])
     for item in fourth:
         with pytest.raises(AssertionError, match="in input 3\n"):
             assert_matches_reference(wrong, [blank, blank, blank, item], DIGITS_INT8)
-    stacked = np.stack([blank, blank, blank, DIGITS[0]])
+    stacked = np.stack([blank, blank, blank, digit])
     with pytest.raises(AssertionError, match="in input 3\n"):
         assert_matches_reference(wrong, stacked, DIGITS_INT8)
     with pytest.raises(AssertionError, match="in input 0\n"):
@@ -134,19 +136,21 @@ def test_the_first_differing_layer_is_named(
 ) -> None:
     """By each of the references, in the same words and numbers."""
     head, layer, place, *_ = by_tflm = message(wrong, DIGITS_INT8)
-    assert head == "host differs from TensorFlow Lite Micro in input 0"
+    assert head == "host differs from TensorFlow Lite Micro in input 1"
     assert layer == f"first differing layer: {LAYER} (conv_2d), shape (4, 4, 24)"
     assert re.fullmatch(r"at index \(\d, \d, 1\): expected -?\d+, found -?\d+", place)
-    assert any(line.startswith("output probabilities: ") for line in by_tflm)
+    assert "or in what it is fused with and nobody sees: block3/expand, block3/depthwise" in by_tflm
+    assert by_tflm[-1].startswith("output probabilities: ")
 
     by_host = message(LoadedTarget(Elsewhere(wrong.data), good))
-    assert by_host[0] == "elsewhere differs from the runtime on the host in input 0"
+    assert by_host[0] == "elsewhere differs from the runtime on the host in input 1"
     assert LAYER in by_host[1]
     assert by_host[2] == place
+    assert not any("fused" in line for line in by_host)
 
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
     by_numpy = message(wrong, DIGITS_INT8)
-    assert by_numpy[0] == "host differs from the integer model in NumPy in input 0"
+    assert by_numpy[0] == "host differs from the integer model in NumPy in input 1"
     assert LAYER in by_numpy[1]
     assert by_numpy[2:] == by_tflm[2:]
     assert_matches_reference(good, DIGITS, DIGITS_INT8)
@@ -310,20 +314,12 @@ def test_locks(tmp_path: Path) -> None:
     assert port_lock(f"serial:{link}") == port_lock(f"serial:{device}@9600")
     assert port_lock(f"serial:{device}") != port_lock(f"serial:{device}1")
     path = tmp_path / "a.lock"
+    script = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    command = (sys.executable, "-c", script, path)
     with locked(path):
-        pid = os.fork()
-        if pid == 0:
-            import fcntl
-
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os._exit(3)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-    with locked(path):
-        pass
+        held = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert "BlockingIOError" in held.stderr
+    subprocess.run(command, check=True, timeout=600)
 
 
 class Failing(HostTarget):
@@ -343,6 +339,25 @@ def test_a_failure_of_the_link_breaks_a_target_and_a_wrong_input_does_not(good: 
         loaded.infer([DIGITS[0]])
     assert loaded.broken
     assert all("Failing" not in str(entry) for entry in caught.traceback)
+
+
+def test_targets_stay_open_for_tests_to_come(compiled: Compiled, tmp_path: Path) -> None:
+    """Eight of them, the last ones used; one that is broken is opened anew."""
+    blobs = [parse_blob(pack(compiled.qgraph, compiled.plan, {"n": n})) for n in range(9)]
+    with Session(tmp_path) as session:
+
+        def opened(blob: Blob, breaks: bool = False) -> object:
+            with session.target("host", blob) as loaded:
+                loaded.broken = breaks
+                return loaded._target
+
+        first = [opened(blob) for blob in blobs[:8]]
+        assert opened(blobs[0]) is first[0]
+        opened(blobs[8])
+        assert opened(blobs[0]) is first[0]
+        assert opened(blobs[1]) is not first[1]
+        assert opened(blobs[0], breaks=True) is first[0]
+        assert opened(blobs[0]) is not first[0]
 
 
 # --- Models -------------------------------------------------------------------------------------
@@ -428,7 +443,6 @@ def test_a_model_that_does_not_fit(project: pytest.Pytester) -> None:
     assert "pyfront" not in done.stdout.str()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["here", "xdist"])
 @pytest.mark.parametrize(
     ("marker", "words"),
     [
@@ -442,21 +456,24 @@ def test_a_model_that_does_not_fit(project: pytest.Pytester) -> None:
         (f"model={MODEL!r}, board='moon'", "board 'moon': there is none; known are"),
     ],
 )
-def test_usage_errors_of_markers(
-    project: pytest.Pytester, marker: str, words: str, workers: tuple[str, ...]
-) -> None:
+def test_usage_errors_of_markers(project: pytest.Pytester, marker: str, words: str) -> None:
     project.makepyfile(TEST.replace(f"model={MODEL!r}", marker))
-    done = run(project, *workers)
-    said = done.stdout.str() + done.stderr.str()
-    assert words in said
-    assert "Traceback" not in said
+    done = run(project)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in done.stderr.lines if line)
+    assert line.startswith("ERROR: test_usage_errors_of_markers.py::test_it[host]: ")
+    assert words in line
+
+
+def test_usage_errors_under_xdist(project: pytest.Pytester) -> None:
+    """A worker cannot end the run by a usage error, so each test fails with it."""
+    project.makepyfile(TEST.replace(f"model={MODEL!r}", "model='none.tflite'"))
+    done = run(project, "-n", "1")
+    done.assert_outcomes(errors=1)
+    said = done.stdout.str()
+    assert "model='none.tflite': there is no file" in said
     assert "INTERNALERROR" not in said
     assert "pyfront" not in said
-    if workers:
-        done.assert_outcomes(errors=1)
-    else:
-        assert done.ret == pytest.ExitCode.USAGE_ERROR
-        assert "ERROR: test_usage_errors_of_markers.py::test_it[host]: " in done.stderr.str()
 
 
 def test_no_model_at_all(project: pytest.Pytester) -> None:
@@ -576,7 +593,8 @@ def test_it():
 
 def test_beside_pytest_embedded(project: pytest.Pytester) -> None:
     """Both plugins' fixtures in one test, both plugins' options in one command."""
-    pytest.importorskip("pytest_embedded")
+    if importlib.util.find_spec("pytest_embedded") is None:
+        missing("pytest-embedded")
     project.makepyfile(
         TEST
         + f"""
@@ -585,11 +603,8 @@ def test_both(narrows_board, target, msg_queue, dut):
     assert (narrows_board.name, target) == ("host", "esp32")
 """
     )
-    options = [option for option in OPTIONS if option != "no:pytest_embedded"]
-    options[2:3] = []
-    done = project.runpytest_subprocess(
-        *options, "--target", "esp32", "--narrows-target", "host", timeout=1800
-    )
+    options = ("--target", "esp32", "--narrows-target", "host")
+    done = project.runpytest_subprocess(*OPTIONS, *options, timeout=1800)
     done.assert_outcomes(passed=2)
 
 
@@ -597,6 +612,6 @@ def test_it_is_documented(project: pytest.Pytester) -> None:
     for option, words in (
         ("--help", ["*--narrows-target=TARGET*", "*narrows_target (args):*"]),
         ("--markers", ["@pytest.mark.narrows(model=*"]),
-        ("--fixtures", ["narrows_board*", "narrows_blob*"]),
+        ("--fixtures", ["narrows_blob*", "narrows_board*"]),
     ):
         run(project, option).stdout.fnmatch_lines(words)

@@ -7,6 +7,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
@@ -96,7 +97,7 @@ def _difference(
                 raise UsageError(f"{sides[0].spec} computes in floats; give the blob's int8 model")
             compared = compare_inputs(*sides, [(values, values)])
             head = f"{target.name} differs from {reference.name} in input {number}"
-            lines = [*_layer(compared), *_outputs(blob, expected, found)]
+            lines = [*_layer(sides[0], compared), *_outputs(blob, expected, found)]
             return "\n  ".join([head, *lines])
     return None
 
@@ -205,7 +206,7 @@ def _fits(edge: HostEdge, values: Array) -> bool:
 # --- Words --------------------------------------------------------------------------------------
 
 
-def _layer(found: Comparison) -> list[str]:
+def _layer(reference: Side, found: Comparison) -> list[str]:
     """The first layer that differs, where, and how much of it."""
     parted = found.parted
     if parted is None or parted.first is None:
@@ -219,10 +220,11 @@ def _layer(found: Comparison) -> list[str]:
     ]
     if not parted.same_steps:
         lines.append("the two quantize it differently: was the blob compiled from this model?")
-    if found.only_a:
-        some = ", ".join(short_name(name) for name in found.only_a[:3])
-        more = f" and {len(found.only_a) - 3} more" if len(found.only_a) > 3 else ""
-        lines.append(f"not seen, because they stand within fused stages: {some}{more}")
+    names = [other.name for other in reference.layers]
+    before = reversed(names[: names.index(layer.name)])
+    unseen = list(takewhile(lambda name: name in found.only_a, before))[::-1]
+    if unseen:
+        lines.append(f"or in what it is fused with and nobody sees: {', '.join(unseen)}")
     return lines
 
 

@@ -82,13 +82,13 @@ class Session:
 
     def blob(self, request: ModelRequest) -> Blob:
         """Open or compile what a test asks for. Raises: NarrowsError."""
-        if request.is_blob:
-            return read_blob(request.path)
         key = request.path, request.key()
         if key not in self._blobs:
-            data = self._compiled(request, key[1])
-            blob = parse_blob(data, str(request.path))
-            self._blobs[key] = replace(blob, source=request.path)
+            if request.is_blob:
+                self._blobs[key] = read_blob(request.path)
+            else:
+                blob = parse_blob(self._compiled(request, key[1]), str(request.path))
+                self._blobs[key] = replace(blob, source=request.path)
         return self._blobs[key]
 
     def _compiled(self, request: ModelRequest, key: str) -> bytes:
