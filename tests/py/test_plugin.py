@@ -35,6 +35,7 @@ from narrows.testing import LoadedTarget, assert_matches_reference
 from narrows.testing.session import Session, locked, port_lock
 from readme import blocks
 from single import Net
+from terminal import terminal
 
 pytest_plugins = ["pytester"]
 
@@ -280,28 +281,22 @@ def test_good(narrows_board):
 
 
 def test_a_serial_port_is_for_one_test_at_a_time(project: pytest.Pytester) -> None:
-    """Two workers want it; none finds that another is there."""
+    """Two workers want it, and neither finds that the other has it, which would be an error."""
     need("qemu-system-arm", "arm-none-eabi-gcc")
     board = load_board(BOARD)
     project.makepyfile(
         TEST
         + f"""
-from pathlib import Path
-
 @pytest.mark.parametrize("turn", range(6))
 @pytest.mark.narrows(model={MODEL!r})
 def test_alone(narrows_board, turn, worker_id):
-    busy = Path("busy")
-    busy.touch(exist_ok=False)
     narrows_board.infer([DIGITS[0]])
     with open("workers", "a") as file:
         print(worker_id, file=file)
-    busy.unlink()
 """
     )
-    with Qemu(board, firmware.build(board)) as qemu:
-        target = f"serial:{qemu.url}@115200"
-        done = run(project, "-n", "2", "--narrows-target", target)
+    with Qemu(board, firmware.build(board)) as qemu, terminal(qemu.url) as device:
+        done = run(project, "-n", "2", "--narrows-target", f"serial:{device}@115200")
         done.assert_outcomes(passed=7)
     assert set((project.path / "workers").read_text().split()) == {"gw0", "gw1"}
 
