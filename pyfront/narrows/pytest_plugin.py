@@ -124,9 +124,9 @@ def _asked_for(item: pytest.Item) -> ModelRequest | None:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "narrows_blob" in callspec.params:
         value = callspec.params["narrows_blob"]
-        if isinstance(value, Mapping):
-            return _parse(item, value)
-        return _parse(item, {"blob" if str(value).endswith(".nrw") else "model": value})
+        if isinstance(value, (str, os.PathLike)):
+            value = {"blob" if str(value).endswith(".nrw") else "model": value}
+        return _parse(item, value) if isinstance(value, Mapping) else None
     mark = item.get_closest_marker("narrows")
     if mark is None:
         return None
