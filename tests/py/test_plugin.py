@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pytest plugin, in pytests of its own: models on targets, what is shared, what is left out, and
-that it is in nobody's way."""
+"""The pytest plugin, in pytests of its own: models on targets, what is shared and what is left out;
+and that it is in nobody's way."""
 
 from __future__ import annotations
 
