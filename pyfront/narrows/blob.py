@@ -29,6 +29,7 @@ class Blob:
     labels: classes of output 0; () if unknown.
     stage_names: what each stage computes; () if unknown.
     stage_scales: the real value of one step of it; () if unknown.
+    source: the model that it was compiled from, if whoever made it has said so.
     """
 
     data: bytes
@@ -43,6 +44,7 @@ class Blob:
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
     signature: Signature | None = None
+    source: Path | None = None
 
 
 def read_blob(path: str | Path) -> Blob:

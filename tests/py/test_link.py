@@ -5,9 +5,7 @@ bytes; the board's buffer is never overrun; QEMU never outlives its user."""
 from __future__ import annotations
 
 import os
-import pty
 import random
-import select
 import shutil
 import signal
 import socket
@@ -16,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import tty
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +42,7 @@ from narrows.quantize import reference
 from narrows.result import Progress
 from parts import by_parts, picture_for
 from random_graphs import GraphBuilder, random_graph
+from terminal import terminal
 
 BOARD = "mps2-an386"
 TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
@@ -773,30 +771,12 @@ def test_a_target_that_is_none(spec: str, digits_blob: Path) -> None:
 
 
 def test_a_serial_port(board: Qemu, digits_blob: Path) -> None:
-    """The board behind a terminal device, as an adapter at a USB port is one."""
     blob = digits_blob.read_bytes()
     inputs = picture(Model(blob))
-    leader, follower = pty.openpty()
-    tty.setraw(leader)
-    stop = threading.Event()
-    host, number = board.url.removeprefix("socket://").split(":")
-    connection = socket.create_connection((host, int(number)))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def pump() -> None:
-        while not stop.is_set():
-            for end in select.select([leader, connection], [], [], 0.05)[0]:
-                if end is connection:
-                    os.write(leader, connection.recv(4096))
-                else:
-                    connection.sendall(os.read(leader, 4096))
-
-    thread = threading.Thread(target=pump, daemon=True)
-    thread.start()
-    try:
+    with terminal(board.url) as device:
         for uploaded in (True, False):
             heard: list[str] = []
-            spec = f"serial:{os.ttyname(follower)}@115200"
+            spec = f"serial:{device}@115200"
             with open_target(spec, blob, lambda what, share: heard.append(what)) as target:  # noqa: B023
                 result = target.infer(inputs)
             assert any("uploading" in what for what in heard) is uploaded
@@ -804,12 +784,6 @@ def test_a_serial_port(board: Qemu, digits_blob: Path) -> None:
             assert result.instructions is None
             assert result.seconds is not None
             assert result.arena_bytes == Model(blob).arena_bytes
-    finally:
-        stop.set()
-        thread.join()
-        connection.close()
-        os.close(leader)
-        os.close(follower)
 
 
 # --- QEMU leaves nothing behind ----------------------------------------------------------------
