@@ -80,6 +80,10 @@ void feed(void);
 /* Bytes of the run's memory beside arena and progress: counters of the profile, inputs that are held. */
 uint32_t extra_bytes(void);
 
+/* So many bytes, aligned to 8, of the arena's first memory; a run that uses them ends. NULL: it has not so
+ * many. */
+void *spare_memory(uint32_t bytes);
+
 /* What port_memory says, as the runtime wants it. */
 void get_blocks(struct nrw_block blocks[NRW_MEMORIES]);
 

@@ -63,6 +63,23 @@ static uint8_t *extra_memory(uint32_t bytes)
                : NULL;
 }
 
+void *spare_memory(uint32_t bytes)
+{
+    struct nrw_block blocks[NRW_MEMORIES];
+    const uint32_t taken = used_bytes() + extra_bytes();
+
+    get_blocks(blocks);
+    if (blocks[0].bytes < bytes + 8) {
+        return NULL;
+    }
+    const uint32_t at = ((uint32_t)blocks[0].bytes - bytes) / 8 * 8;
+    if (at < taken) {
+        run_end();
+        server.held_set = 0;
+    }
+    return (uint8_t *)blocks[0].data + at;
+}
+
 /* Begin a run; the one that goes on already is not begun anew. */
 static int begin(uint32_t id, uint32_t flags)
 {

@@ -2,8 +2,29 @@
 /*
  * Requests about the model in flash.
  */
+#include "board.h"
+#include "ed25519.h"
 #include "port.h"
 #include "requests.h"
+
+#ifdef BOARD_PUBLIC_KEY
+/* Whether the blob, its length and its counter are what the firmware's key has signed (runtime/SPEC.md, Signed
+ * blob files). The arena is lent for it. */
+static bool is_signed(const struct store_update *update)
+{
+    static const uint8_t key[] = {BOARD_PUBLIC_KEY};
+    uint8_t message[16 + SHA256_BYTES] = "NRWSIGN1";
+    struct ed25519_scratch *scratch = spare_memory(sizeof *scratch);
+
+    nrw_store32(nrw_store32(message + 8, update->bytes), update->counter);
+    memcpy(message + 16, update->hash, SHA256_BYTES);
+    return scratch != NULL &&
+           ed25519_verify(update->signature, key, message, sizeof message, scratch);
+}
+#define TRUST is_signed
+#else
+#define TRUST NULL
+#endif
 
 static int link_status(int status)
 {
@@ -42,7 +63,7 @@ static void take_model(void)
 
 void model_begin(void)
 {
-    store_open(&server.store, port_flash(), NULL);
+    store_open(&server.store, port_flash(), TRUST);
     take_model();
 }
 

@@ -137,7 +137,7 @@ def _blob_side(
 ) -> Side:
     if place in ("tflm", "numpy"):
         raise UsageError(f"{spec}: a blob runs at host, qemu:BOARD or serial:PORT")
-    target = resources.enter_context(open_target(place, blob.data, progress))
+    target = resources.enter_context(open_target(place, blob.data, progress, blob.signature))
     return target_side(spec, blob, target)
 
 

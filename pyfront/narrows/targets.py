@@ -15,6 +15,7 @@ from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
 from narrows.native.observe import Dump, observe
 from narrows.result import Progress, Result, StageCost, Target, no_progress
+from narrows.signing import Signature
 
 QEMU_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
 """What boards in QEMU need."""
@@ -72,13 +73,19 @@ class HostTarget:
         pass
 
 
-def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Target:
+def open_target(
+    spec: str,
+    blob: bytes,
+    progress: Progress = no_progress,
+    signature: Signature | None = None,
+) -> Target:
     """Make a blob ready to run.
 
     Args:
         spec: ``host``, ``qemu:BOARD`` or ``serial:PORT``.
         blob: the whole file.
         progress: told of whatever takes long: building firmware, uploading.
+        signature: for boards that take signed models only.
 
     Returns: a context manager; leaving it ends whatever was started for it.
 
@@ -89,7 +96,7 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
     kind, _, place = spec.partition(":")
     if kind not in ("qemu", "serial") or not place:
         raise UsageError(f"target {spec!r}: give host, qemu:BOARD or serial:PORT")
-    return link.open_target(spec, blob, progress)
+    return link.open_target(spec, blob, progress, signature)
 
 
 def runnable_targets() -> tuple[str, ...]:

@@ -44,8 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"errors", "files", "graph", "arrays", "pictures"},
     "boards": BASE - {"result"},
     "budget": {"errors", "native", "plan", "boards"},
-    "link": BASE | {"graph", "boards", "native", "pack", "blob"},
-    "targets": BASE | {"graph", "native", "boards", "link"},
+    "link": BASE | {"graph", "boards", "native", "pack", "blob", "signing"},
+    "targets": BASE | {"graph", "native", "boards", "link", "signing"},
     "reference": {"errors", "files", "graph"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},

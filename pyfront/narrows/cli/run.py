@@ -110,7 +110,7 @@ def load_inputs(blob: Blob, files: Sequence[str]) -> list[Array]:
 def _infer(
     blob: Blob, spec: str, tensors: Sequence[Array], profile: bool, progress: Progress
 ) -> Result:
-    with open_target(spec, blob.data, progress) as target:
+    with open_target(spec, blob.data, progress, blob.signature) as target:
         progress("inference", 1.0)
         return target.infer(tensors, profile)
 

@@ -31,6 +31,7 @@ from narrows.link.store import Update
 from narrows.native import Layout, Model, Status
 from narrows.native.observe import Dump, input_bytes
 from narrows.result import Progress, no_progress
+from narrows.signing import Signature
 
 _FIRST_POLL, _LONGEST_POLL = 0.25, 2.0
 _HELLO = struct.Struct("<BBH8IBB")
@@ -163,6 +164,12 @@ class Client:
         """End a run that may be going on."""
         self._ask(Type.RESET)
 
+    def _counter(self) -> int:
+        """The lowest that the device takes."""
+        fields = self._line.request(Type.MODEL)[1]
+        counter: int = self._unpack(_MODEL, fields)[2]
+        return counter
+
     def model(self) -> DeviceModel | None:
         """The model that stands on the device; None if there is none."""
         status, fields = self._line.request(Type.MODEL)
@@ -193,13 +200,14 @@ class Client:
         *,
         name: str = "",
         counter: int | None = None,
-        signature: bytes = b"",
+        signature: Signature | None = None,
     ) -> None:
         """Make a blob the device's model; goes on where the same upload was broken off.
 
         Args:
             name: of the model, for people.
-            counter: a device refuses a lower one than that of its model; None: that one.
+            counter: a device refuses a lower one than that of its model; None: that of the
+                signature, or without one that of its model.
             signature: for devices that take signed models only.
 
         Raises: BlobError: the device's runtime refuses it.
@@ -211,9 +219,9 @@ class Client:
             )
         self._check_layout(Header.unpack(blob).layout)
         if counter is None:
-            standing = self.model()
-            counter = standing.counter if standing is not None else 0
-        update = Update.of(blob, name, counter, signature)
+            counter = signature.counter if signature is not None else self._counter()
+        signed = signature.signature if signature is not None else b""
+        update = Update.of(blob, name, counter, signed)
         resumed, status, fields = self._upload(blob, update, progress)
         if resumed and status < 0:
             # What was there was spoiled by a loss of power; the device has dropped it.

@@ -37,27 +37,40 @@ _FLAGS = (
     "-Wshadow",
     "-Werror",
 )
-# The application waits for the line most of the time: small is better than fast.
-_FOLDER_FLAGS = {"app": ("-Os",)}
+# The application waits for the line most of the time: small is better than fast. Link-time
+# optimization must not see what the compiler calls by itself, nor what only assembly jumps to.
+_FOLDER_FLAGS = {
+    "app": ("-Os",),
+    "libc": ("-fno-lto",),
+    "core": ("-fno-lto",),
+    "cortex_m": ("-fno-lto",),
+    "riscv": ("-fno-lto",),
+}
+# As small as can be: on a Cortex-M4 link-time optimization saves 9% of the flash.
+_SMALL_FLAGS = ("-Os", "-flto", "-fno-fat-lto-objects")
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
 _IMAGE = "firmware.elf"
 
 
 def build(
-    board: Board, progress: Progress = no_progress, stages: Collection[StageInfo] | None = None
+    board: Board,
+    progress: Progress = no_progress,
+    stages: Collection[StageInfo] | None = None,
+    key: bytes | None = None,
 ) -> Path:
     """The board's firmware, built now or taken from the user's cache.
 
     Args:
         stages: of the models that it shall run, whose operators and forms alone are built
             in; None: all.
+        key: Ed25519 public key, 32 bytes; it takes no model that this has not signed. None: any.
 
     Returns: path of the ELF file.
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
     try:
-        flags = _stage_flags(stages)
+        flags = (*_stage_flags(stages), *_key_flags(key))
         folder = cache_dir() / f"{board.name}-{_key(board, flags)}"
         if not (folder / _IMAGE).is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +204,7 @@ def _flags(board: Board) -> list[str]:
     return [
         *board.core.flags,
         *_FLAGS,
-        "-Os" if board.core.small else "-O2",
+        *(_SMALL_FLAGS if board.core.small else ("-O2",)),
         f"-DNRW_LAYOUTS(X)=X({layout.upper()},{layout}_c)",
         *(f"-I{folder}" for folder in folders),
     ]
@@ -205,6 +218,12 @@ def _stage_flags(stages: Collection[StageInfo] | None) -> tuple[str, ...]:
     operators = " ".join(f"X({op.name},{op.name.lower()})" for op in sorted(used))
     forms = sum(1 << form for form in {Form.SINGLE, *(stage.form for stage in stages)})
     return f"-DNRW_OPERATORS(X)={operators}", f"-DNRW_FORMS={forms}u"
+
+
+def _key_flags(key: bytes | None) -> tuple[str, ...]:
+    if key is None:
+        return ()
+    return (f"-DBOARD_PUBLIC_KEY={','.join(map(str, key))}",)
 
 
 def _arenas(board: Board) -> str:

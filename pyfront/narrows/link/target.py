@@ -19,6 +19,7 @@ from narrows.link.store import Update, image
 from narrows.native import Model, Status
 from narrows.native.observe import Dump
 from narrows.result import Progress, Result, StageCost, no_progress
+from narrows.signing import Signature
 
 # A larger blob is placed by QEMU's loader; uploading it would take seconds.
 _LOADER_BYTES = 128 * 1024
@@ -105,13 +106,19 @@ class BoardTarget:
         return _explained(self._qemu)
 
 
-def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> BoardTarget:
+def open_target(
+    spec: str,
+    blob: bytes,
+    progress: Progress = no_progress,
+    signature: Signature | None = None,
+) -> BoardTarget:
     """Make a blob ready to run on a board.
 
     Args:
         spec: ``qemu:BOARD`` or ``serial:PORT``, PORT optionally with ``@BAUD``.
         blob: the whole file; uploaded unless it is what stands on the board.
         progress: told of building, uploading and running.
+        signature: for boards that take signed models only.
 
     Returns: a context manager; leaving it ends QEMU and closes the port.
 
@@ -151,7 +158,7 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Boa
                 )
             standing = client.model()
             if standing is None or not standing.is_blob(blob):
-                client.upload(blob, progress, name=name)
+                client.upload(blob, progress, name=name, signature=signature)
         return BoardTarget(
             spec, client, model, header.firings, board, qemu, resources.pop_all(), progress
         )

@@ -109,14 +109,17 @@ class Session:
         Raises: NarrowsError.
         """
         if spec.startswith("serial:"):
-            with locked(port_lock(spec)), open_target(spec, blob.data) as target:
+            with (
+                locked(port_lock(spec)),
+                open_target(spec, blob.data, signature=blob.signature) as target,
+            ):
                 yield LoadedTarget(target, blob)
             return
         key = spec, hashlib.sha256(blob.data).digest()
         if key not in self._targets:
             while len(self._targets) >= _MOST_OPEN:
                 self._close(next(iter(self._targets)))
-            self._targets[key] = open_target(spec, blob.data).__enter__()
+            self._targets[key] = open_target(spec, blob.data, signature=blob.signature).__enter__()
         # The one that was used last is the last to be closed.
         self._targets[key] = self._targets.pop(key)
         loaded = LoadedTarget(self._targets[key], blob)
