@@ -119,7 +119,7 @@ static const struct {
     {LINK_MODEL, 0, 0, on_model},
     {LINK_BLOB_BEGIN, sizeof(struct store_update), sizeof(struct store_update), on_blob_begin},
     {LINK_BLOB_DATA, 5, 4 + LINK_DATA_BYTES, on_blob_data},
-    {LINK_BLOB_END, 0, 0, on_blob_end},
+    {LINK_BLOB_END, SHA256_BYTES, SHA256_BYTES, on_blob_end},
     {LINK_START, 5, 5, on_start},
     {LINK_STATE, 0, 0, on_state},
     {LINK_ROW, 12, 11 + LINK_DATA_BYTES, on_row},

@@ -122,13 +122,19 @@ int on_blob_data(struct request *request)
     return result;
 }
 
-/* What would not run is refused here, while the model before it still runs. */
+/* What would not run is refused here, while the model before it still runs. An update that has become the
+ * model already was so by a request whose answer was lost. */
 int on_blob_end(struct request *request)
 {
     const uint32_t expected = store_expected(&server.store);
     struct nrw_model model = {0};
     const uint8_t *blob = NULL;
 
+    if (expected == 0 && server.store.update != NULL &&
+        memcmp(server.store.update->hash, request->payload, SHA256_BYTES) == 0) {
+        put32(request, server.model.error_at);
+        return server.model_status;
+    }
     if (expected == 0) {
         return LINK_ERR_UPLOAD;
     }

@@ -385,6 +385,10 @@ static uint32_t make_payload(uint8_t type, uint8_t *payload)
     case LINK_BLOB_DATA:
         at = blob_data(at);
         break;
+    case LINK_BLOB_END:
+        sha256(at, host.blob.bytes, host.blob.size);
+        at += SHA256_BYTES;
+        break;
     case LINK_INPUT:
         at = nrw_store32(nrw_store32(at, about(SET)), about(host.held));
         at = fill(at, 1 + random_below(LINK_DATA_BYTES));
@@ -675,9 +679,11 @@ static void infer(const struct blob *blob, bool whole)
     host.blob = *blob;
     upload();
     /* Hostile bytes may have come under this announcement; the device has dropped them now. */
-    if (ask(LINK_BLOB_END, NULL, 0) != NRW_OK) {
+    sha256(payload, blob->bytes, blob->size);
+    if (ask(LINK_BLOB_END, payload, SHA256_BYTES) != NRW_OK) {
         upload();
-        REQUIRE(ask(LINK_BLOB_END, NULL, 0) == NRW_OK);
+        sha256(payload, blob->bytes, blob->size);
+        REQUIRE(ask(LINK_BLOB_END, payload, SHA256_BYTES) == NRW_OK);
     }
     REQUIRE(holds(blob));
     REQUIRE(ask(LINK_RESET, NULL, 0) == NRW_OK);

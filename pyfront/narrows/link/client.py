@@ -223,8 +223,9 @@ class Client:
         signed = signature.signature if signature is not None else b""
         update = Update.of(blob, name, counter, signed)
         resumed, status, fields = self._upload(blob, update, progress)
-        if resumed and status < 0:
-            # What was there was spoiled by a loss of power; the device has dropped it.
+        if (resumed and status < 0) or status == LinkStatus.ERR_UPLOAD:
+            # What was there was spoiled by a loss of power, and the device has dropped it; or it
+            # has refused the whole, and its reason was lost.
             _, status, fields = self._upload(blob, update, progress)
         self._check(status, fields)
 
@@ -398,7 +399,7 @@ class Client:
         status = self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob))
         fields = b""
         if status == 0:
-            status, fields = self._line.request(Type.BLOB_END)
+            status, fields = self._line.request(Type.BLOB_END, update.sha256)
         progress(what, 1.0)
         return received > 0, status, fields
 
@@ -442,7 +443,8 @@ class Client:
 
     def _next_state(self) -> _State:
         """What the run does or wants now: told, or, if that was lost, asked for."""
-        timeout = _FIRST_POLL
+        # On a line that loses frames an event is one that may be lost.
+        timeout = self._line.first_timeout if self._line.losses else _FIRST_POLL
         while True:
             event = self._line.wait_event(timeout)
             if event is not None and event.type & 0x7F != Type.STATE:

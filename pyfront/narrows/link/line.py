@@ -26,7 +26,9 @@ BAUD = 115_200
 PATIENCE = 30.0
 ROOM_BEFORE_HELLO = 256
 _ROOM_FOR_PINGS = 128
-_FIRST_TIMEOUT = 0.25
+# Seconds without an answer before the first PING: some times what answers usually take.
+_FIRST_TIMEOUT, _SHORTEST_TIMEOUT, _USUAL_TIMES = 0.25, 0.03, 4
+_SMOOTHING = 0.125  # of that time: what a new one counts (as TCP does it, RFC 6298)
 _LONGEST_TIMEOUT = 8.0
 _WRITE_TIMEOUT = 10.0
 _ATTEMPTS = 30
@@ -55,10 +57,11 @@ def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
 
 
 class _Request(NamedTuple):
-    """In flight. size: bytes on the line."""
+    """In flight. size: bytes on the line; sent: seconds of the clock."""
 
     type: Type
     size: int
+    sent: float
 
 
 class Line:
@@ -86,6 +89,8 @@ class Line:
         # A device that was spoken to before may still answer that.
         self._number = random.randrange(1 << 16)
         self._in_flight: dict[int, _Request] = {}
+        self._usual: float | None = None  # seconds from a request to its answer
+        self.losses = 0  # requests that had to be sent again
         try:
             port.reset_input_buffer()
         except (serial.SerialException, OSError) as error:
@@ -100,6 +105,7 @@ class Line:
             answer = self._answer_to(number)
             if answer is not None:
                 return status_of(answer, self.name)
+            self.losses += 1
         raise self._too_noisy()
 
     def transfer(
@@ -140,6 +146,7 @@ class Line:
             else:
                 status, failures = LinkStatus.ERR_GAP, failures + 1
             if status != 0:
+                self.losses += 1
                 sent.clear()
                 next_offset = position
             if failures > _ATTEMPTS:
@@ -153,6 +160,13 @@ class Line:
             self._port.baudrate = baud
         except (serial.SerialException, ValueError, OSError) as error:
             raise self._gone(error) from error
+
+    @property
+    def first_timeout(self) -> float:
+        """Seconds after which an answer that has not come is probably lost."""
+        if self._usual is None:
+            return _FIRST_TIMEOUT
+        return min(max(_USUAL_TIMES * self._usual, _SHORTEST_TIMEOUT), _FIRST_TIMEOUT)
 
     def wait_event(self, timeout: float) -> Frame | None:
         """What the device says without being asked; None if it is silent so long."""
@@ -176,12 +190,12 @@ class Line:
             self._port.write(data)
         except (serial.SerialException, OSError) as error:
             raise self._gone(error) from error
-        self._in_flight[number] = _Request(type_, len(data))
+        self._in_flight[number] = _Request(type_, len(data), time.monotonic())
         return number
 
     def _answer_to(self, number: int) -> Frame | None:
         """The answer to a request; None if it is certain that there will be none."""
-        timeout, silence = _FIRST_TIMEOUT, 0.0
+        timeout, silence = self.first_timeout, 0.0
         while number in self._in_flight or self._answers:
             answer = self._receive(timeout)
             if answer is None:
@@ -231,6 +245,9 @@ class Line:
             frame.number in self._in_flight
             and frame.type == self._in_flight[frame.number].type | ANSWER
         ):
+            took = time.monotonic() - self._in_flight[frame.number].sent
+            before = took if self._usual is None else self._usual
+            self._usual = before + _SMOOTHING * (took - before)
             for number in list(self._in_flight):
                 del self._in_flight[number]
                 if number == frame.number:
