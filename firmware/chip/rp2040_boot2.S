@@ -11,10 +11,10 @@
  * serial read (03h) takes 96, and the flash allows it half the rate only. Weights come from there, so
  * this decides how fast a network runs.
  *
- * The code is position independent and can be called again from SRAM, as
- *     void boot2(void);
- * after the flash has been programmed; then it returns. When the bootrom calls it, LR is 0, and it
- * goes on by the vector table at 0x10000100.
+ * When the bootrom calls it, LR is 0, and it goes on by the vector table at 0x10000100. The code is
+ * position independent, and whoever has programmed the flash can copy it to SRAM beforehand,
+ *     extern const uint32_t rp2040_boot2[64];
+ * and call the copy with interrupts off, after the bootrom's flash_exit_xip: then it returns.
  */
     .syntax unified
     .cpu cortex-m0plus
@@ -77,8 +77,7 @@
     .section .boot2, "ax"
     .balign 4
     .global rp2040_boot2
-    .type rp2040_boot2, %function
-    .thumb_func
+    .type rp2040_boot2, %object /* for those who copy it */
 rp2040_boot2:
     push {r4, lr}
 

@@ -15,14 +15,9 @@ from narrows.link.emulator import Emulator, path_of, unnamed_file
 from narrows.link.image import Segment, load_segments
 from narrows.link.uf2 import Family, write_uf2
 
-INSTRUCTIONS_PER_CYCLE = 1
-"""Of the system clock's cycles, while instructions are counted."""
-
 _FOLDER_VARIABLE = "NARROWS_RP2040JS"
 _PACKAGE = "rp2040js"
-_VERSION = "1.4.1"
-_COMPATIBLE = "1.4."  # the runner uses what rp2040js does not document
-_RUNNER = Path(__file__).with_name("rp2040") / "run.mjs"
+_RUNNER = Path(__file__).with_name("rp2040")
 
 
 class Rp2040js(Emulator):
@@ -51,7 +46,7 @@ class Rp2040js(Emulator):
         time = "instructions" if count else "cycles"
         super().__init__(
             _PACKAGE,
-            [node, str(_RUNNER), path_of(firmware), time],
+            [node, str(_RUNNER / "run.mjs"), path_of(firmware), time],
             [firmware],
             {_FOLDER_VARIABLE: str(folder)},
         )
@@ -68,22 +63,35 @@ def find_rp2040js() -> tuple[str, Path]:
     node = shutil.which("node")
     if node is None:
         raise ToolError("node is not installed: apt-get install nodejs npm")
+    wanted = _version(_RUNNER / "package.json", "dependencies", _PACKAGE)
     for folder in _folders():
-        description = folder / "node_modules" / _PACKAGE / "package.json"
-        try:
-            version = json.loads(description.read_text(encoding="utf-8"))["version"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if not str(version).startswith(_COMPATIBLE):
+        found = _version(folder / "node_modules" / _PACKAGE / "package.json", "version")
+        # What the runner uses of it is in part not documented, so a new minor version may lack it.
+        if found is not None and found.split(".")[:2] == str(wanted).split(".")[:2]:
+            return node, folder.resolve()
+        if found is not None:
             raise ToolError(
-                f"{description.parent}: {_PACKAGE} {version} is not {_VERSION}: "
-                f"npm install --prefix {folder} {_PACKAGE}@{_VERSION}"
+                f"{folder}: {_PACKAGE} {found} is installed there, but {wanted} is needed: "
+                f"npm install --prefix {folder} {_PACKAGE}@{wanted}"
             )
-        return node, folder.resolve()
     chosen = os.environ.get(_FOLDER_VARIABLE)
-    where = f" --prefix {chosen}" if chosen else ""
-    hint = "" if chosen else f" here, or elsewhere and say where by {_FOLDER_VARIABLE}=FOLDER"
-    raise ToolError(f"{_PACKAGE} is not installed: npm install{where} {_PACKAGE}@{_VERSION}{hint}")
+    raise ToolError(
+        f"{_PACKAGE} is not installed: npm install --prefix {chosen} {_PACKAGE}@{wanted}"
+        if chosen
+        else f"{_PACKAGE} is not installed: npm install {_PACKAGE}@{wanted}, here or in another "
+        f"folder that {_FOLDER_VARIABLE} names"
+    )
+
+
+def _version(description: Path, *keys: str) -> str | None:
+    """What a package.json says; None if there is none that could be read."""
+    try:
+        value = json.loads(description.read_text(encoding="utf-8"))
+        for key in keys:
+            value = value[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(value)
 
 
 def _folders() -> Iterator[Path]:

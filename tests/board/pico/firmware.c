@@ -9,7 +9,11 @@
 
 #define RESETS_CLEAR (0x4000C000 + 0x3000)
 #define RESETS_DONE 0x4000C008
+#define CLOCK_REF 0x40008030
+#define CLOCK_REF_SELECTED 0x40008038
 #define CLOCK_PERI 0x40008048
+#define CRYSTAL 0x40024000
+#define WATCHDOG_TICK 0x4005802C
 #define IO_BANK0 0x40014000
 #define UART0 0x40034000
 #define UART_DATA REG(UART0 + 0x00)
@@ -193,11 +197,20 @@ void reset(void)
     REG(RESETS_CLEAR) = RESET_IO | RESET_PADS | RESET_UART0;
     while ((REG(RESETS_DONE) & RESET_UART0) == 0) {
     }
+    /* Everything runs at the crystal's 12 MHz; the timer counts microseconds. */
+    REG(CRYSTAL + 0x0C) = 47;
+    REG(CRYSTAL) = 0xFAB << 12 | 0xAA0;
+    while ((REG(CRYSTAL + 0x04) & 1u << 31) == 0) {
+    }
+    REG(CLOCK_REF) = 2;
+    while ((REG(CLOCK_REF_SELECTED) & 1 << 2) == 0) {
+    }
+    REG(WATCHDOG_TICK) = 1 << 9 | 12;
     REG(CLOCK_PERI) = 1 << 11;
     REG(IO_BANK0 + 0x04) = 2; /* GPIO 0 and 1 are the UART's */
     REG(IO_BANK0 + 0x0C) = 2;
-    UART_IBRD = 67; /* 125 MHz / (16 * 115200) = 67.816 */
-    UART_FBRD = 52;
+    UART_IBRD = 6; /* 12 MHz / (16 * 115200) = 6 + 33/64 */
+    UART_FBRD = 33;
     UART_LINE = 3 << 5 | 1 << 4;
     UART_CONTROL = 1 << 9 | 1 << 8 | 1;
     UART_MASK = RX_AND_TIMEOUT;

@@ -45,6 +45,7 @@ export class Machine {
     this.place = 0; // in the first of them
     this.overruns = 0;
     this.resetting = false;
+    this.reason = ''; // of the hard fault that is being taken
     loadUf2(firmware, this.flash, FLASH_BASE, FAMILY);
     this.boot();
   }
@@ -68,6 +69,8 @@ export class Machine {
     this.uart.onByte = this.onByte;
     this.receiving = this.clock.createAlarm(() => this.receiveByte());
     const { core } = this.chip;
+    const enter = core.exceptionEntry.bind(core);
+    core.exceptionEntry = (number) => this.takeException(number, enter);
     core.SP = BOOT2_PLACE;
     core.LR = 0;
     core.PC = BOOT2_PLACE;
@@ -156,28 +159,43 @@ export class Machine {
     clock.fire();
   }
 
+  /** What an instruction has thrown. */
   fail(error) {
     const { core } = this.chip;
     const pc = (core.PC & ~1) >>> 0;
     // rp2040js has already gone on, except where it could not even fetch the instruction.
     const place = error instanceof Fault && error.address === pc ? pc : pc - 2;
-    const where = `at 0x${place.toString(16)}`;
+    const where = `(at 0x${place.toString(16)})`;
     if (error instanceof FlashError) {
-      throw new Stopped(`${error.message} (${where})`);
+      throw new Stopped(`${error.message} ${where}`);
     }
     if (!(error instanceof Fault)) {
       throw error;
     }
     if (core.IPSR === HARD_FAULT || core.IPSR === NMI) {
-      throw new Stopped(`the core has locked up: ${error.message} (${where})`);
+      throw new Stopped(`the core has locked up: ${error.message} ${where}`);
     }
     core.PC = place;
+    this.reason = `${error.message} ${where}`;
+    core.exceptionEntry(HARD_FAULT);
+  }
+
+  /** An exception whose stack or vector faults becomes a hard fault; that itself locks up. */
+  takeException(number, enter) {
+    const { core } = this.chip;
     try {
-      core.exceptionEntry(HARD_FAULT);
-    } catch (second) {
-      throw new Stopped(
-        `the core has locked up: ${error.message} (${where}), and then ${second.message}`,
-      );
+      enter(number);
+    } catch (error) {
+      if (!(error instanceof Fault)) {
+        throw error;
+      }
+      const before = number === HARD_FAULT ? `${this.reason}, then ` : '';
+      const reason = `${before}${error.message} (taking exception ${number})`;
+      if (number <= HARD_FAULT) {
+        throw new Stopped(`the core has locked up: ${reason}`);
+      }
+      this.reason = reason;
+      this.takeException(HARD_FAULT, enter);
     }
   }
 }
