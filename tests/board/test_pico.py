@@ -20,7 +20,7 @@ import serial
 from conftest import ROOT
 from models import missing, need
 from narrows.errors import ToolError
-from narrows.link.image import Segment, boot2_checksum, load_segments, seal_boot2
+from narrows.link.image import boot2_checksum, load_segments, seal_boot2
 from narrows.link.line import open_port
 from narrows.link.rp2040js import Rp2040js, find_rp2040js
 
@@ -230,13 +230,13 @@ def test_flash_is_written_and_keeps_it(image: Path) -> None:
 
 
 def test_more_than_the_firmware_stands_in_the_flash(image: Path) -> None:
-    more = [Segment(FLASH + SLOT, b"blob"), Segment(FLASH + FLASH_BYTES - 4, b"last")]
-    with Rp2040js(image, more) as pico, talk_to(pico) as talk:
+    contents = [(FLASH + SLOT, b"blob"), (FLASH + FLASH_BYTES - 4, b"last")]
+    with Rp2040js(image, contents) as pico, talk_to(pico) as talk:
         talk.boots()
         assert talk.ask("r", FLASH + SLOT) == int.from_bytes(b"blob", "little")
         assert talk.ask("r", FLASH + FLASH_BYTES - 4) == int.from_bytes(b"last", "little")
     with pytest.raises(ToolError, match="address 0x10200000 is not in the flash"):
-        Rp2040js(image, [Segment(FLASH + FLASH_BYTES, b"beyond")])
+        Rp2040js(image, [(FLASH + FLASH_BYTES, b"beyond")])
 
 
 def test_it_goes_on_for_the_next_who_connects(image: Path) -> None:

@@ -25,7 +25,7 @@ class Rp2040js(Emulator):
 
     Args:
         image: its firmware, an ELF file whose second stage of booting has its checksum.
-        more: what else stands in its flash from the start, a model for instance.
+        contents: (address, bytes) that stand in its flash besides, such as a model.
         count: every instruction takes one cycle of the system clock, so that the chip's timer
             counts them: 125 are a microsecond at 125 MHz. Otherwise each takes the cycles that
             rp2040js knows of (a load two, a taken branch two...), and none waits for the flash.
@@ -40,9 +40,12 @@ class Rp2040js(Emulator):
     Raises: ToolError: Node.js or rp2040js is not installed, or the firmware is none for a Pico.
     """
 
-    def __init__(self, image: Path, more: Iterable[Segment] = (), count: bool = True) -> None:
+    def __init__(
+        self, image: Path, contents: Iterable[tuple[int, bytes]] = (), count: bool = True
+    ) -> None:
         node, folder = find_rp2040js()
-        firmware = unnamed_file(write_uf2([*load_segments(image), *more], Family.RP2040))
+        segments = [*load_segments(image), *(Segment(*content) for content in contents)]
+        firmware = unnamed_file(write_uf2(segments, Family.RP2040))
         time = "instructions" if count else "cycles"
         super().__init__(
             _PACKAGE,

@@ -9,7 +9,7 @@ import { createServer } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { Machine } from './machine.mjs';
 
-// About 10 ms of this process, after which the socket has its turn.
+// Some milliseconds of this process, after which the socket has its turn.
 const SLICE_CYCLES = 100_000;
 const NANOS_PER_MILLISECOND = 1e6;
 
@@ -19,20 +19,25 @@ const arrived = [];
 let connection = null;
 let wake = () => {};
 
-function fail(error) {
-  console.error(error.name === 'Stopped' || error.name === 'Error' ? error.message : error);
-  process.exit(1);
-}
-process.on('uncaughtException', fail);
-
-const machine = new Machine(readFileSync(file), time === 'instructions', (byte) => sent.push(byte));
-
 function flush() {
   if (sent.length > 0 && connection !== null) {
     connection.write(Buffer.from(sent));
   }
   sent.length = 0;
 }
+
+/** What was sent before still arrives. */
+function fail(error) {
+  console.error(error.name === 'Error' ? error.message : error);
+  flush();
+  if (connection === null) {
+    process.exit(1);
+  }
+  connection.end(() => process.exit(1));
+}
+process.on('uncaughtException', fail);
+
+const machine = new Machine(readFileSync(file), time === 'instructions', (byte) => sent.push(byte));
 
 const server = createServer({ noDelay: true }, (socket) => {
   if (connection !== null) {
