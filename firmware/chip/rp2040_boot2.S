@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The RP2040's second stage of booting: the first 256 bytes of the flash. The bootrom copies them to
- * SRAM, and runs them there if their last word is the CRC-32 of the others (RP2040 datasheet,
+ * The RP2040's second stage of booting: the first 256 bytes of the flash. The bootrom copies them
+ * to SRAM, and runs them there if their last word is the CRC-32 of the others (RP2040 datasheet,
  * 2.8.1.3.1); narrows.link.image puts it there after linking. They make the flash readable at
- * 0x10000000: with Quad I/O reads (EBh) in continuous mode, where a read is an address on four lines,
- * four idle clocks and data on four lines, without an instruction. Every W25Q can do that, and so can
- * most flash chips of other makers.
+ * 0x10000000: with Quad I/O reads (EBh) in continuous mode, where a read is an address on four
+ * lines, four idle clocks and data on four lines, without an instruction. Every W25Q can do that,
+ * and so can most flash chips of other makers.
  *
- * Reading 8 bytes, which is a line of the XIP cache, takes 28 clocks of the flash that way; the plain
- * serial read (03h) takes 96, and the flash allows it half the rate only. Weights come from there, so
- * this decides how fast a network runs.
+ * Reading 8 bytes, which is a line of the XIP cache, takes 28 clocks of the flash that way; the
+ * plain serial read (03h) takes 96, and the flash allows it half the rate only. Weights come from
+ * there, so this decides how fast a network runs.
  *
  * When the bootrom calls it, LR is 0, and it goes on by the vector table at 0x10000100. The code is
  * position independent, and whoever has programmed the flash can copy it to SRAM beforehand,
@@ -20,8 +20,8 @@
     .cpu cortex-m0plus
     .thumb
 
-/* The flash's clock is that of the system divided by this even number: 62.5 MHz of 125 MHz. A W25Q16JV
- * takes 104 MHz and more for EBh. */
+/* The flash's clock is that of the system divided by this even number: 62.5 MHz of 125 MHz. A
+ * W25Q16JV takes 104 MHz and more for EBh. */
     .equ CLOCK_DIVIDER, 2
 /* The flash's answer comes late at this rate: it is sampled one system clock later. */
     .equ SAMPLE_DELAY, 1
@@ -67,7 +67,8 @@
     .equ CTRLR0_QUAD_READ, 2 << 21 | 31 << 16 | 3 << 8
 /* SPI_CTRLR0: command of XIP at 24, or what follows the address if there is no instruction; idle
  * clocks at 11; bits of the instruction at 8: 0 none, 2 eight; nibbles of the address at 2, mode
- * included; at 0: 1, the instruction goes over one line and the address over four; 2, all over four. */
+ * included; at 0: 1, the instruction goes over one line and the address over four; 2, all over
+ * four. */
     .equ SPI_CTRLR0_FIRST, 4 << 11 | 2 << 8 | 8 << 2 | 1
     .equ SPI_CTRLR0_XIP, MODE_CONTINUOUS << 24 | 4 << 11 | 8 << 2 | 2
 
@@ -106,8 +107,8 @@ rp2040_boot2:
     movs r1, #1
     str r1, [r4, #SSI_SSIENR]
 
-    /* Four lines need the flash's quad-enable bit, which it keeps without power. Both status registers
-     * are written at once, which every W25Q understands, and nothing else in them changes. */
+    /* Four lines need the flash's quad-enable bit, which it keeps without power. Both status
+     * registers are written at once, which every W25Q understands; nothing else in them changes. */
     movs r0, #READ_STATUS_2
     bl read_status
     movs r2, #STATUS_2_QUAD_ENABLE
@@ -133,8 +134,8 @@ flash_is_busy:
     bne flash_is_busy
 quad_is_enabled:
 
-    /* One read with an instruction puts the flash into continuous mode. Turning the SSI off throws away
-     * what it has received. */
+    /* One read with an instruction puts the flash into continuous mode. Turning the SSI off throws
+     * away what it has received. */
     ldr r0, =SPI_CTRLR0_FIRST
     bl reconfigure
     movs r1, #READ_QUAD_IO
@@ -159,7 +160,7 @@ start:
     msr msp, r1
     bx r2
 
-/* r0: a command that a byte answers; returns the byte in r0. Changes r1. */
+/* r0: a command that a byte answers; returns the byte in r0. Changes r1 and r12. */
 read_status:
     push {lr}
     str r0, [r4, #SSI_DR0]
@@ -180,8 +181,8 @@ reconfigure:
     str r1, [r4, #SSI_SSIENR]
     bx lr
 
-/* Waits until everything is sent, which also ends the command; returns the last byte received in r0.
- * Changes r1. */
+/* Waits until everything is sent, which also ends the command; returns the last byte received in
+ * r0. Changes r1 and r12. */
 wait:
     ldr r0, [r4, #SSI_SR]
     movs r1, #SR_TRANSMITTER_EMPTY

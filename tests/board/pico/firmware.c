@@ -97,7 +97,9 @@ static void spin(uint32_t count)
 
 static void *rom(char a, char b)
 {
-    void *(*const look_up)(uint32_t, uint32_t) = (void *(*)(uint32_t, uint32_t))(uintptr_t)rom_tables[2];
+    typedef void *function(uint32_t table, uint32_t code);
+    function *const look_up = (function *)(uintptr_t)rom_tables[2];
+
     return look_up(rom_tables[0], (uint32_t)a | (uint32_t)b << 8);
 }
 

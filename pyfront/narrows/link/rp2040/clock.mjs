@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The time of the emulated chip. rp2040js's own clock is told of every instruction; this one follows
-// the core's count of cycles, so an instruction costs nothing but itself.
+// The time of the emulated chip. rp2040js's own clock is told of every instruction; this one
+// follows the core's count of cycles, so an instruction costs nothing but itself.
 
 class Alarm {
   constructor(clock, callback) {

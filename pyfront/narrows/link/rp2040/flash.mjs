@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The flash of a Pico and the serial interface in front of it. rp2040js has neither: it lets the core
-// read, and even write, the flash at any time. On the chip it can be read only after the second stage
-// of booting has brought interface and flash into agreement, and not while it is programmed.
+// The flash of a Pico and the serial interface in front of it. rp2040js has neither: it lets the
+// core read, and even write, the flash at any time. On the chip it can be read only after the
+// second stage of booting has brought interface and flash into agreement, and not while it is
+// programmed.
 //
 // Sources: RP2040 datasheet, 4.10 (SSI) and 2.8.3.1.3 (functions of the bootrom); data sheet of the
 // W25Q16JV, chapter 8.
@@ -208,7 +209,7 @@ export class Ssi extends BasePeripheral {
       }
       clocks = 20;
     } else {
-      throw new FlashError(`a frame was sent with unknown settings: CTRLR0 0x${control.toString(16)}`);
+      throw new FlashError(`a frame was sent with settings 0x${control.toString(16)} in CTRLR0`);
     }
     this.sentAt = Math.max(this.sentAt, this.cycles()) + clocks * this.settings[BAUDR];
   }
@@ -303,7 +304,7 @@ export class Bootrom {
   check(offset, count, unit) {
     const { ssi } = this;
     if (offset % unit || count % unit || offset + count > ssi.flash.bytes.length) {
-      throw new FlashError(`offset 0x${offset.toString(16)}, ${count} bytes: not whole parts of it`);
+      throw new FlashError(`0x${offset.toString(16)}, ${count} bytes: no whole part of the flash`);
     }
     if (ssi.xip) {
       throw new FlashError('the flash was changed without flash_exit_xip before it');

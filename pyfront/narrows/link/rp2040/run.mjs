@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a Raspberry Pi Pico in rp2040js, its UART0 on a TCP socket:
 //   NARROWS_RP2040JS=FOLDER node run.mjs FIRMWARE.uf2 cycles|instructions
-// FOLDER holds node_modules/rp2040js. A free port is chosen and printed; the chip starts when someone
-// connects, and goes on when that one leaves. "instructions": each takes one cycle of the system
-// clock, so that the chip's timer counts them.
+// FOLDER holds node_modules/rp2040js. A free port is chosen and printed; the chip starts when
+// someone connects, and goes on when that one leaves. "instructions": each takes one cycle of the
+// system clock, so that the chip's timer counts them.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';

@@ -11,8 +11,8 @@ const NOT_MAIN_FLASH = 0x1;
 const FAMILY_PRESENT = 0x2000;
 
 /**
- * Put the blocks of a UF2 file where they belong in the flash, as the bootrom of the chip does: what
- * is meant for another chip, or for another place than the flash, is an error here.
+ * Put the blocks of a UF2 file where they belong in the flash, as the bootrom of the chip does:
+ * what is meant for another chip, or for another place than the flash, is an error here.
  *
  * @param {Buffer} file
  * @param {Uint8Array} flash its bytes
