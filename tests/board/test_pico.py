@@ -58,10 +58,15 @@ def tools() -> Iterator[None]:
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tests' own firmware."""
     image = tmp_path_factory.mktemp("pico") / "firmware.elf"
-    command = ["arm-none-eabi-gcc", *FLAGS, "-T", FOLDER / "pico.ld", FOLDER / "firmware.c", BOOT2]
-    subprocess.run([*command, "-lgcc", "-o", image], check=True)
-    seal_boot2(image)
+    link(image, BOOT2)
     return image
+
+
+def link(image: Path, boot2: Path) -> None:
+    sources = [FOLDER / "firmware.c", boot2]
+    command = ["arm-none-eabi-gcc", *FLAGS, "-T", FOLDER / "pico.ld", *sources, "-lgcc"]
+    subprocess.run([*command, "-o", image], check=True)
+    seal_boot2(image)
 
 
 class Talk:
@@ -143,6 +148,32 @@ def test_a_chip_does_not_run_another_second_stage(image: Path, tmp_path: Path) -
     assert load_segments(other)[0].data[:252] == bytes(code[:100]) + bytes([code[100] ^ 1]) + bytes(
         code[101:252]
     )
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("bne quad_is_enabled", "b quad_is_enabled", "EBh was sent while the quad-enable bit is"),
+        ("bne flash_is_busy", "nop", "EBh was sent while the flash is busy"),
+        ("WRITE_ENABLE, 0x06", "WRITE_ENABLE, 0x04", "command 4 is not one"),
+        ("MODE_CONTINUOUS, 0xa0", "MODE_CONTINUOUS, 0", "cannot be read now: 0x10000100"),
+        ("READ_QUAD_IO, 0xeb", "READ_QUAD_IO, 0xbb", "cannot be read now: 0x10000100"),
+        ("24 | 4 << 11", "24 | 6 << 11", "cannot be read now: 0x10000100"),
+    ],
+)
+def test_a_second_stage_with_a_mistake_is_seen(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    """What the flash and its interface do not agree on does not go well by luck."""
+    source, image = tmp_path / "boot2.S", tmp_path / "wrong.elf"
+    text = BOOT2.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    source.write_text(text.replace(right, wrong), encoding="utf-8")
+    link(image, source)
+    with Rp2040js(image) as pico, talk_to(pico):
+        failure = pico.failure()
+    assert failure is not None
+    assert message in failure
 
 
 def test_firmware_without_a_second_stage_cannot_be_sealed(tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ class NorFlash {
 
   /** The first read of EBh. mode: what follows the address. */
   readQuad(mode) {
+    if (this.polls > 0) {
+      throw new FlashError('EBh was sent while the flash is busy');
+    }
     if (!(this.status[1] & QUAD_ENABLED)) {
       throw new FlashError('EBh was sent while the quad-enable bit is off');
     }
