@@ -18,7 +18,7 @@ import pytest
 import serial
 
 from conftest import ROOT
-from models import missing, need
+from models import need, need_rp2040js
 from narrows.errors import ToolError
 from narrows.link.image import boot2_checksum, load_segments, seal_boot2
 from narrows.link.line import open_port
@@ -42,16 +42,9 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tools() -> Iterator[None]:
-    need("arm-none-eabi-gcc", "node")
-    with pytest.MonkeyPatch.context() as patch:
-        if "NARROWS_RP2040JS" not in os.environ:
-            patch.setenv("NARROWS_RP2040JS", str(ROOT / "build" / "node"))
-        try:
-            find_rp2040js()
-        except ToolError as error:
-            missing(str(error))
-        yield
+def tools() -> None:
+    need("arm-none-eabi-gcc")
+    need_rp2040js()
 
 
 @pytest.fixture(scope="module")
