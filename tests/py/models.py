@@ -44,7 +44,7 @@ def need_rp2040js() -> None:
     try:
         find_rp2040js()
     except ToolError as error:
-        missing(str(error))
+        missing(f"rp2040js ({error})")
 
 
 def network(name: str) -> Path:
