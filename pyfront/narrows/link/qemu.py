@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from narrows.boards import Board, Family
 from narrows.errors import ToolError, UsageError
 from narrows.link.emulator import Emulator, path_of, unnamed_file
 
-_PROGRAMS = {
+PROGRAMS = {
     Family.CORTEX_M: ("qemu-system-arm", "qemu-system-arm"),
     Family.RISCV: ("qemu-system-riscv32", "qemu-system-misc"),
 }
+"""Of each family of cores QEMU's program, and the Debian package that has it."""
 
 
 class Qemu(Emulator):
@@ -40,7 +41,7 @@ class Qemu(Emulator):
     ) -> None:
         if board.qemu is None:
             raise UsageError(f"board {board.name}: QEMU does not have it; use serial:PORT")
-        name, package = _PROGRAMS[board.core.family]
+        name, package = PROGRAMS[board.core.family]
         program = shutil.which(name)
         if program is None:
             raise ToolError(f"{name} is not installed: apt-get install {package}")
@@ -50,8 +51,17 @@ class Qemu(Emulator):
         if count:
             command += ["-icount", "shift=0"]
         files = []
-        for address, data in contents:
+        for address, data in _pieces(board, contents):
             files.append(unnamed_file(data))
             place = f"file={path_of(files[-1])},addr={address:#x}"
             command += ["-device", f"loader,{place},force-raw=on"]
         super().__init__(name, command, files)
+
+
+def _pieces(board: Board, contents: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """QEMU's loader takes no file that is larger than the machine's RAM, wherever it goes."""
+    assert board.qemu is not None
+    most = max(board.qemu.ram_bytes, board.ram.bytes)
+    for address, data in contents:
+        for at in range(0, len(data), most):
+            yield address + at, data[at : at + most]
