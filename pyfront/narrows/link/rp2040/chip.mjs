@@ -67,9 +67,8 @@ export class Chip extends RP2040 {
     this.readable = 0; // bytes of the flash that can be read now
     this.onReset = onReset;
     clock.core = this.core;
-    const cycles = () => clock.nanos / clock.cycleNanos;
     const onXip = (on) => (this.readable = on ? flash.length : 0);
-    const ssi = new Ssi(this, flash, cycles, onXip);
+    const ssi = new Ssi(this, flash, clock, onXip);
     const bootrom = new Bootrom(this, ssi);
     this.peripherals[SSI_KEY] = ssi;
     this.peripherals[XIP_CONTROL_KEY] = new XipControl(this, ssi);

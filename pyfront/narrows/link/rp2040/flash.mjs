@@ -107,17 +107,17 @@ class NorFlash {
 /** The SSI of the RP2040 with the flash behind it, in place of rp2040js's own. */
 export class Ssi extends BasePeripheral {
   /**
-   * @param {() => number} cycles now
+   * @param {Clock} clock
    * @param {(on: boolean) => void} onXip told whether the flash can be read at its addresses
    */
-  constructor(chip, bytes, cycles, onXip) {
+  constructor(chip, bytes, clock, onXip) {
     super(chip, 'SSI');
     this.flash = new NorFlash(bytes);
-    this.cycles = cycles;
+    this.clock = clock;
     this.onXip = onXip;
     this.stale = false;
     this.received = [];
-    this.sentAt = 0;
+    this.sentAt = 0; // nanoseconds
     this.words = [];
     this.leaveXip();
   }
@@ -148,7 +148,7 @@ export class Ssi extends BasePeripheral {
   readUint32(offset) {
     this.settle();
     if (offset === SR) {
-      const sending = this.cycles() < this.sentAt;
+      const sending = this.clock.nanos < this.sentAt;
       return (
         SR_TRANSMIT_NOT_FULL |
         (sending ? SR_BUSY : SR_TRANSMIT_EMPTY) |
@@ -214,12 +214,13 @@ export class Ssi extends BasePeripheral {
     } else {
       throw new FlashError(`a frame was sent with settings 0x${control.toString(16)} in CTRLR0`);
     }
-    this.sentAt = Math.max(this.sentAt, this.cycles()) + clocks * this.settings[BAUDR];
+    const { nanos, cycleNanos } = this.clock;
+    this.sentAt = Math.max(this.sentAt, nanos) + clocks * this.settings[BAUDR] * cycleNanos;
   }
 
   /** Chip select goes up as soon as the transmitter has run empty. */
   settle() {
-    if (this.cycles() >= this.sentAt) {
+    if (this.clock.nanos >= this.sentAt) {
       this.flash.deselect();
     }
   }
