@@ -10,6 +10,7 @@ BUILD := build/tests
 # make test EXTRAS=test,torch also tests what PyTorch exports
 EXTRAS ?= test
 JOBS ?= 2
+RP2040JS := build/node/node_modules/rp2040js
 
 c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
@@ -56,8 +57,18 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-# The cross compiler and QEMU, if they can be had; the host works without.
+# The cross compiler and the emulators, if they can be had; the host works without.
 tools:
 	@.ci/install-tools qemu-system-arm=qemu-system-arm \
 	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi \
-	    qemu-system-riscv32=qemu-system-misc riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf
+	    qemu-system-riscv32=qemu-system-misc riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf \
+	    node=nodejs npm=npm
+	@$(MAKE) --silent $(RP2040JS) || \
+	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
+
+# An emulator of the Pico; the version stands beside what runs it.
+$(RP2040JS): pyfront/narrows/link/rp2040/package.json
+	mkdir -p build/node
+	cp $< build/node/package.json
+	npm install --silent --no-audit --no-fund --prefix build/node
+	touch $@

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the shared networks and photos stand, beside the repository."""
+"""Where the shared networks and photos stand, beside the repository, and what tests need."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+from narrows.errors import ToolError
+from narrows.link.rp2040js import find_rp2040js
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
 INT8_NETWORKS = (
     "mlperf_ad01_int8",
     "mlperf_kws_int8",
@@ -31,6 +36,15 @@ def need(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
             missing(tool)
+
+
+def need_rp2040js() -> None:
+    """Skip the test where the emulator of the Pico is absent; make tools installs it."""
+    os.environ.setdefault("NARROWS_RP2040JS", str(ROOT / "build" / "node"))
+    try:
+        find_rp2040js()
+    except ToolError as error:
+        missing(f"rp2040js ({error})")
 
 
 def network(name: str) -> Path:

@@ -223,7 +223,7 @@ def test_doctor_says_how_to_get_what_is_missing(narrows: Narrows) -> None:
     done = narrows("doctor", env={"PATH": "/nowhere"})
     assert done.returncode == 0
     assert done.stderr == ""
-    for package in ("gcc-arm-none-eabi", "qemu-system-arm"):
+    for package in ("gcc-arm-none-eabi", "qemu-system-arm", "nodejs npm"):
         assert f"apt-get install {package}" in done.stdout
 
 

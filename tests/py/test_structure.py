@@ -64,6 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
 
+SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs"}
+
 # What freestanding C offers, and the three functions of string.h.
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}
 _INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
@@ -189,7 +191,7 @@ def test_the_application_names_no_chip() -> None:
     "folder", [PACKAGE, RUNTIME, FIRMWARE, ROOT / "tests"], ids=lambda p: p.name
 )
 def test_every_source_file_names_its_licence(folder: Path) -> None:
-    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".c", ".h", ".ld", ".S")]
+    files = [path for path in folder.rglob("*") if path.suffix in SOURCES]
     heads = {path: path.read_text(encoding="utf-8")[:300] for path in files}
     unnamed = [
         str(path.relative_to(ROOT))

@@ -16,7 +16,8 @@ from serial.tools import list_ports
 from narrows import __version__, native
 from narrows.cli.console import print_table
 from narrows.cli.places import add_json
-from narrows.errors import NarrowsError
+from narrows.errors import NarrowsError, ToolError
+from narrows.link.rp2040js import find_rp2040js
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def examine() -> list[Finding]:
         _tool("gcc", "installing from source, tests", "apt-get install gcc"),
         _tool("arm-none-eabi-gcc", "building firmware", "apt-get install gcc-arm-none-eabi"),
         _tool("qemu-system-arm", "boards in QEMU", "apt-get install qemu-system-arm"),
+        _rp2040js(),
         _package("tflite-micro", "comparing with TFLite Micro", "pip install --pre tflite-micro"),
         _package("cryptography", "signing blobs", "pip install 'narrows[sign]'"),
         _ports(),
@@ -92,6 +94,15 @@ def _tool(name: str, needed_for: str, remedy: str) -> Finding:
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(name, "", needed_for, f"{path} does not work ({error}); {remedy}")
     return Finding(name, next(iter(text.splitlines()), path), needed_for)
+
+
+def _rp2040js() -> Finding:
+    needed_for = "a Raspberry Pi Pico without the board"
+    try:
+        _, folder = find_rp2040js()
+    except ToolError as error:
+        return Finding("rp2040js", "", needed_for, str(error))
+    return Finding("rp2040js", str(folder), needed_for)
 
 
 def _package(name: str, needed_for: str, remedy: str) -> Finding:

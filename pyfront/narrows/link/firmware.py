@@ -14,6 +14,7 @@ from pathlib import Path
 
 from narrows.boards import GUARD_BYTES, Board, Family, driver_files
 from narrows.errors import ToolError
+from narrows.link.image import seal_boot2
 from narrows.native import Form, Op, StageInfo
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
@@ -50,6 +51,8 @@ _FOLDER_FLAGS = {
 _SMALL_FLAGS = ("-Os", "-flto", "-fno-fat-lto-objects")
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
 _IMAGE = "firmware.elf"
+# Of a chip that boots in two stages: the second, which carries a checksum.
+_BOOT2 = "_boot2.S"
 
 
 def build(
@@ -100,7 +103,7 @@ def cache_dir() -> Path:
 
 
 def sources(board: Board) -> list[Path]:
-    """The C files of the board's firmware."""
+    """The files of the board's firmware, in C, and in assembly if its chip starts by it."""
     root, family = share_dir(), board.core.family
     drivers = {
         "uart": board.uart.driver,
@@ -118,6 +121,7 @@ def sources(board: Board) -> list[Path]:
         root / "firmware" / "core" / "memory.c",
         root / "firmware" / "core" / family.value / "startup.c",
         *(driver_files(kind, family)[name] for kind, name in drivers.items()),
+        *(root / "firmware" / "chip").glob(f"{board.chip.start}{_BOOT2}"),
         *sorted((root / "runtime" / "src").glob("*.c")),
         *sorted((root / "runtime" / "ops").glob("*.c")),
         *sorted((root / "runtime" / "kernels").glob("*_c.c")),
@@ -133,7 +137,7 @@ def compile_image(
     more_flags: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> None:
-    """Compile C files and link them for a board.
+    """Compile files and link them for a board.
 
     Args:
         folder: where object files may stand.
@@ -153,6 +157,8 @@ def compile_image(
     template = share_dir() / "firmware" / "core" / board.core.family.value / "memories.ld"
     _run([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
     _run([*command, *_LINK_FLAGS, f"-T{script}", *objects, "-lgcc", "-o", str(image)])
+    if any(file.name.endswith(_BOOT2) for file in files):
+        seal_boot2(image)
     progress("building the firmware", 1.0)
 
 
@@ -244,7 +250,7 @@ def _key(board: Board, more_flags: Sequence[str]) -> str:
     digest = hashlib.sha256("\n".join((*said, *flags)).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in (".c", ".h", ".ld"):
+            if path.suffix in (".c", ".h", ".ld", ".S"):
                 digest.update(f"\n{path.relative_to(root)}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
