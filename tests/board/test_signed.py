@@ -83,7 +83,7 @@ def test_signed_models_alone_are_taken(signed_only: Path, key: object, digits_bl
             client.reboot()
         # The model that runs stays while others are refused, and so do older ones with a signature.
         for signature in refused:
-            with pytest.raises(LinkError, match="signed with its key|counter is lower"):
+            with pytest.raises(LinkError, match=r"signed with its key|counter is lower"):
                 client.upload(blob, signature=signature)
         with pytest.raises(LinkError, match="counter is lower"):
             client.upload(blob, signature=signature_of(blob, key, 2))

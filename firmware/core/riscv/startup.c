@@ -35,8 +35,8 @@ __attribute__((weak)) void port_reset(void)
 
 void port_enable_interrupt(uint32_t number)
 {
-    PLIC_PRIORITY[number] = 1;
     PLIC_ENABLE[number / 32] |= 1u << number % 32;
+    PLIC_PRIORITY[number] = 1; /* last: QEMU looks for what is pending when this changes */
 }
 
 __attribute__((used)) static void interrupt(void)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,13 +14,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, TypeAlias, TypeVar
 
 from narrows.errors import ToolError
 
 # Bounds on what takes a moment, even on a busy machine: if the program hangs, they end the
 # waiting.
-_START_SECONDS = 120.0
+START_SECONDS = 120.0
 _END_SECONDS = 10.0
 # Runs before the program, in its process: asks the kernel to kill it when the thread that has
 # started it ends, for whatever reason, and makes sure that this has not happened already.
@@ -31,6 +32,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 _WAITING = "waiting for connection"
 
+Inherited: TypeAlias = "IO[bytes] | socket.socket"
 AnyEmulator = TypeVar("AnyEmulator", bound="Emulator")
 
 
@@ -41,7 +43,7 @@ class Emulator:
         name: what errors call the program.
         command: the program's absolute path and its arguments. It chooses a free port and prints
             a line with "waiting for connection" and "tcp:127.0.0.1:PORT".
-        files: open files that it reads by ``path_of``; closed once it has ended.
+        files: open files and sockets that it inherits; closed here once it has ended.
         environment: variables that it gets besides those of this process.
 
     A context manager; leaving it ends the program. So does the end of this process, SIGKILL
@@ -54,7 +56,7 @@ class Emulator:
         self,
         name: str,
         command: Sequence[str],
-        files: Sequence[IO[bytes]] = (),
+        files: Sequence[Inherited] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
@@ -131,17 +133,23 @@ class Emulator:
         if self._process is not None:
             self._process.wait()
 
+    def failed(self, otherwise: str) -> ToolError:
+        """The error for a program that has ended: its own words, or other ones without any."""
+        self._thread.join(_END_SECONDS)
+        said = " ".join(self._said())
+        return ToolError(f"{self._name} does not start: {said or self._failure or otherwise}")
+
     def _wait_for_port(self) -> int:
         """The program chooses a free port and tells."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             said = " ".join(self._said())
             if match := re.search(rf"{_WAITING}.*tcp:127\.0\.0\.1:(\d+)", said):
                 return int(match.group(1))
             if not self._thread.is_alive():
-                raise ToolError(f"{self._name} does not start: {said or self._failure}")
+                raise self.failed(str(self._failure))
             time.sleep(0.005)
-        raise ToolError(f"{self._name} does not start within {_START_SECONDS:.0f} s")
+        raise ToolError(f"{self._name} does not start within {START_SECONDS:.0f} s")
 
     def _said(self) -> list[str]:
         size = os.fstat(self._log.fileno()).st_size
