@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FE310 (FE310-G002 manual, chapters 6 and 17): the core takes the crystal's clock, past the PLL, and
- * pins 16 and 17 are UART 0's.
+ * FE310 (FE310-G002 manual, chapters 6 and 17): the core takes the crystal's clock, past the PLL,
+ * and pins 16 and 17 are UART 0's.
  */
 #include "port.h"
 #include "registers.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A 16550 (National's PC16550D) whose byte registers stand 4 bytes apart, as in SmartFusion2's MMUART
- * (Microchip UG0331, section "MMUART").
+ * A 16550 (National's PC16550D) whose byte registers stand 4 bytes apart, as in SmartFusion2's
+ * MMUART (Microchip UG0331, section "MMUART").
  *   uart_fraction  optional: 1 if the divider has the MMUART's six bits behind the point. QEMU's
  *                  has none and faults on the registers.
  */
