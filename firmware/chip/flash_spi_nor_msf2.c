@@ -2,8 +2,8 @@
 /*
  * A serial NOR flash on SmartFusion2's SPI 0 (Microchip UG0331, section "Serial Peripheral
  * Interface Controller"): Spansion's S25FL128S (data sheet 001-98283) or a predecessor with sectors
- * of 64 KiB. It can't be read like memory, so RAM at the area's base shadows it: filled on the first
- * call of port_flash, and read back after whatever changes it.
+ * of 64 KiB. It can't be read like memory, so RAM at the area's base shadows it: filled on the
+ * first call of port_flash, and read back after whatever changes it.
  *   spi_base, spi_clock_hz  the controller and its bus's clock
  *   nor_offset  where the area begins in the NOR; not in the first or last 128 KiB, where smaller
  *               sectors may lie, which the command that is used does not erase
