@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The serial flash from which RP2040 and RP2350 run, through functions of their boot ROM: sectors
- * of 4 KiB and pages of 256 bytes, of which a unit is a part: what is programmed as 0xFF stays as it
- * is. While the flash changes, nothing can be read from it, code included: change() and all that it
- * uses stand in RAM, and interrupts wait, for up to 400 ms, so the timer must not be one that counts
- * by interrupts.
+ * of 4 KiB and pages of 256 bytes, of which a unit is a part: what is programmed as 0xFF stays as
+ * it is. While the flash changes, nothing can be read from it, code included: change() and all that
+ * it uses stand in RAM, and interrupts wait, for up to 400 ms, so the timer must not be one that
+ * counts by interrupts.
  */
 #ifndef NARROWS_FLASH_RP2_H
 #define NARROWS_FLASH_RP2_H
