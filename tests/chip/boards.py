@@ -228,6 +228,7 @@ BOARDS = {
             "pll_p1": 6,
             "pll_p2": 2,
             "timer_base": 0x40054000,
+            "timer_hz": 1_000_000,
         },
     ),
     "rp2350": Board(
@@ -242,6 +243,7 @@ BOARDS = {
             "pll_p1": 5,
             "pll_p2": 2,
             "timer_base": 0x400B0000,
+            "timer_hz": 1_000_000,
         },
     ),
 }

@@ -75,3 +75,21 @@ def test_uart(build: Build, name: str, uart: str, facts: dict[str, int]) -> None
     program = build(board, "uart", f"uart_{uart}", f"model_uart_{uart}")
     for seed in range(5):
         passes(program, seed)
+
+
+TIMERS = [
+    ("nrf51", "nrf", "nrf"),
+    ("nrf52840", "nrf", "nrf"),
+    ("fe310", "clint", "64"),
+    ("rp2040", "rp2", "64"),
+    ("rp2350", "rp2", "64"),
+]
+
+
+@pytest.mark.parametrize(("name", "timer", "model"), TIMERS)
+def test_timer(build: Build, name: str, timer: str, model: str) -> None:
+    """The time is right to the accesses that reading it takes and never goes back, wherever 32
+    bits run over and however late the interrupt comes."""
+    program = build(BOARDS[name], "timer", f"timer_{timer}", f"model_timer_{model}")
+    for seed in range(5):
+        passes(program, seed)
