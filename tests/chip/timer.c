@@ -43,7 +43,7 @@ static void advance(uint64_t ticks)
     if (!was_pending && model_interrupts()) {
         pending_since = now;
     }
-    /* An interrupt waits for others, for up to a quarter of the time that it has. */
+    /* An interrupt waits for others, but not until the next one comes. */
     if (runs && !is_in_interrupt && model_interrupts() &&
         (drawn(4) == 0 || now - pending_since > HALF / 4)) {
         serve();
@@ -62,8 +62,9 @@ static void advance_much(void)
     const uint64_t edge = (now / HALF + 1) * HALF - 8 + drawn(12);
 
     if (drawn(3) > 0 && edge > now) {
-        advance((edge - now) / 2);
-        advance(edge > now ? edge - now : 0); /* an interrupt takes time too */
+        while (now < edge) {
+            advance(edge - now < HALF / 8 ? edge - now : HALF / 8);
+        }
     } else {
         advance(drawn(1u << 20));
     }
