@@ -21,19 +21,19 @@ HERE = ROOT / "tests" / "chip"
 SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 Build: TypeAlias = Callable[..., Path]
-"""(board, test, driver, model): a program of tests/chip/TEST.c over that model of registers."""
+"""(board, driver, *sources): a program of that driver and files of tests/chip: a test, a model."""
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def run(board: Board, test: str, driver: str, model: str) -> Path:
+    def run(board: Board, driver: str, *sources: str) -> Path:
         need("cc")
         board.write(tmp_path)
-        sources = [HERE / f"{name}.c" for name in (test, model, "model")] + [CHIP / f"{driver}.c"]
+        files = [CHIP / f"{driver}.c", *(HERE / f"{name}.c" for name in ("model", *sources))]
         includes = [f"-I{folder}" for folder in (tmp_path, HERE, *INCLUDES[:2])]
         options = [*WARNINGS, "-Wshadow", *SANITIZE, "-DREGISTERS_MODEL", *includes]
-        program = tmp_path / test
-        command = ["cc", *options, *sources, "-lm", "-o", program]
+        program = tmp_path / driver
+        command = ["cc", *options, *files, "-lm", "-o", program]
         subprocess.run(command, check=True, timeout=600)
         return program
 
@@ -72,7 +72,7 @@ def test_uart(build: Build, name: str, uart: str, facts: dict[str, int]) -> None
     """Rates within 2% or refused, every byte in order, no byte sent without room, an overrun that
     passes, and rates that change only between bytes."""
     board = with_facts(name, **facts)
-    program = build(board, "uart", f"uart_{uart}", f"model_uart_{uart}")
+    program = build(board, f"uart_{uart}", "uart", f"model_uart_{uart}")
     for seed in range(5):
         passes(program, seed)
 
@@ -90,6 +90,42 @@ TIMERS = [
 def test_timer(build: Build, name: str, timer: str, model: str) -> None:
     """The time is right to the accesses that reading it takes and never goes back, wherever 32
     bits run over and however late the interrupt comes."""
-    program = build(BOARDS[name], "timer", f"timer_{timer}", f"model_timer_{model}")
+    program = build(BOARDS[name], f"timer_{timer}", "timer", f"model_timer_{model}")
+    for seed in range(5):
+        passes(program, seed)
+
+
+FLASHES = [
+    ("stm32f446", "stm32f4", "stm32f4", {}),
+    ("stm32f429", "stm32f4", "stm32f4", {}),
+    ("stm32f100", "stm32f1", "stm32f1", {}),
+    ("stm32f100", "stm32f1", "stm32f1", {"flash_page_bytes": 2048}),
+    ("stm32l4r5", "stm32l4", "stm32l4", {}),
+    ("stm32h743", "stm32h7", "stm32h7", {}),
+    ("nrf51", "nrf", "nrf", {}),
+    ("nrf52840", "nrf", "nrf", {}),
+    ("lm3s", "lm3s", "lm3s", {}),
+    ("msf2", "spi_nor_msf2", "spi_nor_msf2", {}),
+    ("rp2040", "rp2040", "rp2", {}),
+    ("rp2350", "rp2350", "rp2", {"setup_base": 0x400E0000}),
+    ("ram", "ram", "ram", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "flash", "model", "facts"), FLASHES)
+def test_flash(build: Build, name: str, flash: str, model: str, facts: dict[str, int]) -> None:
+    """Every sector is erased and every unit programmed, by the manual's rules; errors are told and
+    pass; nothing outside the area is touched; the controller is locked and caches are right after."""
+    sources = ("flash_chip", "flash_support", f"model_flash_{model}")
+    passes(build(with_facts(name, **facts), f"flash_{flash}", *sources))
+
+
+TORN = [("stm32h743", "stm32h7", "torn_h7"), ("stm32l4r5", "stm32l4", "torn_l4")]
+
+
+@pytest.mark.parametrize(("name", "flash", "test"), TORN)
+def test_what_the_power_has_torn(build: Build, name: str, flash: str, test: str) -> None:
+    """Units whose code is wrong do not keep the chip from starting."""
+    program = build(BOARDS[name], f"flash_{flash}", test, "flash_support", f"model_flash_{flash}")
     for seed in range(5):
         passes(program, seed)

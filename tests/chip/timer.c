@@ -70,11 +70,6 @@ static void advance_much(void)
     }
 }
 
-void app_received(uint8_t byte)
-{
-    (void)byte;
-}
-
 void test(void)
 {
     uint64_t last = 0;
