@@ -50,8 +50,8 @@ bool port_uart_set_baud(uint32_t baud, bool change)
         PARTS > 1 ? BOARD_UART_CLOCK_HZ * (PARTS / 16u) : BOARD_UART_CLOCK_HZ / 16u;
     uint32_t divider = baud_divider(clock, baud, PARTS, 0xFFFF * PARTS);
 
-    if (divider < 2 * PARTS) {
-        divider = PARTS; /* the MMUART takes no fraction behind 1 */
+    if (divider < 2 * PARTS) { /* the MMUART takes no fraction behind 1 */
+        divider = divider < PARTS + PARTS / 2 ? PARTS : 2 * PARTS;
     }
     if (!baud_is_near(baud, clock / divider)) {
         return false;

@@ -14,7 +14,8 @@ extern const uint32_t model_erase_bytes, model_unit;
 extern const bool model_tells_twice;
 /* Whether the memory can say that an operation has failed. */
 extern const bool model_tells_failure;
-/* Make the memory. Returns the view of the area's bytes. */
+/* Make the memory, whose controller is busy with something else and tells of an older error, if it
+ * can. Returns the view of the area's bytes. */
 uint8_t *model_begin(void);
 /* The next operation fails, which the chip tells. */
 void model_fail_next(void);

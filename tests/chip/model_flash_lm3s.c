@@ -13,7 +13,7 @@ enum { FCMISC = 0x400FD014, USECRL = 0x400FE140, WRITE = 1, ERASE = 2, PAGE = 10
 const uint32_t model_erase_bytes = PAGE, model_unit = 4;
 const bool model_tells_twice = false, model_tells_failure = true;
 static uint8_t *cells;
-static uint32_t address_set, data, under_way, refused, microsecond, busy, operations;
+static uint32_t address_set, data, under_way, refused = 1, microsecond, busy, operations;
 static bool fails;
 
 uint8_t *model_begin(void)

@@ -13,7 +13,7 @@ enum { READS, WRITES, ERASES, PAGE = BOARD_FLASH_PAGE_BYTES };
 const uint32_t model_erase_bytes = PAGE, model_unit = 4;
 const bool model_tells_twice = false, model_tells_failure = false;
 static uint8_t *cells;
-static uint32_t config, busy, operations;
+static uint32_t config, busy = 9, operations;
 
 uint8_t *model_begin(void)
 {

@@ -14,7 +14,7 @@ enum { PG = 1 << 0, PER = 1 << 1, STRT = 1 << 6, LOCK = 1 << 7 };
 const uint32_t model_erase_bytes = BOARD_FLASH_PAGE_BYTES, model_unit = 4;
 const bool model_tells_twice = true, model_tells_failure = true;
 static uint8_t *cells;
-static uint32_t sr, cr = LOCK, ar, keys, busy, operations;
+static uint32_t sr = PGERR, cr = LOCK, ar, keys, busy = 9, operations;
 static bool fails, is_shut;
 
 uint8_t *model_begin(void)

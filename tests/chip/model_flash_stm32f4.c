@@ -16,7 +16,7 @@ enum { PG = 1 << 0, SER = 1 << 1, WORDS = 2 << 8, STRT = 1 << 16, SECTOR = 0x200
 const uint32_t model_erase_bytes = SECTOR, model_unit = 4;
 const bool model_tells_twice = false, model_tells_failure = true;
 static uint8_t *cells;
-static uint32_t acr = 7 << 8 | LATENCY, sr, cr = LOCK, keys, busy, operations;
+static uint32_t acr = 7 << 8 | LATENCY, sr = WRPERR, cr = LOCK, keys, busy = 9, operations;
 static bool fails, is_shut, is_cache_old;
 
 uint8_t *model_begin(void)

@@ -26,8 +26,8 @@ static struct bank {
     uint32_t buffered; /* words of a unit */
     uintptr_t unit_at;
     uint32_t words[UNIT / 4];
-    bool is_shut;
-} banks[BANKS] = {{.cr = LOCK}, {.cr = LOCK}};
+    bool is_shut, is_used;
+} banks[BANKS] = {{.cr = LOCK, .sr = WRPERR, .busy = 9}, {.cr = LOCK, .sr = INCERR, .busy = 9}};
 
 static uint8_t *cells;
 static bool torn[BOARD_FLASH_BYTES / UNIT], is_cached[BOARD_FLASH_BYTES / UNIT];
@@ -48,7 +48,8 @@ void model_fail_next(void)
 bool model_is_at_rest(void)
 {
     for (uint32_t i = 0; i < BANKS; i++) {
-        if (banks[i].cr != LOCK || banks[i].sr != 0 || banks[i].buffered != 0) {
+        if (banks[i].is_used &&
+            (banks[i].cr != LOCK || banks[i].sr != 0 || banks[i].buffered != 0)) {
             return false;
         }
     }
@@ -110,6 +111,7 @@ uint32_t model_read(uintptr_t address)
 static bool begin(struct bank *bank, uint32_t wanted)
 {
     operations++;
+    bank->is_used = true;
     if (bank->busy > 0 || (bank->cr & LOCK) != 0 || (bank->cr & (PG | SER)) != wanted) {
         violation("an operation while busy, locked or not chosen", bank->cr);
         return false;

@@ -18,7 +18,7 @@ static const uint32_t listed[] = {
 };
 
 const uint32_t model_room = ROOM;
-static uint32_t baudrate = 0x04000000, enable, inten, pins[2] = {~0u, ~0u}, configured[64], high[2];
+static uint32_t baudrate = 0x04000000, enable = 4, inten, pins[2] = {~0u, ~0u}, configured[64], high[2];
 static bool rxdrdy, txdrdy, receives, sends;
 static struct shifter shifter;
 static struct fifo in; /* its first byte is in RXD */
