@@ -129,3 +129,51 @@ def test_what_the_power_has_torn(build: Build, name: str, flash: str, test: str)
     program = build(BOARDS[name], f"flash_{flash}", test, "flash_support", f"model_flash_{flash}")
     for seed in range(5):
         passes(program, seed)
+
+
+STARTS = [
+    ("stm32f100", "stm32f1", "stm32f1"),
+    ("stm32f205", "stm32f4", "stm32f4"),
+    ("stm32f429", "stm32f4", "stm32f4"),
+    ("stm32f446", "stm32f4", "stm32f4"),
+    ("stm32l4r5", "stm32l4", "stm32l4"),
+    ("stm32h743", "stm32h7", "stm32h7"),
+    ("rp2040", "rp2040", "rp2"),
+    ("rp2350", "rp2350", "rp2"),
+    ("lm3s", "lm3s", "small"),
+    ("fe310", "fe310", "small"),
+    ("nrf51", "nrf51", "small"),
+    ("nrf52840", "nrf52", "small"),
+    ("msf2", "msf2", "small"),
+]
+
+
+@pytest.mark.parametrize(("name", "start", "model"), STARTS)
+def test_start(build: Build, name: str, start: str, model: str) -> None:
+    """After a reset and after a boot loader: sources are ready before they are used, wait states
+    and voltage are there before the clock rises, and the board's frequencies come out."""
+    program = build(BOARDS[name], f"start_{start}", "clock", "clock_gpio", f"model_start_{model}")
+    for seed in range(10):
+        passes(program, seed)
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_cross_compilers_find_nothing(name: str, tmp_path: Path) -> None:
+    """Every driver of the board, for its core."""
+    board = BOARDS[name]
+    compiler = "riscv64-unknown-elf-gcc" if board.flags == RV32 else "arm-none-eabi-gcc"
+    need(compiler)
+    board.write(tmp_path)
+    includes = [f"-I{folder}" for folder in (tmp_path, *INCLUDES)]
+    options = [*WARNINGS, "-Wshadow", "-ffreestanding", *board.flags, *includes]
+    for driver in board.drivers:
+        for level in ("-O2", "-Os"):
+            command = [compiler, *options, level, "-c", CHIP / f"{driver}.c", "-o", tmp_path / "o"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_every_driver_is_on_a_board() -> None:
+    """No driver is left out of these tests."""
+    used = {driver for board in BOARDS.values() for driver in board.drivers}
+    assert {path.stem for path in CHIP.glob("*.c")} <= used
