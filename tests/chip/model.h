@@ -31,8 +31,8 @@ uint32_t drawn(uint32_t below);
 /* Given by each test. */
 void test(void);
 
-/* Memory at this very address, which a driver can read, and also write if it may. Returns another view
- * of it, for the model. */
+/* Memory at this very address, which a driver can read, and also write if it may. Returns another
+ * view of it, for the model. */
 uint8_t *map_memory(uintptr_t base, uint32_t bytes, bool may_write);
 
 /* The interrupt that the driver has let through, or -1. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SmartFusion2's SPI controller (UG0331) with a serial NOR flash of Spansion's (001-98283) behind it.
+ * SmartFusion2's SPI controller (UG0331) and a serial NOR flash of Spansion's (001-98283) on it.
  */
 #include <string.h>
 
 #include "board.h"
 #include "flash_model.h"
 
-enum { CONTROL = 0x00, SIZE = 0x04, STATUS = 0x08, RX = 0x10, TX = 0x14, CLOCK = 0x18, SELECT = 0x1C };
+enum { CONTROL = 0x00, SIZE = 0x04, STATUS = 0x08, RX = 0x10, TX = 0x14 };
+enum { CLOCK = 0x18, SELECT = 0x1C };
 enum { ENABLE = 1, MASTER = 2, STAY = 1 << 26, FIFO = 4, RX_EMPTY = 1 << 6 };
 #define RESET 0x80000000u
 enum { PP = 0x02, READ = 0x03, RDSR = 0x05, WREN = 0x06, CLSR = 0x30, RDID = 0x9F, SE = 0xD8 };

@@ -8,7 +8,8 @@
 #include "flash_model.h"
 
 enum { KEYR = 0x40022004, SR = 0x4002200C, CR = 0x40022010, AR = 0x40022014 };
-enum { BSY = 1 << 0, PGERR = 1 << 2, WRPRTERR = 1 << 4, EOP = 1 << 5, FLAGS = PGERR | WRPRTERR | EOP };
+enum { BSY = 1 << 0, PGERR = 1 << 2, WRPRTERR = 1 << 4, EOP = 1 << 5 };
+enum { FLAGS = PGERR | WRPRTERR | EOP };
 enum { PG = 1 << 0, PER = 1 << 1, STRT = 1 << 6, LOCK = 1 << 7 };
 
 const uint32_t model_erase_bytes = BOARD_FLASH_PAGE_BYTES, model_unit = 4;

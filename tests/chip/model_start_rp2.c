@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Resets, oscillators, PLL, multiplexers, ticks and pins of RP2040 (data sheet, chapter 2) and, if the
- * board has more than 133 MHz, RP2350 (data sheet, chapters 7 to 9).
+ * Resets, oscillators, PLL, multiplexers, ticks and pins of RP2040 (data sheet, chapter 2) and, if
+ * the board has more than 133 MHz, RP2350 (data sheet, chapters 7 to 9).
  */
 #include "board.h"
 #include "clock.h"
@@ -22,7 +22,7 @@ enum { RESET_UART = 1 << 22, ALL_RESETS = 0x1FFFFFF, PAD_RESET = 0x56 };
 enum { REF = 0x30, SYS = 0x3C, PERI = 0x48, SELECTED = 8, ALIAS = 0x3000, BLOCK = 0x3FFF };
 enum { ROSC_HZ = 6500000 };
 
-static uint32_t ref, sys, peri, resets = ALL_RESETS, xosc_ctrl, xosc_startup, tick, cycles;
+static uint32_t ref, sys, peri, resets = ALL_RESETS, done, xosc_ctrl, xosc_startup, tick, cycles;
 static uint32_t cs = 1, pwr = 0x2D, fbdiv, prim = 7 << 16 | 7 << 12, pads[2], functions[2];
 static uint32_t ref_now, ref_left, sys_now, sys_left;
 static struct delayed xosc, lock;
@@ -34,8 +34,9 @@ static uint32_t ref_hz(void)
 
 static uint32_t pll_hz(void)
 {
-    return (pwr & 0x29) != 0 ? 0
-                             : BOARD_CRYSTAL_HZ / (cs & 63) * fbdiv / (prim >> 16 & 7) / (prim >> 12 & 7);
+    const uint32_t vco = BOARD_CRYSTAL_HZ / (cs & 63) * fbdiv;
+
+    return (pwr & 0x29) != 0 ? 0 : vco / (prim >> 16 & 7) / (prim >> 12 & 7);
 }
 
 uint32_t model_core_hz(void)
@@ -54,6 +55,7 @@ void model_begin(bool after_boot_loader)
     functions[0] = functions[1] = 31;
     if (after_boot_loader) { /* a reset of the core alone, while all runs */
         resets = 0;
+        done = ALL_RESETS;
         xosc.wanted = xosc.now = lock.wanted = lock.now = true;
         xosc_ctrl = 0xFAB000 | 0xAA0;
         ref = ref_now = 2;
@@ -68,7 +70,7 @@ bool model_uart_is_ready(void)
     const bool ticks = IS_RP2350 ? (tick & 1) != 0 && cycles == BOARD_CRYSTAL_HZ / 1000000
                                  : tick == (1u << 9 | BOARD_CRYSTAL_HZ / 1000000);
 
-    return ticks && (resets & (RESET_IO | RESET_PADS | RESET_TIMER | RESET_UART)) == 0 &&
+    return ticks && (done & RESET_TIMER) != 0 && (done & RESET_UART) != 0 &&
            functions[0] == 2 && functions[1] == 2 && (pads[0] & 0x180) == 0 &&
            (pads[1] & 0x1C8) == (1 << 6 | 1 << 3);
 }
@@ -102,7 +104,8 @@ uint32_t model_read(uintptr_t address)
         return read_clocks(address - CLOCKS);
     }
     if (address == RESETS + 8) {
-        return drawn(3) == 0 ? 0 : ~resets & ALL_RESETS;
+        done |= drawn(3) == 0 ? ~resets & ALL_RESETS : 0;
+        return done;
     }
     if (address == XOSC + 4) {
         return delayed_read(&xosc) ? 0x80000000u : 0;
@@ -149,12 +152,13 @@ static void write_resets(uint32_t value)
         lock.now = false;
     }
     resets = value;
+    done &= ~value;
 }
 
 static void write_pll(uintptr_t offset, uint32_t value)
 {
-    if ((resets & RESET_PLL) != 0) {
-        violation("the PLL is held in reset", value);
+    if ((done & RESET_PLL) == 0) {
+        violation("the PLL is in reset", value);
     }
     if (offset != 0x04 && offset != 0x0C && (pwr & 1) == 0) {
         violation("the PLL configured while it is on", value);
@@ -173,8 +177,8 @@ static void write_pll(uintptr_t offset, uint32_t value)
 
 static void write_pins(uintptr_t address, uint32_t value)
 {
-    if ((resets & (RESET_IO | RESET_PADS)) != 0) {
-        violation("the pins are held in reset", value);
+    if ((done & RESET_IO) == 0 || (done & RESET_PADS) == 0) {
+        violation("the pins are in reset", value);
     }
     for (uint32_t pin = 0; pin < 2; pin++) {
         if (address == IO + pin * 8 + 4) {

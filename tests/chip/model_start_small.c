@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Chips whose start takes a few registers: LM3S6965 (data sheet, sections 5 and 8), FE310 (manual,
- * chapters 6 and 17), nRF51 and nRF52 (reference manual 3.0, section 13) and SmartFusion2 (UG0331). Each
- * has its own addresses, so one model holds them all.
+ * chapters 6 and 17), nRF51 and nRF52 (reference manual 3.0, section 13) and SmartFusion2 (UG0331).
+ * Each has its own addresses, so one model holds them all.
  */
 #include "board.h"
 #include "clock.h"
@@ -16,12 +16,18 @@ enum { PLL_OFF = 1 << 13, BYPASS = 1 << 11, DIVIDE = 1 << 22 };
 
 static uint32_t rcc = 0x078E3AD1, rcgc1, rcgc2, afsel, den;
 static uint32_t hfrosc = 1 << 30, pllcfg = 0x00060000, iof_en, iof_sel = ~0u, msf2_resets = ~0u;
-static struct delayed locked, crystal;
+static struct delayed locked, crystal, ring = {true, true, 0};
 static bool nrf_runs;
 
 void model_begin(bool after_boot_loader)
 {
-    (void)after_boot_loader;
+    if (after_boot_loader) { /* the core runs from the PLL */
+        rcc = 0x01C00000 | 0xE << 6 | 2;
+        locked.wanted = locked.now = true;
+        pllcfg = 1 << 16 | 0x31;
+        hfrosc = 0;
+        ring.wanted = ring.now = false;
+    }
 }
 
 uint32_t model_core_hz(void)
@@ -76,7 +82,7 @@ uint32_t model_read(uintptr_t address)
     case LM3S_DEN:
         return den;
     case FE310_HFROSC:
-        return hfrosc;
+        return hfrosc | (delayed_read(&ring) ? 0x80000000u : 0);
     case FE310_HFXOSC:
         return delayed_read(&crystal) ? 0xC0000000u : 1 << 30;
     case FE310_PLL:
@@ -126,14 +132,21 @@ static void write_fe310(uintptr_t address, uint32_t value)
         if ((value & 1 << 30) == 0 && (pllcfg & 7 << 16) != 7 << 16) {
             violation("the oscillator switched off while it is used", value);
         }
-        hfrosc = value;
+        hfrosc = value & 0x7FFFFFFF;
+        delayed_set(&ring, (value & 1 << 30) != 0);
         break;
     case FE310_HFXOSC:
         delayed_set(&crystal, (value & 1 << 30) != 0);
         break;
     case FE310_PLL:
-        if ((value & 1 << 16) != 0 && (!crystal.now || (pllcfg & 3 << 17) != 3 << 17)) {
+        if ((value & ~pllcfg & 1 << 16) != 0 && (!crystal.now || (pllcfg & 3 << 17) != 3 << 17)) {
             violation("switched before the crystal's clock passes the PLL", value);
+        }
+        if ((value & 1 << 16) == 0 && !ring.now) {
+            violation("switched to an oscillator that is not ready", value);
+        }
+        if ((value & pllcfg & 1 << 16) != 0 && value != pllcfg) {
+            violation("the PLL changed while it is used", value);
         }
         pllcfg = value;
         break;

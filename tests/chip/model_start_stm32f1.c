@@ -7,8 +7,8 @@
 
 enum { RCC = 0x40021000, CR = 0x00, CFGR = 0x04, APB2ENR = 0x18, APB1ENR = 0x1C, ACR = 0x40022000 };
 enum { GPIO = 0x40010800, CRL = 0x00, CRH = 0x04, BSRR = 0x10, HSI_HZ = 8000000 };
-enum { HSI_READY = 2, HSE_ON = 1 << 16, HSE_READY = 1 << 17, PLL_ON = 1 << 24, PLL_READY = 1 << 25 };
-enum { PLL_FIELDS = 0x3F << 16 };
+enum { HSI_READY = 2, HSE_ON = 1 << 16, HSE_READY = 1 << 17 };
+enum { PLL_ON = 1 << 24, PLL_READY = 1 << 25, PLL_FIELDS = 0x3F << 16 };
 
 #ifndef BOARD_HSE_HZ
 #define BOARD_HSE_HZ 0
@@ -21,7 +21,8 @@ static uint32_t source, source_left;
 static uint32_t hz_of(uint32_t which)
 {
     const uint32_t n = (cfgr >> 18 & 15) + 2;
-    const uint32_t from = (cfgr & 1 << 16) == 0 ? HSI_HZ / 2 : (uint32_t)BOARD_HSE_HZ >> (cfgr >> 17 & 1);
+    const uint32_t hse_hz = (uint32_t)BOARD_HSE_HZ >> (cfgr >> 17 & 1);
+    const uint32_t from = (cfgr & 1 << 16) == 0 ? HSI_HZ / 2 : hse_hz;
 
     return which == 0 ? HSI_HZ : which == 1 ? BOARD_HSE_HZ : from * (n < 16 ? n : 16);
 }

@@ -6,8 +6,8 @@
 #include "clock.h"
 
 enum { RCC = 0x40023800, CR = 0x00, PLLCFGR = 0x04, CFGR = 0x08, AHB1ENR = 0x30 };
-enum { APB1ENR = 0x40, APB2ENR = 0x44, ACR = 0x40023C00, PWR_CR = 0x40007000, PWR_CSR = 0x40007004 };
-enum { GPIO = 0x40020000, HSI_HZ = 16000000 };
+enum { APB1ENR = 0x40, APB2ENR = 0x44, ACR = 0x40023C00 };
+enum { PWR_CR = 0x40007000, PWR_CSR = 0x40007004, GPIO = 0x40020000, HSI_HZ = 16000000 };
 enum { HSI_ON = 1, HSI_READY = 2, HSE_ON = 1 << 16, HSE_READY = 1 << 17, HSE_BYPASS = 1 << 18 };
 enum { PLL_ON = 1 << 24, PLL_READY = 1 << 25, ODEN = 1 << 16, ODSWEN = 1 << 17 };
 

@@ -18,7 +18,8 @@ enum { PLL_ON = 1 << 24, PLL_READY = 1 << 25, VOSRDY = 1 << 13 };
 #define DCISW 0xE000EF60u
 enum { SETS = 128, WAYS = 4 };
 
-static uint32_t cr = HSI_ON, cfgr, d1cfgr, d2cfgr, d3cfgr, pllckselr = 0x02020200, pllcfgr = 0x01FF0000;
+static uint32_t cr = HSI_ON, cfgr, d1cfgr, d2cfgr, d3cfgr;
+static uint32_t pllckselr = 0x02020200, pllcfgr = 0x01FF0000;
 static uint32_t pll1divr = 0x01010280, ahb4, apb1, apb2, acr = 0x37, cr3 = 6, d3cr = 1 << 14;
 static uint32_t ccr = 0x40200, source, source_left;
 static bool cr3_written, icache_empty, is_line_empty[SETS * WAYS];
@@ -44,7 +45,8 @@ static uint32_t divided(uint32_t hz, uint32_t code, uint32_t first)
 
 uint32_t model_core_hz(void)
 {
-    const uint32_t hz = source == 0 ? (uint32_t)HSI_HZ >> (cr >> 3 & 3) : source == 3 ? pll_hz() : 0;
+    const uint32_t hsi_hz = (uint32_t)HSI_HZ >> (cr >> 3 & 3);
+    const uint32_t hz = source == 0 ? hsi_hz : source == 3 ? pll_hz() : 0;
 
     return divided(hz, d1cfgr >> 8 & 15, 8);
 }
@@ -64,7 +66,7 @@ static uint32_t scale(void)
     return voltage.now && supply.now ? d3cr >> 14 & 3 : 1;
 }
 
-/* The limits of RM0433's table of wait states and of the data sheet's table of clocks, per scale. */
+/* The limits of RM0433's table of wait states and of the data sheet's table of clocks. */
 static void check(void)
 {
     static const uint32_t most_core[] = {0, 200000000, 300000000, 400000000};
@@ -77,9 +79,11 @@ static void check(void)
     if ((hz - 1) / per_wait_state[scale()] > (acr & 15) || (hz > 185000000 && (acr >> 4 & 3) < 2)) {
         violation("too few wait states for this clock", hz);
     }
-    if (divided(hz, d1cfgr >> 4 & 7, 4) > 100000000 || divided(hz, d2cfgr >> 4 & 7, 4) > 100000000 ||
-        divided(hz, d2cfgr >> 8 & 7, 4) > 100000000 || divided(hz, d3cfgr >> 4 & 7, 4) > 100000000) {
-        violation("a peripheral bus is too fast", hz);
+    const uint32_t codes[] = {d1cfgr >> 4, d2cfgr >> 4, d2cfgr >> 8, d3cfgr >> 4};
+    for (uint32_t i = 0; i < 4; i++) {
+        if (divided(hz, codes[i] & 7, 4) > 100000000) {
+            violation("a peripheral bus is too fast", hz);
+        }
     }
 }
 

@@ -99,6 +99,9 @@ uint32_t model_read(uintptr_t address)
             source = cfgr & 3;
             since_switch = 0;
             check();
+            if (model_core_hz() > 80000000) {
+                violation("above 80 MHz at one step", model_core_hz());
+            }
         }
         return (cfgr & ~12u) | source << 2;
     case RCC + PLLCFGR:

@@ -137,8 +137,8 @@ static void check_receiving(void)
     REQUIRE(!model_interrupts());
 }
 
-/* Bytes that come too fast for any handler: some are lost, but none comes twice or from nowhere, and what
- * comes after it is received. */
+/* Bytes that come too fast for any handler: some are lost, but none comes twice or from nowhere, and
+ * all that comes later is received. */
 static void check_flood(void)
 {
     uint32_t at = 0;
