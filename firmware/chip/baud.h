@@ -17,10 +17,12 @@ static inline bool baud_is_near(uint32_t wanted, uint32_t real)
     return difference <= wanted / 50;
 }
 
-/* clock_hz / baud to the nearest whole number; 0 if there is none. */
-static inline uint32_t baud_divider(uint32_t clock_hz, uint32_t baud)
+/* The divider from least to most by which the clock, below 2^31 Hz, comes nearest to the rate. */
+static inline uint32_t baud_divider(uint32_t clock_hz, uint32_t baud, uint32_t least, uint32_t most)
 {
-    return baud == 0 || baud > clock_hz ? 0 : (clock_hz + baud / 2) / baud;
+    const uint32_t divider = baud == 0 ? most : (clock_hz + baud / 2) / baud;
+
+    return divider < least ? least : divider > most ? most : divider;
 }
 
 #endif

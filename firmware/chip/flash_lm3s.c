@@ -20,6 +20,7 @@ enum { WRITE = 1 << 0, ERASE = 1 << 1 }; /* FMC; the bit stays until it is done 
 enum { REFUSED = 1 << 0 };               /* FCRIS, FCMISC: the block is protected */
 #define FMC_KEY 0xA4420000u
 enum { PAGE = 1024, UNIT = 4, ERASED = 0xFF };
+FLASH_HAS_SECTORS_OF(PAGE);
 
 static bool run(uint32_t offset, uint32_t command)
 {

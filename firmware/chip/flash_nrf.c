@@ -18,17 +18,12 @@ enum {
 enum { READ_ONLY, WRITE_ENABLED, ERASE_ENABLED }; /* NVMC_CONFIG */
 enum { UNIT = 4, ERASED = 0xFF };
 
-static void wait_until_ready(void)
+/* Once what is under way is done. */
+static void allow(uint32_t what)
 {
     while ((reg_read(NVMC_READY) & 1) == 0) {
     }
-}
-
-static void allow(uint32_t what)
-{
-    wait_until_ready();
     reg_write(NVMC_CONFIG, what);
-    wait_until_ready();
 }
 
 static bool erase(uint32_t offset)

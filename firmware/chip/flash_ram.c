@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Models in memory that is written like any other, and forgets them without power.
+ * Models in memory that is written like any other, and forgets them with the power.
  */
 #include <string.h>
 
 #include "board.h"
+#include "flash_area.h"
 #include "port.h"
 
-enum { ERASED = 0xFF };
+enum { UNIT = 16, ERASED = 0xFF };
 
 static bool erase(uint32_t offset)
 {
+    if (!flash_has(offset, BOARD_FLASH_ERASE_BYTES)) {
+        return false;
+    }
     memset((uint8_t *)BOARD_FLASH_BASE + offset, ERASED, BOARD_FLASH_ERASE_BYTES);
     return true;
 }
 
 static bool program(uint32_t offset, const uint8_t *unit)
 {
-    memcpy((uint8_t *)BOARD_FLASH_BASE + offset, unit, PORT_FLASH_MOST_UNIT);
+    if (!flash_has(offset, UNIT)) {
+        return false;
+    }
+    memcpy((uint8_t *)BOARD_FLASH_BASE + offset, unit, UNIT);
     return true;
 }
 
@@ -27,11 +34,10 @@ const struct port_flash *port_flash(void)
         .base = (const uint8_t *)BOARD_FLASH_BASE,
         .bytes = BOARD_FLASH_BYTES,
         .erase_bytes = BOARD_FLASH_ERASE_BYTES,
-        .program_bytes = PORT_FLASH_MOST_UNIT,
+        .program_bytes = UNIT,
         .erased = ERASED,
         .erase = erase,
         .program = program,
     };
-
     return &flash;
 }

@@ -2,8 +2,8 @@
 /*
  * A serial NOR flash on SmartFusion2's SPI 0 (Microchip UG0331, section "Serial Peripheral
  * Interface Controller"): Spansion's S25FL128S (data sheet 001-98283) or a predecessor with sectors
- * of 64 KiB. It can't be read like memory, so RAM at the area's base shadows it: filled on the first
- * call of port_flash, and read back after whatever changes it.
+ * of 64 KiB. It can't be read like memory, so RAM at the area's base shadows it: filled on the
+ * first call of port_flash, and read back after whatever changes it.
  *   spi_base, spi_clock_hz  the controller and its bus's clock
  *   nor_offset  where the area begins in the NOR; not in the first or last 128 KiB, where smaller
  *               sectors may lie, which the command that is used does not erase
@@ -49,6 +49,7 @@ enum { NOR_BUSY = 1 << 0, NOR_ERASE_FAILED = 1 << 5, NOR_PROGRAM_FAILED = 1 << 6
 enum { ID_BYTES = 5, ADDRESS_BYTES = 3 };
 /* The NOR corrects errors in 16 bytes together, and only if they are programmed once. */
 enum { SECTOR = 65536, UNIT = 16, ERASED = 0xFF, PART = 1024 };
+FLASH_HAS_SECTORS_OF(SECTOR);
 typedef char check_area[BOARD_NOR_OFFSET % SECTOR == 0 && BOARD_FLASH_BYTES % SECTOR == 0 ? 1 : -1];
 
 static bool has_nor;

@@ -13,11 +13,19 @@ enum { PLL_SELECT = 1 << 16, PLL_FROM_CRYSTAL = 1 << 17, PLL_BYPASS = 1 << 18 };
 enum { UART_0_PINS = 1 << 16 | 1 << 17 };
 #define OSCILLATOR_READY 0x80000000u
 
+static void begin_oscillator(uintptr_t config)
+{
+    reg_write(config, reg_read(config) | OSCILLATOR_ON);
+    while ((reg_read(config) & OSCILLATOR_READY) == 0) {
+    }
+}
+
 void port_chip_begin(void)
 {
-    reg_write(HFXOSCCFG, OSCILLATOR_ON);
-    while ((reg_read(HFXOSCCFG) & OSCILLATOR_READY) == 0) {
-    }
+    /* A boot loader may have left the core on the PLL, which must not change under it. */
+    begin_oscillator(HFROSCCFG);
+    reg_write(PLLCFG, reg_read(PLLCFG) & ~(uint32_t)PLL_SELECT);
+    begin_oscillator(HFXOSCCFG);
     reg_write(PLLCFG, reg_read(PLLCFG) | PLL_FROM_CRYSTAL | PLL_BYPASS);
     reg_write(PLLCFG, reg_read(PLLCFG) | PLL_SELECT);
     reg_write(HFROSCCFG, reg_read(HFROSCCFG) & ~(uint32_t)OSCILLATOR_ON);

@@ -70,13 +70,10 @@ uint32_t port_timer_hz(void)
 
 uint64_t port_ticks(void)
 {
-    uint32_t whole, part;
+    uint32_t whole = halves;
+    const uint32_t part = counted(FOR_TICKS);
 
-    do {
-        whole = halves;
-        part = counted(FOR_TICKS);
-    } while (whole != halves);
-    /* The highest bit has changed, but the interrupt has not come through yet. */
+    /* The highest bit has changed since then, or the interrupt has not come through yet. */
     whole += part >> 31 != (whole & 1);
     return (uint64_t)(whole / 2) << 32 | part;
 }

@@ -4,6 +4,7 @@
  * specification 1.1, section 6.33). Six received bytes wait in it; one byte is sent at a time.
  *   uart_tx_pin, uart_rx_pin  numbers of the pins; those of port 1 begin at 32
  */
+#include "baud.h"
 #include "board.h"
 #include "port.h"
 #include "registers.h"
@@ -31,6 +32,8 @@ enum { GPIO = 0x50000000, GPIO_PORT = 0x300, GPIO_OUTSET = 0x508, GPIO_PIN_CNF =
 /* An output has its input buffer disconnected. */
 enum { PIN_INPUT_PULLED_UP = 3 << 2, PIN_OUTPUT = 1 << 0 | 1 << 1 };
 
+enum { GENERATOR_HZ = 16000000 };
+
 void uart_interrupt(void);
 
 static bool is_sending;
@@ -54,7 +57,7 @@ static void wait_until_sent(void)
 /*
  * BAUDRATE holds baud / 16 MHz in units of 2^-32, rounded to 2^12 of them, for the rates that the
  * manuals list. The actual rates beside them show that a bit takes whole periods of 16 MHz: what is
- * called 921,600 is 941,176 baud, which is too far off.
+ * called 921,600 is 941,176 baud and of no use.
  */
 bool port_uart_set_baud(uint32_t baud, bool change)
 {
@@ -62,11 +65,13 @@ bool port_uart_set_baud(uint32_t baud, bool change)
                                      57600, 76800, 115200, 230400, 250000, 460800, 1000000};
 
     for (uint32_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
-        if (rates[i] == baud) {
+        /* 2^32 / 16 MHz / 2^12 is 1024 / 15625. */
+        const uint32_t steps = (rates[i] * 1024 + 15625 / 2) / 15625;
+        const uint32_t periods = ((1u << 20) + steps / 2) / steps;
+        if (baud_is_near(baud, GENERATOR_HZ / periods)) {
             if (change) {
                 wait_until_sent();
-                /* 2^32 / 16 MHz / 2^12 is 1024 / 15625. */
-                reg_write(BAUDRATE, (baud * 1024 + 15625 / 2) / 15625 << 12);
+                reg_write(BAUDRATE, steps << 12);
             }
             return true;
         }

@@ -48,9 +48,12 @@ bool port_uart_set_baud(uint32_t baud, bool change)
     /* What the divider divides: the sixteenth of the clock, in parts of the divider's unit. */
     const uint32_t clock =
         PARTS > 1 ? BOARD_UART_CLOCK_HZ * (PARTS / 16u) : BOARD_UART_CLOCK_HZ / 16u;
-    const uint32_t divider = baud_divider(clock, baud);
+    uint32_t divider = baud_divider(clock, baud, PARTS, 0xFFFF * PARTS);
 
-    if (divider < PARTS || divider / PARTS > 0xFFFF || !baud_is_near(baud, clock / divider)) {
+    if (divider < 2 * PARTS) { /* the MMUART takes no fraction behind 1 */
+        divider = divider < PARTS + PARTS / 2 ? PARTS : 2 * PARTS;
+    }
+    if (!baud_is_near(baud, clock / divider)) {
         return false;
     }
     if (change) {
@@ -61,8 +64,7 @@ bool port_uart_set_baud(uint32_t baud, bool change)
         reg_write(INTERRUPTS, divider / PARTS >> 8);
         reg_write(LINE_CONTROL, LINE_8N1);
 #if BOARD_UART_FRACTION
-        /* The MMUART takes a fraction only behind a divider above 1. */
-        reg_write(MULTI_MODE_0, divider / PARTS > 1 ? FRACTION_ENABLE : 0);
+        reg_write(MULTI_MODE_0, divider > PARTS ? FRACTION_ENABLE : 0);
         reg_write(DIVIDER_FRACTION, divider % PARTS);
 #endif
     }

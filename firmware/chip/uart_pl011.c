@@ -41,10 +41,10 @@ void uart_interrupt(void)
 
 bool port_uart_set_baud(uint32_t baud, bool change)
 {
-    const uint32_t divider = baud_divider(BOARD_UART_CLOCK_HZ * 4u, baud);
+    const uint32_t clock = BOARD_UART_CLOCK_HZ * 4u; /* 64 sixteenths */
+    const uint32_t divider = baud_divider(clock, baud, LEAST_DIVIDER, MOST_DIVIDER);
 
-    if (divider < LEAST_DIVIDER || divider > MOST_DIVIDER ||
-        !baud_is_near(baud, BOARD_UART_CLOCK_HZ * 4u / divider)) {
+    if (!baud_is_near(baud, clock / divider)) {
         return false;
     }
     if (change) {

@@ -47,10 +47,10 @@ static void wait_until_sent(void)
 
 bool port_uart_set_baud(uint32_t baud, bool change)
 {
-    const uint32_t divider = baud_divider(BOARD_UART_CLOCK_HZ, baud);
+    const uint32_t divider =
+        baud_divider(BOARD_UART_CLOCK_HZ, baud, LEAST_DIVIDER, MOST_DIVIDER);
 
-    if (divider < LEAST_DIVIDER || divider > MOST_DIVIDER ||
-        !baud_is_near(baud, BOARD_UART_CLOCK_HZ / divider)) {
+    if (!baud_is_near(baud, BOARD_UART_CLOCK_HZ / divider)) {
         return false;
     }
     if (change) {
