@@ -77,7 +77,13 @@ BOARDS = {
         (0x20480000, 128 * K, 64 * K),
         {},
     ),
-    "ram": Board(("flash_ram",), M4, (0, 0, 0), (0x21000000, 64 * K, 4 * K), {}),
+    "mps2": Board(
+        ("uart_cmsdk", "flash_ram"),
+        M4,
+        (0x40004000, 0, 25_000_000),
+        (0x21000000, 64 * K, 4 * K),
+        {},
+    ),
     "nrf51": Board(
         ("start_nrf51", "uart_nrf", "timer_nrf", "flash_nrf"),
         M0,

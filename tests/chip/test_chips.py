@@ -53,6 +53,7 @@ def with_facts(name: str, **facts: int) -> Board:
 
 
 UARTS = [
+    ("mps2", "cmsdk", {}),
     ("stm32f100", "stm32_v1", {}),
     ("stm32f446", "stm32_v1", {}),
     ("stm32l4r5", "stm32_v2", {}),
@@ -108,7 +109,7 @@ FLASHES = [
     ("msf2", "spi_nor_msf2", "spi_nor_msf2", {}),
     ("rp2040", "rp2040", "rp2", {}),
     ("rp2350", "rp2350", "rp2", {"setup_base": 0x400E0000}),
-    ("ram", "ram", "ram", {}),
+    ("mps2", "ram", "ram", {}),
 ]
 
 
