@@ -140,7 +140,8 @@ class Qemu:
 class Board:
     """One file of ``boards/``.
 
-    code: where the firmware stands; ram: all that it may use, stack_bytes of it as stack.
+    code: where the firmware stands; ram: all that it may use, stack_bytes of it as stack and
+        driver_bytes for its chip's drivers, beyond what every board's have.
     arenas: memories for tensors, the fastest first; what stack and variables leave of the RAM is
         the one named "ram".
     qemu: None if QEMU does not have the board.
@@ -154,6 +155,7 @@ class Board:
     ram: Memory
     models: Models
     stack_bytes: int
+    driver_bytes: int
     arenas: tuple[Arena, ...]
     uart: Uart
     timer: Timer
@@ -167,7 +169,7 @@ class Board:
     @property
     def variable_bytes(self) -> int:
         """The most that the firmware's variables have."""
-        return self.uart.receive_bytes + _VARIABLE_BYTES
+        return self.uart.receive_bytes + _VARIABLE_BYTES + self.driver_bytes
 
 
 def load_boards() -> tuple[Board, ...]:
@@ -214,6 +216,7 @@ def read_board(path: Path) -> Board:
             erase_bytes=models.integer("erase_bytes", 256),
         ),
         stack_bytes=memory.integer("stack_bytes", 256, 1 << 20),
+        driver_bytes=memory.integer("driver_bytes", 0, 1 << 16) if "driver_bytes" in memory else 0,
         arenas=tuple(map(_arena, memory.tables("others"))),
         uart=Uart(
             uart.driver("driver", "uart", family),
