@@ -137,6 +137,13 @@ class Qemu:
 
 
 @dataclass(frozen=True)
+class Rp2040js:
+    """instructions_per_tick: of the timer, where each instruction takes one cycle."""
+
+    instructions_per_tick: float
+
+
+@dataclass(frozen=True)
 class Board:
     """One file of ``boards/``.
 
@@ -144,7 +151,7 @@ class Board:
         driver_bytes for its chip's drivers, beyond what every board's have.
     arenas: memories for tensors, the fastest first; what stack and variables leave of the RAM is
         the one named "ram".
-    qemu: None if QEMU does not have the board.
+    qemu, rp2040js: None if the emulator does not have the board.
     """
 
     name: str
@@ -160,6 +167,21 @@ class Board:
     uart: Uart
     timer: Timer
     qemu: Qemu | None
+    rp2040js: Rp2040js | None
+
+    @property
+    def emulator(self) -> str | None:
+        """The kind of target that runs it here: ``qemu`` or ``rp2040js``; None for neither."""
+        return (
+            "qemu" if self.qemu is not None else "rp2040js" if self.rp2040js is not None else None
+        )
+
+    @property
+    def instructions_per_tick(self) -> float:
+        """Of the timer in the emulator. Only of boards that have one."""
+        emulated = self.qemu or self.rp2040js
+        assert emulated is not None
+        return emulated.instructions_per_tick
 
     @property
     def memories(self) -> tuple[int, ...]:
@@ -228,6 +250,7 @@ def read_board(path: Path) -> Board:
         ),
         timer=Timer(timer.driver("driver", "timer", family), timer.integer("hz", 1)),
         qemu=_qemu(table.table("qemu")) if "qemu" in table else None,
+        rp2040js=_rp2040js(table.table("rp2040js")) if "rp2040js" in table else None,
     )
     cycles = ram.number("cycles", 1.0)
     table.finish()
@@ -343,6 +366,10 @@ def _qemu(table: _Table) -> Qemu:
         table.integer("ram_bytes", 1) if "ram_bytes" in table else 0,
         table.boolean("programs_flash") if "programs_flash" in table else True,
     )
+
+
+def _rp2040js(table: _Table) -> Rp2040js:
+    return Rp2040js(table.number("instructions_per_tick"))
 
 
 class _Table:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ from narrows.errors import BlobError, NarrowsError, ToolError
 
 if TYPE_CHECKING:
     from narrows.blob import Blob
+    from narrows.boards import Board
     from narrows.testing.loaded import LoadedTarget
     from narrows.testing.session import ModelRequest, Session
 
-_TARGET = re.compile(r"host|all|(qemu|serial):.+")
+_TARGET = re.compile(r"host|all|(qemu|rp2040js|serial):.+")
 _MARKER = (
     'narrows(model="FILE" | blob="FILE", ram="64K", board="NAME"): the model of narrows_blob and '
     "narrows_board, by a path from the test file's folder or rootdir; ram and board as narrows "
@@ -39,7 +39,7 @@ _request = pytest.StashKey["ModelRequest | NarrowsError"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the tests run."""
-    what = "host, qemu:BOARD, serial:PORT, or all: host and every board in QEMU"
+    what = "host, qemu:BOARD, rp2040js:BOARD, serial:PORT, or all: host and every emulated board"
     parser.getgroup("narrows").addoption(
         "--narrows-target",
         action="append",
@@ -57,7 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     targets: dict[str, bool] = {}
     for spec in given or config.getini("narrows_target") or ["host"]:
         if not _TARGET.fullmatch(spec):
-            raise pytest.UsageError(f"{place} {spec}: give host, qemu:BOARD, serial:PORT or all")
+            raise pytest.UsageError(
+                f"{place} {spec}: give host, qemu:BOARD, rp2040js:BOARD, serial:PORT or all"
+            )
         try:
             names = _all_targets() if spec == "all" else [_checked(spec)]
         except NarrowsError as error:
@@ -70,17 +72,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def _all_targets() -> list[str]:
     from narrows.boards import load_boards
 
-    return ["host", *(f"qemu:{b.name}" for b in load_boards() if b.qemu is not None)]
+    boards = [board for board in load_boards() if board.emulator is not None]
+    return ["host", *(f"{board.emulator}:{board.name}" for board in boards)]
+
+
+def _board_of(spec: str) -> Board | None:
+    """The board of an emulator's target."""
+    from narrows.boards import load_board
+
+    kind, _, name = spec.partition(":")
+    return load_board(name) if kind in ("qemu", "rp2040js") else None
 
 
 def _checked(spec: str) -> str:
-    """Raises: NarrowsError: QEMU has no such board."""
+    """Raises: NarrowsError: the emulator has no such board."""
     kind, _, name = spec.partition(":")
-    if kind == "qemu":
-        from narrows.boards import load_board
-
-        if load_board(name).qemu is None:
-            raise NarrowsError(f"QEMU does not have board {name}; give serial:PORT")
+    board = _board_of(spec)
+    if board is not None and board.emulator != kind:
+        use = f"{board.emulator}:{name}" if board.emulator else "serial:PORT"
+        raise NarrowsError(f"{kind} does not have board {name}; give {use}")
     return spec
 
 
@@ -214,27 +224,26 @@ def narrows_board(
                 pytest.skip(f"{narrows_target}: {reason}")
             board = stack.enter_context(_narrows_session.target(narrows_target, narrows_blob))
         except NarrowsError as error:
-            _leave_out(str(error), is_explicit, error)
+            _leave_out(narrows_target, is_explicit, error)
         yield board
 
 
 def _too_large(spec: str, blob: Blob) -> str | None:
     """Why a blob has no place in the flash of a board."""
-    from narrows.boards import load_board
-
-    kind, _, name = spec.partition(":")
-    if kind != "qemu" or len(blob.data) <= (room := load_board(name).models.room):
+    board = _board_of(spec)
+    if board is None or len(blob.data) <= board.models.room:
         return None
-    return f"the blob has {len(blob.data):,} bytes, the board has room for {room:,}"
+    return f"the blob has {len(blob.data):,} bytes, the board has room for {board.models.room:,}"
 
 
-def _leave_out(reason: str, is_explicit: bool, error: NarrowsError) -> None:
+def _leave_out(spec: str, is_explicit: bool, error: NarrowsError) -> None:
     """Skip for want of a tool, or because a board of "all" is not made for the model; else fail."""
+    from narrows.link import missing_tool
     from narrows.native import Status
-    from narrows.targets import QEMU_TOOLS
 
+    reason, board = str(error), _board_of(spec)
     misfits = (Status.ERR_MEMORY, Status.ERR_LAYOUT, Status.ERR_OPERATOR)
-    is_missing = isinstance(error, ToolError) and not all(map(shutil.which, QEMU_TOOLS))
+    is_missing = isinstance(error, ToolError) and board is not None and bool(missing_tool(board))
     if is_missing and is_explicit and os.environ.get("CI", "").lower() in ("true", "1"):
         pytest.fail(f"{reason} (in CI, a target asked for by its name must run)", pytrace=False)
     is_misfit = isinstance(error, BlobError) and error.status in misfits

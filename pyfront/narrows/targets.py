@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
 from narrows import link
-from narrows.boards import load_boards
 from narrows.errors import UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
 from narrows.native.observe import Dump, observe
 from narrows.result import Progress, Result, StageCost, Target, no_progress
 from narrows.signing import Signature
-
-QEMU_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
-"""What boards in QEMU need."""
 
 
 class HostTarget:
@@ -82,7 +77,7 @@ def open_target(
     """Make a blob ready to run.
 
     Args:
-        spec: ``host``, ``qemu:BOARD`` or ``serial:PORT``.
+        spec: ``host``, ``qemu:BOARD``, ``rp2040js:BOARD`` or ``serial:PORT``.
         blob: the whole file.
         progress: told of whatever takes long: building firmware, uploading.
         signature: for boards that take signed models only.
@@ -94,13 +89,11 @@ def open_target(
     if spec == "host":
         return HostTarget(blob)
     kind, _, place = spec.partition(":")
-    if kind not in ("qemu", "serial") or not place:
-        raise UsageError(f"target {spec!r}: give host, qemu:BOARD or serial:PORT")
+    if kind not in (*link.KINDS, "serial") or not place:
+        raise UsageError(f"target {spec!r}: give host, qemu:BOARD, rp2040js:BOARD or serial:PORT")
     return link.open_target(spec, blob, progress, signature)
 
 
 def runnable_targets() -> tuple[str, ...]:
-    """The host, and every board that can run here in QEMU."""
-    if any(shutil.which(tool) is None for tool in QEMU_TOOLS):
-        return ("host",)
-    return ("host", *(f"qemu:{board.name}" for board in load_boards() if board.qemu is not None))
+    """The host, and every board whose emulator and compiler are installed."""
+    return ("host", *link.emulated_targets())

@@ -8,7 +8,7 @@ import pytest
 from figures import NETWORKS
 
 from conftest import missing
-from models import need
+from models import need, need_rp2040js
 from narrows.boards import Board, load_board, load_boards
 from narrows.errors import LinkError
 from narrows.graph.edges import encode
@@ -16,15 +16,23 @@ from narrows.link import firmware, open_target
 from narrows.link.qemu import PROGRAMS, Qemu
 from narrows.native import Run
 
-BOARDS = [board.name for board in load_boards() if board.qemu is not None]
+BOARDS = [board.name for board in load_boards() if board.emulator is not None]
 VWW = "mlperf_vww_96_int8"
 
 
 def ready(name: str) -> Board:
     """The board, whose compiler and emulator are there."""
     board = load_board(name)
-    need(firmware.COMPILERS[board.core.family][0], PROGRAMS[board.core.family][0])
+    if board.rp2040js is not None:
+        need_rp2040js()
+    else:
+        need(PROGRAMS[board.core.family][0])
+    need(firmware.COMPILERS[board.core.family][0])
     return board
+
+
+def spec(board: Board) -> str:
+    return f"{board.emulator}:{board.name}"
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -34,7 +42,7 @@ def test_digits(name: str) -> None:
     blob = NETWORKS["digits"].compiled()
     (info,) = blob.model.inputs
     rng = np.random.default_rng(0)
-    with open_target(f"qemu:{name}", blob.data) as target:
+    with open_target(spec(board), blob.data) as target:
         for profile in (False, True):
             inputs = [rng.integers(-128, 128, info.shape).astype(np.int8)]
             expected = Run(blob.model).infer(inputs)
@@ -67,10 +75,10 @@ def test_visual_wake_words(name: str) -> None:
     blob = network.compiled()
     if len(blob.data) > board.models.room:
         with pytest.raises(LinkError, match="flash has room for"):
-            open_target(f"qemu:{name}", blob.data)
+            open_target(spec(board), blob.data)
         return
     inputs = [encode(blob.inputs[0], network.input(blob))]
-    with open_target(f"qemu:{name}", blob.data) as target:
+    with open_target(spec(board), blob.data) as target:
         result = target.infer(inputs)
     np.testing.assert_array_equal(result.outputs[0], Run(blob.model).infer(inputs)[0])
     assert result.ram_high_water_bytes <= board.ram.bytes
@@ -79,7 +87,7 @@ def test_visual_wake_words(name: str) -> None:
 def test_the_boards_have_all_families_of_cores() -> None:
     """From Cortex-M0 to M55, and RISC-V."""
     cores = {load_board(name).core.cpu for name in BOARDS}
-    assert cores >= {f"cortex-m{n}" for n in (0, 3, 4, 7, 33, 55)} | {"rv32imac"}
+    assert cores >= {f"cortex-m{n}" for n in ("0", "0plus", 3, 4, 7, 33, 55)} | {"rv32imac"}
 
 
 @pytest.mark.parametrize("name", ["emcraft-sf2", "microbit"])

@@ -863,7 +863,7 @@ def test_a_qemu_that_dies_is_an_error(image: Path, digits_blob: Path) -> None:
     with open_target(f"qemu:{BOARD}", blob) as target:
         assert target.pid is not None
         os.kill(target.pid, signal.SIGKILL)
-        with pytest.raises(LinkError, match="QEMU has ended"):
+        with pytest.raises(LinkError, match="the emulator has ended"):
             target.infer(picture(Model(blob)))
 
 

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
                 count(board.ram.bytes),
                 count(board.code.bytes),
                 count(board.models.room),
-                board.qemu.machine if board.qemu else "",
+                board.qemu.machine if board.qemu else (board.emulator or ""),
                 board.title,
             )
             for board in boards

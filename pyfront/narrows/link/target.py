@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets ``qemu:BOARD`` and ``serial:PORT``."""
+"""The targets ``qemu:BOARD``, ``rp2040js:BOARD`` and ``serial:PORT``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from narrows.boards import Board, load_board
 from narrows.errors import BlobError, LinkError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.link.client import Client
+from narrows.link.emulated import KINDS, start
+from narrows.link.emulator import Emulator
 from narrows.link.firmware import build
 from narrows.link.frames import WATCH_ALL
 from narrows.link.line import BAUD, PATIENCE, Line, PortError, open_port
-from narrows.link.qemu import Qemu
 from narrows.link.store import Update, image
 from narrows.native import Model, Status
 from narrows.native.observe import Dump
 from narrows.result import Progress, Result, StageCost, no_progress
 from narrows.signing import Signature
 
-# A larger blob is placed by QEMU's loader; uploading it would take seconds.
+# A larger blob is placed by the emulator; uploading it would take seconds.
 _LOADER_BYTES = 128 * 1024
 # What even a slow board or a busy QEMU computes in a second, for the patience with a firing.
 _WORK_PER_SECOND = 1e6
@@ -37,7 +38,7 @@ class BoardTarget:
         model: Model,
         firings: int,
         board: Board | None,
-        qemu: Qemu | None,
+        emulator: Emulator | None,
         resources: contextlib.ExitStack,
         progress: Progress,
     ) -> None:
@@ -46,14 +47,14 @@ class BoardTarget:
         self._model = model
         self._firings = firings
         self._board = board
-        self._qemu = qemu
+        self._emulator = emulator
         self._resources = resources
         self._progress = progress
 
     @property
     def pid(self) -> int | None:
-        """Of QEMU's process; None for a real board."""
-        return self._qemu.pid if self._qemu is not None else None
+        """Of the emulator's process; None for a real board."""
+        return self._emulator.pid if self._emulator is not None else None
 
     def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
         """Run once. inputs: int8 [height, width, channels] each.
@@ -97,13 +98,13 @@ class BoardTarget:
         self._resources.close()
 
     def _cost(self, ticks: int) -> float:
-        """Instructions in QEMU, seconds elsewhere."""
-        if self._board is not None and self._board.qemu is not None:
-            return ticks * self._board.qemu.instructions_per_tick
+        """Instructions in an emulator, seconds elsewhere."""
+        if self._board is not None:
+            return ticks * self._board.instructions_per_tick
         return ticks / self.client.hello.ticks_per_second
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return _explained(self._qemu)
+        return _explained(self._emulator)
 
 
 def open_target(
@@ -115,24 +116,24 @@ def open_target(
     """Make a blob ready to run on a board.
 
     Args:
-        spec: ``qemu:BOARD`` or ``serial:PORT``, PORT optionally with ``@BAUD``.
+        spec: ``qemu:BOARD``, ``rp2040js:BOARD`` or ``serial:PORT``, PORT optionally with ``@BAUD``.
         blob: the whole file; uploaded unless it is what stands on the board.
         progress: told of building, uploading and running.
         signature: for boards that take signed models only.
 
-    Returns: a context manager; leaving it ends QEMU and closes the port.
+    Returns: a context manager; leaving it ends the emulator and closes the port.
 
     Raises: UsageError: no such target. BlobError: the board refuses the blob. ToolError: no
-        compiler, no QEMU. LinkError: the port or the board behind it.
+        compiler, no emulator. LinkError: the port or the board behind it.
     """
     kind, _, place = spec.partition(":")
     model = Model(blob)
     model.verify()
     header, name = Header.unpack(blob), parse_blob(blob).name
     patience = PATIENCE + model.max_step_work / _WORK_PER_SECOND
-    board, qemu, baud = None, None, BAUD
+    board, emulator, baud = None, None, BAUD
     with contextlib.ExitStack() as resources:
-        if kind == "qemu":
+        if kind in KINDS:
             board = load_board(place)
             if len(blob) > board.models.room:
                 raise LinkError(
@@ -140,13 +141,13 @@ def open_target(
                     f"{board.models.room}; choose a smaller model or another board"
                 )
             contents = _placed(board, blob, name)
-            qemu = resources.enter_context(Qemu(board, build(board, progress), contents))
-            url = qemu.url
+            emulator = resources.enter_context(start(kind, board, build(board, progress), contents))
+            url = emulator.url
         elif kind == "serial":
             url, baud = _split_baud(place)
         else:
-            raise UsageError(f"target {spec!r}: give qemu:BOARD or serial:PORT")
-        with _explained(qemu):
+            raise UsageError(f"target {spec!r}: give qemu:BOARD, rp2040js:BOARD or serial:PORT")
+        with _explained(emulator):
             port = open_port(url, baud)
             resources.callback(port.close)
             client = Client(Line(port, spec, patience))
@@ -160,29 +161,29 @@ def open_target(
             if standing is None or not standing.is_blob(blob):
                 client.upload(blob, progress, name=name, signature=signature)
         return BoardTarget(
-            spec, client, model, header.firings, board, qemu, resources.pop_all(), progress
+            spec, client, model, header.firings, board, emulator, resources.pop_all(), progress
         )
 
 
 def _placed(board: Board, blob: bytes, name: str) -> Sequence[tuple[int, bytes]]:
-    """What stands in a QEMU board's flash from the start: the model, if uploading it would take
-    long or come to nothing."""
-    assert board.qemu is not None
-    if len(blob) <= _LOADER_BYTES and board.qemu.programs_flash:
+    """What stands in an emulated board's flash from the start: the model, if uploading it would
+    take long or come to nothing."""
+    programs_flash = board.qemu is None or board.qemu.programs_flash
+    if len(blob) <= _LOADER_BYTES and programs_flash:
         return ()
     return image(board.models, blob, Update.of(blob, name))
 
 
 @contextlib.contextmanager
-def _explained(qemu: Qemu | None) -> Iterator[None]:
-    """A lost line to a QEMU that has ended says why it has ended."""
+def _explained(emulator: Emulator | None) -> Iterator[None]:
+    """A lost line to an emulator that has ended says why it has ended."""
     try:
         yield
     except PortError as error:
-        reason = qemu.failure() if qemu is not None else None
+        reason = emulator.failure() if emulator is not None else None
         if reason is None:
             raise
-        raise LinkError(f"{error}; QEMU has ended: {reason}") from error
+        raise LinkError(f"{error}; the emulator has ended: {reason}") from error
 
 
 def _split_baud(place: str) -> tuple[str, int]:
