@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a blob can run: this host, a board in QEMU, a board behind a serial port."""
+"""Where a blob can run: this host, a board in QEMU, behind a serial port, or in a farm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import TracebackType
 from narrows import link
 from narrows.boards import load_boards
 from narrows.errors import UsageError
+from narrows.farm import PlaceTarget
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
 from narrows.native.observe import Dump, observe
@@ -76,7 +77,7 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
     """Make a blob ready to run.
 
     Args:
-        spec: ``host``, ``qemu:BOARD`` or ``serial:PORT``.
+        spec: ``host``, ``qemu:BOARD``, ``serial:PORT`` or ``labgrid:PLACE``.
         blob: the whole file.
         progress: told of whatever takes long: building firmware, uploading.
 
@@ -87,8 +88,10 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
     if spec == "host":
         return HostTarget(blob)
     kind, _, place = spec.partition(":")
-    if kind not in ("qemu", "serial") or not place:
-        raise UsageError(f"target {spec!r}: give host, qemu:BOARD or serial:PORT")
+    if kind not in ("qemu", "serial", "labgrid") or not place:
+        raise UsageError(f"target {spec!r}: give host, qemu:BOARD, serial:PORT or labgrid:PLACE")
+    if kind == "labgrid":
+        return PlaceTarget(place, lambda port: link.open_target(f"serial:{port}", blob, progress))
     return link.open_target(spec, blob, progress)
 
 

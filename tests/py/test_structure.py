@@ -43,17 +43,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"errors", "files", "graph", "arrays", "pictures"},
     "boards": BASE - {"result"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
-    "targets": BASE | {"graph", "native", "boards", "link"},
+    "farm": BASE - {"share", "files"} | {"graph", "native"},
+    "targets": BASE | {"graph", "native", "boards", "link", "farm"},
     "reference": {"errors", "files", "graph"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
+    "checking": {"errors", "result", "graph", "blob", "data", "reference", "targets"},
     "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
-    "report": {"errors", "graph", "plan", "quantize", "result"},
+    "report": {"errors", "graph", "plan", "quantize", "result", "checking"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "interrupt"},
+    | {"reference", "zoo", "sides", "compare", "checking", "interrupt"},
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
