@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from narrows import link
-from narrows.boards import load_boards
+from narrows.boards import load_board, load_boards
 from narrows.errors import UsageError
 from narrows.farm import PlaceTarget
 from narrows.graph.qgraph import Int8Array
@@ -73,6 +73,18 @@ class HostTarget:
         pass
 
 
+def check_spec(spec: str) -> None:
+    """Find out whether a target can exist; whether it does shows when it is opened.
+
+    Raises: UsageError: no such kind. NarrowsError: no such board.
+    """
+    kind, _, place = spec.partition(":")
+    if spec != "host" and (kind not in ("qemu", "serial", "labgrid") or not place):
+        raise UsageError(f"target {spec!r}: give host, qemu:BOARD, serial:PORT or labgrid:PLACE")
+    if kind == "qemu":
+        load_board(place)
+
+
 def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Target:
     """Make a blob ready to run.
 
@@ -85,11 +97,10 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Tar
 
     Raises: UsageError: no such target. BlobError, ToolError, LinkError.
     """
+    check_spec(spec)
     if spec == "host":
         return HostTarget(blob)
     kind, _, place = spec.partition(":")
-    if kind not in ("qemu", "serial", "labgrid") or not place:
-        raise UsageError(f"target {spec!r}: give host, qemu:BOARD, serial:PORT or labgrid:PLACE")
     if kind == "labgrid":
         return PlaceTarget(place, lambda port: link.open_target(f"serial:{port}", blob, progress))
     return link.open_target(spec, blob, progress)

@@ -31,7 +31,7 @@ from narrows.errors import InputError, NarrowsError, UsageError
 from narrows.graph.edges import Array, decode, encode
 from narrows.reference import Tflm
 from narrows.result import Progress, Result, no_progress
-from narrows.targets import HostTarget, open_target, runnable_targets
+from narrows.targets import HostTarget, check_spec, open_target, runnable_targets
 
 ALL = "all"
 """Stands for the host and every board in QEMU."""
@@ -120,13 +120,15 @@ def check(
             free.
         progress: called from several threads, but never from two at the same time.
 
-    Raises: InputError: another number of inputs, or an item that does not fit. UsageError: no such
-        target. Targets are closed before anything is raised.
+    Raises: InputError: another number of inputs, or an item that does not fit. UsageError,
+        NarrowsError: no such target. Targets are closed before anything is raised.
     """
     if len(blob.inputs) != 1:
         raise InputError(
             f"{blob.name} has {len(blob.inputs)} inputs; check takes networks with one"
         )
+    for spec in dict.fromkeys(specs):
+        check_spec(spec)
     desk = Desk(len(specs), each)
     meter = Meter(progress, len(dataset.items) * (len(specs) if each else 1))
     firsts: dict[str, _Worker] = {}

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.outputs.failures.append(f"{count(found.missing)} inferences were not made")
     else:
         for failure in failures:
-            warn(blob.name, [f"{failure}; others have done the rest"])
+            warn(blob.name, [f"{failure}; all items were run all the same"])
     arguments.outputs.write("junit", junit(found))
     arguments.outputs.write_json(check_json(found))
     return 0 if found.agree and not found.missing else 1

@@ -67,6 +67,7 @@ def examine() -> list[Finding]:
         _tool("arm-none-eabi-gcc", "building firmware", "apt-get install gcc-arm-none-eabi"),
         _tool("qemu-system-arm", "boards in QEMU", "apt-get install qemu-system-arm"),
         _package("tflite-micro", "comparing with TFLite Micro", "pip install --pre tflite-micro"),
+        _package("labgrid", "boards of a farm", "pip install 'narrows[labgrid]'"),
         _ports(),
     ]
 

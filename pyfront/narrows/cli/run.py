@@ -40,7 +40,8 @@ def add_parser(commands: Any) -> None:
         "--target",
         default="host",
         metavar="TARGET",
-        help="host (default), qemu:BOARD, serial:PORT, or all: host and every board in QEMU",
+        help="host (default), qemu:BOARD, serial:PORT, labgrid:PLACE, or all: host and every board "
+        "in QEMU",
     )
     add_output(
         parser, "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"

@@ -8,8 +8,10 @@ more before its board is given up. What the link talks to is the place's serial 
 
     resource of the place                          the link opens
     NetworkSerialPort, protocol raw                socket://HOST:PORT
-    NetworkSerialPort, protocol rfc2217 (ser2net)  a socket of this process, which speaks RFC 2217
-    RawSerialPort, USBSerialPort                   the device on this host
+    NetworkSerialPort, protocol rfc2217 (ser2net)  a socket of this process, see ``Bridge``
+
+labgrid's exporter hands serial devices (USBSerialPort, RawSerialPort) to ser2net, so they too are
+ports of the second kind, also on the exporter's own host.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from narrows.errors import LinkError, ToolError
@@ -34,7 +36,7 @@ OpenAt = Callable[[str], Target]
 """A serial port, as ``serial:PORT`` has it -> the board behind it, ready to run."""
 
 _COORDINATOR = "127.0.0.1:20408"  # labgrid's own default
-_NETWORK_PORT, _LOCAL_PORTS = "NetworkSerialPort", ("RawSerialPort", "USBSerialPort")
+_PORT = "NetworkSerialPort"
 # Of several serial ports of a place, the one with this name is ours.
 _PORT_NAME = "narrows"
 # An exporter starts ser2net once a place is acquired, and tells a moment later where it listens.
@@ -148,15 +150,7 @@ class _Place:
     @contextlib.contextmanager
     def serial_port(self) -> Iterator[str]:
         """Where the board's serial port is to be had, as ``serial:PORT`` has it."""
-        kind, name, arguments, extra = self._find_port()
-        speed = arguments.get("speed", 115_200)
-        if kind in _LOCAL_PORTS:
-            yield f"{arguments['port']}@{speed}"
-            return
-        from labgrid.resource import NetworkSerialPort
-
-        resource = NetworkSerialPort(target=None, name=name, **arguments)
-        resource.extra = extra
+        resource = self._find_port()
         try:
             host, port = _labgrid().proxymanager.get_host_and_port(resource)
         except Exception as error:  # whatever ssh and its wrapper make of a proxy
@@ -165,7 +159,7 @@ class _Place:
         if resource.protocol == "raw":
             yield f"socket://{address}"
         elif resource.protocol == "rfc2217":
-            with Bridge(address, speed, self._spec) as bridge:
+            with Bridge(address, resource.speed, self._spec) as bridge:
                 yield bridge.url
         else:
             raise LinkError(
@@ -173,21 +167,23 @@ class _Place:
                 "protocol raw or rfc2217"
             )
 
-    def _find_port(self) -> tuple[str, str, dict[str, Any], Mapping[str, Any]]:
-        """Class, name, arguments and further facts of the resource."""
+    def _find_port(self) -> Any:
+        """labgrid's NetworkSerialPort, once it listens."""
+        from labgrid.resource import NetworkSerialPort
+
         with self._session() as session:
             for _ in range(int(_PORT_SECONDS / _POLL_SECONDS)):
                 place = session.get_acquired_place(self._name)
                 found = session.get_target_resources(place)
-                ports = {
-                    key: r for key, r in found.items() if key[1] in (_NETWORK_PORT, *_LOCAL_PORTS)
-                }
-                chosen = {key: r for key, r in ports.items() if key[0] == _PORT_NAME} or ports
+                ports = {name: entry for (name, kind), entry in found.items() if kind == _PORT}
+                chosen = {n: e for n, e in ports.items() if n == _PORT_NAME} or ports
                 if len(chosen) != 1:
                     raise LinkError(self._not_one_port([name for name, _ in found], len(chosen)))
-                (((name, kind), resource),) = chosen.items()
-                if resource.avail and resource.args.get("port") is not None:
-                    return kind, name, resource.args, resource.extra
+                ((name, entry),) = chosen.items()
+                if entry.avail and entry.args.get("port") is not None:
+                    resource = NetworkSerialPort(target=None, name=name, **entry.args)
+                    resource.extra = entry.extra
+                    return resource
                 self._run(session, asyncio.sleep(_POLL_SECONDS))
         raise LinkError(
             f"{self._spec}: its serial port {name} is not available; is the board connected to "
