@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build/tests
-# make test EXTRAS=test,torch also tests what PyTorch exports
+# make test EXTRAS=test,torch,labgrid also tests what PyTorch exports, and farms of boards
 EXTRAS ?= test
 JOBS ?= 2
 

@@ -109,10 +109,11 @@ def _print(found: Check) -> None:
     if found.total.items == 0:
         return
     rows = list(found.verdicts)
+    where = f"on {rows[0].name}"
     if len(rows) > 1:
-        how = "each on every one of" if found.each else "shared out over"
-        print(f"{count(found.items)} items, {how} {len(rows)} targets\n")
+        where = f"{'each on every one of' if found.each else 'shared out over'} {len(rows)} targets"
         rows.append(found.total)
+    print(f"{count(found.items)} inputs, {where}\n")
     columns = _columns(found)
     print_table(
         [heading for heading, _ in columns],
