@@ -120,6 +120,8 @@ def _print(found: Check) -> None:
         [[cell(verdict) for _, cell in columns] for verdict in rows],
     )
     print("\nitems/s: of wall time, link and emulation included; RAM: bytes, the most at any time")
+    if found.total.differing == ():
+        print(f"all equal {found.reference}")
     for verdict in found.verdicts:
         if verdict.differing:
             print(
