@@ -59,4 +59,5 @@ $(BIN)/pip:
 # The cross compiler and QEMU, if they can be had; the host works without.
 tools:
 	@.ci/install-tools qemu-system-arm=qemu-system-arm \
-	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi
+	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi \
+	    qemu-system-riscv32=qemu-system-misc riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf

@@ -4,6 +4,7 @@
 
 int main(void)
 {
+    port_chip_begin();
     port_timer_begin();
     port_uart_begin();
     server_begin();

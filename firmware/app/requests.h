@@ -7,11 +7,14 @@
 #define NARROWS_REQUESTS_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "cobs.h"
+#include "frame.h"
 #include "narrows.h"
 #include "protocol.h"
 #include "ring.h"
+#include "store.h"
 
 struct server {
     struct nrw_ring ring;
@@ -19,11 +22,15 @@ struct server {
     uint8_t frame[LINK_FRAME_BYTES]; /* the request, and then its answer in the same place */
     uint32_t bad_frames;
 
+    uint32_t baud;            /* that both sides have spoken at */
+    uint32_t new_baud;        /* from the end of this answer on; 0: no change */
+    uint32_t pending_baud;    /* that nothing has come at yet */
+    uint64_t baud_deadline;   /* ticks at which it is given up, if nothing has come; 0: something has */
+    bool reboot;              /* after this answer */
+
+    struct store store;
     struct nrw_model model;
     int model_status;         /* NRW_OK: there is a model that can run */
-    uint32_t upload_bytes;    /* of the blob that is arriving; 0: none is */
-    uint32_t upload_crc;
-    uint32_t received;        /* of them, from the first without a gap */
 
     struct nrw_run run;
     uint32_t run_id;
@@ -37,6 +44,10 @@ struct server {
     int row_output, row_index;
     uint64_t ticks;           /* inside the runtime since START */
     uint32_t *stage_ticks;    /* behind the run's memory; NULL: not asked for */
+
+    bool feeding;             /* the run takes its rows from the inputs that are held */
+    uint32_t held_set;        /* the host's number for these inputs; 0: none */
+    uint32_t held_received;   /* bytes of them, from the first without a gap */
 };
 
 extern struct server server;
@@ -51,14 +62,69 @@ struct request {
 /* Answer a request. Returns the status that stands before the fields. */
 int request_answer(uint8_t type, struct request *request);
 
-/* No model; then the one in so many bytes of the slot, if there is one. */
-void model_close(void);
-void model_open(uint32_t bytes);
+/* Look for a model in flash, when nothing else has happened. */
+void model_begin(void);
+
+/* End the run, if there is one. */
+void run_end(void);
 
 /* The fields of STATE. */
 void put_state(struct request *request);
 
 /* A stage has fired: its output is shown if the host wants to see it. */
 void offer_tensor(void);
+
+/* What is due of the wanted row is given from the inputs that are held, as far as they have come. */
+void feed(void);
+
+/* Bytes of the run's memory beside arena and progress: counters of the profile, inputs that are held. */
+uint32_t extra_bytes(void);
+
+/* What port_memory says, as the runtime wants it. */
+void get_blocks(struct nrw_block blocks[NRW_MEMORIES]);
+
+/* Answers, by type. */
+int on_model(struct request *request);
+int on_blob_begin(struct request *request);
+int on_blob_data(struct request *request);
+int on_blob_end(struct request *request);
+int on_start(struct request *request);
+int on_state(struct request *request);
+int on_row(struct request *request);
+int on_output(struct request *request);
+int on_take(struct request *request);
+int on_profile(struct request *request);
+int on_watch(struct request *request);
+int on_tensor(struct request *request);
+int on_next(struct request *request);
+int on_input(struct request *request);
+int on_infer(struct request *request);
+
+static inline void put8(struct request *request, uint32_t value)
+{
+    *request->out++ = (uint8_t)value;
+}
+
+static inline void put16(struct request *request, uint32_t value)
+{
+    request->out = nrw_store16(request->out, value);
+}
+
+static inline void put32(struct request *request, uint32_t value)
+{
+    request->out = nrw_store32(request->out, value);
+}
+
+static inline void put64(struct request *request, uint64_t value)
+{
+    put32(request, (uint32_t)value);
+    put32(request, (uint32_t)(value >> 32));
+}
+
+static inline void put_bytes(struct request *request, const void *bytes, uint32_t count)
+{
+    memcpy(request->out, bytes, count);
+    request->out += count;
+}
 
 #endif

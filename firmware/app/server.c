@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server.h"
 
+#include "board.h"
 #include "frame.h"
 #include "port.h"
 #include "requests.h"
@@ -27,9 +28,40 @@ void app_fault(uint32_t pc, uint32_t cause)
 
 void server_begin(void)
 {
+    memset(&server, 0, sizeof server);
     nrw_cobs_begin(&server.cobs, server.frame, sizeof server.frame);
-    model_close();
-    model_open(port_slot_bytes());
+    server.baud = BOARD_UART_BAUD;
+    model_begin();
+}
+
+/* --- Baud rate ------------------------------------------------------------------------------- */
+
+static void set_baud(uint32_t baud)
+{
+    port_uart_set_baud(baud, true);
+    server.new_baud = 0;
+}
+
+/* The host has not been heard at the new rate: it may not have heard that there is one. */
+static void check_baud(void)
+{
+    if (server.baud_deadline != 0 && port_ticks() >= server.baud_deadline) {
+        server.baud_deadline = 0;
+        set_baud(server.baud);
+    }
+}
+
+/* What an answer has promised happens once it has been sent. */
+static void after_answer(void)
+{
+    if (server.reboot) {
+        port_reset();
+    }
+    if (server.new_baud != 0) {
+        server.baud_deadline = port_ticks() + (uint64_t)port_timer_hz() * LINK_BAUD_SECONDS;
+        server.pending_baud = server.new_baud;
+        set_baud(server.new_baud);
+    }
 }
 
 /* --- Frames in and out --------------------------------------------------------------------- */
@@ -67,9 +99,14 @@ static void answer(uint32_t count)
         .bytes = count - NRW_FRAME_HEADER - NRW_FRAME_CRC,
         .out = server.frame + NRW_FRAME_HEADER + 2,
     };
+    if (server.baud_deadline != 0) {
+        server.baud_deadline = 0;
+        server.baud = server.pending_baud;
+    }
     const int result = request_answer(type, &request);
 
     send(type, number, result, request.out);
+    after_answer();
 }
 
 static void step(void)
@@ -90,19 +127,21 @@ static void step(void)
     }
     if (result == NRW_NEED_ROW) {
         server.input = nrw_wanted_input(&server.run);
+        feed();
     }
     if (result == NRW_HAVE_ROW) {
         const int status = nrw_take_row(&server.run, &server.row, &server.row_output,
                                         &server.row_index);
         server.run_status = status == NRW_OK ? NRW_HAVE_ROW : status;
     }
-    server.event_due = true;
+    server.event_due = server.event_due || server.run_status != NRW_OK;
 }
 
 bool server_poll(void)
 {
-    bool busy = false;
+    bool busy = server.baud_deadline != 0;
 
+    check_baud();
     while (!nrw_ring_is_empty(&server.ring)) {
         const int32_t count = nrw_cobs_push(&server.cobs, nrw_ring_take(&server.ring));
         busy = true;

@@ -5,8 +5,8 @@
 #ifndef NARROWS_PROTOCOL_H
 #define NARROWS_PROTOCOL_H
 
-#define LINK_MAJOR 1
-#define LINK_MINOR 3
+#define LINK_MAJOR 2
+#define LINK_MINOR 0
 #define FIRMWARE_VERSION "0.1.0"
 
 enum {
@@ -19,6 +19,8 @@ enum link_type {
     LINK_PING = 0x02,
     LINK_STATUS = 0x03,
     LINK_RESET = 0x04,
+    LINK_BAUD = 0x05,
+    LINK_REBOOT = 0x06,
     LINK_MODEL = 0x10,
     LINK_BLOB_BEGIN = 0x11,
     LINK_BLOB_DATA = 0x12,
@@ -32,6 +34,8 @@ enum link_type {
     LINK_WATCH = 0x26,
     LINK_TENSOR = 0x27,
     LINK_NEXT = 0x28,
+    LINK_INPUT = 0x29,
+    LINK_INFER = 0x2A,
     LINK_FAULT = 0x30,
     LINK_ANSWER = 0x80        /* set in answers and events */
 };
@@ -42,14 +46,23 @@ enum link_error {
     LINK_ERR_LENGTH = -33,    /* a payload too short or too long for its type */
     LINK_ERR_VERSION = -34,   /* another major version of the protocol */
     LINK_ERR_GAP = -35,       /* bytes before these have not arrived */
-    LINK_ERR_SLOT = -36,      /* a blob larger than the model slot */
+    LINK_ERR_SIZE = -36,      /* a blob for which the flash has no room, or an empty one */
     LINK_ERR_UPLOAD = -37,    /* no upload was begun */
     LINK_ERR_NO_MODEL = -38,  /* no model that could run */
     LINK_ERR_RUN = -39,       /* another run than the one going on */
-    LINK_ERR_WRITE = -40      /* the memory of the model slot has failed */
+    LINK_ERR_FLASH = -40,     /* the flash did not take what was written */
+    LINK_ERR_OLDER = -41,     /* the model's counter is below that of the one before */
+    LINK_ERR_UNTRUSTED = -42, /* no signature, or not that of this blob and the firmware's key */
+    LINK_ERR_HASH = -43,      /* the blob that has arrived is not the announced one */
+    LINK_ERR_ROOM = -44       /* no room to hold whole inputs beside the arena */
 };
 
-enum { LINK_START_PROFILE = 1 }; /* flags of START */
+enum { LINK_START_PROFILE = 1 }; /* flags of START and INFER */
+
+enum { LINK_SIGNED_ONLY = 1 };   /* flags of HELLO's answer */
+
+/* How long the device waits for a frame at a new baud rate before it goes back to the old one. */
+enum { LINK_BAUD_SECONDS = 2 };
 
 enum { LINK_HAVE_TENSOR = 32 };  /* status of a run: a watched tensor has grown */
 

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "board.h"
+
 enum { NRW_RING_BYTES = BOARD_RECEIVE_BYTES }; /* a power of two */
 
 struct nrw_ring {

@@ -11,13 +11,13 @@
 /* The longest unit that a port may have. */
 #define PORT_FLASH_MOST_UNIT 64
 
-/* Offsets count from `base`. A unit may be programmed once after its sector has been erased; what
- * it held before is not asked for, since erased flash reads differently from chip to chip. */
+/* Offsets count from `base`. A unit is programmed once after its sector has been erased. */
 struct port_flash {
     const uint8_t *base;    /* 16-byte aligned */
     uint32_t bytes;         /* a multiple of erase_bytes */
     uint32_t erase_bytes;   /* a sector, a multiple of program_bytes */
     uint32_t program_bytes; /* a unit: 1, 2, 4, ... PORT_FLASH_MOST_UNIT */
+    uint8_t erased;         /* what each byte of an erased sector reads as */
 
     /* Both wait until it is done. They return false if the flash says that it failed; whether it has
      * become what was meant is the caller's to see. */

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the application needs of a chip, and what a chip needs of the application. A port is
- * one startup_*.c, uart_*.c, timer_*.c and slot_*.c; the board's file names them and gives
- * their addresses as BOARD_* macros.
+ * What the application needs of a chip, and what a chip needs of the application. The core's part is
+ * in firmware/core, the chip's in firmware/chip; the board's file names the drivers, and board.h,
+ * which is made from it, gives their addresses.
  */
 #ifndef NARROWS_PORT_H
 #define NARROWS_PORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* --- startup ----------------------------------------------------------------------------- */
+#include "flash.h"
+
+/* --- core -------------------------------------------------------------------------------- */
 
 enum { PORT_ARENAS = 4 };
 
@@ -29,12 +32,21 @@ uint32_t port_stack_high_water(void);
 /* Sleep until an interrupt; not at all if a received byte waits in the application's ring. */
 void port_sleep(void);
 
-/* --- watchdog ---------------------------------------------------------------------------- */
+/* Reset the chip. */
+void port_reset(void);
+
+/* Let an interrupt of the chip through to the core. */
+void port_enable_interrupt(uint32_t number);
+
+/* --- chip -------------------------------------------------------------------------------- */
+
+/* Clocks, power and pins. Called before all others; the default does nothing. */
+void port_chip_begin(void);
 
 /* Called from the main loop: before each step of an inference, before what has arrived is answered,
  * and before port_sleep. The default does nothing; a port whose chip has a watchdog that runs
  * defines its own. The longest time between two calls is that of a step, which nrw_max_step_work
- * bounds before the first, and that of a checksum over the model slot. While the watchdog also
+ * bounds before the first, and that of a hash over the model slots. While the watchdog also
  * runs in port_sleep, an interrupt of the port's own must end the sleep in time. */
 void port_watchdog_feed(void);
 
@@ -47,17 +59,18 @@ uint64_t port_ticks(void);
 
 /* --- UART -------------------------------------------------------------------------------- */
 
+/* Begins with BOARD_UART_BAUD. */
 void port_uart_begin(void);
+/* Whether the clock can be divided into a rate within 2% of this one; if `change`, it is from now on,
+ * once what has been sent is out. */
+bool port_uart_set_baud(uint32_t baud, bool change);
 /* Waits while the transmitter is busy. */
 void port_uart_send(uint8_t byte);
 
-/* --- model slot -------------------------------------------------------------------------- */
+/* --- flash ------------------------------------------------------------------------------- */
 
-/* 16-byte aligned memory that a blob is used in. */
-const uint8_t *port_slot(void);
-uint32_t port_slot_bytes(void);
-/* Offsets ascend and begin at 0. Returns 0, or a negative number if the memory failed. */
-int port_slot_write(uint32_t offset, const uint8_t *bytes, uint32_t count);
+/* Where models stand. */
+const struct port_flash *port_flash(void);
 
 /* --- what the port calls ------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from narrows.errors import BlobError
 from narrows.files import read_file
@@ -16,52 +16,20 @@ from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.native import Model, TensorInfo
 from narrows.pack import unpack_edges, unpack_metadata
-from narrows.stages.records import HEADER
-
-
-class Header(NamedTuple):
-    """The header of a blob, field by field (runtime/SPEC.md)."""
-
-    magic: bytes
-    major: int
-    minor: int
-    blob_bytes: int
-    layout: int
-    bytes_by_memory: tuple[int, ...]
-    tensor_count: int
-    stage_count: int
-    reader_count: int
-    output_count: int
-    input_count: int
-    input_passes: int
-    max_step_work: int
-    macs: int
-    firings: int
-    metadata_offset: int
-    metadata_bytes: int
-    reserved: int
-    body_crc: int
-    header_crc: int
-
-    @property
-    def arena_bytes(self) -> int:
-        """Bytes of the arena, in all memories together."""
-        return sum(self.bytes_by_memory)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Header:
-        fields = HEADER.unpack_from(data)
-        return cls._make((*fields[:5], fields[5:9], *fields[9:]))
+from narrows.signing import Signature, split_signed
+from narrows.stages.records import Header as Header
 
 
 @dataclass(frozen=True, eq=False)
 class Blob:
     """A blob that the runtime accepts and whose checksums are right.
 
+    data: the blob alone. signature: what stood behind it in a signed file; nobody has verified it.
     inputs, outputs: edges as the model's author sees them, one per tensor of ``model``.
     labels: classes of output 0; () if unknown.
     stage_names: what each stage computes; () if unknown.
     stage_scales: the real value of one step of it; () if unknown.
+    source: the model that it was compiled from, if whoever made it has said so.
     """
 
     data: bytes
@@ -75,15 +43,21 @@ class Blob:
     stage_scales: tuple[float, ...]
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
+    signature: Signature | None = None
+    source: Path | None = None
 
 
 def read_blob(path: str | Path) -> Blob:
-    """Raises: NarrowsError: cannot be read. BlobError: no blob, damaged, of another version."""
+    """A blob's file, signed or not.
+
+    Raises: NarrowsError: cannot be read. BlobError: no blob, damaged, of another version.
+    """
     return parse_blob(read_file(path, "blob"), str(path))
 
 
 def parse_blob(data: bytes, name: str = "blob") -> Blob:
-    """Open a blob. name: what errors call it. Raises: BlobError."""
+    """Open a blob, or the one in a signed file. name: what errors call it. Raises: BlobError."""
+    data, signature = split_signed(data, name)
     model = Model(data, name)
     model.verify()
     metadata = unpack_metadata(data)
@@ -108,6 +82,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
             name, metadata.get("preprocessing"), inputs[0].shape[-1] if inputs[0].shape else 1
         ),
         metadata=metadata,
+        signature=signature,
     )
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+RECORDS_BYTES = 384
+"""At a slot's end, behind the blob: what the firmware's store notes of it."""
+
 GUARD_BYTES = 256
 """Below the stack, of the RAM: touching them is a fault."""
 
@@ -26,18 +31,36 @@ _ALIGNMENT = 16
 _MOST_ARENAS = 4
 _LEAST_RECEIVE_BYTES = 512  # the longest packet as it goes over the line, and room for PING
 _NAME = re.compile(r"[A-Za-z0-9 ._+-]{1,64}")  # goes into C and into an answer of the link
-_VARIABLE_BYTES = 512  # of the application beside its receive buffer; the linker checks
+_VARIABLE_BYTES = 640  # of the application beside its receive buffer; the linker checks
+
+
+class Family(Enum):
+    """Of cores: ``firmware/core/NAME``, which has their start, vectors and linker script."""
+
+    CORTEX_M = "cortex_m"
+    RISCV = "riscv"
 
 
 @dataclass(frozen=True)
 class Core:
-    """cpu: as GCC calls it; flags: for the compiler; startup: ``firmware/port/startup_*.c``;
-    layout: of weights, the one that the core's kernels read (``runtime/kernels/kernels_*_c.c``)."""
+    """cpu: as GCC calls it (``cortex-m4``, ``rv32imac``); flags: for the compiler; layout: of
+    weights, the one that the core's kernels read (``runtime/kernels/kernels_*_c.c``); small: its
+    firmware is rather small than fast."""
 
     cpu: str
+    family: Family
     flags: tuple[str, ...]
-    startup: str
     layout: str
+    small: bool
+
+
+@dataclass(frozen=True)
+class Chip:
+    """start: ``firmware/chip/start_*.c``, clocks and pins; None: the chip needs none. facts: what
+    its drivers want to know beside addresses, each a macro ``BOARD_NAME``."""
+
+    start: str | None
+    facts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -57,15 +80,32 @@ class Arena(Memory):
 
 
 @dataclass(frozen=True)
-class Slot(Memory):
-    """Where a blob stands. driver: ``firmware/port/slot_*.c``."""
+class Models(Memory):
+    """Flash where blobs stand (``firmware/app/store.h``). driver: ``firmware/chip/flash_*.c``;
+    erase_bytes: of its sectors."""
 
     driver: str
+    erase_bytes: int
+
+    @property
+    def half(self) -> int:
+        """Bytes of one of two slots."""
+        return self.bytes // self.erase_bytes // 2 * self.erase_bytes
+
+    @property
+    def room(self) -> int:
+        """Bytes of the largest blob."""
+        return max(0, self.bytes - RECORDS_BYTES)
+
+    @property
+    def room_beside(self) -> int:
+        """Bytes of the largest blob that can be written while another runs."""
+        return max(0, self.half - RECORDS_BYTES)
 
 
 @dataclass(frozen=True)
 class Uart:
-    """driver: ``firmware/port/uart_*.c``; irq: interrupt of the receiver; clock_hz: what the
+    """driver: ``firmware/chip/uart_*.c``; irq: interrupt of the receiver; clock_hz: what the
     baud rate is divided from; receive_bytes: of the receive buffer."""
 
     driver: str
@@ -78,7 +118,7 @@ class Uart:
 
 @dataclass(frozen=True)
 class Timer:
-    """driver: ``firmware/port/timer_*.c``."""
+    """driver: ``timer_*.c`` of the core's folder or ``firmware/chip``."""
 
     driver: str
     hz: int
@@ -87,11 +127,13 @@ class Timer:
 @dataclass(frozen=True)
 class Qemu:
     """instructions_per_tick: of the timer, under ``-icount shift=0``; ram_bytes: what QEMU has
-    where the chip's RAM is, if that is more."""
+    where the chip's RAM is, if that is more; programs_flash: its model of the chip's flash takes
+    what firmware writes."""
 
     machine: str
     instructions_per_tick: float
     ram_bytes: int
+    programs_flash: bool
 
 
 @dataclass(frozen=True)
@@ -107,9 +149,10 @@ class Board:
     name: str
     title: str
     core: Core
+    chip: Chip
     code: Memory
     ram: Memory
-    slot: Slot
+    models: Models
     stack_bytes: int
     arenas: tuple[Arena, ...]
     uart: Uart
@@ -155,30 +198,32 @@ def read_board(path: Path) -> Board:
         raise NarrowsError(f"{path}: not a board's file: {error}") from error
     table = _Table(path, "", values)
     core, memory, uart, timer = (table.table(key) for key in ("core", "memory", "uart", "timer"))
-    slot, ram = memory.table("slot"), memory.table("ram")
+    models, ram = memory.table("models"), memory.table("ram")
+    cpu = core.text("cpu")
+    family, flags = _compiled_for(core, cpu)
     board = Board(
         name=path.stem,
         title=table.text("title"),
-        core=Core(
-            core.text("cpu"),
-            core.texts("flags"),
-            core.driver("startup", "startup"),
-            core.layout("layout"),
-        ),
+        core=Core(cpu, family, flags, core.layout("layout"), _is_small(core)),
+        chip=_chip(table.table("chip")) if "chip" in table else Chip(None, {}),
         code=_memory(memory.table("code")),
         ram=_memory(ram),
-        slot=Slot(**vars(_memory(slot)), driver=slot.driver("driver", "slot")),
+        models=Models(
+            **vars(_memory(models)),
+            driver=models.driver("driver", "flash", family),
+            erase_bytes=models.integer("erase_bytes", 256),
+        ),
         stack_bytes=memory.integer("stack_bytes", 256, 1 << 20),
         arenas=tuple(map(_arena, memory.tables("others"))),
         uart=Uart(
-            uart.driver("driver", "uart"),
+            uart.driver("driver", "uart", family),
             uart.integer("base"),
             uart.integer("irq", 0, 495),
             uart.integer("clock_hz", 1),
             uart.integer("baud", 300),
             uart.integer("receive_bytes", _LEAST_RECEIVE_BYTES, 1 << 20),
         ),
-        timer=Timer(timer.driver("driver", "timer"), timer.integer("hz", 1)),
+        timer=Timer(timer.driver("driver", "timer", family), timer.integer("hz", 1)),
         qemu=_qemu(table.table("qemu")) if "qemu" in table else None,
     )
     cycles = ram.number("cycles", 1.0)
@@ -217,10 +262,13 @@ def _check(path: Path, board: Board) -> None:
         )
     require(len(board.arenas) < _MOST_ARENAS, "memory.others", f"more than {_MOST_ARENAS - 1}")
     aligned = f"not a multiple of {_ALIGNMENT}"
-    require(board.slot.base % _ALIGNMENT == 0, "memory.slot.base", aligned)
+    require(board.models.base % _ALIGNMENT == 0, "memory.models.base", aligned)
+    require(board.models.room > 0, "memory.models.bytes", "no room for a model")
+    sectors = f"not a multiple of erase_bytes, {board.models.erase_bytes}"
+    require(board.models.bytes % board.models.erase_bytes == 0, "memory.models.bytes", sectors)
     memories = {
         "memory.code": board.code,
-        "memory.slot": board.slot,
+        "memory.models": board.models,
         "memory.ram": replace(board.ram, bytes=max(fence, board.ram.bytes)),
     }
     for i, arena in enumerate(board.arenas):
@@ -231,6 +279,37 @@ def _check(path: Path, board: Board) -> None:
     for (one, a), (other, b) in itertools.combinations(memories.items(), 2):
         apart = a.base + a.bytes <= b.base or b.base + b.bytes <= a.base
         require(apart, other, f"overlaps {one}")
+
+
+def driver_files(kind: str, family: Family | None) -> dict[str, Path]:
+    """Drivers of a kind (``uart``, ``timer``, ``flash``, ``start``) by name: those of any chip, and
+    those that come with a core."""
+    firmware = share_dir() / "firmware"
+    folders = [firmware / "chip", *([firmware / "core" / family.value] if family else [])]
+    paths = [path for folder in folders for path in folder.glob(f"{kind}_*.c")]
+    return {path.stem.removeprefix(f"{kind}_"): path for path in paths}
+
+
+def _compiled_for(table: _Table, cpu: str) -> tuple[Family, tuple[str, ...]]:
+    """Family and flags of a core, which its name says."""
+    hard = "float" in table and table.choice("float", ("soft", "hard")) == "hard"
+    if re.fullmatch(r"cortex-m[0-9a-z]+", cpu):
+        unit = ("-mfloat-abi=hard", "-mfpu=auto") if hard else ("-mfloat-abi=soft",)
+        return Family.CORTEX_M, (f"-mcpu={cpu}", "-mthumb", *unit)
+    if re.fullmatch(r"rv32[a-z]+(_z[a-z]+)*", cpu) and not hard:
+        return Family.RISCV, (f"-march={cpu}_zicsr", "-mabi=ilp32", "-mcmodel=medany")
+    raise table.error("cpu", f"{cpu!r} is no core that is known: cortex-m..., or rv32... (soft)")
+
+
+def _is_small(table: _Table) -> bool:
+    return "optimize" in table and table.choice("optimize", ("speed", "size")) == "size"
+
+
+def _chip(table: _Table) -> Chip:
+    return Chip(
+        table.driver("start", "start") if "start" in table else None,
+        table.table("facts").integers() if "facts" in table else {},
+    )
 
 
 def _is_power_of_two(value: int) -> bool:
@@ -259,6 +338,7 @@ def _qemu(table: _Table) -> Qemu:
         table.text("machine"),
         table.number("instructions_per_tick"),
         table.integer("ram_bytes", 1) if "ram_bytes" in table else 0,
+        table.boolean("programs_flash") if "programs_flash" in table else True,
     )
 
 
@@ -308,16 +388,22 @@ class _Table:
             raise self.error(key, f"{value!r} is no text")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"{value!r} is no list of texts")
-        return tuple(value)
+    def choice(self, key: str, known: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in known:
+            raise self.error(key, f"{value!r} is none of {', '.join(known)}")
+        return value
 
     def integer(self, key: str, least: int = 0, most: int = _ADDRESS_SPACE) -> int:
         value = self._get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self.error(key, f"{value!r} is no integer from {least} to {most}")
+        return value
+
+    def boolean(self, key: str) -> bool:
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise self.error(key, f"{value!r} is neither true nor false")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -326,13 +412,16 @@ class _Table:
             raise self.error(key, f"{value!r} is no positive number")
         return float(value)
 
-    def driver(self, key: str, kind: str) -> str:
+    def driver(self, key: str, kind: str, family: Family | None = None) -> str:
         value = self.text(key)
-        port = share_dir() / "firmware" / "port"
-        if re.fullmatch(r"[a-z0-9_]+", value) is None or not (port / f"{kind}_{value}.c").is_file():
-            known = sorted(path.stem.removeprefix(f"{kind}_") for path in port.glob(f"{kind}_*.c"))
-            raise self.error(key, f"no driver {value!r}; known are: {', '.join(known)}")
+        known = driver_files(kind, family)
+        if value not in known:
+            raise self.error(key, f"no driver {value!r}; known are: {', '.join(sorted(known))}")
         return value
+
+    def integers(self) -> dict[str, int]:
+        """All of the table's values."""
+        return {key: self.integer(key) for key in self._values}
 
     def layout(self, key: str) -> str:
         """A weight layout, each of which has a table of portable kernels."""

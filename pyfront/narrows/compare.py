@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.data import Dataset, Item, load_array, load_input
-from narrows.errors import UsageError
+from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, core_shape, dequantize, real
 from narrows.quantize.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
-from narrows.sides import Layer, Side
+from narrows.sides import Inputs, Layer, Side
 
 # Channels whose scale differs by more than this have been equalized, ...
 _RESCALED = 1.2
@@ -109,7 +109,40 @@ def compare(
         count: how many items, if there are so many.
         only: the name of the layer that is wanted.
 
-    Raises: InputError: an item that does not fit. UsageError: no layer in common. NarrowsError.
+    Raises: InputError: an item that does not fit, a network with several inputs. UsageError: no
+    layer in common. NarrowsError.
+    """
+    for side in (a, b):
+        if len(side.edges) != 1:
+            raise InputError(
+                f"{side.spec} has {len(side.edges)} inputs; compare takes networks with one"
+            )
+    count = min(count, len(dataset.items))
+
+    def items() -> Iterator[tuple[Inputs, Inputs]]:
+        for number, item in zip(range(count), dataset.items, strict=False):
+            progress("comparing", number / count)
+            name = dataset.name_of(number)
+            yield [_values(a, b, item, name)], [_values(b, a, item, name)]
+
+    return compare_inputs(a, b, items(), only, dataset.labels)
+
+
+def compare_inputs(
+    a: Side,
+    b: Side,
+    items: Iterable[tuple[Inputs, Inputs]],
+    only: str | None = None,
+    labels: npt.NDArray[np.int64] | None = None,
+) -> Comparison:
+    """Run both sides on inputs that each takes as they are.
+
+    Args:
+        items: for each inference what A takes, and what B takes.
+        only: the name of the layer that is wanted.
+        labels: the class of each item, if known.
+
+    Raises: UsageError: no layer in common. NarrowsError.
     """
     exact = not (a.is_float or b.is_float)
     pairs = _pairs(a, b, exact)
@@ -125,21 +158,19 @@ def compare(
     right = np.zeros(2, np.int64)
     shown: tuple[tuple[Array, Array], ...] = ()
     parted = False
-    scored = dataset.labels is not None and only is None and min(a.outputs[0], b.outputs[0]) >= 0
-    count = min(count, len(dataset.items))
-    for number, item in zip(range(count), dataset.items, strict=False):
-        progress("comparing", number / count)
-        name = dataset.name_of(number)
-        seen_a = a.see(_values(a, b, item, name), wanted[0])
-        seen_b = b.see(_values(b, a, item, name), wanted[1])
+    scored = labels is not None and only is None and min(a.outputs[0], b.outputs[0]) >= 0
+    count = 0
+    for number, (inputs_a, inputs_b) in enumerate(items):
+        count += 1
+        seen_a, seen_b = a.see(inputs_a, wanted[0]), b.see(inputs_b, wanted[1])
         values = tuple((seen_a[i], seen_b[j]) for i, j in pairs)
         apart = [t.add(number, *both) for t, both in zip(tallies, values, strict=True)]
         if number == 0 or (any(apart) and not parted):
             shown = values
         parted = parted or any(apart)
-        if scored and dataset.labels is not None:
+        if scored and labels is not None:
             scores = seen_a[a.outputs[0]], seen_b[b.outputs[0]]
-            right += [int(score.argmax() == dataset.labels[number]) for score in scores]
+            right += [int(score.argmax() == labels[number]) for score in scores]
     return Comparison(
         exact,
         count,
@@ -184,8 +215,8 @@ def _values(side: Side, other: Side, item: Item, name: str) -> Array:
     own integers, what they stand for. name: of the item, in errors."""
     preprocessing = side.preprocessing or other.preprocessing
     # Both sides understand an array alike, so where one's file has channels first, both do.
-    first = side.edge.channels_first or other.edge.channels_first
-    edge, others = (replace(s.edge, channels_first=first) for s in (side, other))
+    first = side.edges[0].channels_first or other.edges[0].channels_first
+    edge, others = (replace(s.edges[0], channels_first=first) for s in (side, other))
     if isinstance(item, Path) and item.suffix.lower() == ".npy":
         name, item = str(item), load_array(item)
     if edge.dtype == "float32":

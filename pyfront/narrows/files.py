@@ -18,6 +18,9 @@ from narrows.errors import NarrowsError
 Identity: TypeAlias = tuple[object, ...]
 """Equal for two paths if and only if they lead to one file."""
 
+NEW_FILE_MODE = 0o666
+"""Of a new file, before the umask takes away what it does."""
+
 # A trial writes this much, because an empty file fits on a full disk.
 _TRIAL_BYTES = 4096
 
@@ -55,10 +58,11 @@ def try_place(path: str | Path) -> None:
                 _write(handle, bytes(_TRIAL_BYTES))
 
 
-def write_file(path: str | Path, data: bytes) -> None:
+def write_file(path: str | Path, data: bytes, mode: int = NEW_FILE_MODE) -> None:
     """Write a file whole or not at all: beside it first, then renamed into its place.
 
-    A symbolic link is followed and stays. A file that was there hands its mode on, and its owner
+    A symbolic link is followed and stays. A new file has the mode given, without what the umask
+    takes away; a file that was there hands its mode on, and its owner
     where that is allowed. Devices and pipes, which nothing can replace, are written directly.
 
     Raises: NarrowsError: the disk is full, the folder cannot be written.
@@ -69,7 +73,7 @@ def write_file(path: str | Path, data: bytes) -> None:
             with target.open("wb") as stream:
                 stream.write(data)
             return
-        with _beside(target) as (temporary, handle):
+        with _beside(target, mode) as (temporary, handle):
             if found is not None:
                 with contextlib.suppress(PermissionError):
                     os.fchown(handle, found.st_uid, found.st_gid)
@@ -110,11 +114,10 @@ def _place(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file in the same folder, with the mode that a new file gets there; gone in the end,
-    unless it was renamed."""
+def _beside(target: Path, mode: int = NEW_FILE_MODE) -> Iterator[tuple[Path, int]]:
+    """A new file in the same folder; gone in the end, unless it was renamed."""
     temporary = target.parent / f".narrows-{secrets.token_hex(8)}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         yield temporary, handle
     finally:

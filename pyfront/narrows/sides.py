@@ -14,7 +14,7 @@ import numpy as np
 
 from narrows.blob import Blob, Preprocessing, parse_blob, parse_preprocessing
 from narrows.compile import compile_model
-from narrows.errors import InputError, ModelError, UsageError
+from narrows.errors import ModelError, UsageError
 from narrows.files import read_file
 from narrows.graph.edges import Array, HostEdge, encode, host_edge
 from narrows.graph.graph import Graph
@@ -26,7 +26,7 @@ from narrows.quantize import reference
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.reference import Tflm
-from narrows.result import Progress
+from narrows.result import Progress, Target
 from narrows.stages.records import HEADER, MAGIC, STAGE, TENSOR
 from narrows.targets import open_target
 
@@ -36,10 +36,13 @@ _BATCHED = 4
 _LARGEST_ELEMENT = 4
 _MOST_PRESERVED = 1 << 30
 
-See: TypeAlias = Callable[[Array, int], Sequence[Array]]
-"""An input as the model takes it -> the values of all layers, in their order. The number is that
-of the only layer that is wanted, -1 for all; of others the values are not defined. Elements that
-could not be seen are masked."""
+Inputs: TypeAlias = Sequence[Array]
+"""An array for each input of a network, as the model takes it."""
+
+See: TypeAlias = Callable[[Inputs, int], Sequence[Array]]
+"""Inputs -> the values of all layers, in their order. The number is that of the only layer that is
+wanted, -1 for all; of others the values are not defined. Elements that could not be seen are
+masked."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,12 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """A network with one input, ready to run.
+    """A network, ready to run.
 
     is_float: the network, not just its edges.
     layers: in the order in which they are computed.
     inputs, outputs: their layers; -1 where there is none that can be compared.
-    edge: of the input, as the model takes it.
+    edges: of the inputs, as the model takes them.
     """
 
     spec: str
@@ -73,7 +76,7 @@ class Side:
     layers: tuple[Layer, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    edge: HostEdge
+    edges: tuple[HostEdge, ...]
     preprocessing: Preprocessing | None
     labels: tuple[str, ...]
     see: See
@@ -136,11 +139,15 @@ def _blob_side(
 ) -> Side:
     if place in ("tflm", "numpy"):
         raise UsageError(f"{spec}: a blob runs at host, qemu:BOARD, serial:PORT or labgrid:PLACE")
-    model = blob.model
-    if len(blob.inputs) != 1:
-        raise _too_many(spec, len(blob.inputs))
     target = resources.enter_context(open_target(place, blob.data, progress))
-    edges = {0: blob.inputs[0]} | dict(zip(_output_tensors(blob), blob.outputs, strict=True))
+    return target_side(spec, blob, target)
+
+
+def target_side(spec: str, blob: Blob, target: Target) -> Side:
+    """A blob where it is ready to run. spec: what the side is called."""
+    model = blob.model
+    ports = _input_tensors(blob), _output_tensors(blob)
+    edges = dict(zip((*ports[0], *ports[1]), (*blob.inputs, *blob.outputs), strict=True))
     layers, tensors = [], []
     for number, stage in enumerate(model.stages):
         if stage.op is Op.OUTPUT:
@@ -164,8 +171,8 @@ def _blob_side(
 
     position = {tensor: i for i, tensor in enumerate(tensors)}
 
-    def see(values: Array, only: int) -> list[Array]:
-        inside = [encode(blob.inputs[0], values)]
+    def see(values: Inputs, only: int) -> list[Array]:
+        inside = [encode(edge, array) for edge, array in zip(blob.inputs, values, strict=True)]
         dump = target.dump(inside, None if only < 0 else tensors[only])
         return [dump.values[tensor] for tensor in tensors]
 
@@ -173,13 +180,18 @@ def _blob_side(
         spec=spec,
         is_float=False,
         layers=tuple(layers),
-        inputs=(0,),
-        outputs=tuple(position.get(tensor, -1) for tensor in _output_tensors(blob)),
-        edge=blob.inputs[0],
+        inputs=tuple(position.get(tensor, -1) for tensor in ports[0]),
+        outputs=tuple(position.get(tensor, -1) for tensor in ports[1]),
+        edges=blob.inputs,
         preprocessing=blob.preprocessing,
         labels=blob.labels,
         see=see,
     )
+
+
+def _input_tensors(blob: Blob) -> tuple[int, ...]:
+    """In the order of the blob's inputs, which is that of their stages."""
+    return tuple(stage.output for stage in blob.model.stages if stage.op is Op.INPUT)
 
 
 def _output_tensors(blob: Blob) -> tuple[int, ...]:
@@ -197,11 +209,11 @@ def _output_tensors(blob: Blob) -> tuple[int, ...]:
 def _model_side(
     spec: str,
     path: str,
-    edge: HostEdge,
+    edges: tuple[HostEdge, ...],
     is_float: bool,
     layers: Sequence[tuple[int, Layer]],
     ports: tuple[Sequence[int], Sequence[int]],
-    see: Callable[[Array], dict[int, Array]],
+    see: Callable[[Inputs], dict[int, Array]],
 ) -> Side:
     """A side of which every tensor of the model's file is seen at once.
 
@@ -213,7 +225,7 @@ def _model_side(
     labels = metadata.get("labels")
     position = {number: i for i, number in reversed(list(enumerate(numbers)))}
 
-    def see_all(values: Array, only: int) -> list[Array]:
+    def see_all(values: Inputs, only: int) -> list[Array]:
         seen = see(values)
         return [seen[number] for number in numbers]
 
@@ -223,7 +235,7 @@ def _model_side(
         layers=tuple(layer for _, layer in layers),
         inputs=tuple(position.get(number, -1) for number in ports[0]),
         outputs=tuple(position.get(number, -1) for number in ports[1]),
-        edge=edge,
+        edges=edges,
         preprocessing=parse_preprocessing(path, metadata.get("preprocessing")),
         labels=tuple(map(str, labels)) if isinstance(labels, list) else (),
         see=see_all,
@@ -241,13 +253,16 @@ def _integer_side(spec: str, path: str, graph: Graph) -> Side:
         t = qgraph.tensors[number]
         shape = (t.height, t.width, t.channels)
         layers.append((number, Layer(t.name, kind, shape, False, t.scale, t.zero_point)))
-    edge = _input_edge(spec, graph, False)
+    edges = _input_edges(spec, graph, False)
 
-    def see(values: Array) -> dict[int, Array]:
-        inside = encode(edge, values).reshape(layers[0][1].shape)
-        return dict(enumerate(reference.run_all(qgraph, [inside])))
+    def see(values: Inputs) -> dict[int, Array]:
+        inside = [
+            encode(edge, array).reshape(layer.shape)
+            for edge, array, (_, layer) in zip(edges, values, layers, strict=False)
+        ]
+        return dict(enumerate(reference.run_all(qgraph, inside)))
 
-    return _model_side(spec, path, edge, False, layers, ports, see)
+    return _model_side(spec, path, edges, False, layers, ports, see)
 
 
 def _float_side(spec: str, path: str, graph: Graph) -> Side:
@@ -262,16 +277,16 @@ def _float_side(spec: str, path: str, graph: Graph) -> Side:
         shape = (height, width, channels)
         layers.append((number, Layer(graph.tensors[number].name, kind, shape, True)))
 
-    def see(values: Array) -> dict[int, Array]:
+    def see(values: Inputs) -> dict[int, Array]:
         seen: dict[int, Array] = {}
 
         def keep(number: int, array: FloatArray) -> None:
             seen[number] = array.copy()
 
-        model.run([values], keep)
+        model.run(values, keep)
         return seen
 
-    return _model_side(spec, path, _input_edge(spec, graph, True), True, layers, ports, see)
+    return _model_side(spec, path, _input_edges(spec, graph, True), True, layers, ports, see)
 
 
 def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool) -> Side:
@@ -296,26 +311,22 @@ def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool) 
         raise ModelError(f"{spec}: its tensors take {preserved} bytes; give {path}@numpy")
     tflm = Tflm(path, preserved)
 
-    def see(values: Array) -> dict[int, Array]:
-        tflm.infer([values], len(record.outputs))
+    def see(values: Inputs) -> dict[int, Array]:
+        tflm.infer(values, len(record.outputs))
         return {number: tflm.tensor(number) for number, _ in layers}
 
-    edge = _input_edge(spec, graph, is_float)
-    return _model_side(spec, path, edge, is_float, layers, (record.inputs, record.outputs), see)
+    edges = _input_edges(spec, graph, is_float)
+    return _model_side(spec, path, edges, is_float, layers, (record.inputs, record.outputs), see)
 
 
-def _input_edge(spec: str, graph: Graph, is_float: bool) -> HostEdge:
-    if len(graph.inputs) != 1:
-        raise _too_many(spec, len(graph.inputs))
-    if is_float:
-        port = graph.inputs[0]
+def _input_edges(spec: str, graph: Graph, is_float: bool) -> tuple[HostEdge, ...]:
+    if not is_float:
+        qgraph = lower(graph)
+        return tuple(host_edge(edge, qgraph.tensors[edge.tensor]) for edge in qgraph.inputs)
+    for port in graph.inputs:
         if port.dtype != "float32":
             raise ModelError(f"{spec}: its input is {port.dtype}, but it computes in floats")
-        first = port.channels_first
-        return HostEdge(port.name, port.dtype, port.shape, 0.0, 0, 0.0, 0, channels_first=first)
-    qgraph = lower(graph)
-    return host_edge(qgraph.inputs[0], qgraph.tensors[qgraph.inputs[0].tensor])
-
-
-def _too_many(spec: str, count: int) -> InputError:
-    return InputError(f"{spec} has {count} inputs; compare takes networks with one")
+    return tuple(
+        HostEdge(p.name, p.dtype, p.shape, 0.0, 0, 0.0, 0, channels_first=p.channels_first)
+        for p in graph.inputs
+    )

@@ -16,6 +16,7 @@
 #include "protocol.h"
 #include "ring.h"
 #include "server.h"
+#include "store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ enum {
     STUFFED_BYTES = LINK_FRAME_BYTES + 8,
     MOST_DUE = NRW_RING_BYTES,
     MOST_BLOBS = 64,
+    SET = 7,                    /* the host's number for the inputs that it lets the device hold */
     TYPES = 256
 };
 
@@ -71,7 +73,8 @@ static struct {
 
     struct blob blob;           /* what is uploaded */
     uint32_t row_bytes;         /* of its first input */
-    uint32_t received;
+    uint32_t received, counter;
+    uint32_t held;              /* bytes of the inputs, as INPUT says */
     int run_status;
     uint32_t run, row, done;    /* of STATE */
     uint8_t index;
@@ -86,11 +89,13 @@ static const struct {
     uint8_t type;
     uint32_t least, most;       /* bytes behind a good status */
 } answers[] = {
-    {LINK_HELLO, 24 + 1 + 5 + 1 + 4, 24 + 1 + 5 + 1 + 4},
+    {LINK_HELLO, 38 + 1 + 5 + 1 + 4 + 1 + 4, 38 + 1 + 5 + 1 + 4 + 1 + 4},
     {LINK_PING, 0, 0},
     {LINK_STATUS, 28, 28},
     {LINK_RESET, 0, 0},
-    {LINK_MODEL, 30, 30},
+    {LINK_BAUD, 0, 0},
+    {LINK_REBOOT, 0, 0},
+    {LINK_MODEL, 98, 98},
     {LINK_BLOB_BEGIN, 4, 4},
     {LINK_BLOB_DATA, 4, 4},
     {LINK_BLOB_END, 4, 4},
@@ -103,6 +108,8 @@ static const struct {
     {LINK_WATCH, 0, 0},
     {LINK_TENSOR, 4, 4 + LINK_DATA_BYTES},
     {LINK_NEXT, 0, 0},
+    {LINK_INPUT, 4, 4},
+    {LINK_INFER, 4, 4},
 };
 enum { KNOWN = sizeof answers / sizeof answers[0] };
 
@@ -116,7 +123,7 @@ static void check_answer(uint8_t type, int status, uint32_t bytes)
         REQUIRE(status == LINK_ERR_TYPE && bytes == 0);
         return;
     }
-    REQUIRE(status >= LINK_ERR_WRITE && status != LINK_ERR_TYPE);
+    REQUIRE(status >= LINK_ERR_ROOM && status != LINK_ERR_TYPE);
     REQUIRE(status <= NRW_DONE || (status == LINK_HAVE_TENSOR && type == LINK_STATE));
     REQUIRE(bytes <= answers[i].most);
     REQUIRE(bytes >= answers[i].least || status < 0);
@@ -153,9 +160,10 @@ static void hear_frame(uint32_t count)
         host.index = payload[6];
         host.row = nrw_load16(payload + 7);
         host.done = nrw_load32(payload + 9);
-    } else if (bytes == 6 && (type == LINK_BLOB_BEGIN || type == LINK_BLOB_DATA ||
-                              (type == LINK_BLOB_END && status == NRW_ERR_CRC))) {
+    } else if (bytes == 6 && (type == LINK_BLOB_BEGIN || type == LINK_BLOB_DATA)) {
         host.received = nrw_load32(payload + 2);
+    } else if (bytes == 6 && (type == LINK_INPUT || type == LINK_INFER)) {
+        host.held = nrw_load32(payload + 2);
     }
 }
 
@@ -166,6 +174,12 @@ void app_port_sent(uint8_t byte)
     if (count > 0) {
         hear_frame((uint32_t)count);
     }
+}
+
+void app_port_was_reset(void)
+{
+    host.due_begin = host.due_end;
+    nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
 }
 
 /* --- What the host sends ------------------------------------------------------------------------ */
@@ -221,6 +235,9 @@ static void seal(uint8_t type, const uint8_t *payload, uint32_t bytes)
 /* A request with manners. The device answers it before it does anything else. */
 static int ask(uint8_t type, const uint8_t *payload, uint32_t bytes)
 {
+    /* What has half arrived may be a request that resets the device, which would lose this one. */
+    put(0);
+    poll_device();
     seal(type, payload, bytes);
     for (uint32_t i = 0; i < stuffed_bytes; i++) {
         put(stuffed[i]);
@@ -273,6 +290,9 @@ static uint8_t useful_type(void)
     case NRW_OK:
         return LINK_STATE;
     case NRW_NEED_ROW:
+        if (one_in(4)) {
+            return LINK_INPUT;
+        }
         return host.row == 0 && one_in(8) ? LINK_WATCH : LINK_ROW;
     case NRW_HAVE_ROW:
         return one_in(3) ? LINK_TAKE : LINK_OUTPUT;
@@ -281,7 +301,7 @@ static uint8_t useful_type(void)
     case NRW_DONE:
         return one_in(3) ? LINK_PROFILE : LINK_OUTPUT;
     case LINK_ERR_RUN:
-        return one_in(2) ? LINK_START : LINK_BLOB_END;
+        return one_in(2) ? LINK_BLOB_END : one_in(4) ? LINK_INFER : LINK_START;
     default:
         return LINK_RESET;
     }
@@ -311,6 +331,19 @@ static uint8_t *fill(uint8_t *at, uint32_t bytes)
         *at++ = (uint8_t)random_below(256);
     }
     return at;
+}
+
+/* The update of the blob as a whole, sometimes with a field that is another. */
+static uint8_t *announce(uint8_t *at)
+{
+    struct store_update update = {
+        .bytes = about(host.blob.size), .counter = about(host.counter), .name = "a network"};
+    sha256(update.hash, host.blob.bytes, host.blob.size);
+    if (one_in(32)) {
+        update.hash[random_below(SHA256_BYTES)] ^= 1;
+    }
+    memcpy(at, &update, sizeof update);
+    return at + sizeof update;
 }
 
 static uint8_t *blob_data(uint8_t *at)
@@ -343,12 +376,22 @@ static uint32_t make_payload(uint8_t type, uint8_t *payload)
     case LINK_HELLO:
         at = byte(at, about(LINK_MAJOR));
         break;
+    case LINK_BAUD:
+        at = nrw_store32(at, about(115200));
+        break;
     case LINK_BLOB_BEGIN:
-        at = nrw_store32(at, about(host.blob.size));
-        at = nrw_store32(at, about(nrw_crc32(host.blob.bytes, host.blob.size)));
+        at = announce(at);
         break;
     case LINK_BLOB_DATA:
         at = blob_data(at);
+        break;
+    case LINK_INPUT:
+        at = nrw_store32(nrw_store32(at, about(SET)), about(host.held));
+        at = fill(at, 1 + random_below(LINK_DATA_BYTES));
+        break;
+    case LINK_INFER:
+        at = nrw_store32(byte(one_in(4) ? of_run(at) : fill(at, 4), random_below(4)), about(SET));
+        at = fill(at, one_in(4) ? random_below(LINK_DATA_BYTES) : 0);
         break;
     case LINK_START:
         at = byte(one_in(4) ? of_run(at) : fill(at, 4), random_below(4));
@@ -462,25 +505,40 @@ static void flood(void)
     put(0);
     poll_device();
     host.flooding = false;
-    host.due_begin = host.due_end;
-    nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+    app_port_was_reset();
     ping();
 }
 
 /* --- A host with manners ------------------------------------------------------------------------ */
 
-static void upload(void)
+/* Returns whether the flash has taken all of it. */
+static bool upload_once(void)
 {
     uint8_t payload[PAYLOAD_BYTES];
-    nrw_store32(nrw_store32(payload, host.blob.size), nrw_crc32(host.blob.bytes, host.blob.size));
-    REQUIRE(ask(LINK_BLOB_BEGIN, payload, 8) == NRW_OK);
+    struct store_update update = {.bytes = host.blob.size, .name = "a network"};
+    (void)ask(LINK_MODEL, NULL, 0);
+    update.counter = host.counter = nrw_load32(host.fields + 8);
+    sha256(update.hash, host.blob.bytes, host.blob.size);
+    memcpy(payload, &update, sizeof update);
+    REQUIRE(ask(LINK_BLOB_BEGIN, payload, sizeof update) == NRW_OK);
     for (uint32_t steps = host.blob.size; host.received < host.blob.size; steps--) {
         const uint32_t left = host.blob.size - host.received;
         const uint32_t bytes = left < LINK_DATA_BYTES ? left : LINK_DATA_BYTES;
         REQUIRE(steps > 0);
         memcpy(nrw_store32(payload, host.received), host.blob.bytes + host.received, bytes);
-        REQUIRE(ask(LINK_BLOB_DATA, payload, 4 + bytes) == NRW_OK);
+        const int status = ask(LINK_BLOB_DATA, payload, 4 + bytes);
+        REQUIRE(status == NRW_OK || status == LINK_ERR_FLASH);
+        if (status != NRW_OK) {
+            return false;
+        }
     }
+    return true;
+}
+
+/* Hostile bytes may stand where the same upload has come before, which flash does not take others for. */
+static void upload(void)
+{
+    REQUIRE(upload_once() || upload_once());
 }
 
 /* The same bytes for the same place, to compare two runs with. */
@@ -562,15 +620,53 @@ static void send_row(const struct nrw_model *model)
     REQUIRE(ask(LINK_ROW, payload, 11 + count) == NRW_OK);
 }
 
-/* Whether the device's model is this blob: size and checksums of its header. */
-static bool holds(const struct blob *blob)
+static uint32_t inputs_bytes(const struct nrw_model *model)
 {
-    return ask(LINK_MODEL, NULL, 0) == NRW_OK && nrw_load32(host.fields + 4) == blob->size &&
-           memcmp(host.fields + 8, blob->bytes + HEADER_BYTES - 8, 8) == 0;
+    struct nrw_tensor_info info;
+    uint32_t bytes = 0;
+    for (int i = 0; i < model->input_count; i++) {
+        REQUIRE(nrw_input_info(model, i, &info) == NRW_OK);
+        bytes += info.height * info.row_bytes;
+    }
+    return bytes;
 }
 
-/* Whatever has happened before: a whole upload and a whole run, and their right outputs. */
-static void infer(const struct blob *blob)
+/* All inputs at once, one behind the other; before the run or while it computes. */
+static void send_inputs(const struct nrw_model *model)
+{
+    struct nrw_tensor_info info;
+    uint32_t start = 0;
+    for (int i = 0; i < model->input_count; i++) {
+        REQUIRE(nrw_input_info(model, i, &info) == NRW_OK);
+        const uint32_t bytes = info.height * info.row_bytes;
+        for (uint32_t at = 0; at < bytes;) {
+            uint8_t payload[PAYLOAD_BYTES];
+            const uint32_t left = bytes - at < LINK_DATA_BYTES ? bytes - at : LINK_DATA_BYTES;
+            const uint32_t count = 1 + random_below(left);
+            uint8_t *end = nrw_store32(nrw_store32(payload, SET), start + at);
+            for (uint32_t k = at; k < at + count; k++) {
+                end = byte(end, (uint8_t)pixel(i, k / info.row_bytes, k % info.row_bytes));
+            }
+            REQUIRE(ask(LINK_INPUT, payload, 8 + count) == NRW_OK);
+            at += count;
+        }
+        start += bytes;
+    }
+    REQUIRE(host.held == start);
+}
+
+/* Whether the device's model is this blob: size and hash. */
+static bool holds(const struct blob *blob)
+{
+    uint8_t hash[SHA256_BYTES];
+    sha256(hash, blob->bytes, blob->size);
+    return ask(LINK_MODEL, NULL, 0) == NRW_OK && nrw_load32(host.fields + 4) == blob->size &&
+           memcmp(host.fields + 12, hash, sizeof hash) == 0;
+}
+
+/* Whatever has happened before: a whole upload and a whole run, and their right outputs. whole: the device
+ * holds the inputs and takes its rows from them. */
+static void infer(const struct blob *blob, bool whole)
 {
     uint8_t payload[PAYLOAD_BYTES];
     struct nrw_model model;
@@ -578,19 +674,28 @@ static void infer(const struct blob *blob)
     uint32_t sum = 0, steps = 1u << 20;
     host.blob = *blob;
     upload();
-    /* Hostile bytes may have come under this blob's name: another announcement ends that. */
-    if (ask(LINK_BLOB_END, NULL, 0) != NRW_OK || !holds(blob)) {
-        REQUIRE(ask(LINK_BLOB_BEGIN, (const uint8_t[8]){1}, 8) == NRW_OK);
+    /* Hostile bytes may have come under this announcement; the device has dropped them now. */
+    if (ask(LINK_BLOB_END, NULL, 0) != NRW_OK) {
         upload();
-        REQUIRE(ask(LINK_BLOB_END, NULL, 0) == NRW_OK && holds(blob));
+        REQUIRE(ask(LINK_BLOB_END, NULL, 0) == NRW_OK);
     }
+    REQUIRE(holds(blob));
     REQUIRE(ask(LINK_RESET, NULL, 0) == NRW_OK);
-    byte(nrw_store32(payload, 1 + random_below(1u << 31)), random_below(2));
-    REQUIRE(ask(LINK_START, payload, 5) == NRW_OK);
     REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    const bool early = one_in(2);
+    if (whole && early) {
+        send_inputs(&model);
+    }
+    uint8_t *at = byte(nrw_store32(payload, 1 + random_below(1u << 31)), random_below(2));
+    nrw_store32(at, SET);
+    REQUIRE(ask(whole ? LINK_INFER : LINK_START, payload, whole ? 9 : 5) == NRW_OK);
+    if (whole && !early) {
+        send_inputs(&model);
+    }
     while (ask(LINK_STATE, NULL, 0) >= 0 && host.run_status != NRW_DONE) {
         REQUIRE(--steps > 0);
         if (host.run_status == NRW_NEED_ROW) {
+            REQUIRE(!whole);
             send_row(&model);
         } else if (host.run_status == NRW_HAVE_ROW) {
             REQUIRE(nrw_output_info(&model, host.index, &info) == NRW_OK);
@@ -657,26 +762,33 @@ static void session(const struct blob *blob, uint32_t rounds)
     REQUIRE(nrw_input_info(&model, 0, &info) == NRW_OK);
     host.row_bytes = info.row_bytes;
     make_arenas(blob, 0);
-    infer(blob);
+    infer(blob, false);
+    make_arenas(blob, (int32_t)inputs_bytes(&model));
+    infer(blob, true);
     for (uint32_t round = 0; round < rounds; round++) {
         if (one_in(100)) {
             free(other.bytes);
             other = spoiled(blob);
             host.blob = one_in(4) ? other : *blob;
-            upload();
+            if (one_in(2)) {
+                upload();
+            }
         }
         if (one_in(200)) {
-            make_arenas(blob, (int32_t)random_below(256) - 64);
+            const uint32_t more = one_in(2) ? inputs_bytes(&model) : 0;
+            make_arenas(blob, (int32_t)(random_below(256) + more) - 64);
         }
-        app_port_slot_fails = one_in(16);
+        app_port_flash_fails = one_in(16);
         burst();
-        app_port_slot_fails = false;
+        app_port_flash_fails = false;
         if (one_in(32)) {
             flood();
         }
     }
     make_arenas(blob, 0);
-    infer(blob);
+    infer(blob, false);
+    make_arenas(blob, (int32_t)inputs_bytes(&model));
+    infer(blob, true);
     free(other.bytes);
 }
 
@@ -699,7 +811,7 @@ int main(int argc, char **argv)
     }
     nrw_cobs_begin(&host.line, host.heard, sizeof host.heard);
     nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
-    app_port_make_slot(most);
+    app_port_make_flash(most);
     server_begin();
     for (int i = 0; i < count; i++) {
         session(&blobs[i], rounds);

@@ -3,15 +3,18 @@
 #include "app_port.h"
 
 #include "hostile.h"
+#include "server.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-bool app_port_slot_fails;
+enum { SECTOR_BYTES = 256, UNIT_BYTES = 16, ERASED = 0xFF, RECORDS_BYTES = 384 };
+
+bool app_port_flash_fails;
 
 static struct port_memory memory = {.static_bytes = 1000, .stack_bytes = 2048};
-static uint8_t *slot;
-static uint32_t slot_bytes;
+static struct port_flash flash;
+static uint8_t *cells;
 static uint64_t ticks;
 
 /* Filled with what no test expects, as RAM is after a reset. */
@@ -23,10 +26,38 @@ static uint8_t *allocate(uint32_t bytes)
     return place;
 }
 
-void app_port_make_slot(uint32_t bytes)
+static bool erase(uint32_t offset)
 {
-    slot = allocate(bytes);
-    slot_bytes = bytes;
+    REQUIRE(offset % SECTOR_BYTES == 0 && offset < flash.bytes);
+    if (app_port_flash_fails) {
+        return false;
+    }
+    memset(cells + offset, ERASED, SECTOR_BYTES);
+    return true;
+}
+
+static bool program(uint32_t offset, const uint8_t *unit)
+{
+    REQUIRE(offset % UNIT_BYTES == 0 && offset < flash.bytes);
+    for (uint32_t i = 0; i < UNIT_BYTES; i++) {
+        REQUIRE(cells[offset + i] == ERASED);
+        cells[offset + i] = app_port_flash_fails ? ERASED : unit[i];
+    }
+    return true;
+}
+
+void app_port_make_flash(uint32_t bytes)
+{
+    const uint32_t slot = (bytes + RECORDS_BYTES + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+    cells = allocate(2 * slot);
+    memset(cells, ERASED, 2 * slot);
+    flash = (struct port_flash){
+        cells, 2 * slot, SECTOR_BYTES, UNIT_BYTES, ERASED, erase, program};
+}
+
+const struct port_flash *port_flash(void)
+{
+    return &flash;
 }
 
 void app_port_make_arenas(const uint32_t bytes[PORT_ARENAS])
@@ -63,22 +94,14 @@ void port_uart_send(uint8_t byte)
     app_port_sent(byte);
 }
 
-const uint8_t *port_slot(void)
+bool port_uart_set_baud(uint32_t baud, bool change)
 {
-    return slot;
+    (void)change;
+    return baud % 2 == 0;
 }
 
-uint32_t port_slot_bytes(void)
+void port_reset(void)
 {
-    return slot_bytes;
-}
-
-int port_slot_write(uint32_t offset, const uint8_t *bytes, uint32_t count)
-{
-    REQUIRE(count <= slot_bytes && offset <= slot_bytes - count);
-    if (app_port_slot_fails) {
-        return -1000; /* the driver's own number, none of the protocol's */
-    }
-    memcpy(slot + offset, bytes, count);
-    return 0;
+    server_begin();
+    app_port_was_reset();
 }

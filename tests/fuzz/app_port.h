@@ -11,14 +11,18 @@
 
 #include <stdbool.h>
 
-/* Make the model slot. It stays where it is, as the server keeps pointers into it. */
-void app_port_make_slot(uint32_t bytes);
+/* Make the flash, erased, with two slots for blobs of so many bytes. It stays where it is, as the server
+ * keeps pointers into it. */
+void app_port_make_flash(uint32_t bytes);
 
 /* Replace the arenas, which may only be done while no run goes on. */
 void app_port_make_arenas(const uint32_t bytes[PORT_ARENAS]);
 
-/* While this is set, writes to the slot fail. */
-extern bool app_port_slot_fails;
+/* While this is set, what is programmed comes to nothing. */
+extern bool app_port_flash_fails;
+
+/* The device has been reset: what it had received is gone. */
+void app_port_was_reset(void);
 
 /* The test's end of the UART: is called with every byte that the firmware sends. */
 void app_port_sent(uint8_t byte);

@@ -64,9 +64,12 @@ def test_the_linker_leaves_what_is_planned_with(tools: None, name: str) -> None:
     board = load_board(name)
     with Qemu(board, firmware.build(board)) as qemu:
         port = open_port(qemu.url)
-        found = Client(Line(port, name)).hello.arena_bytes
+        hello = Client(Line(port, name)).hello
         port.close()
-    assert sum(board.memories) <= found < sum(board.memories) + 128
+    assert sum(board.memories) <= hello.arena_bytes < sum(board.memories) + 512
+    assert (hello.board, hello.core) == (board.name, board.core.cpu)
+    assert (hello.room, hello.room_beside) == (board.models.room, board.models.room_beside)
+    assert (hello.ram_bytes, hello.flash_bytes) == (board.ram.bytes, board.code.bytes)
     assert all(memory % 16 == 0 for memory in board.memories)
 
 
@@ -86,7 +89,7 @@ def refused(path: Path) -> str:
         ("ram_bytes = 0x400000", "ram_bytes = 0x500000", "qemu.ram_bytes: it and memory.ram.bytes"),
         ("bytes = 0x4000 }", "bytes = 0x5000 }", "qemu.ram_bytes: it and memory.ram.bytes"),
         ("bytes = 0x4000 }", "bytes = 0x4000, cycles = 0 }", "memory.ram.cycles: 0 is no positive"),
-        ("0x21000000", "0x20001000", "memory.ram: overlaps memory.slot"),
+        ("0x21000000", "0x20001000", "memory.ram: overlaps memory.models"),
     ],
 )
 def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
@@ -102,7 +105,7 @@ def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str)
         ("cycles = 4", "cycles = 4\nspeed = 1", "[0].speed: is not a key"),
         ("0x23000000", "0x23000008", "[0].base: not a multiple of 16"),
         ("0x23000000", "0", "[0].base: no pointer"),
-        ("0x23000000", "0x21000000", "[0]: overlaps memory.slot"),
+        ("0x23000000", "0x21000000", "[0]: overlaps memory.models"),
         # Behind the chip's RAM, where QEMU has some that is forbidden.
         ("0x23000000", "0x20100000", "[0]: overlaps memory.ram"),
         (OTHER, 2 * OTHER, "[1]: overlaps memory.others[0]"),

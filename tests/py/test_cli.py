@@ -16,7 +16,7 @@ from PIL import Image
 
 from conftest import Narrows
 from models import FLOAT_NETWORK, network, photo
-from narrows.cli.console import parse_size
+from narrows.budget import parse_size
 from narrows.errors import UsageError
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from oracle import Oracle

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import Narrows
+from damage import damaged
 from models import missing, network, photo
 from narrows.blob import parse_blob
 from narrows.compare import Comparison, compare
@@ -23,7 +24,6 @@ from narrows.data import Dataset
 from narrows.errors import InputError, NarrowsError
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge
-from narrows.graph.qgraph import QConv, QGraph
 from narrows.importers import load
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Model, Run
@@ -71,19 +71,6 @@ def compared(a: object, b: object, data: Dataset, only: str | None = None) -> Co
     with contextlib.ExitStack() as resources:
         sides = [open_side(str(spec), resources, no_progress) for spec in (a, b)]
         return compare(*sides, data, ITEMS, no_progress, only)
-
-
-def damaged(compiled: Compiled, layer: str, weights: int = 1) -> QGraph:
-    """The network with one bit changed of so many weights of channel 1 of a layer."""
-    graph = compiled.qgraph
-    ops = list(graph.ops)
-    (number,) = (i for i, op in enumerate(ops) if graph.tensors[op.output].name == layer)
-    op = ops[number]
-    assert isinstance(op, QConv)
-    changed = op.weights.copy()
-    changed[1].reshape(-1)[:weights] ^= 0x40
-    ops[number] = replace(op, weights=changed)
-    return replace(graph, ops=tuple(ops))
 
 
 # --- Bytes --------------------------------------------------------------------------------------
@@ -269,7 +256,9 @@ def by_hand(values: np.ndarray, **changes: object) -> Side:
     height, width, channels = values.shape
     edge = HostEdge("x", "float32", values.shape, 0.0, 0, 0.0, 0)
     layer = Layer("x", "input", (height, width, channels), True)
-    side = Side("by hand", True, (layer,), (0,), (0,), edge, None, (), lambda item, only: [values])
+    side = Side(
+        "by hand", True, (layer,), (0,), (0,), (edge,), None, (), lambda item, only: [values]
+    )
     return replace(side, **changes)  # type: ignore[arg-type]
 
 

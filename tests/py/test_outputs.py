@@ -27,13 +27,14 @@ from narrows.errors import NarrowsError
 from narrows.exporters.export import export_tflite
 from narrows.files import try_place, write_file
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
+from narrows.signing import key_pem, new_key
 from narrows.zoo.builder import Builder
 
 # --- Every option that names a file says so -----------------------------------------------------
 
 NO_FILES = {
     *("--ram", "--slice", "--target", "--reference", "--top", "--count", "--layer", "--limit"),
-    *("--pixel-mean", "--pixel-scale", "--crop-fraction"),
+    *("--pixel-mean", "--pixel-scale", "--crop-fraction", "--counter"),
 }
 
 
@@ -65,6 +66,8 @@ def things(tmp_path: Path, digits_blob: Path) -> Path:
     np.savez(tmp_path / "d.npz", x=inputs)
     np.save(tmp_path / "x.npy", inputs[0])
     (tmp_path / "labels.txt").write_text("\n".join("0123456789"))
+    (tmp_path / "p.txt").write_text("a secret\n")
+    (tmp_path / "k.pem").write_bytes(key_pem(new_key(), b"a secret"))
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "a.npy", inputs[0])
     np.save(tmp_path / "elsewhere.npy", inputs[1])
@@ -105,6 +108,8 @@ COMMANDS = {
     "check b.nrw --data data": ["--junit", "--json"],
     "compare m.tflite b.nrw@host --data d.npz --labels labels.txt": ["--save", "--json"],
     "info b.nrw": ["--json"],
+    "sign b.nrw --key k.pem --passphrase-file p.txt": ["-o", "--json"],
+    "sign --public k.pem --passphrase-file p.txt": ["--json"],
 }
 READ = {"o.onnx": ["o.onnx", "o.onnx.data"]} | {
     "data": ["data/a.npy", "data/labels.csv", "elsewhere.npy"]

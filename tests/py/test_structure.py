@@ -37,11 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "graph", "native", "stages"},
     "pack": {"errors", "graph", "native", "stages", "plan"},
     "compile": {"errors", "graph", "importers", "quantize", "plan", "pack", "native", "result"},
-    "blob": {"errors", "files", "graph", "native", "stages", "pack"},
+    "signing": {"errors", "files", "stages"},
+    "blob": {"errors", "files", "graph", "native", "stages", "pack", "signing"},
     "arrays": {"errors", "graph"},
     "pictures": {"errors", "graph"},
     "data": {"errors", "files", "graph", "arrays", "pictures"},
     "boards": BASE - {"result"},
+    "budget": {"errors", "native", "plan", "boards"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob"},
     "farm": BASE - {"share", "files"} | {"graph", "native"},
     "targets": BASE | {"graph", "native", "boards", "link", "farm"},
@@ -50,12 +52,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"stages", "blob", "reference", "targets"},
     "checking": {"errors", "result", "graph", "blob", "data", "reference", "targets"},
     "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
+    "testing": BASE
+    | {"graph", "native", "importers", "boards", "budget", "compile", "blob", "data", "targets"}
+    | {"reference", "sides", "compare"},
+    "pytest_plugin": {"errors", "blob", "boards", "native", "targets", "testing"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
     "report": {"errors", "graph", "plan", "quantize", "result", "checking"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "checking", "interrupt"},
+    | {"reference", "zoo", "sides", "compare", "checking", "interrupt", "signing", "budget"},
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
@@ -147,17 +153,38 @@ def test_the_public_header_needs_no_other_header_of_ours() -> None:
     assert all(kind == "<" for kind, _ in _INCLUDE.findall(text))
 
 
+# Room of the firmware -> whose headers it may include. Chips and cores are behind port.
+MAY_INCLUDE = {
+    "libc": set(),
+    "port": set(),
+    "link": {"libc", "runtime"},
+    "app": {"libc", "port", "link", "runtime"},
+    "chip": {"libc", "port"},
+    "core": {"libc", "port"},
+}
+
+
 @pytest.mark.parametrize("path", c_files(FIRMWARE), ids=lambda p: str(p.relative_to(FIRMWARE)))
-def test_ports_know_nothing_of_the_application(path: Path) -> None:
-    part = path.relative_to(FIRMWARE).parts[0]
-    headers = {
-        header.name: header.relative_to(FIRMWARE).parts[0]
-        for header in c_files(FIRMWARE)
-        if header.suffix == ".h"
-    }
+def test_rooms_of_the_firmware(path: Path) -> None:
+    room = path.relative_to(FIRMWARE).parts[0]
+    owners = {header.name: "runtime" for header in c_files(RUNTIME) if header.suffix == ".h"}
+    for header in c_files(FIRMWARE):
+        if header.suffix == ".h":
+            owners[header.name] = header.relative_to(FIRMWARE).parts[0]
     for kind, name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
-        if kind == '"' and part == "port":
-            assert headers.get(Path(name).name) == "port", f"a port includes {name}"
+        if kind == '"' and name != "board.h":
+            owner = owners[Path(name).name]
+            assert owner in MAY_INCLUDE[room] | {room}, f"{room} includes {name} of {owner}"
+
+
+def test_the_application_names_no_chip() -> None:
+    """Its only words for the hardware are those of port.h and of board.h."""
+    chips = {path.stem.split("_", 1)[1] for path in c_files(FIRMWARE / "chip") if "_" in path.stem}
+    chips |= {"cortex", "riscv", "nvic", "stm32", "nrf", "rp2040"} - {"ram", "rom"}
+    for path in c_files(FIRMWARE / "app") + c_files(FIRMWARE / "link"):
+        code = _COMMENT.sub(" ", path.read_text(encoding="utf-8"))
+        words = set(re.findall(r"[a-z0-9]+", code.lower()))
+        assert not words & (chips - {"ram", "rom"}), path.name
 
 
 @pytest.mark.parametrize(

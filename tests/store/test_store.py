@@ -15,7 +15,7 @@ from conftest import ROOT, BuildC
 
 APP = ROOT / "firmware" / "app"
 INCLUDES = tuple(f"-I{ROOT / 'firmware' / folder}" for folder in ("app", "port"))
-FLASHES = [(2, 6, 256), (1, 3, 512), (2, 2, 1024)]
+FLASHES = [(2, 6, 256), (1, 3, 512), (2, 2, 1024), (1, 1, 2048), (1, 8, 256)]
 """(slots, sectors, bytes of a sector)."""
 HASH_LENGTHS = [*range(130), 1000, 4095, 4096, 65537]
 

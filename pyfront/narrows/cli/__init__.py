@@ -21,6 +21,7 @@ from narrows.cli import (
     plan,
     quantize,
     run,
+    sign,
     zoo,
 )
 from narrows.cli.places import Outputs, Stdout, write_error
@@ -28,7 +29,7 @@ from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
-_COMMANDS = (quantize, plan, compile, run, check, compare, info, boards, zoo, doctor)
+_COMMANDS = (quantize, plan, compile, run, check, compare, info, sign, boards, zoo, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
                 board.core.cpu,
                 count(board.ram.bytes),
                 count(board.code.bytes),
-                count(board.slot.bytes),
+                count(board.models.room),
                 board.qemu.machine if board.qemu else "",
                 board.title,
             )
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "ram_bytes": board.ram.bytes,
                 "arena_bytes": {arena.name: arena.bytes for arena in board.arenas},
                 "code_bytes": board.code.bytes,
-                "slot_bytes": board.slot.bytes,
+                "model_bytes": board.models.room,
                 "qemu": board.qemu.machine if board.qemu else None,
             }
             for board in boards

@@ -7,9 +7,10 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
+from narrows import budget
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.cli.console import arena, count, parse_size, progress_bar, warn
+from narrows.cli.console import arena, count, progress_bar, warn
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.compile import CompileOptions, compile_model
@@ -50,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         compiled = compile_model(arguments.model, chosen, progress)
     warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
-    if board is not None and len(compiled.blob) > board.slot.bytes:
+    if board is not None and len(compiled.blob) > board.models.room:
         raise PlanError(
             f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
-            f"{board.name} has room for {count(board.slot.bytes)} B; take a smaller model"
+            f"{board.name} has room for {count(board.models.room)} B; take a smaller model"
         )
     written = arguments.outputs.write("output", compiled.blob)
     arguments.outputs.write_json(compiled.report)
@@ -90,18 +91,5 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
 
 def plan_options(arguments: argparse.Namespace, board: Board | None) -> PlanOptions:
     """What the options of a target, of RAM and of effort ask for."""
-    layout = arguments.layout or ("plain" if board is None else board.core.layout)
-    return PlanOptions(
-        ram=budget(arguments, board),
-        memories=None if board is None else board.memories,
-        effort=Effort(arguments.effort),
-        layout=Layout[layout.upper()],
-    )
-
-
-def budget(arguments: argparse.Namespace, board: Board | None) -> int | None:
-    """The least of what was asked for and what the board has for arenas."""
-    budgets = [] if arguments.ram is None else [parse_size(arguments.ram)]
-    if board is not None:
-        budgets.append(sum(board.memories))
-    return min(budgets, default=None)
+    layout = None if arguments.layout is None else Layout[arguments.layout.upper()]
+    return budget.plan_options(arguments.ram, board, layout, Effort(arguments.effort))

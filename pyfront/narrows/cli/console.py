@@ -89,18 +89,6 @@ def warn(model: str, warnings: Iterable[str]) -> None:
         print(f"narrows: warning: {model}: {warning}", file=sys.stderr)
 
 
-def parse_size(text: str) -> int:
-    """``65536``, ``64K``, ``9.5KB``, ``64KiB``, ``1M`` -> bytes. Raises: UsageError."""
-    number = text.upper().removesuffix("B").removesuffix("I")
-    unit = {"K": 1 << 10, "M": 1 << 20}.get(number[-1:], 1)
-    whole, _, fraction = (number if unit == 1 else number[:-1]).partition(".")
-    digits = whole + fraction
-    size = int(digits) * unit // 10 ** len(fraction) if digits.isdecimal() else 0
-    if size == 0 or (fraction and unit == 1):
-        raise UsageError(f"{text!r} is no size; give bytes, or KiB as in 64K or 9.5K")
-    return size
-
-
 def parse_numbers(option: str, text: str) -> list[float]:
     """Numbers with commas between. Raises: UsageError."""
     try:

@@ -11,8 +11,10 @@ from typing import Any
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import arena, count, print_table, stage_label
 from narrows.cli.places import add_input, add_json
+from narrows.errors import ToolError
 from narrows.graph.edges import HostEdge
 from narrows.native import Layout
+from narrows.signing import fingerprint
 
 
 def add_parser(commands: Any) -> None:
@@ -63,7 +65,28 @@ def describe(blob: Blob) -> dict[str, Any]:
         "outputs": _edges(blob.outputs),
         "labels": len(blob.labels),
         "preprocessing": None if blob.preprocessing is None else asdict(blob.preprocessing),
+        "signature": _signature(blob),
         "stages": stages,
+    }
+
+
+def _signature(blob: Blob) -> dict[str, Any] | None:
+    """verifies: None if the package that verifies is not installed; unverified: why, else None."""
+    signature = blob.signature
+    if signature is None:
+        return None
+    verifies: bool | None = None
+    unverified: str | None = None
+    try:
+        verifies = signature.verifies(blob.data)
+    except ToolError as error:
+        unverified = str(error)
+    return {
+        "counter": signature.counter,
+        "public_key": signature.key.hex(),
+        "fingerprint": fingerprint(signature.key),
+        "verifies": verifies,
+        "unverified": unverified,
     }
 
 
@@ -90,6 +113,16 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['macs'] / 1e6:.2f} M MACs in {count(report['firings'])} firings, "
         f"at most {count(report['max_step_work'])} units of work at once"
     )
+    if report["signature"] is not None:
+        signature = report["signature"]
+        verdict = {
+            True: "the signature is good",
+            False: "the signature is NOT that of this blob",
+            None: f"not verified: {signature['unverified']}",
+        }[signature["verifies"]]
+        print(
+            f"signed by key {signature['fingerprint']}, counter {signature['counter']}: {verdict}"
+        )
     for kind in ("inputs", "outputs"):
         for edge in report[kind]:
             shape = "x".join(map(str, edge["shape"]))

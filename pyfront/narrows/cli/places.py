@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from narrows.errors import NarrowsError, UsageError
-from narrows.files import Identity, file_identity, try_place, write_file
+from narrows.files import NEW_FILE_MODE, Identity, file_identity, try_place, write_file
 
 Files: TypeAlias = Callable[[str], Iterable[str | Path]]
 """What an input option is given -> all files that may be read for it."""
@@ -144,28 +144,29 @@ class Outputs:
         self._stdout = stdout
         self._paths = {p.destination: v[0] for p, v in given.items() if p.files is None}
         outputs = [(p.label, v[0]) for p, v in given.items() if p.files is None]
-        printed = [label for label, path in outputs if _is_stdout(path)]
+        printed = [label for label, path in outputs if is_stdout(path)]
         if len(printed) > 1:
             raise UsageError(f"{printed[0]} and {printed[1]} are both stdout; give one a file")
-        outputs = [(label, _STDOUT_FILES[0] if _is_stdout(p) else p) for label, p in outputs]
+        outputs = [(label, _STDOUT_FILES[0] if is_stdout(p) else p) for label, p in outputs]
         _check_distinct(outputs, [(p, v) for p, v in given.items() if p.files is not None])
         for _, path in outputs:
-            if not _is_stdout(path):
+            if not is_stdout(path):
                 try_place(path)
         if printed:
             stdout.take()
 
-    def write(self, destination: str, data: bytes | str) -> bool:
-        """Write an output, if it is asked for. Returns: False if it failed."""
+    def write(self, destination: str, data: bytes | str, mode: int = NEW_FILE_MODE) -> bool:
+        """Write an output, if it is asked for. mode: of a new file, without what the umask takes
+        away. Returns: False if it failed."""
         path = self._paths.get(destination)
         data = data.encode() if isinstance(data, str) else data
         if path is None:
             return True
-        if _is_stdout(path):
+        if is_stdout(path):
             self._stdout.write_bytes(data)
             return True  # the command's end reports it
         try:
-            write_file(path, data)
+            write_file(path, data, mode)
         except NarrowsError as error:
             self.failures.append(str(error))
             return False
@@ -176,7 +177,8 @@ class Outputs:
         self.write("json", json.dumps(value, indent=2) + "\n")
 
 
-def _is_stdout(path: str) -> bool:
+def is_stdout(path: str) -> bool:
+    """Does the place of an output mean stdout?"""
     return path == STDOUT or path in _STDOUT_FILES
 
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from narrows.graph.qgraph import Int8Array
 from narrows.link.frames import (
     DATA_BYTES,
     MAJOR,
+    SIGNED_ONLY,
     START_PROFILE,
     WATCH_ALL,
     LinkStatus,
@@ -26,14 +27,15 @@ from narrows.link.frames import (
     status_of,
 )
 from narrows.link.line import ROOM_BEFORE_HELLO, Line
+from narrows.link.store import Update
 from narrows.native import Layout, Model, Status
 from narrows.native.observe import Dump, input_bytes
 from narrows.result import Progress, no_progress
 
 _FIRST_POLL, _LONGEST_POLL = 0.25, 2.0
-_HELLO = struct.Struct("<BBHIIIII")
+_HELLO = struct.Struct("<BBH8IBB")
 _STATUS = struct.Struct("<7I")
-_MODEL = struct.Struct("<6I3H")
+_MODEL = struct.Struct("<3I32s2I3H40s")
 _STATE = struct.Struct("<IBHII")
 _PROFILE = struct.Struct("<QH")
 _REFUSALS = {
@@ -41,11 +43,15 @@ _REFUSALS = {
     LinkStatus.ERR_LENGTH: "finds the request too short or too long; flash this version's firmware",
     LinkStatus.ERR_VERSION: "speaks another version of the protocol; flash this version's firmware",
     LinkStatus.ERR_GAP: "has not received all bytes",
-    LinkStatus.ERR_SLOT: "has a model slot that is too small for this blob",
+    LinkStatus.ERR_SIZE: "has no room for this blob in its flash",
     LinkStatus.ERR_UPLOAD: "has lost the upload; was it reset?",
     LinkStatus.ERR_NO_MODEL: "has no model",
     LinkStatus.ERR_RUN: "has lost the run; was it reset?",
-    LinkStatus.ERR_WRITE: "cannot write the memory of its model slot",
+    LinkStatus.ERR_FLASH: "cannot write its flash; is it worn out, or for a programmer alone?",
+    LinkStatus.ERR_OLDER: "has a newer model: this one's counter is lower; take the newest one",
+    LinkStatus.ERR_UNTRUSTED: "takes models alone that are signed with its key",
+    LinkStatus.ERR_HASH: "has received other bytes than were announced; upload it again",
+    LinkStatus.ERR_ROOM: "has no room to hold whole inputs beside the arena",
 }
 
 
@@ -53,18 +59,26 @@ _REFUSALS = {
 class Hello:
     """What a device says of itself.
 
-    frame_bytes: its longest packet; credit: bytes of its receive buffer; slot_bytes,
-    arena_bytes: room for a blob, and for a run.
+    frame_bytes: its longest packet; credit: bytes of its receive buffer; arena_bytes: room for a
+    run; room: bytes of the largest blob; room_beside: and of the largest that can be written while
+    another runs; ram_bytes, flash_bytes: of the chip, models apart; signed_only: it takes no other
+    models; blob_version: of the format.
     """
 
     frame_bytes: int
     credit: int
     layouts: int
-    slot_bytes: int
     arena_bytes: int
     ticks_per_second: int
+    room: int
+    room_beside: int
+    ram_bytes: int
+    flash_bytes: int
+    signed_only: bool
+    blob_version: int
     firmware: str
     board: str
+    core: str
 
 
 @dataclass(frozen=True)
@@ -90,17 +104,19 @@ class DeviceStatus:
 
 @dataclass(frozen=True)
 class DeviceModel:
-    """The blob that stands on a device. body_crc, header_crc: the last words of its header."""
+    """The model that stands in a device's flash. runs: its runtime can run it; error_at: byte of
+    the blob that was refused, if it was for its structure."""
 
+    runs: bool
+    error_at: int
     blob_bytes: int
-    body_crc: int
-    header_crc: int
+    counter: int
+    sha256: bytes
+    name: str
 
     def is_blob(self, blob: bytes) -> bool:
         """Whether it is this one."""
-        header = Header.unpack(blob)
-        found = (header.blob_bytes, header.body_crc, header.header_crc)
-        return (self.blob_bytes, self.body_crc, self.header_crc) == found
+        return self.sha256 == hashlib.sha256(blob).digest()
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,14 @@ class _State:
     row: int
     bytes: int
     firings: int
+
+
+class _Rows:
+    """Inputs that go out by rows. data: bytes of each input; sent: how many of them have gone."""
+
+    def __init__(self, data: Sequence[bytes]) -> None:
+        self.data = data
+        self.sent = [0] * len(data)
 
 
 class Client:
@@ -140,27 +164,60 @@ class Client:
         self._ask(Type.RESET)
 
     def model(self) -> DeviceModel | None:
-        """The blob that stands on the device; None if there is none that could run."""
+        """The model that stands on the device; None if there is none."""
         status, fields = self._line.request(Type.MODEL)
-        return DeviceModel(*self._unpack(_MODEL, fields)[1:4]) if status == Status.OK else None
+        if len(fields) < _MODEL.size:
+            self._check(status, fields)
+        error_at, size, counter, digest, _, _, _, _, _, name = _MODEL.unpack_from(fields)
+        text = name.rstrip(b"\0").decode("utf-8", "replace")
+        runs = status == Status.OK
+        return DeviceModel(runs, error_at, size, counter, digest, text) if size else None
 
-    def upload(self, blob: bytes, progress: Progress = no_progress) -> None:
-        """Put a blob into the device's slot; goes on where the same upload was broken off.
+    def reboot(self) -> None:
+        """Reset the chip, and wait until its firmware answers again."""
+        self._ask(Type.REBOOT)
+        self.hello = self._greet()
+
+    def set_baud(self, baud: int) -> None:
+        """Go on at another rate. Raises: LinkError: the device cannot; the rate stays."""
+        status, _ = self._line.request(Type.BAUD, struct.pack("<I", baud))
+        if status == Status.ERR_ARGUMENT:
+            raise LinkError(f"{self.name}: its clock cannot make {baud} baud; choose another rate")
+        self._check(status, b"")
+        self._line.set_baud(baud)
+
+    def upload(
+        self,
+        blob: bytes,
+        progress: Progress = no_progress,
+        *,
+        name: str = "",
+        counter: int | None = None,
+        signature: bytes = b"",
+    ) -> None:
+        """Make a blob the device's model; goes on where the same upload was broken off.
+
+        Args:
+            name: of the model, for people.
+            counter: a device refuses a lower one than that of its model; None: that one.
+            signature: for devices that take signed models only.
 
         Raises: BlobError: the device's runtime refuses it.
         """
-        if len(blob) > self.hello.slot_bytes:
+        if len(blob) > self.hello.room:
             raise LinkError(
-                f"{self.name}: the blob has {len(blob)} bytes, the board's model slot "
-                f"{self.hello.slot_bytes}; choose a smaller model or another board"
+                f"{self.name}: the blob has {len(blob)} bytes, the board's flash has room for "
+                f"{self.hello.room}; choose a smaller model or another board"
             )
         self._check_layout(Header.unpack(blob).layout)
-        resumed, status, fields = self._upload(blob, progress)
-        if resumed and (status < 0 or not self._holds(blob)):
-            # What was there came from another blob, whose CRC-32 may be the same (PROTOCOL.md).
-            # Any other announcement makes the device forget it.
-            self._ask(Type.BLOB_BEGIN, struct.pack("<II", 1, 0))
-            _, status, fields = self._upload(blob, progress)
+        if counter is None:
+            standing = self.model()
+            counter = standing.counter if standing is not None else 0
+        update = Update.of(blob, name, counter, signature)
+        resumed, status, fields = self._upload(blob, update, progress)
+        if resumed and status < 0:
+            # What was there was spoiled by a loss of power; the device has dropped it.
+            _, status, fields = self._upload(blob, update, progress)
         self._check(status, fields)
 
     def infer(
@@ -186,28 +243,76 @@ class Client:
 
         Raises: InputError: inputs that do not fit. BlobError: the run failed on the device.
         """
-        data = input_bytes(model, inputs)
-        sent = [0] * len(data)
-        outputs = [bytearray(info.bytes) for info in model.outputs]
-        taken = [0] * len(outputs)
-        self._run = random.randrange(1, 1 << 32)
-        self._line.events.clear()
-        self._moved = (), time.monotonic()
+        rows = _Rows(input_bytes(model, inputs))
+        self._begin()
         self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
         if dump is not None:
             self._ask(Type.WATCH, struct.pack("<IH", self._run, watch))
+        return self._collect(model, progress, firings, rows, dump)
+
+    def infer_whole(
+        self, model: Model, inputs: Sequence[Int8Array], progress: Progress = no_progress
+    ) -> list[Int8Array]:
+        """Run the device's model once over inputs that the device holds beside the arena, so that
+        no row has to be asked for; they arrive while it computes.
+
+        Args and returns: as ``infer``.
+
+        Raises: LinkError: also if the device has no room for them. InputError, BlobError.
+        """
+        data = b"".join(input_bytes(model, inputs))
+        held = random.randrange(1, 1 << 32)
+        self._begin()
+        first = data if len(data) <= DATA_BYTES else b""
+        self._ask(Type.INFER, struct.pack("<IBI", self._run, 0, held) + first)
+
+        def piece(offset: int) -> bytes:
+            progress(f"inference on {self.name}", offset / len(data))
+            return struct.pack("<II", held, offset) + data[offset : offset + DATA_BYTES]
+
+        status = self._line.transfer(Type.INPUT, piece, DATA_BYTES, len(first), len(data))
+        self._check(status, b"")
+        return self._collect(model)
+
+    def profile(self) -> tuple[int, list[int]]:
+        """Timer ticks spent inside the runtime in the last run: all of them, and those of each
+        stage if it was run with ``profile``."""
+        ticks: list[int] = []
+        while True:
+            fields = self._ask(Type.PROFILE, struct.pack("<IH", self._run, len(ticks)))
+            total, first = self._unpack(_PROFILE, fields)
+            some = [value for (value,) in struct.iter_unpack("<I", fields[_PROFILE.size :])]
+            if not some:
+                return total, ticks
+            if first != len(ticks):
+                raise LinkError(f"{self.name}: sends other stages than asked for")
+            ticks += some
+
+    # --- Parts ---------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._run = random.randrange(1, 1 << 32)
+        self._line.events.clear()
+        self._moved = (), time.monotonic()
+
+    def _collect(
+        self,
+        model: Model,
+        progress: Progress = no_progress,
+        firings: int = 0,
+        rows: _Rows | None = None,
+        dump: Dump | None = None,
+    ) -> list[Int8Array]:
+        """Give the run what it asks for, and take what it offers, until it is done."""
+        outputs = [bytearray(info.bytes) for info in model.outputs]
+        taken = [0] * len(outputs)
         while True:
             state = self._next_state()
             progress(f"inference on {self.name}", min(1.0, state.firings / max(1, firings)))
             if state.status == Status.NEED_ROW:
                 self._within(state, [info.height for info in model.inputs])
-                info = model.inputs[state.index]
-                begin = state.bytes - state.bytes % info.strip_bytes
-                # An event that comes late or twice asks for what is there already.
-                if state.row * info.row_bytes + begin == sent[state.index]:
-                    row = data[state.index][sent[state.index] - begin :]
-                    self._send_part(state, row, begin, begin + info.strip_bytes)
-                    sent[state.index] += info.strip_bytes
+                if rows is not None:
+                    self._give(state, model, rows)
             elif state.status == Status.HAVE_ROW:
                 self._within(state, [info.height for info in model.outputs])
                 if state.row == taken[state.index]:
@@ -232,55 +337,62 @@ class Client:
             for first in model.first_outputs
         ]
 
-    def profile(self) -> tuple[int, list[int]]:
-        """Timer ticks spent inside the runtime in the last run: all of them, and those of each
-        stage if it was run with ``profile``."""
-        ticks: list[int] = []
-        while True:
-            fields = self._ask(Type.PROFILE, struct.pack("<IH", self._run, len(ticks)))
-            total, first = self._unpack(_PROFILE, fields)
-            some = [value for (value,) in struct.iter_unpack("<I", fields[_PROFILE.size :])]
-            if not some:
-                return total, ticks
-            if first != len(ticks):
-                raise LinkError(f"{self.name}: sends other stages than asked for")
-            ticks += some
-
-    # --- Parts ---------------------------------------------------------------------------------
+    def _give(self, state: _State, model: Model, rows: _Rows) -> None:
+        """The row, or the part of it, that is asked for."""
+        info, sent = model.inputs[state.index], rows.sent[state.index]
+        begin = state.bytes - state.bytes % info.strip_bytes
+        # An event that comes late or twice asks for what is there already.
+        if state.row * info.row_bytes + begin == sent:
+            row = rows.data[state.index][sent - begin :]
+            self._send_part(state, row, begin, begin + info.strip_bytes)
+            rows.sent[state.index] += info.strip_bytes
 
     def _greet(self) -> Hello:
         fields = self._ask(Type.HELLO, bytes([MAJOR]))
-        _, _, frame, credit, layouts, slot, arena, ticks = self._unpack(_HELLO, fields)
+        _, _, frame, credit, layouts, arena, ticks, room, beside, ram, flash, flags, version = (
+            self._unpack(_HELLO, fields)
+        )
         texts, rest = [], fields[_HELLO.size :]
-        for _ in range(2):
+        for _ in range(3):
             size = rest[0] if rest else 0
             texts.append(rest[1 : 1 + size].decode("ascii", "replace"))
             rest = rest[1 + size :]
-        hello = Hello(frame, credit, layouts, slot, arena, ticks, texts[0], texts[1])
+        hello = Hello(
+            frame_bytes=frame,
+            credit=credit,
+            layouts=layouts,
+            arena_bytes=arena,
+            ticks_per_second=ticks,
+            room=room,
+            room_beside=beside,
+            ram_bytes=ram,
+            flash_bytes=flash,
+            signed_only=flags & SIGNED_ONLY != 0,
+            blob_version=version,
+            firmware=texts[0],
+            board=texts[1],
+            core=texts[2],
+        )
         if hello.credit < ROOM_BEFORE_HELLO or hello.ticks_per_second == 0:
             raise LinkError(f"{self.name}: says impossible things of itself: {hello}")
         return hello
 
-    def _upload(self, blob: bytes, progress: Progress) -> tuple[bool, int, bytes]:
+    def _upload(self, blob: bytes, update: Update, progress: Progress) -> tuple[bool, int, bytes]:
         """Returns: whether a part was there already; the status of the whole, and its fields."""
         what = f"uploading to {self.name}"
-        fields = self._ask(Type.BLOB_BEGIN, struct.pack("<II", len(blob), zlib.crc32(blob)))
+        fields = self._ask(Type.BLOB_BEGIN, update.pack())
         (received,) = self._unpack(struct.Struct("<I"), fields)
 
         def piece(offset: int) -> bytes:
             progress(what, offset / len(blob))
             return struct.pack("<I", offset) + blob[offset : offset + DATA_BYTES]
 
-        self._check(
-            self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob)), b""
-        )
-        status, fields = self._line.request(Type.BLOB_END)
+        status = self._line.transfer(Type.BLOB_DATA, piece, DATA_BYTES, received, len(blob))
+        fields = b""
+        if status == 0:
+            status, fields = self._line.request(Type.BLOB_END)
         progress(what, 1.0)
         return received > 0, status, fields
-
-    def _holds(self, blob: bytes) -> bool:
-        standing = self.model()
-        return standing is not None and standing.is_blob(blob)
 
     def _check_layout(self, number: int) -> None:
         """Raises: LinkError: the firmware has no kernels for weights in this layout. What is none

@@ -12,17 +12,19 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from narrows.boards import GUARD_BYTES, Board
+from narrows.boards import GUARD_BYTES, Board, Family, driver_files
 from narrows.errors import ToolError
 from narrows.native import Form, Op, StageInfo
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
 
-_COMPILER = "arm-none-eabi-gcc"
-_PACKAGE = "gcc-arm-none-eabi"
+COMPILERS = {
+    Family.CORTEX_M: ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+    Family.RISCV: ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+}
+"""Of each family of cores the compiler, and the Debian package that has it."""
 _FLAGS = (
     "-std=c99",
-    "-O2",
     "-ffreestanding",
     "-ffunction-sections",
     "-fdata-sections",
@@ -86,17 +88,23 @@ def cache_dir() -> Path:
 
 def sources(board: Board) -> list[Path]:
     """The C files of the board's firmware."""
-    root = share_dir()
-    app, link, libc, port = (root / "firmware" / part for part in ("app", "link", "libc", "port"))
-    drivers = (
-        f"startup_{board.core.startup}.c",
-        f"uart_{board.uart.driver}.c",
-        f"timer_{board.timer.driver}.c",
-        f"slot_{board.slot.driver}.c",
-    )
+    root, family = share_dir(), board.core.family
+    drivers = {
+        "uart": board.uart.driver,
+        "timer": board.timer.driver,
+        "flash": board.models.driver,
+    }
+    if board.chip.start is not None:
+        drivers["start"] = board.chip.start
     return [
-        *(path for folder in (app, link, libc) for path in sorted(folder.glob("*.c"))),
-        *(port / name for name in drivers),
+        *(
+            path
+            for folder in ("app", "link", "libc")
+            for path in sorted((root / "firmware" / folder).glob("*.c"))
+        ),
+        root / "firmware" / "core" / "memory.c",
+        root / "firmware" / "core" / family.value / "startup.c",
+        *(driver_files(kind, family)[name] for kind, name in drivers.items()),
         *sorted((root / "runtime" / "src").glob("*.c")),
         *sorted((root / "runtime" / "ops").glob("*.c")),
         *sorted((root / "runtime" / "kernels").glob("*_c.c")),
@@ -120,7 +128,8 @@ def compile_image(
 
     Raises: ToolError: no compiler, or it failed.
     """
-    command = [_compiler(), *_flags(board), *more_flags]
+    (folder / "board.h").write_text(board_header(board), encoding="ascii")
+    command = [_compiler(board), *_flags(board), f"-I{folder}", *more_flags]
     objects = []
     for index, file in enumerate(files):
         progress("building the firmware", index / (len(files) + 1))
@@ -128,48 +137,62 @@ def compile_image(
         few = _FOLDER_FLAGS.get(file.parent.name, ())
         _run([*command, *few, "-c", str(file), "-o", objects[-1]])
     script = folder / "board.ld"
-    template = share_dir() / "firmware" / "port" / "cortex_m.ld"
+    template = share_dir() / "firmware" / "core" / board.core.family.value / "memories.ld"
     _run([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
     _run([*command, *_LINK_FLAGS, f"-T{script}", *objects, "-lgcc", "-o", str(image)])
     progress("building the firmware", 1.0)
 
 
-def _compiler() -> str:
-    compiler = shutil.which(_COMPILER)
+def board_header(board: Board) -> str:
+    """The text of ``board.h``: what the board's file says, as C and the linker script read it."""
+    facts: dict[str, int | str] = {
+        "NAME": f'"{board.name}"',
+        "CORE": f'"{board.core.cpu}"',
+        "CODE_BASE": board.code.base,
+        "CODE_BYTES": board.code.bytes,
+        "RAM_BASE": board.ram.base,
+        "RAM_BYTES": board.ram.bytes,
+        "STACK_BYTES": board.stack_bytes,
+        "GUARD_BYTES": GUARD_BYTES,
+        "VARIABLE_BYTES": board.variable_bytes,
+        "FENCE_BYTES": board.qemu.ram_bytes if board.qemu is not None else 0,
+        "ARENAS": _arenas(board),
+        "FLASH_BASE": board.models.base,
+        "FLASH_BYTES": board.models.bytes,
+        "FLASH_ERASE_BYTES": board.models.erase_bytes,
+        "UART_BASE": board.uart.base,
+        "UART_IRQ": board.uart.irq,
+        "UART_CLOCK_HZ": board.uart.clock_hz,
+        "UART_BAUD": board.uart.baud,
+        "RECEIVE_BYTES": board.uart.receive_bytes,
+        "TIMER_HZ": board.timer.hz,
+        **{name.upper(): value for name, value in board.chip.facts.items()},
+    }
+    lines = [
+        f"#define BOARD_{name} {value if isinstance(value, str) else hex(value)}"
+        for name, value in facts.items()
+    ]
+    return "\n".join(["#ifndef BOARD_H", "#define BOARD_H", *lines, "#endif", ""])
+
+
+def _compiler(board: Board) -> str:
+    name, package = COMPILERS[board.core.family]
+    compiler = shutil.which(name)
     if compiler is None:
-        raise ToolError(f"{_COMPILER} is not installed: apt-get install {_PACKAGE}")
+        raise ToolError(f"{name} is not installed: apt-get install {package}")
     return compiler
 
 
 def _flags(board: Board) -> list[str]:
     root = share_dir()
-    folders = [root / "firmware" / name for name in ("libc", "link", "port", "app")]
+    folders = [root / "firmware" / name for name in ("libc", "link", "port", "chip", "core", "app")]
     folders += [root / "runtime" / name for name in ("include", "src", "ops", "kernels")]
-    facts = {
-        "BOARD_NAME": f'"{board.name}"',
-        "BOARD_CODE_BASE": board.code.base,
-        "BOARD_CODE_BYTES": board.code.bytes,
-        "BOARD_RAM_BASE": board.ram.base,
-        "BOARD_RAM_BYTES": board.ram.bytes,
-        "BOARD_STACK_BYTES": board.stack_bytes,
-        "BOARD_GUARD_BYTES": GUARD_BYTES,
-        "BOARD_VARIABLE_BYTES": board.variable_bytes,
-        "BOARD_FENCE_BYTES": board.qemu.ram_bytes if board.qemu is not None else 0,
-        "BOARD_ARENAS": _arenas(board),
-        "BOARD_SLOT_BASE": board.slot.base,
-        "BOARD_SLOT_BYTES": board.slot.bytes,
-        "BOARD_UART_BASE": board.uart.base,
-        "BOARD_UART_IRQ": board.uart.irq,
-        "BOARD_UART_CLOCK_HZ": board.uart.clock_hz,
-        "BOARD_UART_BAUD": board.uart.baud,
-        "BOARD_RECEIVE_BYTES": board.uart.receive_bytes,
-        "BOARD_TIMER_HZ": board.timer.hz,
-        "NRW_LAYOUTS(X)": f"X({board.core.layout.upper()},{board.core.layout}_c)",
-    }
+    layout = board.core.layout
     return [
         *board.core.flags,
         *_FLAGS,
-        *(f"-D{name}={value}" for name, value in facts.items()),
+        "-Os" if board.core.small else "-O2",
+        f"-DNRW_LAYOUTS(X)=X({layout.upper()},{layout}_c)",
         *(f"-I{folder}" for folder in folders),
     ]
 
@@ -195,11 +218,11 @@ def _arenas(board: Board) -> str:
 
 def _key(board: Board, more_flags: Sequence[str]) -> str:
     """Of everything that the image follows from."""
-    root, compiler = share_dir(), _compiler()
-    version = _run([compiler, "--version"]).splitlines()[0]
-    digest = hashlib.sha256(
-        "\n".join((version, *_flags(board), *more_flags, str(_FOLDER_FLAGS), *_LINK_FLAGS)).encode()
-    )
+    root = share_dir()
+    version = _run([_compiler(board), "--version"]).splitlines()[0]
+    said = (version, board_header(board), *map(str, sources(board)))
+    flags = (*_flags(board), *more_flags, str(_FOLDER_FLAGS), *_LINK_FLAGS)
+    digest = hashlib.sha256("\n".join((*said, *flags)).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".c", ".h", ".ld"):

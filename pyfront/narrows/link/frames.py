@@ -13,11 +13,12 @@ from cobs import cobs
 
 from narrows.errors import LinkError
 
-MAJOR = 1
+MAJOR = 2
 DATA_BYTES = 256
 FRAME_BYTES = 280
 ANSWER = 0x80
 START_PROFILE = 1
+SIGNED_ONLY = 1
 WATCH_ALL, WATCH_NONE = 0xFFFE, 0xFFFF
 _HEADER = struct.Struct("<BH")
 _CRC = struct.Struct("<I")
@@ -32,6 +33,8 @@ class Type(IntEnum):
     PING = 0x02
     STATUS = 0x03
     RESET = 0x04
+    BAUD = 0x05
+    REBOOT = 0x06
     MODEL = 0x10
     BLOB_BEGIN = 0x11
     BLOB_DATA = 0x12
@@ -45,6 +48,8 @@ class Type(IntEnum):
     WATCH = 0x26
     TENSOR = 0x27
     NEXT = 0x28
+    INPUT = 0x29
+    INFER = 0x2A
     FAULT = 0x30
 
 
@@ -56,11 +61,15 @@ class LinkStatus(IntEnum):
     ERR_LENGTH = -33
     ERR_VERSION = -34
     ERR_GAP = -35
-    ERR_SLOT = -36
+    ERR_SIZE = -36
     ERR_UPLOAD = -37
     ERR_NO_MODEL = -38
     ERR_RUN = -39
-    ERR_WRITE = -40
+    ERR_FLASH = -40
+    ERR_OLDER = -41
+    ERR_UNTRUSTED = -42
+    ERR_HASH = -43
+    ERR_ROOM = -44
 
 
 @dataclass(frozen=True)

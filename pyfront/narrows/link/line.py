@@ -146,6 +146,14 @@ class Line:
                 raise self._too_noisy()
         return 0
 
+    def set_baud(self, baud: int) -> None:
+        """What is sent and heard from now on has this rate."""
+        try:
+            self._port.flush()
+            self._port.baudrate = baud
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise self._gone(error) from error
+
     def wait_event(self, timeout: float) -> Frame | None:
         """What the device says without being asked; None if it is silent so long."""
         deadline = time.monotonic() + timeout

@@ -12,13 +12,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from narrows.boards import Board
+from narrows.boards import Board, Family
 from narrows.errors import ToolError, UsageError
 
-_PROGRAM = "qemu-system-arm"
-_PACKAGE = "qemu-system-arm"
+PROGRAMS = {
+    Family.CORTEX_M: ("qemu-system-arm", "qemu-system-arm"),
+    Family.RISCV: ("qemu-system-riscv32", "qemu-system-misc"),
+}
+"""Of each family of cores QEMU's program, and the Debian package that has it."""
 # Bounds on what takes a moment, even on a busy machine: if QEMU hangs, this ends the waiting.
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
@@ -32,13 +36,22 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+def _pieces(board: Board, contents: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """QEMU's loader takes no file that is larger than the machine's RAM, wherever it goes."""
+    assert board.qemu is not None
+    most = max(board.qemu.ram_bytes, board.ram.bytes)
+    for address, data in contents:
+        for at in range(0, len(data), most):
+            yield address + at, data[at : at + most]
+
+
 class Qemu:
     """A board in QEMU that waits, halted, for someone to connect to its UART.
 
     Args:
         board: one that QEMU has.
         image: its firmware, an ELF file.
-        blob: a model to stand in the slot from the start; None for none.
+        contents: (address, bytes) that stand in memory from the start, such as a model in flash.
         count: one instruction per nanosecond of the board's time, so that they can be counted.
 
     A context manager; leaving it ends QEMU. So does the end of this process, SIGKILL included.
@@ -47,13 +60,18 @@ class Qemu:
     """
 
     def __init__(
-        self, board: Board, image: Path, blob: bytes | None = None, count: bool = True
+        self,
+        board: Board,
+        image: Path,
+        contents: Sequence[tuple[int, bytes]] = (),
+        count: bool = True,
     ) -> None:
         if board.qemu is None:
             raise UsageError(f"board {board.name}: QEMU does not have it; use serial:PORT")
-        program = shutil.which(_PROGRAM)
+        self._name, package = PROGRAMS[board.core.family]
+        program = shutil.which(self._name)
         if program is None:
-            raise ToolError(f"{_PROGRAM} is not installed: apt-get install {_PACKAGE}")
+            raise ToolError(f"{self._name} is not installed: apt-get install {package}")
         command = [program, "-M", board.qemu.machine, "-display", "none", "-monitor", "none"]
         command += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
         command += ["-kernel", str(image), "-nodefaults"]
@@ -61,13 +79,13 @@ class Qemu:
             command += ["-icount", "shift=0"]
         inherited: list[int] = []
         with contextlib.ExitStack() as stack:
-            if blob is not None:
+            for address, data in _pieces(board, contents):
                 # Without a name: nothing to be left behind.
                 file = stack.enter_context(tempfile.TemporaryFile())
-                file.write(blob)
+                file.write(data)
                 file.flush()
                 inherited.append(file.fileno())
-                place = f"file=/dev/fd/{file.fileno()},addr={board.slot.base:#x}"
+                place = f"file=/dev/fd/{file.fileno()},addr={address:#x}"
                 command += ["-device", f"loader,{place},force-raw=on"]
             self._log = stack.enter_context(tempfile.TemporaryFile())
             self._process: subprocess.Popen[bytes] | None = None
@@ -134,9 +152,9 @@ class Qemu:
             if match := re.search(r"waiting for connection.*tcp:127\.0\.0\.1:(\d+)", said):
                 return int(match.group(1))
             if not self._thread.is_alive():
-                raise ToolError(f"{_PROGRAM} does not start: {said or self._failure}")
+                raise ToolError(f"{self._name} does not start: {said or self._failure}")
             time.sleep(0.005)
-        raise ToolError(f"{_PROGRAM} does not start within {_START_SECONDS:.0f} s")
+        raise ToolError(f"{self._name} does not start within {_START_SECONDS:.0f} s")
 
     def _said(self) -> str:
         size = os.fstat(self._log.fileno()).st_size

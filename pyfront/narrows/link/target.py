@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from narrows.blob import Header
+from narrows.blob import Header, parse_blob
 from narrows.boards import Board, load_board
 from narrows.errors import BlobError, LinkError, UsageError
 from narrows.graph.qgraph import Int8Array
@@ -15,6 +15,7 @@ from narrows.link.firmware import build
 from narrows.link.frames import WATCH_ALL
 from narrows.link.line import BAUD, PATIENCE, Line, PortError, open_port
 from narrows.link.qemu import Qemu
+from narrows.link.store import Update, image
 from narrows.native import Model, Status
 from narrows.native.observe import Dump
 from narrows.result import Progress, Result, StageCost, no_progress
@@ -120,19 +121,19 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Boa
     kind, _, place = spec.partition(":")
     model = Model(blob)
     model.verify()
-    header = Header.unpack(blob)
+    header, name = Header.unpack(blob), parse_blob(blob).name
     patience = PATIENCE + model.max_step_work / _WORK_PER_SECOND
     board, qemu, baud = None, None, BAUD
     with contextlib.ExitStack() as resources:
         if kind == "qemu":
             board = load_board(place)
-            placed = blob if len(blob) > _LOADER_BYTES else None
-            if len(blob) > board.slot.bytes:
+            if len(blob) > board.models.room:
                 raise LinkError(
-                    f"{spec}: the blob has {len(blob)} bytes, the board's model slot "
-                    f"{board.slot.bytes}; choose a smaller model or another board"
+                    f"{spec}: the blob has {len(blob)} bytes, the board's flash has room for "
+                    f"{board.models.room}; choose a smaller model or another board"
                 )
-            qemu = resources.enter_context(Qemu(board, build(board, progress), placed))
+            contents = _placed(board, blob, name)
+            qemu = resources.enter_context(Qemu(board, build(board, progress), contents))
             url = qemu.url
         elif kind == "serial":
             url, baud = _split_baud(place)
@@ -150,10 +151,19 @@ def open_target(spec: str, blob: bytes, progress: Progress = no_progress) -> Boa
                 )
             standing = client.model()
             if standing is None or not standing.is_blob(blob):
-                client.upload(blob, progress)
+                client.upload(blob, progress, name=name)
         return BoardTarget(
             spec, client, model, header.firings, board, qemu, resources.pop_all(), progress
         )
+
+
+def _placed(board: Board, blob: bytes, name: str) -> Sequence[tuple[int, bytes]]:
+    """What stands in a QEMU board's flash from the start: the model, if uploading it would take
+    long or come to nothing."""
+    assert board.qemu is not None
+    if len(blob) <= _LOADER_BYTES and board.qemu.programs_flash:
+        return ()
+    return image(board.models, blob, Update.of(blob, name))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QTensor
@@ -22,6 +23,41 @@ STAGE = struct.Struct("<BBBBHH4HIIIII")
 NONE = 0xFFFF
 CONSTANT = 1
 """Flag of a tensor whose elements stand in the blob."""
+
+
+class Header(NamedTuple):
+    """The header of a blob, field by field (runtime/SPEC.md)."""
+
+    magic: bytes
+    major: int
+    minor: int
+    blob_bytes: int
+    layout: int
+    bytes_by_memory: tuple[int, ...]
+    tensor_count: int
+    stage_count: int
+    reader_count: int
+    output_count: int
+    input_count: int
+    input_passes: int
+    max_step_work: int
+    macs: int
+    firings: int
+    metadata_offset: int
+    metadata_bytes: int
+    reserved: int
+    body_crc: int
+    header_crc: int
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the arena, in all memories together."""
+        return sum(self.bytes_by_memory)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Header:
+        fields = HEADER.unpack_from(data)
+        return cls._make((*fields[:5], fields[5:9], *fields[9:]))
 
 
 class Body:

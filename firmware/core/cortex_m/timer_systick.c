@@ -2,6 +2,7 @@
 /*
  * SysTick as a counter of 64 bits: 24 in hardware, the others by interrupt.
  */
+#include "board.h"
 #include "port.h"
 
 #define SYST_CSR (*(volatile uint32_t *)0xE000E010)

@@ -4,9 +4,13 @@
  * very start of RAM: growing out of it, it meets no variable but a guard, where there is an MPU,
  * and then addresses without memory.
  */
+#include "board.h"
+#include "memory.h"
 #include "port.h"
 
-#define NVIC_IPR ((volatile uint8_t *)0xE000E400)
+#define NVIC_ISER ((volatile uint32_t *)0xE000E100)
+#define NVIC_IPR ((volatile uint32_t *)0xE000E400)
+#define AIRCR (*(volatile uint32_t *)0xE000ED0C)
 #define SHPR3 (*(volatile uint32_t *)0xE000ED20)
 #define SHCSR (*(volatile uint32_t *)0xE000ED24)
 #define MPU_TYPE (*(volatile uint32_t *)0xE000ED90)
@@ -20,14 +24,10 @@
 enum { MPU_FORBIDDEN = 1 << 28, MPU_ALLOWED = 1 << 28 | 3 << 24 | 6 << 16 };
 /* Memory that is in none of the MPU's regions stays as it is without an MPU. */
 enum { MPU_ENABLE_OVER_DEFAULT = 5 };
-enum { STACK_PAINT = 0x5AFE57AC, FPU_ACCESS = 0xF << 20, FAULTS_BY_NAME = 7 << 16 };
+enum { FPU_ACCESS = 0xF << 20, FAULTS_BY_NAME = 7 << 16 };
 #define TIMER_PRIORITY 0xC0000000u /* SysTick's byte of SHPR3 */
-#define UART_PRIORITY 0xC0
-
-/* Defined by the linker script. */
-extern uint32_t stack_guard[], stack_bottom[], stack_top[], data_start[], data_end[], bss_start[], bss_end[];
-extern const uint32_t data_image[];
-extern uint8_t arena_start[], arena_end[];
+#define UART_PRIORITY 0xC0u
+#define RESET_REQUEST 0x05FA0004u
 
 void reset(void);
 void timer_interrupt(void);
@@ -49,26 +49,18 @@ static void mpu_region(uint32_t number, uintptr_t base, uint32_t bytes, uint32_t
 
 void reset(void)
 {
-    /* Here only the frame of this function is on the stack, above its lowest address. */
-    uint32_t *const frame = __builtin_frame_address(0);
-    const uint32_t *image = data_image;
-
-    for (volatile uint32_t *word = stack_bottom; word < frame - 32; word++) {
-        *word = STACK_PAINT;
-    }
-    for (uint32_t *word = data_start; word < data_end; word++) {
-        *word = *image++;
-    }
-    for (uint32_t *word = bss_start; word < bss_end; word++) {
-        *word = 0;
-    }
+    memory_begin();
 #if __ARM_ARCH >= 7
     /* An overflowing stack can't take the words that a fault saves. The core forgives that to a
      * bus or memory fault, but locks up in a hard fault: so these stay what they are, and stand
      * above the interrupts, which may overflow the stack too. */
     SHCSR |= FAULTS_BY_NAME;
     SHPR3 |= TIMER_PRIORITY;
-    NVIC_IPR[BOARD_UART_IRQ] = UART_PRIORITY;
+    NVIC_IPR[BOARD_UART_IRQ / 4] |= UART_PRIORITY << BOARD_UART_IRQ % 4 * 8;
+#endif
+#if __ARM_ARCH == 8
+    /* The core itself watches the stack, in the place of a guard. */
+    __asm__ volatile("msr msplim, %0" ::"r"(stack_bottom));
 #endif
 #if __ARM_ARCH == 7
     if (MPU_TYPE != 0) {
@@ -91,38 +83,17 @@ void reset(void)
     }
 }
 
-/* A port with a watchdog has its own. */
-__attribute__((weak)) void port_watchdog_feed(void)
+void port_enable_interrupt(uint32_t number)
 {
+    NVIC_ISER[number / 32] = 1u << number % 32;
 }
 
-uint32_t port_stack_high_water(void)
+void port_reset(void)
 {
-    const uint32_t *word = stack_bottom;
-
-    while (word < stack_top && *word == STACK_PAINT) {
-        word++;
+    __asm__ volatile("dsb" ::: "memory");
+    AIRCR = RESET_REQUEST;
+    for (;;) {
     }
-    return (uint32_t)((uintptr_t)stack_top - (uintptr_t)word);
-}
-
-void port_memory(struct port_memory *memory)
-{
-    /* Address 0 stands for what is left of the RAM. */
-    static const struct {
-        uintptr_t base;
-        uint32_t bytes;
-    } arenas[] = {BOARD_ARENAS};
-
-    *memory = (struct port_memory){0};
-    for (uint32_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
-        const uintptr_t base = arenas[i].base != 0 ? arenas[i].base : (uintptr_t)arena_start;
-        memory->arenas[i].data = (uint8_t *)base;
-        memory->arenas[i].bytes =
-            arenas[i].base != 0 ? arenas[i].bytes : (uint32_t)((uintptr_t)arena_end - base);
-    }
-    memory->static_bytes = (uint32_t)((uintptr_t)bss_end - (uintptr_t)data_start);
-    memory->stack_bytes = (uint32_t)((uintptr_t)stack_top - (uintptr_t)stack_bottom);
 }
 
 void port_sleep(void)
@@ -156,14 +127,30 @@ __attribute__((naked)) static void fault(void)
                      "b fault_report\n");
 }
 
+/* A timer that needs no interrupt has none. */
+__attribute__((weak)) void timer_interrupt(void)
+{
+}
+
+#ifndef BOARD_TIMER_IRQ
+#define BOARD_TIMER_IRQ 0
+#define TIMER_IS_SYSTICK
+#endif
+#define LAST_IRQ (BOARD_UART_IRQ > BOARD_TIMER_IRQ ? BOARD_UART_IRQ : BOARD_TIMER_IRQ)
+
 typedef void handler(void);
 
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack;
     handler *core[15];
-    handler *device[BOARD_UART_IRQ + 1];
+    handler *device[LAST_IRQ + 1];
 } vectors = {
     .stack = stack_top,
+#ifdef TIMER_IS_SYSTICK
     .core = {reset, fault, fault, fault, fault, fault, [14] = timer_interrupt},
     .device = {[BOARD_UART_IRQ] = uart_interrupt},
+#else
+    .core = {reset, fault, fault, fault, fault, fault},
+    .device = {[BOARD_UART_IRQ] = uart_interrupt, [BOARD_TIMER_IRQ] = timer_interrupt},
+#endif
 };

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a budget of RAM and a board ask of a memory plan."""
+
+from __future__ import annotations
+
+from narrows.boards import Board
+from narrows.errors import UsageError
+from narrows.native import Layout
+from narrows.plan import Effort, PlanOptions
+
+
+def parse_size(text: str) -> int:
+    """``65536``, ``64K``, ``9.5KB``, ``64KiB``, ``1M`` -> bytes. Raises: UsageError."""
+    number = text.upper().removesuffix("B").removesuffix("I")
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(number[-1:], 1)
+    whole, _, fraction = (number if unit == 1 else number[:-1]).partition(".")
+    digits = whole + fraction
+    size = int(digits) * unit // 10 ** len(fraction) if digits.isdecimal() else 0
+    if size == 0 or (fraction and unit == 1):
+        raise UsageError(f"{text!r} is no size; give bytes, or KiB as in 64K or 9.5K")
+    return size
+
+
+def plan_options(
+    ram: str | None,
+    board: Board | None,
+    layout: Layout | None = None,
+    effort: Effort = Effort.NORMAL,
+) -> PlanOptions:
+    """The plan's options for a budget and a board.
+
+    Args:
+        ram: a size, as ``parse_size`` takes it; None: what the board has, if there is one.
+        board: its memories bound the plan.
+        layout: order of the weights; None: the board's, else plain.
+
+    Raises: UsageError: ram is no size.
+    """
+    budgets = [] if ram is None else [parse_size(ram)]
+    if board is not None:
+        budgets.append(sum(board.memories))
+    if layout is None:
+        layout = Layout.PLAIN if board is None else Layout[board.core.layout.upper()]
+    return PlanOptions(
+        ram=min(budgets, default=None),
+        memories=None if board is None else board.memories,
+        effort=effort,
+        layout=layout,
+    )

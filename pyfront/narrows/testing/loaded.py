@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A target together with the blob that is loaded there: what the fixture ``narrows_board`` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from narrows.blob import Blob
+from narrows.errors import InputError
+from narrows.graph.qgraph import Int8Array
+from narrows.native.observe import Dump
+from narrows.result import Result, Target
+
+T = TypeVar("T")
+
+
+class LoadedTarget:
+    """A ``Target`` that knows its blob. Whoever made it ends it, so leaving it does nothing.
+
+    name: the target, as ``open_target`` takes it. blob: what is loaded there.
+    broken: a call has failed or was interrupted, so nothing is known of the target any more.
+    """
+
+    def __init__(self, target: Target, blob: Blob) -> None:
+        self.name = target.name
+        self.blob = blob
+        self.broken = False
+        self._target = target
+
+    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+        """Run once; see ``Target``."""
+        __tracebackhide__ = True
+        return self._call(lambda: self._target.infer(inputs, profile))
+
+    def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
+        """Run once and see tensors; see ``Target``."""
+        __tracebackhide__ = True
+        return self._call(lambda: self._target.dump(inputs, tensor))
+
+    def _call(self, call: Callable[[], T]) -> T:
+        """The traceback of an error begins where the test called, not inside the link."""
+        __tracebackhide__ = True
+        try:
+            return call()
+        except InputError as error:  # refused before anything was sent
+            raise error.with_traceback(None) from None
+        except BaseException as error:
+            self.broken = True
+            raise error.with_traceback(None) from None
+
+    def __enter__(self) -> LoadedTarget:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
