@@ -7,18 +7,17 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from narrows.graph.edges import Array
 from narrows.graph.qgraph import Int8Array
 from narrows.result import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """An item to run. expected: outputs of the reference; None if it was not run."""
+    """An item to run. expected: digest of the reference's outputs; None if it was not run."""
 
     item: int
     inputs: list[Int8Array]
-    expected: list[Array] | None
+    expected: bytes | None
     label: int | None
 
 
