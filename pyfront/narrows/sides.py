@@ -28,9 +28,9 @@ from narrows.quantize.lower import lower
 from narrows.reference import Tflm
 from narrows.result import Progress, Target
 from narrows.stages.records import HEADER, MAGIC, STAGE, TENSOR
-from narrows.targets import open_target
+from narrows.targets import GIVE, open_target
 
-_PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+)$")
+_PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+|labgrid:.+)$")
 _BATCHED = 4
 # Of TensorFlow Lite Micro's tensors: the bytes of an element, and of all together.
 _LARGEST_ELEMENT = 4
@@ -86,10 +86,11 @@ def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) ->
     """Make one side ready.
 
     Args:
-        spec: ``MODEL`` or ``MODEL@PLACE``. A blob runs at ``host`` (the default), ``qemu:BOARD`` or
-            ``serial:PORT``; an int8 model is compiled for these places, or runs at ``tflm``
-            (TensorFlow Lite Micro; the default of .tflite) or ``numpy`` (integers without any
-            plan; the default of .onnx); a float model at ``numpy`` (the default) or ``tflm``.
+        spec: ``MODEL`` or ``MODEL@PLACE``. A blob runs at ``host`` (the default),
+            ``qemu:BOARD``, ``serial:PORT`` or ``labgrid:PLACE``; an int8 model is compiled for
+            these places, or runs at ``tflm`` (TensorFlow Lite Micro; the default of .tflite) or
+            ``numpy`` (integers without any plan; the default of .onnx); a float model at
+            ``numpy`` (the default) or ``tflm``.
         resources: closes what was opened for it.
 
     Raises: UsageError: no such place, or not for this model. NarrowsError.
@@ -123,7 +124,8 @@ def split_side(spec: str) -> tuple[str, str]:
         path, _, place = spec.rpartition("@")
         if path and Path(path).exists() and not Path(spec).exists():
             raise UsageError(
-                f"{spec}: no place {place!r}; give host, qemu:BOARD, serial:PORT, tflm or numpy"
+                f"{spec}: no place {place!r}; give host, qemu:BOARD, serial:PORT, "
+                "labgrid:PLACE, tflm or numpy"
             )
         return spec, ""
     return spec[: match.start()], match.group(1)
@@ -136,7 +138,7 @@ def _blob_side(
     spec: str, blob: Blob, place: str, resources: contextlib.ExitStack, progress: Progress
 ) -> Side:
     if place in ("tflm", "numpy"):
-        raise UsageError(f"{spec}: a blob runs at host, qemu:BOARD or serial:PORT")
+        raise UsageError(f"{spec}: a blob runs at {GIVE}")
     target = resources.enter_context(open_target(place, blob.data, progress, blob.signature))
     return target_side(spec, blob, target)
 

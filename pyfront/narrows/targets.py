@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a blob can run: this host, a board in QEMU, a board behind a serial port."""
+"""Where a blob can run: this host, a board in QEMU, behind a serial port, or in a farm."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from narrows import link
+from narrows.boards import load_board
 from narrows.errors import UsageError
+from narrows.farm import PlaceTarget
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Measured, Model, Run
 from narrows.native.observe import Dump, observe
 from narrows.result import Progress, Result, StageCost, Target, no_progress
 from narrows.signing import Signature
+
+GIVE = "host, qemu:BOARD, rp2040js:BOARD, serial:PORT or labgrid:PLACE"
+"""What a target may be."""
 
 
 class HostTarget:
@@ -68,6 +73,18 @@ class HostTarget:
         pass
 
 
+def check_spec(spec: str) -> None:
+    """Find out whether a target can exist; whether it does shows when it is opened.
+
+    Raises: UsageError: no such kind. NarrowsError: no such board.
+    """
+    kind, _, place = spec.partition(":")
+    if spec != "host" and (kind not in (*link.KINDS, "serial", "labgrid") or not place):
+        raise UsageError(f"target {spec!r}: give {GIVE}")
+    if kind in link.KINDS:
+        load_board(place)
+
+
 def open_target(
     spec: str,
     blob: bytes,
@@ -77,7 +94,7 @@ def open_target(
     """Make a blob ready to run.
 
     Args:
-        spec: ``host``, ``qemu:BOARD``, ``rp2040js:BOARD`` or ``serial:PORT``.
+        spec: ``host``, ``qemu:BOARD``, ``rp2040js:BOARD``, ``serial:PORT`` or ``labgrid:PLACE``.
         blob: the whole file.
         progress: told of whatever takes long: building firmware, uploading.
         signature: for boards that take signed models only.
@@ -86,11 +103,14 @@ def open_target(
 
     Raises: UsageError: no such target. BlobError, ToolError, LinkError.
     """
+    check_spec(spec)
     if spec == "host":
         return HostTarget(blob)
     kind, _, place = spec.partition(":")
-    if kind not in (*link.KINDS, "serial") or not place:
-        raise UsageError(f"target {spec!r}: give host, qemu:BOARD, rp2040js:BOARD or serial:PORT")
+    if kind == "labgrid":
+        return PlaceTarget(
+            place, lambda port: link.open_target(f"serial:{port}", blob, progress, signature)
+        )
     return link.open_target(spec, blob, progress, signature)
 
 

@@ -379,7 +379,11 @@ def test_what_users_do_wrong(
     other.write_bytes(b"NRWB" + bytes(60))
     usage: list[tuple[object, object, str]] = [
         (f"{digits_blob}@moon", digits_blob, "no place 'moon'; give host, qemu:BOARD"),
-        (f"{digits_blob}@tflm", digits_blob, "a blob runs at host, qemu:BOARD or serial:PORT"),
+        (
+            f"{digits_blob}@tflm",
+            digits_blob,
+            "a blob runs at host, qemu:BOARD, serial:PORT or labgrid",
+        ),
         (f"{DIGITS_FLOAT}@host", digits_blob, "runs at numpy or tflm; quantize it for host"),
     ]
     for a, b, words in usage:

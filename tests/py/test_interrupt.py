@@ -28,6 +28,7 @@ from narrows import interrupt
 from narrows.boards import load_board
 from narrows.link.firmware import build
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
+from processes import children, is_qemu
 
 Sign = TypeVar("Sign")
 PATIENCE = 600  # for what takes a second on an idle machine
@@ -280,36 +281,25 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 # --- Children -------------------------------------------------------------------------------------
 
 
-def _children(pid: int) -> list[int]:
-    """Processes that a process has started and that still run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if fields[0] != "Z" and int(fields[1]) == pid:
-                found.append(int(entry.name))
-    return found
-
-
-def _is_qemu(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b"qemu-system-arm" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
-    return False
-
-
+@pytest.mark.parametrize("boards", [1, 3])
 @pytest.mark.parametrize("number", ENDS)
 def test_qemu_is_gone(
-    tmp_path: Path, digits_blob: Path, many: Path, number: signal.Signals
+    tmp_path: Path, digits_blob: Path, many: Path, number: signal.Signals, boards: int
 ) -> None:
     need("qemu-system-arm", "arm-none-eabi-gcc")
     build(load_board(BOARD))
-    check = ("check", digits_blob, "--data", many, "--target", f"qemu:{BOARD}")
+    check = ("check", digits_blob, "--data", many, "--target", f"qemu:{BOARD}*{boards}")
     with _started("-m", "narrows", *check, cwd=tmp_path) as process:
-        # Asked once: a process has no command line for a moment while it becomes QEMU.
-        (qemu,) = _wait_for(process, lambda: list(filter(_is_qemu, _children(process.pid))))
+
+        def all_run() -> list[int]:
+            # The trampoline has QEMU's name among its arguments, and becomes QEMU.
+            found = list(filter(is_qemu, children(process.pid)))
+            return found if len(found) == boards else []
+
+        qemus = _wait_for(process, all_run)
         process.send_signal(number)
         _ended(process, number)
-    while _is_qemu(qemu):  # the test's own limit of time ends this
+    while any(map(is_qemu, qemus)):  # the test's own limit of time ends this
         select.select([], [], [], 0.01)
 
 

@@ -45,21 +45,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boards": BASE - {"result"},
     "budget": {"errors", "native", "plan", "boards"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob", "signing"},
-    "targets": BASE | {"graph", "native", "boards", "link", "signing"},
+    "farm": BASE - {"share", "files"} | {"graph", "native"},
+    "targets": BASE | {"graph", "native", "boards", "link", "farm", "signing"},
     "reference": {"errors", "files", "graph"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
+    "checking": {"errors", "result", "graph", "blob", "data", "reference", "targets"},
     "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
     "testing": BASE
     | {"graph", "native", "importers", "boards", "budget", "compile", "blob", "data", "targets"}
     | {"reference", "sides", "compare"},
     "pytest_plugin": {"errors", "blob", "boards", "link", "native", "targets", "testing"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
-    "report": {"errors", "graph", "plan", "quantize", "result"},
+    "report": {"errors", "graph", "plan", "quantize", "result", "checking"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "interrupt", "signing", "budget"},
+    | {"reference", "zoo", "sides", "compare", "checking", "interrupt", "signing", "budget"},
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }

@@ -4,27 +4,48 @@
 from __future__ import annotations
 
 import argparse
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from narrows.blob import Blob, read_blob
-from narrows.cli.console import count, part, progress_bar
+from narrows.blob import read_blob
+from narrows.checking import (
+    ALL,
+    TOP,
+    Check,
+    Verdict,
+    check,
+    host_reference,
+    parse_targets,
+    tflm_reference,
+)
+from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.data import Dataset, dataset_files, load_dataset, load_input
-from narrows.errors import InputError, UsageError
-from narrows.graph.edges import Array, decode, encode
-from narrows.reference import Tflm
-from narrows.result import Progress, Target
-from narrows.targets import HostTarget, open_target, runnable_targets
+from narrows.data import dataset_files, load_dataset
+from narrows.errors import UsageError
+from narrows.report.checks import check_json, junit
+
+_EPILOG = """\
+The data set is shared out: each item is run once, by whichever target is free. With --each, and
+with --target all, every target runs every item. A board that is lost is reported; what it has not
+finished goes to the others. The exit code is 1 if outputs differ, or if not everything was run.
+
+TARGET is one of
+  host             this computer (the default)
+  qemu:BOARD       a board in QEMU; qemu:BOARD*4 is four of them
+  serial:PORT      a board behind a serial port
+  labgrid:PLACE    a board of a farm that labgrid manages (LG_COORDINATOR says where)
+  all              host and every board in QEMU
+"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "check", help="accuracy on a data set, and bit-exactness against a reference"
+        "check",
+        help="accuracy on a data set, and bit-exactness against a reference",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_input(parser, "blob", metavar="BLOB")
     add_input(
@@ -38,9 +59,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--target",
-        default="host",
+        action="append",
         metavar="TARGET",
-        help="host (default), qemu:BOARD, serial:PORT, or all: host and every board in QEMU",
+        help="where to run, see below; may be given several times",
+    )
+    parser.add_argument(
+        "--each", action="store_true", help="run every item on every target, not just on one"
     )
     parser.add_argument(
         "--reference", choices=("tflm", "host"), help="what every output must equal (host)"
@@ -51,146 +75,112 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-Reference = Callable[[Array], list[Array]]
-"""An input as the model takes it -> its outputs, of the model's own types."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One target on the whole data set.
-
-    correct: right classes, None without labels; differing: numbers of the items whose
-    outputs are not the reference's, None if nothing was compared.
-    """
-
-    target: str
-    items: int
-    correct: int | None
-    differing: tuple[int, ...] | None
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Check every target. Returns 1 if one disagrees with the reference."""
+    """Check every target. Returns 1 if one disagrees with the reference, or items were not run."""
     if arguments.reference == "tflm" and arguments.model is None:
         raise UsageError("--reference tflm needs --model MODEL, the .tflite of the blob")
+    targets = arguments.target or ["host"]
+    specs = parse_targets(targets)
     blob = read_blob(arguments.blob)
-    if len(blob.inputs) != 1:
-        raise InputError(
-            f"{blob.name} has {len(blob.inputs)} inputs; check takes networks with one"
-        )
     dataset = load_dataset(Path(arguments.data), blob.labels)
-    name = arguments.reference or "host"
-    reference = _reference(arguments, blob)
-    specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
-    verdicts = []
-    for index, spec in enumerate(specs):
-        with progress_bar() as bar:
-            progress = part(bar, index, len(specs))
-            with open_target(spec, blob.data, progress) as target:
-                # The host compared with itself says nothing.
-                other = None if (spec, name) == ("host", "host") else reference
-                verdict = check_target(blob, dataset, spec, target, other, progress)
-        verdicts.append(verdict)
-        print(_sentence(verdict, name))
-    arguments.outputs.write("junit", junit(blob, verdicts))
-    agree = not any(verdict.differing for verdict in verdicts)
-    arguments.outputs.write_json(
-        {
-            "model": blob.name,
-            "reference": name,
-            "agree": agree,
-            "targets": [_report(verdict) for verdict in verdicts],
-        },
-    )
-    return 0 if agree else 1
-
-
-def check_target(
-    blob: Blob,
-    dataset: Dataset,
-    spec: str,
-    target: Target,
-    reference: Reference | None,
-    progress: Progress,
-) -> Verdict:
-    """Run every item on one target and on the reference, if any. Raises: NarrowsError."""
-    edge = blob.inputs[0]
-    differing = []
-    correct = 0
-    for index, item in enumerate(dataset.items):
-        progress(f"checking on {spec}", index / len(dataset.items))
-        values = load_input(edge, blob.preprocessing, item, dataset.name_of(index))
-        result = target.infer([encode(edge, values)])
-        outputs = [decode(e, v) for e, v in zip(blob.outputs, result.outputs, strict=True)]
-        if reference is not None and not _same(outputs, reference(values)):
-            differing.append(index)
-        if dataset.labels is not None:
-            correct += int(outputs[0].argmax() == dataset.labels[index])
-    return Verdict(
-        spec,
-        len(dataset.items),
-        None if dataset.labels is None else correct,
-        None if reference is None else tuple(differing),
-    )
-
-
-def _reference(arguments: argparse.Namespace, blob: Blob) -> Reference:
     if arguments.reference == "tflm":
-        tflm = Tflm(arguments.model)
-        return lambda values: tflm.infer([values], len(blob.outputs))
-    host = HostTarget(blob.data)
-    edge = blob.inputs[0]
-    return lambda values: [
-        decode(e, v)
-        for e, v in zip(blob.outputs, host.infer([encode(edge, values)]).outputs, strict=True)
-    ]
+        reference = tflm_reference(blob, arguments.model)
+    else:
+        reference = host_reference(blob)
+    each = arguments.each or any(text.partition("*")[0] == ALL for text in targets)
+    with progress_bar() as progress:
+        found = check(blob, dataset, specs, reference, each=each, progress=progress)
+    _print(found)
+    failures = _failures(found)
+    if found.missing:
+        arguments.outputs.failures.extend(failures)
+        if found.total.items:
+            arguments.outputs.failures.append(f"{count(found.missing)} inferences were not made")
+    else:
+        for failure in failures:
+            warn(blob.name, [f"{failure}; all items were run all the same"])
+    arguments.outputs.write("junit", junit(found))
+    arguments.outputs.write_json(check_json(found))
+    return 0 if found.agree and not found.missing else 1
 
 
-def _same(outputs: Sequence[Array], expected: Sequence[Array]) -> bool:
-    return all(
-        a.dtype == b.dtype and a.tobytes() == b.tobytes()
-        for a, b in zip(outputs, expected, strict=True)
+def _print(found: Check) -> None:
+    """What was done, if anything."""
+    if found.total.items == 0:
+        return
+    rows = list(found.verdicts)
+    where = f"on {rows[0].name}"
+    if len(rows) > 1:
+        where = f"{'each on every one of' if found.each else 'shared out over'} {len(rows)} targets"
+        rows.append(found.total)
+    print(f"{count(found.items)} inputs, {where}\n")
+    columns = _columns(found)
+    print_table(
+        [heading for heading, _ in columns],
+        [[cell(verdict) for _, cell in columns] for verdict in rows],
     )
+    print("\nitems/s: of wall time, link and emulation included; RAM: bytes, the most at any time")
+    if found.total.differing == ():
+        print(f"all equal {found.reference}")
+    for verdict in found.verdicts:
+        if verdict.differing:
+            print(
+                f"{verdict.name}: {count(len(verdict.differing))} DIFFER from "
+                f"{found.reference}, the first is number {verdict.differing[0]}"
+            )
 
 
-def _sentence(verdict: Verdict, reference: str) -> str:
-    parts = [f"{verdict.target}: {count(verdict.items)} inputs"]
-    if verdict.correct is not None:
-        parts.append(f"{verdict.correct / verdict.items:.2%} right")
-    if verdict.differing:
-        parts.append(
-            f"{count(len(verdict.differing))} DIFFER from {reference}, "
-            f"the first is number {verdict.differing[0]}"
+def _columns(found: Check) -> list[tuple[str, Callable[[Verdict], str]]]:
+    """Headings and what stands below them; a figure that no target has is no column."""
+    total = found.total
+    columns: list[tuple[str, Callable[[Verdict], str]]] = [
+        ("target", lambda v: v.name),
+        ("items>", lambda v: count(v.items)),
+    ]
+    if total.differing is not None:
+        columns.append((f"equal {found.reference}>", _equal))
+    if total.correct is not None:
+        columns.append(("top 1>", lambda v: _share(v.correct, v.items)))
+    if total.top5 is not None:
+        columns.append((f"top {TOP}>", lambda v: _share(v.top5, v.items)))
+    columns.append(("one inference (median)>", _latency))
+    columns.append(
+        ("items/s>", lambda v: "" if v.items_per_second is None else f"{v.items_per_second:.1f}")
+    )
+    columns.append(
+        (
+            "RAM>",
+            lambda v: "" if v.ram_high_water_bytes is None else count(v.ram_high_water_bytes),
         )
-    elif verdict.differing is not None:
-        parts.append(f"all equal {reference}")
-    return ", ".join(parts)
+    )
+    return columns
 
 
-def _report(verdict: Verdict) -> dict[str, Any]:
-    report: dict[str, Any] = {"target": verdict.target, "items": verdict.items}
-    if verdict.differing is not None:
-        report["differing"] = list(verdict.differing)
-    if verdict.correct is not None:
-        report["correct"] = verdict.correct
-        report["accuracy"] = verdict.correct / verdict.items
-    return report
+def _equal(verdict: Verdict) -> str:
+    differing = verdict.differing
+    return "" if differing is None else count(verdict.compared - len(differing))
 
 
-def junit(blob: Blob, verdicts: Sequence[Verdict]) -> bytes:
-    """One test suite per target, one test case per item."""
-    suites = ET.Element("testsuites")
-    for verdict in verdicts:
-        differing = set(verdict.differing or ())
-        suite = ET.SubElement(
-            suites,
-            "testsuite",
-            name=f"{blob.name} on {verdict.target}",
-            tests=str(verdict.items),
-            failures=str(len(differing)),
-        )
-        for index in range(verdict.items):
-            case = ET.SubElement(suite, "testcase", name=f"input {index}", classname=blob.name)
-            if index in differing:
-                ET.SubElement(case, "failure", message="output differs from the reference")
-    return bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True))
+def _share(some: int | None, items: int) -> str:
+    return "" if some is None else f"{some / items:.2%}"
+
+
+def _latency(verdict: Verdict) -> str:
+    """QEMU counts instructions; its time is not a board's."""
+    parts = []
+    if verdict.instructions is not None:
+        parts.append(f"{verdict.instructions / 1e6:.2f} M instructions")
+    if verdict.seconds is not None:
+        parts.append(f"{verdict.seconds * 1e3:.2f} ms")
+    return " / ".join(parts)
+
+
+def _failures(found: Check) -> list[str]:
+    """A line for each target that did not finish."""
+    lines = []
+    for verdict in found.verdicts:
+        if verdict.failure is not None:
+            reason = verdict.failure.removeprefix(f"{verdict.spec}: ")
+            after = f" (after {count(verdict.items)} items)" * (verdict.items > 0)
+            lines.append(f"{verdict.name}: {reason}{after}")
+    return lines

@@ -23,10 +23,10 @@ from narrows.sides import Layer, Side, open_side, split_side
 _HELP = """\
 A and B are MODEL or MODEL@PLACE:
 
-  model.nrw           a blob, at host (the default), qemu:BOARD or serial:PORT
+  model.nrw           a blob, at host (the default), qemu:BOARD, serial:PORT or labgrid:PLACE
   model_int8.tflite   at tflm: TensorFlow Lite Micro (the default of .tflite), numpy: the
                       integer model without any plan (the default of .onnx), or compiled
-                      for host, qemu:BOARD or serial:PORT
+                      for a blob's places
   model_float.onnx    .tflite too, at numpy (the default) or tflm
 
 for example

@@ -69,6 +69,7 @@ def examine() -> list[Finding]:
         _tool("qemu-system-arm", "boards in QEMU", "apt-get install qemu-system-arm"),
         _rp2040js(),
         _package("tflite-micro", "comparing with TFLite Micro", "pip install --pre tflite-micro"),
+        _package("labgrid", "boards of a farm", "pip install 'narrows[labgrid]'"),
         _package("cryptography", "signing blobs", "pip install 'narrows[sign]'"),
         _ports(),
     ]

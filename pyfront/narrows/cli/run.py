@@ -19,7 +19,7 @@ from narrows.data import load_input, load_labels
 from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, decode, encode, real
 from narrows.result import Progress, Result
-from narrows.targets import open_target, runnable_targets
+from narrows.targets import GIVE, open_target, runnable_targets
 
 
 def add_parser(commands: Any) -> None:
@@ -40,8 +40,7 @@ def add_parser(commands: Any) -> None:
         "--target",
         default="host",
         metavar="TARGET",
-        help="host (default), qemu:BOARD, rp2040js:BOARD, serial:PORT, or all: host and every "
-        "emulated board",
+        help=f"{GIVE}, or all: host (the default) and every emulated board",
     )
     add_output(
         parser, "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
