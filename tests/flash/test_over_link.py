@@ -28,7 +28,7 @@ from narrows.link.qemu import Qemu
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Run
 from narrows.plan import PlanOptions
-from narrows.signing import new_key, sign_blob
+from narrows.signing import new_key, public_bytes, sign_blob
 
 BOARD = "mps2-an386"
 
@@ -120,6 +120,25 @@ def test_counters_of_signed_models(
     assert done.stderr.count("\n") == 1
     # Without a signature the counter stays what it was.
     assert narrows("flash", digits_blob, "--port", url).returncode == 0
+
+
+def test_firmware_with_a_key_takes_its_owner_s_models_alone(
+    narrows: Narrows, digits_blob: Path, tmp_path: Path
+) -> None:
+    key = new_key()
+    mine, other = tmp_path / "mine.nrw", tmp_path / "other.nrw"
+    mine.write_bytes(sign_blob(digits_blob.read_bytes(), key, 1))
+    other.write_bytes(sign_blob(digits_blob.read_bytes(), new_key(), 1))
+    board = load_board(BOARD)
+    with Qemu(board, firmware.build(board, key=public_bytes(key))) as qemu:
+        for path, words in (
+            (digits_blob, f"takes signed models alone, and {digits_blob} has no signature"),
+            (other, "takes models alone that are signed with its key"),
+        ):
+            done = narrows("flash", path, "--port", qemu.url)
+            assert done.returncode == 1
+            assert f"{qemu.url}: the board {words}" in done.stderr
+        assert narrows("flash", mine, "--port", qemu.url).returncode == 0
 
 
 def test_another_layout_is_refused(narrows: Narrows, url: str, tmp_path: Path) -> None:

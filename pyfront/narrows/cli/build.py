@@ -10,13 +10,14 @@ from narrows.blob import Blob, read_blob
 from narrows.boards import Board, load_board
 from narrows.cli.console import count, progress_bar
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.errors import UsageError
+from narrows.errors import BlobError, UsageError
 from narrows.files import read_file
 from narrows.flash.contents import check_model, firmware_sizes, model_segments, total_bytes
 from narrows.flash.formats import Format, encode, format_of
 from narrows.link.compilers import CompilerKind
 from narrows.link.firmware import build
 from narrows.link.image import Segment, load_segments
+from narrows.signing import fingerprint, load_public_key
 
 _HELP = """\
 for example
@@ -56,13 +57,19 @@ def add_parser(commands: Any) -> None:
         action="append",
         help="only the operators that this model needs; may be given several times",
     )
-    add_compiler(parser)
+    add_firmware(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
-def add_compiler(parser: argparse.ArgumentParser) -> None:
-    """The option ``--compiler``."""
+def add_firmware(parser: argparse.ArgumentParser) -> None:
+    """The options ``--key`` and ``--compiler``."""
+    add_input(
+        parser,
+        "--key",
+        metavar="PUBLIC.pem",
+        help="the firmware takes no models but those that this key's owner has signed",
+    )
     parser.add_argument(
         "--compiler",
         choices=[kind.value for kind in CompilerKind],
@@ -76,6 +83,23 @@ def compiler_of(arguments: argparse.Namespace) -> CompilerKind | None:
     return None if arguments.compiler is None else CompilerKind(arguments.compiler)
 
 
+def key_of(arguments: argparse.Namespace) -> bytes | None:
+    """What ``--key`` asks for. Raises: NarrowsError: no key in that file."""
+    return None if arguments.key is None else load_public_key(arguments.key)
+
+
+def check_signed(blob: Blob, name: str, key: bytes | None) -> None:
+    """Raises: BlobError: firmware with this key would not take the blob."""
+    if key is None:
+        return
+    signature = blob.signature
+    if signature is None or signature.key != key or not signature.verifies(blob.data):
+        raise BlobError(
+            f"{name}: not signed with the key of --key ({fingerprint(key)}), so its firmware would "
+            "not take it; sign it: narrows sign"
+        )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Build; print and write the figures."""
     board = load_board(arguments.board)
@@ -87,17 +111,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("a model does not go into an ELF file; take .hex, .uf2 or .bin")
     if arguments.model is not None and (arguments.for_ or arguments.compiler):
         raise UsageError("--model builds no firmware: leave out --for and --compiler")
+    key = key_of(arguments)
     report: dict[str, Any] = {"board": board.name, "format": format_.value}
     segments: list[Segment] = []
     lines = []
     if model is not None:
         blob = read_blob(model)
         check_model(board, blob, model)
+        check_signed(blob, model, key)
         segments += model_segments(board, blob)
         lines.append(_describe_model(board, blob, report))
     data = None
     if arguments.model is None:
-        data, more = _build_firmware(arguments, board, format_, report, lines)
+        data, more = _build_firmware(arguments, board, key, report, lines)
         segments += more
     if data is None:
         data = encode(segments, format_, board)
@@ -129,7 +155,7 @@ def _describe_model(board: Board, blob: Blob, report: dict[str, Any]) -> str:
 def _build_firmware(
     arguments: argparse.Namespace,
     board: Board,
-    format_: Format,
+    key: bytes | None,
     report: dict[str, Any],
     lines: list[str],
 ) -> tuple[bytes | None, list[Segment]]:
@@ -138,7 +164,7 @@ def _build_firmware(
     if arguments.for_:
         stages = [stage for name in arguments.for_ for stage in read_blob(name).model.stages]
     with progress_bar() as progress:
-        image = build(board, progress, stages, compiler_of(arguments))
+        image = build(board, progress, stages, key, compiler_of(arguments))
     sizes = firmware_sizes(image)
     arena = sum(board.memories)
     report["firmware"] = {
@@ -152,5 +178,6 @@ def _build_firmware(
         f"firmware: {count(sizes.flash)} of {count(board.code.bytes)} B of flash, "
         f"{count(sizes.ram)} of {count(board.ram.bytes)} B of RAM, {count(arena)} B for arenas"
     )
-    data = read_file(image, "firmware") if format_ is Format.ELF else None
+    elf = report["format"] == Format.ELF.value
+    data = read_file(image, "firmware") if elf else None
     return data, load_segments(image)

@@ -11,7 +11,7 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.boards import Board, load_board
-from narrows.cli.build import add_compiler, compiler_of
+from narrows.cli.build import add_firmware, check_signed, compiler_of, key_of
 from narrows.cli.console import count, progress_bar, warn
 from narrows.cli.places import add_input, add_json
 from narrows.errors import LinkError, UsageError
@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--force", action="store_true", help="even if the board says that it is another one"
     )
-    add_compiler(parser)
+    add_firmware(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -134,13 +134,15 @@ def _by_tool(
 ) -> dict[str, Any]:
     if board is None:
         raise UsageError("give --board, for the firmware and the tool that writes it")
+    key = key_of(arguments)
     if blob is not None:
         check_model(board, blob, arguments.blob)
+        check_signed(blob, arguments.blob, key)
     job = Job(board, (), arguments.port, arguments.probe, progress)
     tool = choose_tool(job, None if arguments.via == _AUTO else arguments.via)
     segments = [] if blob is None else model_segments(board, blob)
     if not arguments.model_only:
-        segments += load_segments(build(board, progress, compiler=compiler_of(arguments)))
+        segments += load_segments(build(board, progress, key=key, compiler=compiler_of(arguments)))
     where = tool.write(replace(job, segments=sorted(segments)))
     checked = tool.name
     if arguments.port is not None and not _is_drive(arguments.port):

@@ -113,8 +113,7 @@ def write_model(client: Client, update: Update, progress: Progress = no_progress
         update.blob.data,
         progress,
         name=announced.name,
-        counter=announced.counter,
-        signature=announced.signature,
+        signature=update.blob.signature,
     )
     check_written(client, update.blob)
     return True

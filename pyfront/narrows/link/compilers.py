@@ -20,7 +20,6 @@ GCC = {
 }
 """Of each family of cores the compiler, and the Debian package that has it."""
 
-
 # As small as can be: on a Cortex-M4 link-time optimization saves 9% of the flash.
 _GCC_SMALL = ("-Os", "-flto", "-fno-fat-lto-objects")
 # Zig's own defaults trap what C leaves undefined, watch the stack and keep tables for unwinding.
@@ -33,8 +32,6 @@ _ZIG_FLAGS = (
     "-fno-unroll-loops",
     "-g0",
 )
-
-
 # Zig names an entry of its own, whatever the linker script says.
 _ZIG_LINK_FLAGS = ("-Wl,--entry=reset", "-Wl,--strip-debug")
 
@@ -87,8 +84,9 @@ def find_compiler(core: Core, kind: CompilerKind | None = None) -> Compiler:
 
 
 def gcc_flags(core: Core) -> tuple[str, ...]:
-    """For a core. Loops that are memset and memcpy must not be compiled into calls of themselves."""
+    """For a core, and for its speed or size."""
     speed = _GCC_SMALL if core.small else ("-O2",)
+    # Loops that are memset and memcpy must not be compiled into calls of themselves.
     return (*core.flags, *speed, "-fno-tree-loop-distribute-patterns")
 
 
@@ -106,14 +104,15 @@ def run_tool(command: Sequence[str]) -> str:
 
 
 def _zig_flags(core: Core) -> tuple[str, ...]:
-    """What chooses a core, in Zig's words. Its Clang would trap what C leaves undefined."""
+    """As ``gcc_flags``, in Zig's words."""
+    more = (*_ZIG_FLAGS, "-Os" if core.small else "-O2")
     if core.family is Family.RISCV:
         extensions = "".join(f"+{letter}" for letter in core.cpu.removeprefix("rv32i"))
         target = ("riscv32-freestanding-none", f"-mcpu=generic_rv32{extensions}")
-        return ("-target", *target, "-mcmodel=medany", *_ZIG_FLAGS, "-Os" if core.small else "-O2")
+        return ("-target", *target, "-mcmodel=medany", *more)
     hard = "-mfloat-abi=hard" in core.flags
     cpu = core.cpu.replace("-", "_")
     target = ("thumb-freestanding-eabihf", f"-mcpu={cpu}")
     if not hard:
         target = ("thumb-freestanding-eabi", f"-mcpu={cpu}+soft_float")
-    return ("-target", *target, *_ZIG_FLAGS, "-Os" if core.small else "-O2")
+    return ("-target", *target, *more)

@@ -77,9 +77,8 @@ def build(
     if compiler is None and shipped.is_file():
         return shipped
     found = find_compiler(board.core, compiler)
-    tool = hashlib.sha256(
-        f"{run_tool(found.version)}{found.flags}{found.libraries}".encode()
-    ).hexdigest()[:8]
+    said = f"{run_tool(found.version)}{found.flags}{found.libraries}"
+    tool = hashlib.sha256(said.encode()).hexdigest()[:8]
     try:
         folder = cache_dir() / f"{board.name}-{content}-{tool}"
         if not (folder / _IMAGE).is_file():
@@ -183,9 +182,8 @@ def compile_image(
     script = folder / "board.ld"
     template = share_dir() / "firmware" / "core" / board.core.family.value / "memories.ld"
     run_tool([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
-    run_tool(
-        [*command, *_LINK_FLAGS, f"-T{script}", *objects, *compiler.libraries, "-o", str(image)]
-    )
+    command += [*_LINK_FLAGS, f"-T{script}", *objects, *compiler.libraries]
+    run_tool([*command, "-o", str(image)])
     if any(file.name.endswith(_BOOT2) for file in files):
         seal_boot2(image)
     progress("building the firmware", 1.0)
@@ -264,15 +262,8 @@ def _content_key(board: Board, more_flags: Sequence[str]) -> str:
     """Of everything that the image follows from, but the compiler; the same on every machine."""
     root = share_dir()
     files = (path.relative_to(root).as_posix() for path in sources(board))
-    flags = (
-        str(board.core),
-        *gcc_flags(board.core),
-        *_flags(board),
-        *more_flags,
-        str(_FOLDER_FLAGS),
-        *_LINK_FLAGS,
-    )
-    said = (board_header(board), *files, *flags)
+    flags = (*gcc_flags(board.core), *_flags(board), *more_flags, str(_FOLDER_FLAGS))
+    said = (board_header(board), *files, *flags, *_LINK_FLAGS)
     digest = hashlib.sha256("\n".join(said).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
