@@ -77,7 +77,7 @@ def _bootloader(job: Job) -> Iterator[Any]:
     connection = Connection(job.port, _BAUD)
     connection.serial_connection = open_port(job.port, _BAUD)
     try:
-        connection.serial_connection.parity = "E"
+        _set_even_parity(connection.serial_connection)
         connection.timeout = _SILENCE_SECONDS
         # It prints what it does.
         with contextlib.redirect_stderr(io.StringIO()):
@@ -94,6 +94,17 @@ def _bootloader(job: Job) -> Iterator[Any]:
         raise LinkError(f"{job.port}: the connection is gone: {error}") from error
     finally:
         connection.disconnect()
+
+
+def _set_even_parity(port: Any) -> None:
+    """A terminal that stands for a port elsewhere has no parity of its own; who is at its other end
+    sets it."""
+    try:
+        port.parity = "E"
+    except Exception as error:
+        if type(error).__module__ != "termios":  # which Windows does not have
+            raise
+        port.parity = "N"
 
 
 def _erase(job: Job, loader: Any, sectors: Sequence[int]) -> None:
