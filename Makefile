@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   sets everything up and shows the default model on the host and on a board in QEMU
 # make test   sets everything up and runs every check
+# make wheel  build/wheel/narrows-*.whl, with the firmware of all boards
 # make lint   style and types only          make clean   removes what make made
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
 test_stamp := $(VENV)/.installed-tests
 
-.PHONY: demo test lint clean tools
+.PHONY: demo test lint clean tools wheel
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
@@ -30,6 +31,12 @@ test: lint tools
 	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 3600 \
 	    --no-tests=error
 	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
+
+# With the firmware of every board, so that who installs it needs no compiler for them.
+wheel: $(stamp) tools
+	$(BIN)/python -m narrows.link.shipped build/firmware-images
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel . \
+	    --config-settings=cmake.define.NARROWS_IMAGES=$(CURDIR)/build/firmware-images
 
 lint: $(test_stamp)
 	$(BIN)/ruff check .

@@ -73,8 +73,8 @@ def build(
     """
     flags = (*_stage_flags(stages), *_key_flags(key))
     content = _content_key(board, flags)
-    shipped = share_dir() / IMAGES / _image_name(board, content)
-    if compiler is None and shipped.is_file():
+    shipped = _shipped(board, content)
+    if compiler is None and shipped is not None:
         return shipped
     found = find_compiler(board.core, compiler)
     said = f"{run_tool(found.version)}{found.flags}{found.libraries}"
@@ -101,17 +101,32 @@ def build(
     return folder / _IMAGE
 
 
+def has_firmware(board: Board) -> bool:
+    """Whether ``build`` has what it needs: it came with the package, or a compiler is there."""
+    if _shipped(board, _content_key(board, ())) is not None:
+        return True
+    try:
+        find_compiler(board.core)
+    except ToolError:
+        return False
+    return True
+
+
 def build_shipped(folder: Path, boards: Iterable[Board]) -> None:
     """Build the images that come with the package, so that its users need no compiler.
 
     Args:
-        folder: where they are put; to be installed as ``firmware-images`` beside ``boards``.
+        folder: where they are put, and what else is there is deleted; to be installed as
+            ``firmware-images`` beside ``boards``.
 
     Raises: ToolError: as ``build``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for board in boards:
-        name = _image_name(board, _content_key(board, ()))
+    names = {_image_name(board, _content_key(board, ())): board for board in boards}
+    for path in folder.glob("*.elf"):
+        if path.name not in names:
+            path.unlink()
+    for name, board in names.items():
         if not (folder / name).is_file():
             shutil.copyfile(build(board, compiler=CompilerKind.GCC), folder / name)
 
@@ -254,6 +269,12 @@ def _arenas(board: Board) -> str:
     return ",".join(f"{{{base},{size}}}" for base, size in places)
 
 
+def _shipped(board: Board, content: str) -> Path | None:
+    """An image that came with the package and follows from these very sources."""
+    path = share_dir() / IMAGES / _image_name(board, content)
+    return path if path.is_file() else None
+
+
 def _image_name(board: Board, key: str) -> str:
     return f"{board.name}-{key}.elf"
 
@@ -267,7 +288,8 @@ def _content_key(board: Board, more_flags: Sequence[str]) -> str:
     digest = hashlib.sha256("\n".join(said).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in (".c", ".h", ".ld", ".S"):
-                digest.update(f"\n{path.relative_to(root).as_posix()}\n".encode())
+            name = path.relative_to(root)
+            if path.suffix in (".c", ".h", ".ld", ".S") and "build" not in name.parts:
+                digest.update(f"\n{name.as_posix()}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
