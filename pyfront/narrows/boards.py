@@ -392,7 +392,7 @@ def _flash_tools(table: _Table) -> FlashTools:
     for tool in tools:
         if tool not in _FLASH_KEYS:
             raise table.error("tools", f"{tool!r} is none of {', '.join(_FLASH_KEYS)}")
-    keys = {_FLASH_KEYS[tool] for tool in tools}
+    keys = {key for tool, key in _FLASH_KEYS.items() if tool in tools or key in table}
     flash = FlashTools(tools)
     if "target" in keys:
         flash = replace(flash, target=table.text("target"))

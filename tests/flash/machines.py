@@ -17,8 +17,10 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
-from models import need
+from models import need, need_rp2040js
 from narrows.boards import Board
+from narrows.link import rp2040js
+from narrows.link.rp2040js import find_rp2040js
 
 HANG = 60.0
 """Seconds after which something will never come."""
@@ -35,8 +37,27 @@ def booted(board: Board, files: dict[Path, int | None]) -> Iterator[str]:
     for file, address in files.items():
         place = "" if address is None else f",addr={address:#x},force-raw=on"
         command += ["-device", f"loader,file={file}{place}"]
+    with _running(command) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def booted_pico(file: Path) -> Iterator[str]:
+    """A Raspberry Pi Pico whose flash holds what a UF2 file says, and nothing else."""
+    need_rp2040js()
+    node, folder = find_rp2040js()
+    runner = Path(rp2040js.__file__).with_name("rp2040") / "run.mjs"
+    with _running([node, str(runner), str(file), "instructions"], str(folder)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _running(command: list[str], folder: str = "") -> Iterator[str]:
+    environment = {**os.environ, "NARROWS_RP2040JS": folder}
     with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        )
         try:
             yield f"socket://127.0.0.1:{_port(process, Path(log.name))}"
         finally:
@@ -51,7 +72,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
         if found:
             return int(found.group(1))
         time.sleep(0.01)
-    raise AssertionError(f"QEMU does not start: {log.read_text()}")
+    raise AssertionError(f"it does not start: {log.read_text()}")
 
 
 class Terminal:

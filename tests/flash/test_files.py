@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from intelhex import IntelHex
-from machines import booted
+from machines import booted, booted_pico
 
 from conftest import Narrows
 from models import need
@@ -94,6 +94,17 @@ def runs(url: str, blob: Blob, inputs: list[np.ndarray]) -> bool:
         result = target.infer(inputs)
     assert not [what for what in told if "uploading" in what]
     return bool(np.array_equal(result.outputs[0], Run(blob.model).infer(inputs)[0]))
+
+
+def test_a_pico_starts_from_one_uf2_file(
+    narrows: Narrows, digits_blob: Path, tmp_path: Path
+) -> None:
+    """As its bootloader would take it: the second stage of booting, firmware and model."""
+    blob, file = read_blob(digits_blob), tmp_path / "all.uf2"
+    built(narrows, "--board", "pico", "--with", digits_blob, "-o", file)
+    inputs = [np.random.default_rng(1).integers(-128, 128, blob.model.inputs[0].shape, np.int8)]
+    with booted_pico(file) as url:
+        assert runs(url, blob, inputs)
 
 
 def test_all_formats_hold_the_same(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from stm32_rom import BASE, SECTORS, Bootloader
 from conftest import Narrows
 from models import need
 from narrows.blob import read_blob
-from narrows.boards import Board, Stm32Bootloader, read_board
+from narrows.boards import Board, read_board
 from narrows.errors import LinkError, ToolError
 from narrows.flash.contents import model_segments
 from narrows.flash.stm32 import STM32LOADER
 from narrows.flash.tool import Job
+from narrows.flashing import Stm32Bootloader
 from narrows.link import firmware
 from narrows.link.image import Segment, load_segments
 from narrows.share import share_dir

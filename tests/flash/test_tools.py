@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from intelhex import IntelHex
 from conftest import Narrows
 from models import need
 from narrows.blob import read_blob
-from narrows.boards import EspFlash, FlashTools, Uf2Drive, load_board, load_boards
-from narrows.errors import ToolError
+from narrows.boards import load_board, load_boards, read_board
+from narrows.cli import main
+from narrows.errors import NarrowsError, ToolError
 from narrows.flash import uf2_drive
 from narrows.flash.contents import model_segments
 from narrows.flash.esptool import ESPTOOL
@@ -26,9 +29,11 @@ from narrows.flash.openocd import OPENOCD
 from narrows.flash.tool import Job
 from narrows.flash.tools import choose_tool
 from narrows.flash.uf2_drive import UF2_DRIVE
+from narrows.flashing import EspFlash, FlashTools, Uf2Drive
 from narrows.link import firmware
 from narrows.link.image import Segment, load_segments
 from narrows.link.uf2 import Family, read_uf2
+from narrows.share import share_dir
 
 MICROBIT = load_board("microbit")
 FAKE = """#!/bin/sh
@@ -77,6 +82,39 @@ def test_openocd_is_told_what_to_write(narrows: Narrows, fake: Path, digits_blob
     assert {at: written[at] for at in written.addresses()} == expected
 
 
+def silent() -> str:
+    """A device that takes connections, and says nothing. Returns: its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        kept = []
+        while True:
+            kept.append(listener.accept())
+
+    threading.Thread(target=run, daemon=True).start()
+    return f"socket://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_where_nothing_answers_a_tool_writes_and_the_check_is_over_the_link(
+    fake: Path,
+    digits_blob: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """There pyOCD has no probe, so it is OpenOCD; what it wrote does not answer, which is said."""
+    monkeypatch.setattr("narrows.cli.flash._TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr("narrows.flash.over_link.PATIENCE", 0.1)
+    url = silent()
+    words = ["flash", str(digits_blob), "--board", "microbit", "--port", url, "--model-only"]
+    assert main([*words, "--probe", "no such probe"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"narrows: warning: microbit: not over the link: {url}: no answer")
+    assert second.startswith(
+        f"narrows: error: all was written, but the check over the link fails: {url}: no answer"
+    )
+    assert fake.exists()
+
+
 def test_openocd_s_error_is_one_line(
     narrows: Narrows, fake: Path, digits_blob: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +140,10 @@ def test_openocd_knows_our_words(name: str) -> None:
         OPENOCD.write(job)
     said = str(caught.value).lower()
     assert not any(word in said for word in ("can't find", "syntax", "invalid command", "usage"))
-    assert any(word in said for word in ("unable to", "no device", "cannot", "open failed")), said
+    assert any(
+        word in said
+        for word in ("unable to", "no device", "cannot", "no j-link device", "open failed")
+    ), said
 
 
 def info_file(folder: Path, name: str) -> Path:
@@ -181,6 +222,36 @@ def test_esptool_knows_our_words() -> None:
     with pytest.raises(ToolError, match="0x41ffffff lies before the flash"):
         ESPTOOL.write(replace(job, segments=[Segment(0x41FFFFFF, b"firmware")]))
     assert ESPTOOL.obstacle(replace(job, port=None)) == "esptool needs --port"
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        ('tools = ["jlink"]', "flash.tools: 'jlink' is none of pyocd, openocd, uf2, stm32loader"),
+        ("tools = 3", "flash.tools: 3 is no text, nor a list of some"),
+        ('tools = ["pyocd"]', "flash.target: is missing"),
+        ('tools = "openocd"\nopenocd = [1]', "flash.openocd: [1] is no text, nor a list"),
+        ('tools = "uf2"\nuf2 = { family = "RP2040" }', "flash.uf2.board_id: is missing"),
+        ('tools = "pyocd"\ntarget = "x"\nuf2 = 3', "flash.uf2: a table is wanted here"),
+        ('tools = "openocd"\nopenocd = "x"\nbaud = 3', "flash.baud: is not a key"),
+        (
+            'tools = "stm32loader"\nstm32 = { chip_id = 1, base = 0, sectors = [[1, 0]] }',
+            "flash.stm32.sectors: [[1, 0]] is no list of pairs",
+        ),
+        (
+            'tools = "stm32loader"\nstm32 = { chip_id = 1, base = 0, sectors = [[99999, 1]] }',
+            "flash.stm32.sectors",
+        ),
+    ],
+)
+def test_a_wrong_table_names_the_key(tmp_path: Path, table: str, place: str) -> None:
+    text = (share_dir() / "boards" / "netduinoplus2.toml").read_text()
+    path = tmp_path / "board.toml"
+    path.write_text(f"{text}\n[flash]\n{table}\n")
+    with pytest.raises(NarrowsError) as caught:
+        read_board(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert place in str(caught.value)
 
 
 def test_no_tool_can(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,8 +166,6 @@ def _check_over_link(port: str, board: Board, blob: Blob | None, force: bool) ->
             check_board(client, board, force)
             if blob is not None:
                 check_written(client, blob)
-    except PortError:
-        raise
     except LinkError as error:
         raise LinkError(f"all was written, but the check over the link fails: {error}") from error
 

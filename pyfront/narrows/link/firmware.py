@@ -101,15 +101,16 @@ def build(
     return folder / _IMAGE
 
 
-def has_firmware(board: Board) -> bool:
-    """Whether ``build`` has what it needs: it came with the package, or a compiler is there."""
+def missing_compiler(board: Board) -> str | None:
+    """What ``build`` needs that is not installed, and how to install it; None: nothing, perhaps
+    because the firmware came with the package."""
     if _shipped(board, _content_key(board, ())) is not None:
-        return True
+        return None
     try:
         find_compiler(board.core)
-    except ToolError:
-        return False
-    return True
+    except ToolError as error:
+        return str(error)
+    return None
 
 
 def build_shipped(folder: Path, boards: Iterable[Board]) -> None:
