@@ -69,7 +69,7 @@ tools:
 	@.ci/install-tools qemu-system-arm=qemu-system-arm \
 	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi \
 	    qemu-system-riscv32=qemu-system-misc riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf \
-	    node=nodejs npm=npm
+	    node=nodejs npm=npm openocd=openocd
 	@$(MAKE) --silent $(RP2040JS) || \
 	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
 

@@ -45,7 +45,10 @@ class EspFlash:
 
 @dataclass(frozen=True)
 class FlashTools:
-    """What writes a chip from outside, the best first, and what each has to know. target: pyOCD's name of the chip; openocd: its configuration files."""
+    """What writes a chip from outside, the best first, and what each has to know.
+
+    target: pyOCD's name of the chip. openocd: its configuration files.
+    """
 
     tools: tuple[str, ...] = ()
     target: str | None = None
