@@ -15,7 +15,7 @@ enum { IO = 1 << 5, PADS = 1 << 8, PLL = 1 << 12, TIMER = 1 << 21, UART = 1 << 2
  * The second stage of booting (data sheet, sections 2.8.1.3 and 4.10): it makes the flash readable
  * like memory, by the command READ (0x03) that every serial flash knows, at a quarter of the core's
  * clock. The boot ROM calls it without a return address: then it goes on to the vectors behind it.
- * flash_rp2.h calls a copy of it, which returns. The last word is the boot ROM's CRC-32 of the rest.
+ * flash_rp2.h calls a copy of it, which returns. The last word is a CRC-32 of the others.
  */
 __asm__(".section .boot2, \"ax\", %progbits\n"
         ".syntax unified\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The USART with SR and DR: STM32F1, F2, F4 and L1 (RM0008 section 27, RM0033 section 24, RM0090
- * section 30). One byte each way, no FIFO. The start driver has switched on its clock and its pins.
+ * The USART with SR and DR: STM32F1, F2, F4 and L1 (RM0008 section 27, RM0090 section 30). One byte
+ * each way, no FIFO. The start driver has switched on its clock and its pins.
  */
 #include "baud.h"
 #include "board.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The USART with ISR, RDR and TDR: STM32F0, F3, F7, G0, G4, L0, L4, L4+, H7 and others (RM0432
- * section 50, RM0433 section 48). The start driver has switched on its clock and its pins.
+ * The USART with ISR, RDR and TDR: STM32F0, F3, F7, G0, G4, L0, L4, L4+, H7 and others (RM0432 and
+ * RM0433, "Universal synchronous receiver transmitter"). The start driver has switched on its clock
+ * and its pins.
  *   uart_fifo  optional; 1 if it has FIFOs (G0, G4, L4+, H7)
  */
 #include "baud.h"
