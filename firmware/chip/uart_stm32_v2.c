@@ -36,6 +36,9 @@ enum { CR1_OFF = CR1_FIFO | CR1_TRANSMIT | CR1_RECEIVE | CR1_RECEIVE_INTERRUPT }
 
 void uart_interrupt(void);
 
+/* The flag for it may be off from before, when a boot loader has used the USART. */
+static bool has_sent;
+
 void uart_interrupt(void)
 {
     uint32_t status = reg_read(ISR);
@@ -60,7 +63,7 @@ bool port_uart_set_baud(uint32_t baud, bool change)
         return false;
     }
     if (change) {
-        while ((reg_read(ISR) & SENT) == 0) {
+        while (has_sent && (reg_read(ISR) & SENT) == 0) {
         }
         reg_write(CR1, CR1_OFF);
         reg_write(BRR, divider);
@@ -80,4 +83,5 @@ void port_uart_send(uint8_t byte)
     while ((reg_read(ISR) & ROOM) == 0) {
     }
     reg_write(TDR, byte);
+    has_sent = true;
 }
