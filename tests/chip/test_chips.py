@@ -121,6 +121,10 @@ def test_flash(build: Build, name: str, flash: str, model: str, facts: dict[str,
     passes(build(with_facts(name, **facts), f"flash_{flash}", *sources))
 
 
+def test_flash_that_only_a_programmer_writes(build: Build) -> None:
+    passes(build(BOARDS["fe310"], "flash_rom", "rom", "flash_support", "model_flash_ram"))
+
+
 TORN = [("stm32h743", "stm32h7", "torn_h7"), ("stm32l4r5", "stm32l4", "torn_l4")]
 
 
