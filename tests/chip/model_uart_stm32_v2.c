@@ -69,8 +69,8 @@ uint32_t model_read(uintptr_t address)
     pass();
     switch (address - BOARD_UART_BASE) {
     case ISR:
-        return (has_overrun ? ORE : 0) | (in.count > 0 ? RXNE : 0) | (is_sending() || !has_sent ? 0 : TC) |
-               (waiting.count < room() ? TXE : 0);
+        return (has_overrun ? ORE : 0) | (in.count > 0 ? RXNE : 0) |
+               (is_sending() || !has_sent ? 0 : TC) | (waiting.count < room() ? TXE : 0);
     case RDR:
         return fifo_take(&in);
     default:
