@@ -192,17 +192,6 @@ def test_every_driver_is_on_a_board() -> None:
     assert {path.stem for path in CHIP.glob("*.c")} <= used
 
 
-def crc32_of_the_boot_rom(data: bytes) -> int:
-    """RP2040's data sheet, section 2.8.1.3.1: neither reflected nor inverted at the end."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = (crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)
-            crc &= 0xFFFFFFFF
-    return crc
-
-
 def section(board: Board, driver: str, name: str, folder: Path) -> bytes:
     """The bytes of a section of a driver that is compiled for its board."""
     need("arm-none-eabi-gcc", "arm-none-eabi-objcopy")
@@ -215,13 +204,6 @@ def section(board: Board, driver: str, name: str, folder: Path) -> bytes:
     command = ["arm-none-eabi-objcopy", "-O", "binary", "-j", name, unit, out]
     subprocess.run(command, check=True, timeout=600)
     return out.read_bytes()
-
-
-def test_the_boot_rom_of_rp2040_takes_the_second_stage(tmp_path: Path) -> None:
-    assert crc32_of_the_boot_rom(b"123456789") == 0x0376E6E7  # CRC-32/MPEG-2's check value
-    stage = section(BOARDS["rp2040"], "start_rp2040", ".boot2", tmp_path)
-    assert len(stage) == 256
-    assert int.from_bytes(stage[252:], "little") == crc32_of_the_boot_rom(stage[:252])
 
 
 def test_the_boot_rom_of_rp2350_finds_an_image(tmp_path: Path) -> None:
