@@ -157,10 +157,12 @@ def main() -> int:
     except (NarrowsError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    wrong = differing(results, blob, data)
-    if wrong:
-        print(f"error: {len(wrong)} of {len(results)} have other scores: {wrong[:5]}", file=sys.stderr)
-    return 1 if wrong else 0
+    errors = [f"the runner says {result['error']}" for result in results if "error" in result]
+    if wrong := differing(results, blob, data):
+        errors.append(f"{len(wrong)} inputs have other scores on the host: {', '.join(wrong[:5])}")
+    for text in errors:
+        print(f"error: {text}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":
