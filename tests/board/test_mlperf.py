@@ -210,7 +210,7 @@ def test_other_models_have_their_own_name(digits: Blob) -> None:
 
 def test_without_metadata_steps_are_ones() -> None:
     graph = random_graph(0)
-    bare = parse_blob(pack(graph, plan(graph, PlanOptions()), {}))
+    bare = parse_blob(pack(graph, plan(graph, PlanOptions()), None))
     rng = np.random.default_rng(0)
     inputs = [rng.integers(-128, 128, i.shape).astype(np.int8) for i in bare.model.inputs]
     with device(bare) as qemu:
@@ -321,7 +321,7 @@ def test_outputs_by_rows_have_no_scores() -> None:
     with device(blob) as qemu:
         runner = Runner(qemu.url)
         runner.load(bytes(sum(info.bytes for info in blob.model.inputs)))
-        assert runner.ask("infer 1 0")[-1] == "e-[An output by rows has no results]"
+        assert runner.ask("infer 1 0")[-1] == "e-[No results: the output comes by rows]"
         assert runner.ask("name") == [f"m-name-dut-[{BOARD}]"]
 
 
