@@ -4,13 +4,13 @@
 #include "board.h"
 #include "json.h"
 #include "port.h"
+#include "print.h"
 #include "requests.h"
 
 enum {
     END = '%',
     LINE_BYTES = 80,                 /* of a command; the runner's longest has 65 */
     PRINTED_BYTES = 8,               /* of the input in a line of db print */
-    FEWEST_DECIMALS = 3, MOST_DECIMALS = 9,
     DEFAULT_WARMUPS = 10,            /* of an infer that names none */
     OUR_SET = 0x4D4C5054,            /* the numbers that inputs and runs of commands go by */
     OUR_RUN = 0x4D4C5054
@@ -28,34 +28,6 @@ static struct {
 
 /* --- Printing -------------------------------------------------------------------------------- */
 
-static void print(const char *text)
-{
-    while (*text != 0) {
-        port_uart_send((uint8_t)*text++);
-    }
-}
-
-static void print_digits(uint32_t number, uint32_t fewest)
-{
-    char digits[10];
-    uint32_t count = 0;
-
-    for (; number > 0 || count < fewest; number /= 10) {
-        digits[count++] = (char)('0' + number % 10);
-    }
-    while (count > 0) {
-        port_uart_send((uint8_t)digits[--count]);
-    }
-}
-
-static void print_line(const char *before, uint32_t number, const char *behind)
-{
-    print(before);
-    print_digits(number, 1);
-    print(behind);
-    print("\r\n");
-}
-
 static void print_error(const char *text)
 {
     print("e-[");
@@ -70,17 +42,16 @@ static void print_ready(void)
 
 static void print_timestamp(void)
 {
-    const uint32_t million = 1000000;
     const uint32_t hz = port_timer_hz();
-    const uint64_t ticks = port_ticks();
-    const uint32_t seconds = (uint32_t)(ticks / hz);
-    const uint32_t micros = (uint32_t)(ticks % hz * million / hz);
+    uint64_t seconds = port_ticks();
+    uint64_t micros = (uint64_t)divide(&seconds, hz) * 1000000;
 
+    divide(&micros, hz);
     print("m-lap-us-");
     if (seconds > 0) {
-        print_digits(seconds, 1);
+        print_digits((uint32_t)seconds, 1);
     }
-    print_digits(micros, seconds > 0 ? 6 : 1);
+    print_digits((uint32_t)micros, seconds > 0 ? 6 : 1);
     print("\r\n");
 }
 
@@ -129,48 +100,6 @@ static struct json_number output_scale(void)
     return (struct json_number){1, 0};
 }
 
-/* Three decimals, as MLPerf Tiny's own firmware prints, or as many as tell two steps of a finer scale
- * apart. */
-static int32_t decimals_for(struct json_number scale)
-{
-    int32_t decimals = 1 - scale.exponent;
-
-    for (uint32_t rest = scale.digits; rest > 0; rest /= 10) {
-        decimals--;
-    }
-    return decimals < FEWEST_DECIMALS ? FEWEST_DECIMALS
-           : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
-}
-
-/* steps * scale, rounded half away from zero. What is too large for 32 bits is the largest that fits. */
-static void print_score(int32_t steps, struct json_number scale, int32_t decimals)
-{
-    uint64_t value = (uint64_t)(steps < 0 ? -steps : steps) * scale.digits;
-    int32_t shift = scale.exponent + decimals;   /* value * 10^shift are units of the last decimal */
-    uint32_t unit = 1;
-
-    for (; shift < -1 && value > 0; shift++) {
-        value /= 10;
-    }
-    if (shift < 0) {
-        value = (value + 5) / 10;
-    }
-    for (int32_t i = 0; i < decimals; i++) {
-        unit *= 10;
-    }
-    const uint64_t most = (uint64_t)UINT32_MAX * unit;
-    for (; shift > 0 && value > 0 && value < most; shift--) {
-        value *= 10;
-    }
-    value = value < most ? value : most;
-    if (steps < 0 && value > 0) {
-        print("-");
-    }
-    print_digits((uint32_t)(value / unit), 1);
-    print(".");
-    print_digits((uint32_t)(value % unit), (uint32_t)decimals);
-}
-
 static void print_results(void)
 {
     struct nrw_tensor_info info;
@@ -191,7 +120,7 @@ static void print_results(void)
     for (uint32_t i = 0; i < info.height * info.row_bytes; i++) {
         port_watchdog_feed();
         print(i > 0 ? "," : "");
-        print_score(scores[i] - info.zero_point, scale, decimals);
+        print_scaled(scores[i] - info.zero_point, scale, decimals);
     }
     print("]\r\n");
 }
@@ -310,14 +239,6 @@ static uint8_t hex_value(uint8_t digit)
         return (uint8_t)(digit - '0');
     }
     return letter < 6 ? (uint8_t)(10 + letter) : 16;
-}
-
-static void print_hex(uint8_t byte)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    port_uart_send((uint8_t)digits[byte >> 4]);
-    port_uart_send((uint8_t)digits[byte & 15]);
 }
 
 static void on_db_load(struct text *text)

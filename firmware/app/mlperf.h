@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "board.h"
+
 #ifndef BOARD_MLPERF
 #define BOARD_MLPERF 0
 #endif

@@ -49,8 +49,8 @@ class Runner:
         self.wake()
 
     def wake(self) -> None:
-        """Ask until there is an answer, as people do: the board may not have begun yet to listen, or may
-        take what it hears for the rest of a frame."""
+        """Ask until there is an answer, as people do: the board may not have begun yet to listen,
+        or may take what it hears for the rest of a frame."""
         heard, end = b"", READY.encode() + b"\r\n"
         deadline = time.monotonic() + PATIENCE
         self.port.timeout = 1
@@ -357,11 +357,12 @@ def test_an_inference_ends_early(keywords: Blob) -> None:
 
 
 def test_a_frame_without_an_end_is_given_up(keywords: Blob) -> None:
-    """By the board's clock, half a second after its last byte; until then commands are lost in it."""
+    """Half a second of the board's clock after its last byte; until then it swallows commands."""
     frame = encode_frame(Frame(Type.HELLO, 1, b"\2"))
     with device(keywords, count=False) as qemu:
         runner = Runner(qemu.url)
-        for part in (frame[:2], frame[:5], frame[:-1], frame[:-1] + b"name%", b"\0n", b"\0\0" + frame):
+        cut = (frame[:2], frame[:5], frame[:-1], frame[:-1] + b"name%")
+        for part in (*cut, b"\0n", b"\0\0" + frame):
             runner.port.write(part)
             runner.wake()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The firmware's application on this host, under sanitizers, at the mercy of whoever sits at the
-other end of the line: it neither crashes nor hangs, and answers as the protocol's page says, in frames
-and in MLPerf Tiny's text.
+other end of the line: it neither crashes nor hangs, and answers as the protocol's page says, in
+frames and in MLPerf Tiny's text.
 
 ``FUZZ_ROUNDS=1000000 python -m pytest tests/fuzz/test_app.py`` runs longer, ``FUZZ_SEED`` others.
 """

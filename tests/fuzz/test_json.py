@@ -22,9 +22,7 @@ SCALE = '{"outputs":[{"tensor_scale":%s}]}'
 @pytest.fixture(scope="module")
 def program(build_c: BuildC) -> Path:
     fuzz, fault = ROOT / "tests" / "fuzz", ROOT / "tests" / "fault"
-    return build_c(
-        "json", fuzz / "json.c", fault / "hostile.c", APP / "json.c", more=(f"-I{APP}",)
-    )
+    return build_c("json", fuzz / "json.c", fault / "hostile.c", APP / "json.c", more=(f"-I{APP}",))
 
 
 def read(program: Path, texts: list[str], folder: Path, rounds: int = 0) -> list[float | None]:
@@ -65,7 +63,9 @@ def test_the_firmware_reads_what_python_reads(program: Path, tmp_path: Path) -> 
     random = Random(0)
     values = [metadata(random) for _ in range(TEXTS)]
     texts = [
-        json.dumps(value, indent=random.choice([None, 2]), ensure_ascii=random.choice([True, False]))
+        json.dumps(
+            value, indent=random.choice([None, 2]), ensure_ascii=random.choice([True, False])
+        )
         for value in values
     ]
     for value, found in zip(values, read(program, texts, tmp_path, ROUNDS), strict=True):

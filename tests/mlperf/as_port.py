@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``as_port.py DEVICE RUNNER ARGUMENTS...``: MLPerf Tiny's ``RUNNER/main.py``, which finds its device
-by the USB numbers of serial ports, sees one port, DEVICE, with those of an ST-LINK.
+"""``as_port.py DEVICE RUNNER ARGUMENTS...``: MLPerf Tiny's ``RUNNER/main.py``, which finds its
+device by the USB numbers of serial ports, sees one port, DEVICE, with those of an ST-LINK.
 
 It needs nothing of narrows, so that any Python can run it that has what the runner needs.
 """

@@ -4,18 +4,19 @@
     python tests/mlperf/run_runner.py CHECKOUT --accuracy
     python tests/mlperf/run_runner.py CHECKOUT --performance
 
-CHECKOUT is one of https://github.com/mlcommons/tiny. Its runner needs Python packages that narrows does
-not need (numpy scikit-learn matplotlib PyYAML pyserial pyusb) and the library libusb-1.0; ``--python``
-names an interpreter that has them.
+CHECKOUT is one of https://github.com/mlcommons/tiny. Its runner needs Python packages that narrows
+does not need (numpy scikit-learn matplotlib PyYAML pyserial pyusb) and the library libusb-1.0;
+``--python`` names an interpreter that has them.
 
-The runner reads a data set from a folder: a file for each input with the bytes that go to the device,
-and y_labels.csv with a line "file,classes,class" for each. ``--data`` is an .npz from which that folder
-is made: x [n, 49, 10, 1] int8, y [n] the classes, names [n] the files. It finds the device among the
-serial ports; a terminal device in front of QEMU's UART stands for one (as_port.py).
+The runner reads a data set from a folder: a file for each input with the bytes that go to the
+device, and y_labels.csv with a line "file,classes,class" for each. ``--data`` is an .npz from which
+that folder is made: x [n, 49, 10, 1] int8, y [n] the classes, names [n] the files. The runner finds
+its device among the serial ports; a terminal device in front of QEMU's UART stands for one
+(as_port.py).
 
-Accuracy: every score that the runner has got must be the one that the host computes. Performance: the
-runner's throughput is by the board's clock, which under QEMU counts instructions, one a nanosecond,
-and says nothing about the speed of a board that exists.
+Accuracy: every score that the runner has got must be the one that the host computes. Performance:
+the runner's throughput is by the board's clock, which under QEMU counts instructions, one a
+nanosecond, and says nothing about the speed of a board that exists.
 """
 
 from __future__ import annotations
