@@ -286,8 +286,9 @@ static void on_db_hex(struct text word)
         bytes[i] = (uint8_t)((high << 4 | low) ^ flipped);
     }
     const uint32_t left = mlperf.expected - server.held_received;
-    (void)hold_inputs(OUR_SET, server.held_received, bytes, count < left ? count : left);
-    if (server.held_received == mlperf.expected) {
+    if (hold_inputs(OUR_SET, server.held_received, bytes, count < left ? count : left) != NRW_OK) {
+        print_error("No room for these bytes");
+    } else if (server.held_received == mlperf.expected) {
         print("m-load-done\r\n");
     }
 }

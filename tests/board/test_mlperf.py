@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from link_proxy import Proxy, noise
 from models import data_set, need, network
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
@@ -31,6 +32,7 @@ from narrows.native import Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions
 from narrows.plan.planner import plan
+from narrows.targets import open_target
 from random_graphs import random_graph
 
 BOARD = "mps2-an386"
@@ -393,3 +395,18 @@ def test_both_protocols_in_one_session(keywords: Blob) -> None:
             assert runner.ask("infer 1 0")[0].startswith("e-[")
             runner.load(values.tobytes())
             assert runner.infer()[0] == expected
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_frames_come_through_noise(digits: Blob, seed: int) -> None:
+    """Zeros that are lost, and those that come of nothing, make frames look like text and text like
+    frames; what is lost is sent again, as in firmware that speaks frames alone."""
+    values = some_input(digits)
+    damage = noise(seed, drop=2e-4, double=2e-4, change=2e-4)
+    with (
+        device(None) as qemu,
+        Proxy(qemu.url, to_board=damage) as proxy,
+        open_target(f"serial:{proxy.url}", digits.data) as target,
+    ):
+        (output,) = target.infer([values]).outputs
+    assert np.array_equal(output, Run(digits.model).infer([values])[0])
