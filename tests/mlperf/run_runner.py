@@ -163,6 +163,10 @@ def main() -> int:
     parser.add_argument("--inferences", type=int, default=250, help="in a window (performance)")
     parser.add_argument("--count", type=int, help="take the first so many inputs alone")
     arguments = parser.parse_args()
+    if not (arguments.checkout / "benchmark" / "runner" / "main.py").is_file():
+        parser.error(
+            f"{arguments.checkout}: no checkout of mlcommons/tiny: no benchmark/runner/main.py"
+        )
     try:
         with np.load(arguments.data) as stored:
             data = {key: stored[key][: arguments.count] for key in ("x", "y", "names")}
