@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from narrows.boards import GUARD_BYTES, Board, Family, driver_files
 from narrows.errors import ToolError
@@ -24,6 +25,8 @@ COMPILERS = {
     Family.RISCV: ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
 }
 """Of each family of cores the compiler, and the Debian package that has it."""
+Protocol: TypeAlias = Literal["narrows", "mlperf"]
+"""What firmware speaks: its own frames alone, or MLPerf Tiny's commands too (``PROTOCOL.md``)."""
 _FLAGS = (
     "-std=c99",
     "-ffreestanding",
@@ -47,6 +50,10 @@ _FOLDER_FLAGS = {
     "cortex_m": ("-fno-lto",),
     "riscv": ("-fno-lto",),
 }
+_PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
+    "narrows": (),
+    "mlperf": ("-DBOARD_MLPERF=1",),
+}
 # As small as can be: on a Cortex-M4 link-time optimization saves 9% of the flash.
 _SMALL_FLAGS = ("-Os", "-flto", "-fno-fat-lto-objects")
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
@@ -60,6 +67,7 @@ def build(
     progress: Progress = no_progress,
     stages: Collection[StageInfo] | None = None,
     key: bytes | None = None,
+    protocol: Protocol = "narrows",
 ) -> Path:
     """The board's firmware, built now or taken from the user's cache.
 
@@ -67,13 +75,14 @@ def build(
         stages: of the models that it shall run, whose operators and forms alone are built
             in; None: all.
         key: Ed25519 public key, 32 bytes; it takes no model that this has not signed. None: any.
+        protocol: "mlperf": the commands of MLPerf Tiny's runner too.
 
     Returns: path of the ELF file.
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
     try:
-        flags = (*_stage_flags(stages), *_key_flags(key))
+        flags = (*_stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
         folder = cache_dir() / f"{board.name}-{_key(board, flags)}"
         if not (folder / _IMAGE).is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
