@@ -17,7 +17,7 @@ c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
 test_stamp := $(VENV)/.installed-tests
 
-.PHONY: demo test lint clean tools wheel
+.PHONY: demo test lint clean tools emulators wheel
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
@@ -25,7 +25,7 @@ demo: $(stamp) tools
 	    $(BIN)/pip install --quiet 'tflite-micro>=0.dev20240101' || true
 	$(BIN)/python -m narrows.demo
 
-test: lint tools
+test: lint emulators
 	$(BIN)/cmake -S . -B $(BUILD) -DNARROWS_TESTS=ON -DCMAKE_BUILD_TYPE=Release
 	$(BIN)/cmake --build $(BUILD) --parallel $(JOBS)
 	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 3600 \
@@ -64,12 +64,15 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-# The cross compiler and the emulators, if they can be had; the host works without.
+# A cross compiler and an emulator for the demo, if they can be had; the host works without.
 tools:
 	@.ci/install-tools qemu-system-arm=qemu-system-arm \
-	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi \
-	    qemu-system-riscv32=qemu-system-misc riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf \
-	    node=nodejs npm=npm openocd=openocd
+	    arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi
+
+# And what all boards need.
+emulators: tools
+	@.ci/install-tools qemu-system-riscv32=qemu-system-misc \
+	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm openocd=openocd
 	@$(MAKE) --silent $(RP2040JS) || \
 	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
 

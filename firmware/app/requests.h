@@ -68,6 +68,19 @@ void model_begin(void);
 /* End the run, if there is one. */
 void run_end(void);
 
+/* Begin a run that takes its rows from the inputs that are held; the one that goes on already is not begun
+ * anew. Returns a status. */
+int run_begin(uint32_t id, uint32_t flags);
+
+/* Bytes of the model's first `count` inputs, one behind the other as they are held. */
+uint32_t inputs_bytes(int count);
+
+/* Hold bytes of the inputs, from an offset on, under the host's number for them (INPUT). Returns a status. */
+int hold_inputs(uint32_t set, uint32_t offset, const uint8_t *bytes, uint32_t count);
+
+/* The inputs that are held, of which server.held_received bytes have come; NULL: none are. */
+const uint8_t *held_inputs(void);
+
 /* The fields of STATE. */
 void put_state(struct request *request);
 

@@ -34,8 +34,7 @@ static uint32_t counter_bytes(void)
     return server.model.stage_count * (uint32_t)sizeof(uint32_t);
 }
 
-/* Bytes of all inputs, one behind the other; they are held behind the profile's counters. */
-static uint32_t inputs_bytes(int count)
+uint32_t inputs_bytes(int count)
 {
     struct nrw_tensor_info info;
     uint32_t bytes = 0;
@@ -243,8 +242,7 @@ void feed(void)
     }
 }
 
-/* Bytes of the inputs, which are held under the host's number for them. */
-static int hold(uint32_t set, uint32_t offset, const uint8_t *bytes, uint32_t count)
+int hold_inputs(uint32_t set, uint32_t offset, const uint8_t *bytes, uint32_t count)
 {
     const uint32_t all = inputs_bytes(server.model.input_count);
     uint8_t *memory = extra_memory(counter_bytes() + all);
@@ -276,10 +274,28 @@ static int hold(uint32_t set, uint32_t offset, const uint8_t *bytes, uint32_t co
     return NRW_OK;
 }
 
+const uint8_t *held_inputs(void)
+{
+    const uint8_t *memory = server.held_set != 0 ? extra_memory(extra_bytes()) : NULL;
+
+    return memory != NULL ? memory + counter_bytes() : NULL;
+}
+
+int run_begin(uint32_t id, uint32_t flags)
+{
+    const bool is_new = id != server.run_id;
+    const int result = begin(id, flags);
+
+    if (result == NRW_OK && is_new) {
+        server.feeding = true;
+    }
+    return result;
+}
+
 int on_input(struct request *request)
 {
-    const int result = hold(nrw_load32(request->payload), nrw_load32(request->payload + 4),
-                            request->payload + 8, request->bytes - 8);
+    const int result = hold_inputs(nrw_load32(request->payload), nrw_load32(request->payload + 4),
+                                   request->payload + 8, request->bytes - 8);
 
     put32(request, server.held_received);
     return result;
@@ -290,14 +306,10 @@ int on_infer(struct request *request)
     const uint32_t id = nrw_load32(request->payload);
     const uint32_t flags = request->payload[4];
     const uint32_t set = nrw_load32(request->payload + 5);
-    const bool is_new = id != server.run_id;
-    int result = hold(set, 0, request->payload + 9, request->bytes - 9);
+    int result = hold_inputs(set, 0, request->payload + 9, request->bytes - 9);
 
     if (result == NRW_OK) {
-        result = begin(id, flags);
-    }
-    if (result == NRW_OK && is_new) {
-        server.feeding = true;
+        result = run_begin(id, flags);
     }
     put32(request, server.held_received);
     return result;

@@ -3,6 +3,7 @@
 
 #include "board.h"
 #include "frame.h"
+#include "mlperf.h"
 #include "port.h"
 #include "requests.h"
 
@@ -32,6 +33,9 @@ void server_begin(void)
     nrw_cobs_begin(&server.cobs, server.frame, sizeof server.frame);
     server.baud = BOARD_UART_BAUD;
     model_begin();
+    if (BOARD_MLPERF) {
+        mlperf_begin();
+    }
 }
 
 /* --- Baud rate ------------------------------------------------------------------------------- */
@@ -143,8 +147,12 @@ bool server_poll(void)
 
     check_baud();
     while (!nrw_ring_is_empty(&server.ring)) {
-        const int32_t count = nrw_cobs_push(&server.cobs, nrw_ring_take(&server.ring));
+        const uint8_t byte = nrw_ring_take(&server.ring);
         busy = true;
+        if (BOARD_MLPERF && mlperf_take(byte)) {
+            continue;
+        }
+        const int32_t count = nrw_cobs_push(&server.cobs, byte);
         if (count > 0) {
             answer((uint32_t)count);
         } else if (count == NRW_COBS_BAD) {
@@ -155,8 +163,11 @@ bool server_poll(void)
         step();
         busy = true;
     }
+    if (BOARD_MLPERF && mlperf_poll()) {
+        busy = true;
+    }
     /* Not over a request that has half arrived: it stands in the same buffer. */
-    if (server.event_due && server.cobs.code == 0) {
+    if (server.event_due && server.cobs.code == 0 && !(BOARD_MLPERF && mlperf_is_spoken())) {
         send_event();
     }
     return busy;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The flash of the LM3S6965 (data sheet, section 7): pages of 1 KiB, words of 4 bytes.
+ * The flash of the LM3S6965 (data sheet, "Internal Memory"): pages of 1 KiB, words of 4 bytes.
  *   core_hz  the core's clock, from which the controller times its pulses
  */
 #include "board.h"
@@ -21,6 +21,8 @@ enum { REFUSED = 1 << 0 };               /* FCRIS, FCMISC: the block is protecte
 #define FMC_KEY 0xA4420000u
 enum { PAGE = 1024, UNIT = 4, ERASED = 0xFF };
 FLASH_HAS_SECTORS_OF(PAGE);
+
+typedef char check_pages[(BOARD_FLASH_BASE | BOARD_FLASH_BYTES) % PAGE == 0 ? 1 : -1];
 
 static bool run(uint32_t offset, uint32_t command)
 {

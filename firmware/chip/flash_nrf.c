@@ -18,6 +18,8 @@ enum {
 enum { READ_ONLY, WRITE_ENABLED, ERASE_ENABLED }; /* NVMC_CONFIG */
 enum { UNIT = 4, ERASED = 0xFF };
 
+typedef char check_pages[BOARD_FLASH_BYTES % BOARD_FLASH_ERASE_BYTES == 0 ? 1 : -1];
+
 /* Once what is under way is done. */
 static void allow(uint32_t what)
 {

@@ -10,6 +10,8 @@
 
 enum { UNIT = 16, ERASED = 0xFF };
 
+typedef char check_sectors[BOARD_FLASH_BYTES % BOARD_FLASH_ERASE_BYTES == 0 ? 1 : -1];
+
 static bool erase(uint32_t offset)
 {
     if (!flash_has(offset, BOARD_FLASH_ERASE_BYTES)) {

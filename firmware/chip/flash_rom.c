@@ -7,6 +7,8 @@
 
 enum { UNIT = 4, ERASED = 0xFF };
 
+typedef char check_sectors[BOARD_FLASH_BYTES % BOARD_FLASH_ERASE_BYTES == 0 ? 1 : -1];
+
 static bool erase(uint32_t offset)
 {
     (void)offset;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clocks and pins of the LM3S6965 (data sheet, sections 5 and 8): the PLL's 200 MHz, from a crystal
+ * Clocks and pins of the LM3S6965 (data sheet, "System Control"): the PLL's 200 MHz, from a crystal
  * of 8 MHz, divided into the core's clock, and UART0 on PA0 and PA1.
  *   core_hz  200 MHz divided by 4 to 16
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clocks and the UART's pins of STM32F1 (RM0008 sections 7 to 9, RM0041 for F100). Beside the facts
- * of stm32.h:
+ * Clocks and the UART's pins of STM32F1 (RM0008 sections 7 and 9, RM0041 for F100). Beside the
+ * facts of stm32.h:
  *   core_hz  8 MHz or hse_hz without the PLL; else hse_hz, or 4 MHz, times pll_n
  *   pll_n  2 to 16, if core_hz is another
  *   apb1_divider, apb2_divider  of the core's clock: 1, 2, 4, 8 or 16

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clocks and the UART's pins of STM32F2 and F4 (RM0033 section 5, RM0090 sections 5 to 7, RM0390
- * sections 5 and 6), for supplies from 2.7 V on. Beside the facts of stm32.h and stm32_gpio.h:
+ * Clocks and the UART's pins of STM32F2 and F4 (RM0033, RM0090 and RM0390, "Power controller" and
+ * "Reset and clock control"), for supplies from 2.7 V on. Beside the facts of stm32.h and
+ * stm32_gpio.h:
  *   core_hz  16 MHz or hse_hz without the PLL, else their division by pll_m, times pll_n, by pll_p
  *   pll_m, pll_n, pll_p  if core_hz is another
  *   apb1_divider, apb2_divider  of the core's clock: 1, 2, 4, 8 or 16

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arm's PrimeCell UART PL011 (DDI 0183), in the LM3S6965 (data sheet, section 12), RP2040 (data
+ * Arm's PrimeCell UART PL011 (DDI 0183), in the LM3S6965 (data sheet, "UARTs"), RP2040 (data
  * sheet, section 4.2) and RP2350 (data sheet, section 12.1). Its receive FIFO interrupts at 2 of 16
  * bytes, or once no further byte has come for 32 bit times.
  */

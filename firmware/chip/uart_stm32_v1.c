@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The USART with SR and DR: STM32F1, F2, F4 and L1 (RM0008 section 27, RM0033 section 24, RM0090
- * section 30). One byte each way, no FIFO. The start driver has switched on its clock and its pins.
+ * The USART with SR and DR: STM32F1, F2, F4 and L1 (RM0008 section 27, RM0090 section 30). One byte
+ * each way, no FIFO. The start driver has switched on its clock and its pins.
  */
 #include "baud.h"
 #include "board.h"
@@ -26,6 +26,9 @@ enum { LEAST_DIVIDER = 16, MOST_DIVIDER = 0xFFFF };
 
 void uart_interrupt(void);
 
+/* The flag for it may be off from before, when a boot loader has used the USART. */
+static bool has_sent;
+
 void uart_interrupt(void)
 {
     uint32_t status = reg_read(SR);
@@ -49,7 +52,7 @@ bool port_uart_set_baud(uint32_t baud, bool change)
         return false;
     }
     if (change) {
-        while ((reg_read(SR) & SR_SENT) == 0) {
+        while (has_sent && (reg_read(SR) & SR_SENT) == 0) {
         }
         reg_write(BRR, divider);
     }
@@ -68,4 +71,5 @@ void port_uart_send(uint8_t byte)
     while ((reg_read(SR) & SR_ROOM) == 0) {
     }
     reg_write(DR, byte);
+    has_sent = true;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The USART with ISR, RDR and TDR: STM32F0, F3, F7, G0, G4, L0, L4, L4+, H7 and others (RM0432
- * section 50, RM0433 section 48). The start driver has switched on its clock and its pins.
+ * The USART with ISR, RDR and TDR: STM32F0, F3, F7, G0, G4, L0, L4, L4+, H7 and others (RM0432 and
+ * RM0433, "Universal synchronous receiver transmitter"). The start driver has switched on its clock
+ * and its pins.
  *   uart_fifo  optional; 1 if it has FIFOs (G0, G4, L4+, H7)
  */
 #include "baud.h"
@@ -35,6 +36,9 @@ enum { CR1_OFF = CR1_FIFO | CR1_TRANSMIT | CR1_RECEIVE | CR1_RECEIVE_INTERRUPT }
 
 void uart_interrupt(void);
 
+/* The flag for it may be off from before, when a boot loader has used the USART. */
+static bool has_sent;
+
 void uart_interrupt(void)
 {
     uint32_t status = reg_read(ISR);
@@ -59,7 +63,7 @@ bool port_uart_set_baud(uint32_t baud, bool change)
         return false;
     }
     if (change) {
-        while ((reg_read(ISR) & SENT) == 0) {
+        while (has_sent && (reg_read(ISR) & SENT) == 0) {
         }
         reg_write(CR1, CR1_OFF);
         reg_write(BRR, divider);
@@ -79,4 +83,5 @@ void port_uart_send(uint8_t byte)
     while ((reg_read(ISR) & ROOM) == 0) {
     }
     reg_write(TDR, byte);
+    has_sent = true;
 }

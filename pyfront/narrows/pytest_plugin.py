@@ -78,10 +78,12 @@ def _all_targets() -> list[str]:
 
 def _board_of(spec: str) -> Board | None:
     """The board of an emulator's target."""
+    kind, _, name = spec.partition(":")
+    if kind not in ("qemu", "rp2040js"):
+        return None
     from narrows.boards import load_board
 
-    kind, _, name = spec.partition(":")
-    return load_board(name) if kind in ("qemu", "rp2040js") else None
+    return load_board(name)
 
 
 def _checked(spec: str) -> str:

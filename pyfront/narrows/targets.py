@@ -114,6 +114,11 @@ def open_target(
     return link.open_target(spec, blob, progress, signature)
 
 
+def is_emulated(spec: str) -> bool:
+    """Whether a target is a board in an emulator, which computes on this host."""
+    return spec.partition(":")[0] in link.KINDS
+
+
 def runnable_targets() -> tuple[str, ...]:
     """The host, and every board whose emulator and compiler are installed."""
     return ("host", *link.emulated_targets())

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-from figures import NETWORKS
+from figures import GROWTH, INTERRUPT, NETWORKS, ROOT
 
 from conftest import missing
 from models import need, need_rp2040js
@@ -19,6 +21,7 @@ from narrows.native import Run
 
 BOARDS = [board.name for board in load_boards() if board.emulator is not None]
 VWW = "mlperf_vww_96_int8"
+STORED = json.loads((ROOT / "tests" / "budget" / "boards.json").read_text())["boards"]
 
 
 def ready(name: str) -> Board:
@@ -49,6 +52,15 @@ def test_digits(name: str) -> None:
             expected = Run(blob.model).infer(inputs)
             result = target.infer(inputs, profile)
             np.testing.assert_array_equal(result.outputs[0], expected[0])
+            if not profile:
+                figures = {
+                    "digits_instructions": result.instructions or 0,
+                    "digits_stack": result.stack_bytes,
+                    "digits_ram": result.ram_high_water_bytes,
+                }
+                for key, value in figures.items():
+                    margin = INTERRUPT if key != "digits_instructions" else 0
+                    assert value <= STORED[name][key] * GROWTH + margin, key
         assert 0 < result.stack_bytes <= board.stack_bytes
         beside = result.ram_high_water_bytes - blob.model.memory_bytes
         # The counters of the profile are there, too.

@@ -59,7 +59,8 @@ void model_begin(bool after_boot_loader)
         xosc.wanted = xosc.now = lock.wanted = lock.now = true;
         xosc_ctrl = 0xFAB000 | 0xAA0;
         ref = ref_now = 2;
-        sys = sys_now = 1;
+        sys = 1 | drawn(2) << 5; /* the core's PLL, or another source */
+        sys_now = 1;
         pwr = 4;
         fbdiv = 100;
     }

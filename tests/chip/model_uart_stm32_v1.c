@@ -13,6 +13,7 @@ const uint32_t model_room = 1;
 static uint32_t brr, cr1;
 static struct shifter shifter;
 static bool is_waiting, has_byte, has_overrun, was_overrun_read;
+static bool has_sent; /* until then TC is as a boot loader has left it: off */
 static uint8_t waiting, byte_in;
 
 double model_rate(void)
@@ -48,7 +49,7 @@ void model_arrive(uint8_t byte)
 
 void model_clock(void)
 {
-    (void)shift_clock(&shifter);
+    has_sent = shift_clock(&shifter) || has_sent;
     if (shifter.left == 0 && is_waiting) {
         shift_begin(&shifter, waiting);
         is_waiting = false;
@@ -58,7 +59,7 @@ void model_clock(void)
 static uint32_t status(void)
 {
     return (has_overrun ? ORE : 0) | (has_byte ? RXNE : 0) | (is_waiting ? 0 : TXE) |
-           (is_waiting || shifter.left > 0 ? 0 : TC);
+           (is_waiting || shifter.left > 0 || !has_sent ? 0 : TC);
 }
 
 uint32_t model_read(uintptr_t address)

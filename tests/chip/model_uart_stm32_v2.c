@@ -14,6 +14,7 @@ static uint32_t brr, cr1;
 static struct shifter shifter;
 static struct fifo in, waiting;
 static bool has_overrun;
+static bool has_sent; /* until then TC is as a boot loader has left it: off */
 
 double model_rate(void)
 {
@@ -52,7 +53,7 @@ void model_arrive(uint8_t byte)
 
 void model_clock(void)
 {
-    (void)shift_clock(&shifter);
+    has_sent = shift_clock(&shifter) || has_sent;
     if (shifter.left == 0 && waiting.count > 0) {
         shift_begin(&shifter, fifo_take(&waiting));
     }
@@ -68,8 +69,8 @@ uint32_t model_read(uintptr_t address)
     pass();
     switch (address - BOARD_UART_BASE) {
     case ISR:
-        return (has_overrun ? ORE : 0) | (in.count > 0 ? RXNE : 0) | (is_sending() ? 0 : TC) |
-               (waiting.count < room() ? TXE : 0);
+        return (has_overrun ? ORE : 0) | (in.count > 0 ? RXNE : 0) |
+               (is_sending() || !has_sent ? 0 : TC) | (waiting.count < room() ? TXE : 0);
     case RDR:
         return fifo_take(&in);
     default:

@@ -122,6 +122,10 @@ def test_flash(build: Build, name: str, flash: str, model: str, facts: dict[str,
     passes(build(with_facts(name, **facts), f"flash_{flash}", *sources))
 
 
+def test_flash_that_only_a_programmer_writes(build: Build) -> None:
+    passes(build(BOARDS["fe310"], "flash_rom", "rom", "flash_support", "model_flash_ram"))
+
+
 TORN = [("stm32h743", "stm32h7", "torn_h7"), ("stm32l4r5", "stm32l4", "torn_l4")]
 
 
@@ -186,3 +190,35 @@ def test_every_driver_is_on_a_board() -> None:
     """No driver is left out of these tests."""
     used = {driver for board in BOARDS.values() for driver in board.drivers}
     assert {path.stem for path in CHIP.glob("*.c")} <= used
+
+
+def section(board: Board, driver: str, name: str, folder: Path) -> bytes:
+    """The bytes of a section of a driver that is compiled for its board."""
+    need("arm-none-eabi-gcc", "arm-none-eabi-objcopy")
+    board.write(folder)
+    includes = [f"-I{part}" for part in (folder, *INCLUDES)]
+    unit, out = folder / "unit.o", folder / "section.bin"
+    options = ["-std=c99", "-O2", "-ffreestanding", *board.flags, *includes]
+    command = ["arm-none-eabi-gcc", *options, "-c", CHIP / f"{driver}.c", "-o", unit]
+    subprocess.run(command, check=True, timeout=600)
+    command = ["arm-none-eabi-objcopy", "-O", "binary", "-j", name, unit, out]
+    subprocess.run(command, check=True, timeout=600)
+    return out.read_bytes()
+
+
+def test_the_boot_rom_of_rp2350_finds_an_image(tmp_path: Path) -> None:
+    block = section(BOARDS["rp2350"], "start_rp2350", ".image_def", tmp_path)
+    words = [int.from_bytes(block[at : at + 4], "little") for at in range(0, len(block), 4)]
+    assert words == [0xFFFFDED3, 0x10210142, 0x000001FF, 0, 0xAB123579]
+
+
+@pytest.mark.parametrize("name", ["rp2040", "rp2350"])
+def test_what_changes_the_flash_of_rp2_runs_from_ram(name: str, tmp_path: Path) -> None:
+    """It calls by pointers alone, which a relocation to anything but its own variables and a
+    branch out of it would belie."""
+    code = section(BOARDS[name], f"flash_{name}", ".data.ramcode", tmp_path)
+    assert 32 < len(code) < 256
+    command = ["arm-none-eabi-objdump", "-r", "-j", ".data.ramcode", tmp_path / "unit.o"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    targets = {line.split()[-1] for line in done.stdout.splitlines() if "R_ARM" in line}
+    assert targets == {".bss"}

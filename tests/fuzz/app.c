@@ -2,13 +2,14 @@
 /* app ROUNDS SEED BLOB...: the firmware's application on this host, over a simulated port, at the
  * mercy of whoever sits at the other end of the line: requests with right checksums and hostile
  * lengths and fields, in any order, frames that are damaged, doubled, cut or mixed with garbage,
- * more bytes than the receive buffer holds, hostile blobs.
+ * more bytes than the receive buffer holds, hostile blobs, commands of MLPerf Tiny's protocol.
  *
  * Whatever came: every frame of the device must be one that firmware/PROTOCOL.md allows, every
  * request is answered once and in order, a PING is answered at once, and now and then a host with
  * manners gets the right outputs. Memory and arithmetic are for the sanitizers to see. Every loop
  * counts its steps, so that a device that hangs is one that fails. The same arguments do the same. */
 #include "app_port.h"
+#include "app_text.h"
 #include "cobs.h"
 #include "crc32.h"
 #include "frame.h"
@@ -34,7 +35,7 @@ enum {
 
 static uint64_t state;
 
-static uint32_t random_below(uint32_t n)
+uint32_t random_below(uint32_t n)
 {
     /* xorshift64* */
     state ^= state >> 12;
@@ -57,6 +58,7 @@ struct blob {
  * a device that is in the midst of something. */
 static struct {
     struct nrw_cobs line, seen; /* from the device, and what the device must see */
+    bool in_frame;              /* of the device: a zero has begun it */
     uint8_t heard[LINK_FRAME_BYTES], sent[LINK_FRAME_BYTES];
     uint32_t waiting;           /* bytes in the receive buffer, at most */
     bool flooding;              /* it runs over: what the device sees is not known */
@@ -75,6 +77,8 @@ static struct {
     uint32_t row_bytes;         /* of its first input */
     uint32_t received, counter;
     uint32_t held;              /* bytes of the inputs, as INPUT says */
+    int32_t *scores;            /* of output 0, as a run in this process has given them */
+    uint32_t score_count;       /* 0 if it comes by rows */
     int run_status;
     uint32_t run, row, done;    /* of STATE */
     uint8_t index;
@@ -141,6 +145,7 @@ static void hear_frame(uint32_t count)
     const int status = (int16_t)nrw_load16(payload);
     if (number == 0) {
         REQUIRE(type == LINK_STATE && bytes == 17);
+        REQUIRE(host.flooding || !text_is_spoken());
     } else {
         if (!host.flooding) {
             REQUIRE(host.due_begin != host.due_end);
@@ -169,8 +174,13 @@ static void hear_frame(uint32_t count)
 
 void app_port_sent(uint8_t byte)
 {
+    if (!host.in_frame && byte != 0) {
+        text_heard(byte);
+        return;
+    }
     const int32_t count = nrw_cobs_push(&host.line, byte);
     REQUIRE(count != NRW_COBS_BAD);
+    host.in_frame = byte != 0 || !host.in_frame;
     if (count > 0) {
         hear_frame((uint32_t)count);
     }
@@ -180,6 +190,7 @@ void app_port_was_reset(void)
 {
     host.due_begin = host.due_end;
     nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+    text_was_reset();
 }
 
 /* --- What the host sends ------------------------------------------------------------------------ */
@@ -199,6 +210,10 @@ static void put(uint8_t byte)
     host.waiting++;
     host.bytes++;
     if (host.flooding) {
+        return;
+    }
+    if (text_put(byte)) {
+        nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
         return;
     }
     const int32_t count = nrw_cobs_push(&host.seen, byte);
@@ -253,6 +268,17 @@ static int ask(uint8_t type, const uint8_t *payload, uint32_t bytes)
 static void ping(void)
 {
     REQUIRE(ask(LINK_PING, NULL, 0) == NRW_OK);
+}
+
+static uint32_t inputs_bytes(const struct nrw_model *model)
+{
+    struct nrw_tensor_info info;
+    uint32_t bytes = 0;
+    for (int i = 0; i < model->input_count; i++) {
+        REQUIRE(nrw_input_info(model, i, &info) == NRW_OK);
+        bytes += info.height * info.row_bytes;
+    }
+    return bytes;
 }
 
 /* --- Hostile requests --------------------------------------------------------------------------- */
@@ -495,6 +521,44 @@ static void burst(void)
     }
 }
 
+/* Commands, in whatever state the line is; the last of them may not end. */
+static void type(const char *command)
+{
+    for (; *command != 0; command++) {
+        put((uint8_t)*command);
+        if (one_in(200)) {
+            poll_device();
+        }
+    }
+}
+
+static void type_some(void)
+{
+    struct nrw_model model;
+    const bool opens = nrw_open(&model, host.blob.bytes, host.blob.size) == NRW_OK;
+    const uint32_t input = opens ? inputs_bytes(&model) : 1;
+    if (one_in(8)) {
+        put(0);
+    }
+    if (one_in(32)) {
+        poll_device();
+        app_port_pass_a_second();
+        poll_device();
+        if (text_silence()) {
+            nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+        }
+    }
+    for (uint32_t n = random_below(24); n > 0; n--) {
+        const char *command = text_command(input);
+        type(command + (one_in(16) ? random_below((uint32_t)strlen(command)) : 0));
+        poll_device();
+        REQUIRE(text_due() <= 1); /* an inference may go on */
+        for (uint32_t polls = random_below(2000); polls > 0 && text_due() > 0; polls--) {
+            poll_device();
+        }
+    }
+}
+
 /* More than the receive buffer holds, while the device does not look. */
 static void flood(void)
 {
@@ -509,7 +573,13 @@ static void flood(void)
     put(0);
     poll_device();
     host.flooding = false;
-    app_port_was_reset();
+    nrw_cobs_begin(&host.seen, host.sent, sizeof host.sent);
+    host.due_begin = host.due_end;
+    text_put(0);
+    /* Something in it may have been an infer, which this ends. */
+    type("name%");
+    poll_device();
+    text_forget();
     ping();
 }
 
@@ -585,6 +655,13 @@ static uint32_t expected(const struct blob *blob)
     for (int i = 0; i < model.output_count; i++) {
         const int8_t *bytes = nrw_output(&run, i);
         REQUIRE(nrw_output_info(&model, i, &info) == NRW_OK);
+        if (i == 0) {
+            host.score_count = bytes == NULL ? 0 : info.height * info.row_bytes;
+            host.scores = realloc(host.scores, (host.score_count + 1) * sizeof *host.scores);
+            for (uint32_t k = 0; k < host.score_count; k++) {
+                host.scores[k] = bytes[k] - info.zero_point;
+            }
+        }
         sum += bytes == NULL ? 0 : nrw_crc32((const uint8_t *)bytes, info.height * info.row_bytes);
     }
     free(memory);
@@ -622,17 +699,6 @@ static void send_row(const struct nrw_model *model)
         at = byte(at, (uint8_t)pixel(host.index, host.row, host.done + i));
     }
     REQUIRE(ask(LINK_ROW, payload, 11 + count) == NRW_OK);
-}
-
-static uint32_t inputs_bytes(const struct nrw_model *model)
-{
-    struct nrw_tensor_info info;
-    uint32_t bytes = 0;
-    for (int i = 0; i < model->input_count; i++) {
-        REQUIRE(nrw_input_info(model, i, &info) == NRW_OK);
-        bytes += info.height * info.row_bytes;
-    }
-    return bytes;
 }
 
 /* All inputs at once, one behind the other; before the run or while it computes. */
@@ -720,6 +786,44 @@ static void infer(const struct blob *blob, bool whole)
     REQUIRE(sum == expected(blob));
 }
 
+/* The same by commands, on the model that is there. Without metadata, the scores are whole steps. */
+static void infer_by_commands(const struct blob *blob)
+{
+    static const char hex[] = "0123456789abcdef";
+    char command[TEXT_MOST_BYTES];
+    struct nrw_model model;
+    struct nrw_tensor_info info;
+    uint32_t steps = 1u << 20;
+    REQUIRE(nrw_open(&model, blob->bytes, blob->size) == NRW_OK);
+    REQUIRE(ask(LINK_RESET, NULL, 0) == NRW_OK);
+    poll_device();
+    REQUIRE(text_due() == 0);
+    (void)sprintf(command, "db load %" PRIu32 "%%", inputs_bytes(&model));
+    type(command);
+    for (int i = 0; i < model.input_count; i++) {
+        REQUIRE(nrw_input_info(&model, i, &info) == NRW_OK);
+        for (uint32_t at = 0; at < info.height * info.row_bytes; at++) {
+            const uint8_t value = (uint8_t)pixel(i, at / info.row_bytes, at % info.row_bytes);
+            (void)sprintf(command, "db %c%c%%", hex[value >> 4], hex[value & 15]);
+            type(command);
+            poll_device();
+            REQUIRE(text_due() == 0 && !text_failed());
+        }
+    }
+    type("infer 2 1%");
+    for (poll_device(); text_due() > 0; poll_device()) {
+        REQUIRE(--steps > 0);
+    }
+    (void)expected(blob);
+    REQUIRE(text_failed() == (host.score_count == 0));
+    if (host.score_count > 0 && load_u32(blob->bytes + 64) == 0) {
+        int32_t *scores = calloc(host.score_count, sizeof *scores);
+        REQUIRE(text_scores(scores, host.score_count) == host.score_count);
+        REQUIRE(memcmp(scores, host.scores, host.score_count * sizeof *scores) == 0);
+        free(scores);
+    }
+}
+
 /* --- Sessions ----------------------------------------------------------------------------------- */
 
 /* A blob with some bytes changed and right checksums, whose runs do not take for ever. */
@@ -771,6 +875,7 @@ static void session(const struct blob *blob, uint32_t rounds)
     infer(blob, false);
     make_arenas(blob, (int32_t)inputs_bytes(&model));
     infer(blob, true);
+    infer_by_commands(blob);
     for (uint32_t round = 0; round < rounds; round++) {
         if (one_in(100)) {
             free(other.bytes);
@@ -786,6 +891,9 @@ static void session(const struct blob *blob, uint32_t rounds)
         }
         app_port_flash_fails = one_in(16);
         burst();
+        if (one_in(4)) {
+            type_some();
+        }
         app_port_flash_fails = false;
         if (one_in(32)) {
             flood();
@@ -795,6 +903,7 @@ static void session(const struct blob *blob, uint32_t rounds)
     infer(blob, false);
     make_arenas(blob, (int32_t)inputs_bytes(&model));
     infer(blob, true);
+    infer_by_commands(blob);
     free(other.bytes);
 }
 
@@ -829,5 +938,7 @@ int main(int argc, char **argv)
         printf("%02x: %" PRIu64 "\n", answers[i].type, host.successes[answers[i].type]);
         REQUIRE(host.successes[answers[i].type] > 0);
     }
+    text_report();
+    free(host.scores);
     return 0;
 }

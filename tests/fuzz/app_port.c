@@ -84,6 +84,15 @@ uint32_t port_timer_hz(void)
     return 1000000;
 }
 
+void app_port_pass_a_second(void)
+{
+    ticks += port_timer_hz();
+}
+
+void port_watchdog_feed(void)
+{
+}
+
 uint64_t port_ticks(void)
 {
     return ticks++;

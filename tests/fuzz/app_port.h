@@ -21,6 +21,9 @@ void app_port_make_arenas(const uint32_t bytes[PORT_ARENAS]);
 /* While this is set, what is programmed comes to nothing. */
 extern bool app_port_flash_fails;
 
+/* By the device's clock. */
+void app_port_pass_a_second(void);
+
 /* The device has been reset: what it had received is gone. */
 void app_port_was_reset(void);
 

@@ -61,6 +61,11 @@ def photo(name: str) -> Path:
     return _present(SHARED / "images" / name)
 
 
+def data_set(name: str) -> Path:
+    """Labelled inputs of a shared network: an .npz with x, y and names."""
+    return _present(SHARED / "data" / f"{name}.npz")
+
+
 def _present(path: Path) -> Path:
     if not path.exists():
         missing(f"{path} (the shared networks stand beside the repository)")

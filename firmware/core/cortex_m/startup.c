@@ -30,6 +30,7 @@ enum { FPU_ACCESS = 0xF << 20, FAULTS_BY_NAME = 7 << 16 };
 #define RESET_REQUEST 0x05FA0004u
 
 void reset(void);
+bool nmi_interrupt(void);
 void timer_interrupt(void);
 void uart_interrupt(void);
 
@@ -118,13 +119,32 @@ __attribute__((noreturn, used)) static void fault_report(const uint32_t *frame)
 }
 
 /* The old stack may be what failed: report on a new one. */
-__attribute__((naked)) static void fault(void)
+__attribute__((naked, used)) static void fault(void)
 {
     __asm__ volatile("mrs r0, msp\n"
                      "ldr r1, =stack_top\n"
                      "msr msp, r1\n"
                      "cpsid i\n"
                      "b fault_report\n");
+}
+
+/* Some chips tell of torn words in their flash by this interrupt, and go on: such a driver returns true. */
+__attribute__((weak)) bool nmi_interrupt(void)
+{
+    return false;
+}
+
+__attribute__((naked)) static void nmi(void)
+{
+    __asm__ volatile("push {r4, lr}\n"
+                     "bl nmi_interrupt\n"
+                     "pop {r4}\n"
+                     "pop {r1}\n"
+                     "mov lr, r1\n"
+                     "cmp r0, #0\n"
+                     "beq 1f\n"
+                     "bx lr\n"
+                     "1: b fault\n");
 }
 
 /* A timer that needs no interrupt has none. */
@@ -147,10 +167,10 @@ __attribute__((section(".vectors"), used)) static const struct {
 } vectors = {
     .stack = stack_top,
 #ifdef TIMER_IS_SYSTICK
-    .core = {reset, fault, fault, fault, fault, fault, [14] = timer_interrupt},
+    .core = {reset, nmi, fault, fault, fault, fault, [14] = timer_interrupt},
     .device = {[BOARD_UART_IRQ] = uart_interrupt},
 #else
-    .core = {reset, fault, fault, fault, fault, fault},
+    .core = {reset, nmi, fault, fault, fault, fault},
     .device = {[BOARD_UART_IRQ] = uart_interrupt, [BOARD_TIMER_IRQ] = timer_interrupt},
 #endif
 };

@@ -33,7 +33,7 @@ from narrows.errors import InputError, NarrowsError, UsageError
 from narrows.graph.edges import Array, decode, encode
 from narrows.reference import Tflm
 from narrows.result import Progress, Result, no_progress
-from narrows.targets import HostTarget, check_spec, open_target, runnable_targets
+from narrows.targets import HostTarget, check_spec, is_emulated, open_target, runnable_targets
 
 ALL = "all"
 """Stands for the host and every board in QEMU."""
@@ -166,8 +166,8 @@ def check(
 def _waves(specs: Sequence[str]) -> list[list[int]]:
     """Which targets run every item at the same time, by their places in the list. Only so many are
     boards in QEMU; what costs this host little is in the first wave."""
-    emulated = [i for i, spec in enumerate(specs) if spec.startswith("qemu:")]
-    others = [i for i, spec in enumerate(specs) if not spec.startswith("qemu:")]
+    emulated = [i for i, spec in enumerate(specs) if is_emulated(spec)]
+    others = [i for i, spec in enumerate(specs) if not is_emulated(spec)]
     most = _BOARDS_PER_PROCESSOR * (os.cpu_count() or 1)
     waves = [emulated[i : i + most] for i in range(0, len(emulated), most)] or [[]]
     return [others + waves[0], *waves[1:]]

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from narrows.boards import GUARD_BYTES, Board, driver_files
 from narrows.errors import ToolError
@@ -19,6 +20,8 @@ from narrows.native import Form, Op, StageInfo
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
 
+Protocol: TypeAlias = Literal["narrows", "mlperf"]
+"""What firmware speaks: its own frames alone, or MLPerf Tiny's commands too (``PROTOCOL.md``)."""
 _FLAGS = (
     "-std=c99",
     "-ffreestanding",
@@ -40,6 +43,10 @@ _FOLDER_FLAGS = {
     "cortex_m": ("-fno-lto",),
     "riscv": ("-fno-lto",),
 }
+_PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
+    "narrows": (),
+    "mlperf": ("-DBOARD_MLPERF=1",),
+}
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
 _INCLUDES = (
     *(f"firmware/{room}" for room in ("libc", "link", "port", "chip", "core", "app")),
@@ -57,6 +64,7 @@ def build(
     progress: Progress = no_progress,
     stages: Collection[StageInfo] | None = None,
     key: bytes | None = None,
+    protocol: Protocol = "narrows",
     compiler: CompilerKind | None = None,
 ) -> Path:
     """The board's firmware: as it came with the package, built now, or taken from the user's cache.
@@ -65,13 +73,14 @@ def build(
         stages: of the models that it shall run, whose operators and forms alone are built
             in; None: all.
         key: Ed25519 public key, 32 bytes; it takes no model that this has not signed. None: any.
+        protocol: "mlperf": the commands of MLPerf Tiny's runner too.
         compiler: which builds it; None: what came with the package, or any compiler.
 
     Returns: path of the ELF file.
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
-    flags = (*_stage_flags(stages), *_key_flags(key))
+    flags = (*_stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
     content = _content_key(board, flags)
     shipped = _shipped(board, content)
     if compiler is None and shipped is not None:

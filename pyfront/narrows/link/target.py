@@ -23,7 +23,7 @@ from narrows.result import Progress, Result, StageCost, no_progress
 from narrows.signing import Signature
 
 # A larger blob is placed by the emulator; uploading it would take seconds.
-_LOADER_BYTES = 128 * 1024
+_LOADER_BYTES = 16 * 1024
 # What even a slow board or a busy QEMU computes in a second, for the patience with a firing.
 _WORK_PER_SECOND = 1e6
 
