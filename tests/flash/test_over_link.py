@@ -277,7 +277,7 @@ def test_a_large_model_s_risk_is_said(narrows: Narrows, digits_blob: Path) -> No
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert first.startswith("narrows: warning: ")
-    assert "larger than the 8,192 B beside which the old model stays" in first
+    assert "old and new model do not both fit (8,192 B each): if power fails" in first
     assert "the connection is gone" in second
 
 
@@ -290,6 +290,16 @@ def test_two_hosts_on_one_port(narrows: Narrows, digits_blob: Path) -> None:
     assert f"{line.name}: cannot be opened" in done.stderr
     assert "in use" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_small_model_after_a_large_one_is_a_risk_too(digits_blob: Path) -> None:
+    size = len(digits_blob.read_bytes())
+    large = struct.pack("<hII", 0, 0, size + 1) + bytes(4 + 32 + 14) + b"large".ljust(40, b"\0")
+    url = scripted({Type.MODEL: large, Type.BLOB_BEGIN: None}, beside=size)
+    warned: list[str] = []
+    with pytest.raises(LinkError), connect(url) as client:
+        write_model(client, Update(read_blob(digits_blob), "digits"), warn=warned.append)
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize(

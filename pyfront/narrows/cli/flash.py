@@ -27,6 +27,7 @@ from narrows.flash.tool import Job
 from narrows.flash.tools import TOOLS, choose_tool
 from narrows.link.image import load_segments
 from narrows.link.line import PortError
+from narrows.link.target import split_baud
 from narrows.result import Progress
 
 _LINK, _AUTO = "link", "auto"
@@ -66,8 +67,8 @@ def add_parser(commands: Any) -> None:
         "--via",
         default=_AUTO,
         choices=[_AUTO, _LINK, *TOOLS],
-        help="auto (default): over the link if firmware answers at the port, else by the first of "
-        "the board's tools that can",
+        help="auto (default): over the link if firmware answers at the port, and none other is "
+        "asked for; else by the first of the board's tools that can",
     )
     parser.add_argument("--probe", metavar="SERIAL", help="which debug probe, if there are several")
     parser.add_argument("--model-only", action="store_true", help="leave the firmware as it is")
@@ -106,6 +107,8 @@ def _over_link(
     port, trial = arguments.port, arguments.via == _AUTO
     if blob is None or port is None or arguments.via not in (_AUTO, _LINK) or _is_drive(port):
         return None
+    if trial and any(getattr(arguments, name) for name in ("key", "protocol", "compiler")):
+        return None  # it is about the firmware
     with contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(connect(port, blob, _TRIAL_SECONDS if trial else None))
@@ -116,15 +119,8 @@ def _over_link(
                 raise
             warn(board.name, [f"not over the link: {error}"])
             return None
-        room = client.hello.room_beside
-        if len(blob.data) > room:
-            text = (
-                f"larger than the {count(room)} B beside which the old model stays: if power fails "
-                "before it is written, the board has no model until it is flashed again"
-            )
-            warn(arguments.blob, [text])
         update = Update(blob, arguments.blob, board, arguments.force)
-        written = write_model(client, update, progress)
+        written = write_model(client, update, progress, lambda text: warn(update.name, [text]))
         return {
             "board": client.hello.board,
             "via": _LINK,
@@ -144,7 +140,10 @@ def _by_tool(
     if blob is not None:
         check_model(board, blob, arguments.blob)
         check_signed(blob, arguments.blob, key_of(arguments))
-    job = Job(board, (), arguments.port, arguments.probe, progress)
+    port = arguments.port
+    if port is not None and not _is_drive(port):
+        port, _ = split_baud(port)
+    job = Job(board, (), port, arguments.probe, progress)
     tool = choose_tool(job, None if arguments.via == _AUTO else arguments.via)
     segments = [] if blob is None else model_segments(board, blob)
     if not arguments.model_only:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from narrows.blob import Blob
@@ -96,8 +96,16 @@ def check_update(client: Client, update: Update, standing: DeviceModel | None) -
         )
 
 
-def write_model(client: Client, update: Update, progress: Progress = no_progress) -> bool:
+def write_model(
+    client: Client,
+    update: Update,
+    progress: Progress = no_progress,
+    warn: Callable[[str], None] = lambda text: None,
+) -> bool:
     """Make a blob the device's model, and see that it is. Goes on where the same was broken off.
+
+    Args:
+        warn: told if the old model cannot stay until the new one is whole.
 
     Returns: False if it was that already.
 
@@ -109,6 +117,12 @@ def write_model(client: Client, update: Update, progress: Progress = no_progress
     there = standing is not None and standing.runs and standing.is_blob(update.blob.data)
     if there and standing is not None and standing.counter == announced.counter:
         return False
+    beside, old = client.hello.room_beside, standing.blob_bytes if standing is not None else 0
+    if max(len(update.blob.data), old) > beside:
+        warn(
+            f"old and new model do not both fit ({beside:,} B each): if power fails before the new "
+            "one is whole, the board has none until it is flashed again"
+        )
     client.upload(
         update.blob.data,
         progress,
