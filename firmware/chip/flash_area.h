@@ -13,7 +13,7 @@
 
 /* A board's file says what a driver knows. */
 #define FLASH_HAS_SECTORS_OF(bytes) \
-    typedef char check_sectors[BOARD_FLASH_ERASE_BYTES == (bytes) ? 1 : -1]
+    typedef char check_erase_bytes[BOARD_FLASH_ERASE_BYTES == (bytes) ? 1 : -1]
 
 /* Whether a sector or unit of this many bytes begins at the offset. */
 static inline bool flash_has(uint32_t offset, uint32_t bytes)

@@ -44,7 +44,10 @@ static struct {
 } rom;
 static uint32_t setup[SETUP_WORDS];
 
-#ifdef __arm__
+#if defined __arm__ && defined __clang__
+/* Startup copies it with the variables. Clang's linker makes calls reach as far as they must. */
+#define IN_RAM __attribute__((section(".data.ramcode"), noinline))
+#elif defined __arm__
 /* Startup copies it with the variables. The rest of the line is a comment to the assembler, which
  * would otherwise complain about code among data. */
 #define IN_RAM __attribute__((section(".data.ramcode,\"aw\",%progbits @"), noinline, long_call))
