@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   sets everything up and shows the default model on the host and on a board in QEMU
 # make test   sets everything up and runs every check
+# make wheel  build/wheel/narrows-*.whl, with the firmware of all boards
 # make lint   style and types only          make clean   removes what make made
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
 test_stamp := $(VENV)/.installed-tests
 
-.PHONY: demo test lint clean tools emulators
+.PHONY: demo test lint clean tools emulators wheel
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
@@ -30,6 +31,12 @@ test: lint emulators
 	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 3600 \
 	    --no-tests=error
 	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
+
+# With the firmware of every board, so that who installs it needs no compiler for them.
+wheel: $(stamp) tools
+	$(BIN)/python -m narrows.link.shipped build/firmware-images
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel . \
+	    --config-settings=cmake.define.NARROWS_IMAGES=$(CURDIR)/build/firmware-images
 
 lint: $(test_stamp)
 	$(BIN)/ruff check .
@@ -65,7 +72,8 @@ tools:
 # And what all boards need.
 emulators: tools
 	@.ci/install-tools qemu-system-riscv32=qemu-system-misc \
-	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm
+	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm \
+	    openocd=openocd
 	@$(MAKE) --silent $(RP2040JS) || \
 	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
 

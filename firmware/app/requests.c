@@ -55,7 +55,7 @@ static int on_hello(struct request *request)
     put_text(request, FIRMWARE_VERSION, sizeof FIRMWARE_VERSION - 1);
     put_text(request, BOARD_NAME, sizeof BOARD_NAME - 1);
     put_text(request, BOARD_CORE, sizeof BOARD_CORE - 1);
-    return major == LINK_MAJOR ? NRW_OK : LINK_ERR_VERSION;
+    return major == LINK_MAJOR ? (int)NRW_OK : (int)LINK_ERR_VERSION;
 }
 
 static int on_ping(struct request *request)

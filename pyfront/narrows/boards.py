@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.errors import NarrowsError
+from narrows.flashing import EspFlash, FlashTools, Stm32Bootloader, Uf2Drive
 from narrows.share import share_dir
 
 if sys.version_info >= (3, 11):
@@ -29,6 +30,7 @@ GUARD_BYTES = 256
 _ADDRESS_SPACE = 1 << 32
 _ALIGNMENT = 16
 _MOST_ARENAS = 4
+_MOST_SECTORS = 1 << 16  # the bootloader numbers them by two bytes
 _LEAST_RECEIVE_BYTES = 512  # the longest packet as it goes over the line, and room for PING
 _NAME = re.compile(r"[A-Za-z0-9 ._+-]{1,64}")  # goes into C and into an answer of the link
 _VARIABLE_BYTES = 640  # of the application beside its receive buffer; the linker checks
@@ -151,6 +153,7 @@ class Board:
         driver_bytes for its chip's drivers, beyond what every board's have.
     arenas: memories for tensors, the fastest first; what stack and variables leave of the RAM is
         the one named "ram".
+    flash: tools that write firmware and models.
     qemu, rp2040js: None if the emulator does not have the board.
     """
 
@@ -166,6 +169,7 @@ class Board:
     arenas: tuple[Arena, ...]
     uart: Uart
     timer: Timer
+    flash: FlashTools
     qemu: Qemu | None
     rp2040js: Rp2040js | None
 
@@ -249,6 +253,7 @@ def read_board(path: Path) -> Board:
             uart.integer("receive_bytes", _LEAST_RECEIVE_BYTES, 1 << 20),
         ),
         timer=Timer(timer.driver("driver", "timer", family), timer.integer("hz", 1)),
+        flash=_flash_tools(table.table("flash")) if "flash" in table else FlashTools(),
         qemu=_qemu(table.table("qemu")) if "qemu" in table else None,
         rp2040js=_rp2040js(table.table("rp2040js")) if "rp2040js" in table else None,
     )
@@ -372,6 +377,40 @@ def _rp2040js(table: _Table) -> Rp2040js:
     return Rp2040js(table.number("instructions_per_tick"))
 
 
+# Each tool, and the key of the table ``flash`` that says what it has to know.
+_FLASH_KEYS = {
+    "pyocd": "target",
+    "openocd": "openocd",
+    "uf2": "uf2",
+    "stm32loader": "stm32",
+    "esptool": "esp",
+}
+
+
+def _flash_tools(table: _Table) -> FlashTools:
+    tools = table.texts("tools")
+    for tool in tools:
+        if tool not in _FLASH_KEYS:
+            raise table.error("tools", f"{tool!r} is none of {', '.join(_FLASH_KEYS)}")
+    keys = {key for tool, key in _FLASH_KEYS.items() if tool in tools or key in table}
+    flash = FlashTools(tools)
+    if "target" in keys:
+        flash = replace(flash, target=table.text("target"))
+    if "openocd" in keys:
+        flash = replace(flash, openocd=table.texts("openocd"))
+    if "uf2" in keys:
+        uf2 = table.table("uf2")
+        flash = replace(flash, uf2=Uf2Drive(uf2.text("family"), uf2.text("board_id")))
+    if "stm32" in keys:
+        stm32 = table.table("stm32")
+        places = stm32.integer("base"), stm32.pairs("sectors")
+        flash = replace(flash, stm32=Stm32Bootloader(stm32.integer("chip_id"), *places))
+    if "esp" in keys:
+        esp = table.table("esp")
+        flash = replace(flash, esp=EspFlash(esp.text("chip"), esp.integer("base")))
+    return flash
+
+
 class _Table:
     """A table of a TOML file whose errors say where they are."""
 
@@ -417,6 +456,27 @@ class _Table:
         if not isinstance(value, str) or not value.strip():
             raise self.error(key, f"{value!r} is no text")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """One or several."""
+        value = self._get(key)
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+            raise self.error(key, f"{value!r} is no text, nor a list of some")
+        return tuple(values)
+
+    def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
+        """A list of lists of two positive integers."""
+        values = self._get(key)
+        good = isinstance(values, list) and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(type(number) is int and 0 < number < _ADDRESS_SPACE for number in pair)
+            for pair in values
+        )
+        if not good or sum(count for count, _ in values) > _MOST_SECTORS:
+            raise self.error(key, f"{values!r} is no list of pairs [how many, bytes]")
+        return tuple((count, size) for count, size in values)
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:
         value = self.text(key)

@@ -11,7 +11,7 @@ from figures import GROWTH
 
 from models import need
 from narrows.boards import load_board, load_boards
-from narrows.link import firmware
+from narrows.link.compilers import GCC
 
 FIGURES = json.loads(STORED.read_text())
 MOST_FLASH = 44 * 1024
@@ -29,7 +29,7 @@ def test_the_page_has_the_stored_figures() -> None:
 def test_firmware_of_every_board_is_built(name: str) -> None:
     """Also of those that cannot run here; it fits, and has not grown."""
     board = load_board(name)
-    need(firmware.COMPILERS[board.core.family][0])
+    need(GCC[board.core.family][0])
     flash = flash_bytes(board)
     assert flash <= board.code.bytes
     if name in FIGURES["boards"]:

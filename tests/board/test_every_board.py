@@ -15,6 +15,7 @@ from narrows.boards import Board, load_board, load_boards
 from narrows.errors import LinkError
 from narrows.graph.edges import encode
 from narrows.link import firmware, open_target
+from narrows.link.compilers import GCC
 from narrows.link.qemu import PROGRAMS, Qemu
 from narrows.native import Run
 
@@ -30,7 +31,7 @@ def ready(name: str) -> Board:
         need_rp2040js()
     else:
         need(PROGRAMS[board.core.family][0])
-    need(firmware.COMPILERS[board.core.family][0])
+    need(GCC[board.core.family][0])
     return board
 
 

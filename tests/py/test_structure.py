@@ -42,10 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arrays": {"errors", "graph"},
     "pictures": {"errors", "graph"},
     "data": {"errors", "files", "graph", "arrays", "pictures"},
-    "boards": BASE - {"result"},
+    "boards": BASE - {"result"} | {"flashing"},
     "budget": {"errors", "native", "plan", "boards"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob", "signing"},
     "farm": BASE - {"share", "files"} | {"graph", "native"},
+    "flashing": set(),
+    "flash": BASE | {"blob", "boards", "native", "link"},
     "targets": BASE | {"graph", "native", "boards", "link", "farm", "signing"},
     "reference": {"errors", "files", "graph"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
@@ -61,7 +63,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
-    | {"reference", "zoo", "sides", "compare", "checking", "interrupt", "signing", "budget"},
+    | {
+        "reference",
+        "zoo",
+        "sides",
+        "compare",
+        "checking",
+        "interrupt",
+        "signing",
+        "budget",
+        "flash",
+    },
     "__main__": {"cli", "interrupt"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }

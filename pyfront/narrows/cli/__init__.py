@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from narrows import __version__, interrupt
 from narrows.cli import (
     boards,
+    build,
     check,
     compare,
     compile,
     doctor,
+    flash,
     info,
     plan,
     quantize,
@@ -29,7 +31,8 @@ from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
-_COMMANDS = (quantize, plan, compile, run, check, compare, info, sign, boards, zoo, doctor)
+_MODELS = (quantize, plan, compile, run, check, compare, info, sign)
+_COMMANDS = (*_MODELS, build, flash, boards, zoo, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line per board."""
     boards = load_boards()
     print_table(
-        ("board", "core", "RAM>", "code>", "room for a blob>", "QEMU", "what it is"),
+        ("board", "core", "RAM>", "code>", "room for a blob>", "QEMU", "written by", "what it is"),
         (
             (
                 board.name,
@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
                 count(board.code.bytes),
                 count(board.models.room),
                 board.qemu.machine if board.qemu else (board.emulator or ""),
+                ", ".join(board.flash.tools),
                 board.title,
             )
             for board in boards
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "code_bytes": board.code.bytes,
                 "model_bytes": board.models.room,
                 "qemu": board.qemu.machine if board.qemu else None,
+                "flash_tools": list(board.flash.tools),
             }
             for board in boards
         },

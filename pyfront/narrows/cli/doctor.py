@@ -66,11 +66,16 @@ def examine() -> list[Finding]:
         _runtime(),
         _tool("gcc", "installing from source, tests", "apt-get install gcc"),
         _tool("arm-none-eabi-gcc", "building firmware", "apt-get install gcc-arm-none-eabi"),
+        _package("ziglang", "building firmware without GCC", "pip install 'narrows[firmware]'"),
         _tool("qemu-system-arm", "boards in QEMU", "apt-get install qemu-system-arm"),
         _rp2040js(),
         _package("tflite-micro", "comparing with TFLite Micro", "pip install --pre tflite-micro"),
         _package("labgrid", "boards of a farm", "pip install 'narrows[labgrid]'"),
         _package("cryptography", "signing blobs", "pip install 'narrows[sign]'"),
+        _package("pyocd", "flashing by debug probes", "pip install 'narrows[pyocd]'"),
+        _tool("openocd", "flashing by debug probes", "apt-get install openocd"),
+        _package("stm32loader", "flashing STM32 over a port", "pip install 'narrows[stm32]'"),
+        _package("esptool", "flashing Espressif's chips", "pip install 'narrows[esptool]'"),
         _ports(),
     ]
 

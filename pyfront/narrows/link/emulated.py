@@ -10,7 +10,7 @@ from pathlib import Path
 from narrows.boards import Board, load_boards
 from narrows.errors import ToolError, UsageError
 from narrows.link.emulator import Emulator
-from narrows.link.firmware import COMPILERS
+from narrows.link.firmware import missing_compiler
 from narrows.link.qemu import PROGRAMS, Qemu
 from narrows.link.rp2040js import Rp2040js, find_rp2040js
 
@@ -41,12 +41,12 @@ def start(
 
 def missing_tool(board: Board) -> str | None:
     """What is not installed of what the board's emulation needs, and how to install it."""
-    tools = [COMPILERS[board.core.family]]
-    if board.qemu is not None:
-        tools.append(PROGRAMS[board.core.family])
-    for name, package in tools:
-        if shutil.which(name) is None:
-            return f"{name} is not installed: apt-get install {package}"
+    compiler = missing_compiler(board)
+    if compiler is not None:
+        return compiler
+    name, package = PROGRAMS[board.core.family]
+    if board.qemu is not None and shutil.which(name) is None:
+        return f"{name} is not installed: apt-get install {package}"
     if board.rp2040js is not None:
         try:
             find_rp2040js()

@@ -7,24 +7,19 @@ import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from narrows.boards import GUARD_BYTES, Board, Family, driver_files
+from narrows.boards import GUARD_BYTES, Board, driver_files
 from narrows.errors import ToolError
+from narrows.link.compilers import Compiler, CompilerKind, find_compiler, gcc_flags, run_tool
 from narrows.link.image import seal_boot2
 from narrows.native import Form, Op, StageInfo
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
 
-COMPILERS = {
-    Family.CORTEX_M: ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
-    Family.RISCV: ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
-}
-"""Of each family of cores the compiler, and the Debian package that has it."""
 Protocol: TypeAlias = Literal["narrows", "mlperf"]
 """What firmware speaks: its own frames alone, or MLPerf Tiny's commands too (``PROTOCOL.md``)."""
 _FLAGS = (
@@ -32,8 +27,6 @@ _FLAGS = (
     "-ffreestanding",
     "-ffunction-sections",
     "-fdata-sections",
-    # memset and memcpy must not be compiled into calls of themselves.
-    "-fno-tree-loop-distribute-patterns",
     "-Wall",
     "-Wextra",
     "-Wconversion",
@@ -54,12 +47,16 @@ _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),
 }
-# As small as can be: on a Cortex-M4 link-time optimization saves 9% of the flash.
-_SMALL_FLAGS = ("-Os", "-flto", "-fno-fat-lto-objects")
 _LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--fatal-warnings")
+_INCLUDES = (
+    *(f"firmware/{room}" for room in ("libc", "link", "port", "chip", "core", "app")),
+    *(f"runtime/{part}" for part in ("include", "src", "ops", "kernels")),
+)
 _IMAGE = "firmware.elf"
 # Of a chip that boots in two stages: the second, which carries a checksum.
 _BOOT2 = "_boot2.S"
+IMAGES = "firmware-images"
+"""Folder beside ``boards`` where a package that was built with them has images."""
 
 
 def build(
@@ -68,29 +65,39 @@ def build(
     stages: Collection[StageInfo] | None = None,
     key: bytes | None = None,
     protocol: Protocol = "narrows",
+    compiler: CompilerKind | None = None,
 ) -> Path:
-    """The board's firmware, built now or taken from the user's cache.
+    """The board's firmware: as it came with the package, built now, or taken from the user's cache.
 
     Args:
         stages: of the models that it shall run, whose operators and forms alone are built
             in; None: all.
         key: Ed25519 public key, 32 bytes; it takes no model that this has not signed. None: any.
         protocol: "mlperf": the commands of MLPerf Tiny's runner too.
+        compiler: which builds it; None: what came with the package, or any compiler.
 
     Returns: path of the ELF file.
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
+    flags = (*_stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
+    content = _content_key(board, flags)
+    shipped = _shipped(board, content)
+    if compiler is None and shipped is not None:
+        return shipped
+    found = find_compiler(board.core, compiler)
+    said = f"{run_tool(found.version)}{found.flags}{found.libraries}"
+    tool = hashlib.sha256(said.encode()).hexdigest()[:8]
     try:
-        flags = (*_stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
-        folder = cache_dir() / f"{board.name}-{_key(board, flags)}"
+        folder = cache_dir() / f"{board.name}-{content}-{tool}"
         if not (folder / _IMAGE).is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as temporary:
                 whole = Path(temporary) / "whole"
                 whole.mkdir()
                 image = Path(temporary) / _IMAGE
-                compile_image(board, sources(board), Path(temporary), image, flags, progress)
+                files = sources(board)
+                compile_image(board, files, Path(temporary), image, flags, progress, found)
                 image.rename(whole / _IMAGE)
                 # Whoever else was faster has made the same.
                 with contextlib.suppress(OSError):
@@ -101,6 +108,37 @@ def build(
             "set NARROWS_CACHE_DIR to a folder with room"
         ) from error
     return folder / _IMAGE
+
+
+def missing_compiler(board: Board) -> str | None:
+    """What ``build`` needs that is not installed, and how to install it; None: nothing, perhaps
+    because the firmware came with the package."""
+    if _shipped(board, _content_key(board, ())) is not None:
+        return None
+    try:
+        find_compiler(board.core)
+    except ToolError as error:
+        return str(error)
+    return None
+
+
+def build_shipped(folder: Path, boards: Iterable[Board]) -> None:
+    """Build the images that come with the package, so that its users need no compiler.
+
+    Args:
+        folder: where they are put, and what else is there is deleted; to be installed as
+            ``firmware-images`` beside ``boards``.
+
+    Raises: ToolError: as ``build``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {_image_name(board, _content_key(board, ())): board for board in boards}
+    for path in folder.glob("*.elf"):
+        if path.name not in names:
+            path.unlink()
+    for name, board in names.items():
+        if not (folder / name).is_file():
+            shutil.copyfile(build(board, compiler=CompilerKind.GCC), folder / name)
 
 
 def cache_dir() -> Path:
@@ -145,27 +183,32 @@ def compile_image(
     image: Path,
     more_flags: Sequence[str] = (),
     progress: Progress = no_progress,
+    compiler: Compiler | None = None,
 ) -> None:
     """Compile files and link them for a board.
 
     Args:
         folder: where object files may stand.
         image: the ELF file to write.
+        compiler: None: any that is there.
 
     Raises: ToolError: no compiler, or it failed.
     """
     (folder / "board.h").write_text(board_header(board), encoding="ascii")
-    command = [_compiler(board), *_flags(board), f"-I{folder}", *more_flags]
+    compiler = compiler or find_compiler(board.core)
+    command = [*compiler.command, *compiler.flags, *_flags(board), f"-I{folder}"]
+    command += [*(f"-I{share_dir() / path}" for path in _INCLUDES), *more_flags]
     objects = []
     for index, file in enumerate(files):
         progress("building the firmware", index / (len(files) + 1))
         objects.append(str(folder / f"{file.parent.name}_{file.stem}.o"))
         few = _FOLDER_FLAGS.get(file.parent.name, ())
-        _run([*command, *few, "-c", str(file), "-o", objects[-1]])
+        run_tool([*command, *few, "-c", str(file), "-o", objects[-1]])
     script = folder / "board.ld"
     template = share_dir() / "firmware" / "core" / board.core.family.value / "memories.ld"
-    _run([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
-    _run([*command, *_LINK_FLAGS, f"-T{script}", *objects, "-lgcc", "-o", str(image)])
+    run_tool([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
+    command += [*_LINK_FLAGS, f"-T{script}", *objects, *compiler.libraries]
+    run_tool([*command, "-o", str(image)])
     if any(file.name.endswith(_BOOT2) for file in files):
         seal_boot2(image)
     progress("building the firmware", 1.0)
@@ -203,25 +246,11 @@ def board_header(board: Board) -> str:
     return "\n".join(["#ifndef BOARD_H", "#define BOARD_H", *lines, "#endif", ""])
 
 
-def _compiler(board: Board) -> str:
-    name, package = COMPILERS[board.core.family]
-    compiler = shutil.which(name)
-    if compiler is None:
-        raise ToolError(f"{name} is not installed: apt-get install {package}")
-    return compiler
-
-
 def _flags(board: Board) -> list[str]:
-    root = share_dir()
-    folders = [root / "firmware" / name for name in ("libc", "link", "port", "chip", "core", "app")]
-    folders += [root / "runtime" / name for name in ("include", "src", "ops", "kernels")]
     layout = board.core.layout
     return [
-        *board.core.flags,
         *_FLAGS,
-        *(_SMALL_FLAGS if board.core.small else ("-O2",)),
         f"-DNRW_LAYOUTS(X)=X({layout.upper()},{layout}_c)",
-        *(f"-I{folder}" for folder in folders),
     ]
 
 
@@ -250,27 +279,27 @@ def _arenas(board: Board) -> str:
     return ",".join(f"{{{base},{size}}}" for base, size in places)
 
 
-def _key(board: Board, more_flags: Sequence[str]) -> str:
-    """Of everything that the image follows from."""
+def _shipped(board: Board, content: str) -> Path | None:
+    """An image that came with the package and follows from these very sources."""
+    path = share_dir() / IMAGES / _image_name(board, content)
+    return path if path.is_file() else None
+
+
+def _image_name(board: Board, key: str) -> str:
+    return f"{board.name}-{key}.elf"
+
+
+def _content_key(board: Board, more_flags: Sequence[str]) -> str:
+    """Of everything that the image follows from, but the compiler; the same on every machine."""
     root = share_dir()
-    version = _run([_compiler(board), "--version"]).splitlines()[0]
-    said = (version, board_header(board), *map(str, sources(board)))
-    flags = (*_flags(board), *more_flags, str(_FOLDER_FLAGS), *_LINK_FLAGS)
-    digest = hashlib.sha256("\n".join((*said, *flags)).encode())
+    files = (path.relative_to(root).as_posix() for path in sources(board))
+    flags = (*gcc_flags(board.core), *_flags(board), *more_flags, str(_FOLDER_FLAGS))
+    said = (board_header(board), *files, *flags, *_LINK_FLAGS)
+    digest = hashlib.sha256("\n".join(said).encode())
     for folder in ("firmware", "runtime"):
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in (".c", ".h", ".ld", ".S"):
-                digest.update(f"\n{path.relative_to(root)}\n".encode())
+            name = path.relative_to(root)
+            if path.suffix in (".c", ".h", ".ld", ".S") and "build" not in name.parts:
+                digest.update(f"\n{name.as_posix()}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _run(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except subprocess.CalledProcessError as error:
-        words = ("error", "undefined")
-        lines = [line for line in error.stderr.splitlines() if any(w in line for w in words)]
-        lines = lines or ["no message"]
-        raise ToolError(f"{command[0]} failed: {lines[0].strip()}") from error
-    return done.stdout

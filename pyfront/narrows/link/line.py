@@ -8,6 +8,7 @@ always kept; its answer proves that whatever was sent before and has not been an
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import select
@@ -33,6 +34,7 @@ _LONGEST_TIMEOUT = 8.0
 _WRITE_TIMEOUT = 10.0
 _ATTEMPTS = 30
 _CHUNK = 4096
+_TAKEN = (errno.EAGAIN, errno.EBUSY)  # of opening a port for oneself alone
 _SHOWN_BYTES = 60  # of what arrived instead of an answer: about a line in an error message
 
 
@@ -50,6 +52,10 @@ def open_port(port: str, baud: int = BAUD) -> serial.SerialBase:
             port, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT, exclusive=True
         )
     except (serial.SerialException, ValueError, OSError) as error:
+        if getattr(error, "errno", None) in _TAKEN:
+            raise PortError(
+                f"{port}: cannot be opened: it is in use; close the other program that has it open"
+            ) from error
         present = ", ".join(sorted(item.device for item in list_ports.comports())) or "none"
         raise PortError(
             f"{port}: cannot be opened ({_reason(error)}); serial ports here: {present}"

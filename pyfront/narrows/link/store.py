@@ -8,7 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from narrows.boards import Models
+from narrows.boards import RECORDS_BYTES, Models
 
 NAME_BYTES, SIGNATURE_BYTES = 40, 64
 _UPDATE = struct.Struct(f"<II32s{NAME_BYTES}s{SIGNATURE_BYTES}s")
@@ -43,7 +43,8 @@ class Update:
 
 
 def image(models: Models, blob: bytes, update: Update) -> list[tuple[int, bytes]]:
-    """(address, bytes) that make a blob the model of a board, if written to its erased flash.
+    """(address, bytes) that make a blob the model of a board, whatever its flash has held before,
+    if the sectors that they touch are erased and written.
 
     Raises: ValueError: it has no room.
     """
@@ -54,4 +55,9 @@ def image(models: Models, blob: bytes, update: Update) -> list[tuple[int, bytes]
     body = struct.pack("<III", _FORMAT, slot, 1) + update.pack()
     body += bytes(_RECORD_BYTES - len(_MANIFEST) - len(body) - 4)
     record = _MANIFEST + body + struct.pack("<I", zlib.crc32(body))
-    return [(models.base, blob), (models.base + end - _RECORD_BYTES, record)]
+    parts = [(0, blob), (end - _RECORD_BYTES, record)]
+    # The records of other models, which may be newer, would win.
+    for other in sorted({models.half, 2 * models.half, models.bytes} - {end}):
+        if other - RECORDS_BYTES >= len(blob) and abs(other - end) >= RECORDS_BYTES:
+            parts.append((other - RECORDS_BYTES, bytes(RECORDS_BYTES)))
+    return [(models.base + offset, data) for offset, data in parts]

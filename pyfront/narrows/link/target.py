@@ -144,7 +144,7 @@ def open_target(
             emulator = resources.enter_context(start(kind, board, build(board, progress), contents))
             url = emulator.url
         elif kind == "serial":
-            url, baud = _split_baud(place)
+            url, baud = split_baud(place)
         else:
             raise UsageError(f"target {spec!r}: give qemu:BOARD, rp2040js:BOARD or serial:PORT")
         with _explained(emulator):
@@ -186,7 +186,8 @@ def _explained(emulator: Emulator | None) -> Iterator[None]:
         raise LinkError(f"{error}; the emulator has ended: {reason}") from error
 
 
-def _split_baud(place: str) -> tuple[str, int]:
+def split_baud(place: str) -> tuple[str, int]:
+    """``PORT`` or ``PORT@BAUD``. Raises: UsageError: that is no rate."""
     port, _, baud = place.rpartition("@")
     if not port:
         return place, BAUD
