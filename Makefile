@@ -72,8 +72,7 @@ tools:
 # And what all boards need.
 emulators: tools
 	@.ci/install-tools qemu-system-riscv32=qemu-system-misc \
-	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm \
-	    openocd=openocd
+	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm openocd=openocd
 	@$(MAKE) --silent $(RP2040JS) || \
 	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
 

@@ -28,6 +28,7 @@ from narrows.link.uf2 import Family, read_uf2
 from narrows.models import DIGITS_INT8
 from narrows.native import Run
 from narrows.share import share_dir
+from narrows.signing import key_pem, new_key, public_bytes, sign_blob
 
 BOARDS = ("mps2-an386", "lm3s6965evb")
 UF2 = '[flash]\ntools = ["uf2"]\nuf2 = { family = "STM32F4", board_id = "TEST" }\n'
@@ -217,7 +218,10 @@ def model_that_runs(board: Board, memory: dict[int, int], folder: Path) -> str:
         (("-o", "a.elf", "--with", "BLOB"), "a model does not go into an ELF file"),
         (("-o", "a.txt"), "a.txt: its ending is none of .elf, .hex, .uf2, .bin; give --format"),
         (("-o", "a.hex", "--with", "BLOB", "--model", "BLOB"), "--with and --model: give one"),
-        (("-o", "a.hex", "--model", "BLOB", "--compiler", "gcc"), "--model builds no firmware"),
+        (
+            ("-o", "a.hex", "--model", "BLOB", "--for", "BLOB"),
+            "--model builds no firmware: leave out --for",
+        ),
         (("-o", "a.uf2"), "names no chip for UF2"),
         (("-o", "a.bin", "--with", "BLOB"), "570,425,344 B apart, too far for one file"),
     ],
@@ -231,6 +235,27 @@ def test_what_cannot_be_built(
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_options_of_firmware(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+    """A key and another protocol make other firmware; a model must be signed with the key."""
+    key = new_key()
+    public, signed = tmp_path / "key.pem", tmp_path / "signed.nrw"
+    public.write_bytes(key_pem(key))
+    signed.write_bytes(sign_blob(digits_blob.read_bytes(), key))
+    board, name, file = load_board("mps2-an386"), "mps2-an386", tmp_path / "firmware.elf"
+    for options, expected in (
+        (("--key", public), firmware.build(board, key=public_bytes(key))),
+        (("--protocol", "mlperf"), firmware.build(board, protocol="mlperf")),
+    ):
+        built(narrows, "--board", name, "-o", file, *options)
+        assert file.read_bytes() == expected.read_bytes()
+        assert file.read_bytes() != firmware.build(board).read_bytes()
+    both = ("--board", name, "--key", public, "-o", tmp_path / "all.hex")
+    assert narrows("build", *both, "--with", signed).returncode == 0
+    done = narrows("build", *both, "--with", digits_blob)
+    assert done.returncode == 1
+    assert f"{digits_blob}: not signed with the key of --key" in done.stderr
 
 
 def test_a_model_that_does_not_fit_is_refused(narrows: Narrows, tmp_path: Path) -> None:

@@ -299,6 +299,10 @@ def test_two_hosts_on_one_port(narrows: Narrows, digits_blob: Path) -> None:
         (("--model-only", "--board", BOARD), "--model-only writes a model alone: give a BLOB"),
         (("BLOB", "--via", "link"), "--via link: give the board's --port"),
         (("BLOB",), "give --board"),
+        (
+            ("BLOB", "--board", BOARD, "--model-only", "--compiler", "zig"),
+            "--model-only builds no firmware: leave out --compiler",
+        ),
         (("BLOB", "--board", BOARD), "names no tool that writes it (flash.tools)"),
         (("BLOB", "--board", "microbit", "--via", "uf2"), "--via uf2: give pyocd or openocd"),
     ],

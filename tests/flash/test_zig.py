@@ -63,7 +63,7 @@ def test_it_is_taken_where_gcc_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
         missing("ziglang")
     with pytest.raises(ToolError, match="arm-none-eabi-gcc is not installed: apt-get install"):
         find_compiler(core, CompilerKind.GCC)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("narrows.link.compilers.has_zig", lambda: False)
     with pytest.raises(ToolError, match=r"Zig is not installed: pip install 'narrows\[firmware\]'"):
         find_compiler(core, CompilerKind.ZIG)
     with pytest.raises(ToolError, match=r"gcc-arm-none-eabi, or take Zig.*narrows\[firmware\]"):

@@ -749,6 +749,7 @@ def test_missing_tools_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch, image: Path, tmp_path: Path, digits_blob: Path
 ) -> None:
     blob = digits_blob.read_bytes()
+    monkeypatch.setattr("narrows.link.compilers.has_zig", lambda: False)
     tools = {tool: shutil.which(tool) for tool in TOOLS}
     for gone, package in zip(TOOLS, ("gcc-arm-none-eabi", "qemu-system-arm"), strict=True):
         folder = tmp_path / gone

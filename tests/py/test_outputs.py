@@ -35,6 +35,7 @@ from narrows.zoo.builder import Builder
 NO_FILES = {
     *("--ram", "--slice", "--target", "--reference", "--top", "--count", "--layer", "--limit"),
     *("--pixel-mean", "--pixel-scale", "--crop-fraction", "--counter"),
+    *("--port", "--probe"),
 }
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, get_args
 
 from narrows.blob import Blob, read_blob
@@ -17,6 +19,8 @@ from narrows.flash.formats import Format, encode, format_of
 from narrows.link.compilers import CompilerKind
 from narrows.link.firmware import Protocol, build
 from narrows.link.image import Segment, load_segments
+from narrows.native import StageInfo
+from narrows.result import Progress
 from narrows.signing import fingerprint, load_public_key
 
 _HELP = """\
@@ -63,7 +67,7 @@ def add_parser(commands: Any) -> None:
 
 
 def add_firmware(parser: argparse.ArgumentParser) -> None:
-    """The options ``--key``, ``--protocol`` and ``--compiler``."""
+    """The options ``--key``, ``--protocol`` and ``--compiler``, which ``build_firmware`` obeys."""
     add_input(
         parser,
         "--key",
@@ -73,8 +77,7 @@ def add_firmware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=get_args(Protocol),
-        default="narrows",
-        help="mlperf: the firmware understands the runner of MLPerf Tiny too",
+        help="mlperf: the firmware also understands MLPerf Tiny's runner",
     )
     parser.add_argument(
         "--compiler",
@@ -84,9 +87,29 @@ def add_firmware(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def compiler_of(arguments: argparse.Namespace) -> CompilerKind | None:
-    """What ``--compiler`` asks for."""
-    return None if arguments.compiler is None else CompilerKind(arguments.compiler)
+def check_no_firmware(arguments: argparse.Namespace, option: str, *others: str) -> None:
+    """Raises: UsageError: there are options for firmware beside one that wants none. others: more
+    of them."""
+    for name in ("protocol", "compiler", *others):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"{option} builds no firmware: leave out --{name.rstrip('_')}")
+
+
+def build_firmware(
+    arguments: argparse.Namespace,
+    board: Board,
+    progress: Progress,
+    stages: Collection[StageInfo] | None = None,
+) -> Path:
+    """The ELF file that the options ask for. Raises: ToolError."""
+    return build(
+        board,
+        progress,
+        stages,
+        key=key_of(arguments),
+        protocol=arguments.protocol or "narrows",
+        compiler=None if arguments.compiler is None else CompilerKind(arguments.compiler),
+    )
 
 
 def key_of(arguments: argparse.Namespace) -> bytes | None:
@@ -115,25 +138,27 @@ def run(arguments: argparse.Namespace) -> int:
     model = arguments.with_ or arguments.model
     if model is not None and format_ is Format.ELF:
         raise UsageError("a model does not go into an ELF file; take .hex, .uf2 or .bin")
-    if arguments.model is not None and (arguments.for_ or arguments.compiler):
-        raise UsageError("--model builds no firmware: leave out --for and --compiler")
-    key = key_of(arguments)
+    if arguments.model is not None:
+        check_no_firmware(arguments, "--model", "for_")
     report: dict[str, Any] = {"board": board.name, "format": format_.value}
     segments: list[Segment] = []
     lines = []
     if model is not None:
         blob = read_blob(model)
         check_model(board, blob, model)
-        check_signed(blob, model, key)
+        check_signed(blob, model, key_of(arguments))
         segments += model_segments(board, blob)
         lines.append(_describe_model(board, blob, report))
-    data = None
+    image = None
     if arguments.model is None:
-        data, more = _build_firmware(arguments, board, key, report, lines)
-        segments += more
-    if data is None:
-        data = encode(segments, format_, board)
-    start = min((segment.address for segment in segments), default=board.code.base)
+        kept = [stage for name in arguments.for_ or () for stage in read_blob(name).model.stages]
+        with progress_bar() as progress:
+            image = build_firmware(arguments, board, progress, kept or None)
+        segments += load_segments(image)
+        lines.append(_describe_firmware(board, image, report))
+    elf = image if format_ is Format.ELF else None
+    data = read_file(elf, "firmware") if elf is not None else encode(segments, format_, board)
+    start = min(segment.address for segment in segments)
     report |= {"address": start, "written_bytes": total_bytes(segments), "file_bytes": len(data)}
     written = arguments.outputs.write("output", data)
     arguments.outputs.write_json(report)
@@ -158,21 +183,8 @@ def _describe_model(board: Board, blob: Blob, report: dict[str, Any]) -> str:
     )
 
 
-def _build_firmware(
-    arguments: argparse.Namespace,
-    board: Board,
-    key: bytes | None,
-    report: dict[str, Any],
-    lines: list[str],
-) -> tuple[bytes | None, list[Segment]]:
-    """Returns: the ELF file, if one is wanted; and what stands in flash."""
-    stages = None
-    if arguments.for_:
-        stages = [stage for name in arguments.for_ for stage in read_blob(name).model.stages]
-    with progress_bar() as progress:
-        image = build(board, progress, stages, key, arguments.protocol, compiler_of(arguments))
-    sizes = firmware_sizes(image)
-    arena = sum(board.memories)
+def _describe_firmware(board: Board, image: Path, report: dict[str, Any]) -> str:
+    sizes, arena = firmware_sizes(image), sum(board.memories)
     report["firmware"] = {
         "flash_bytes": sizes.flash,
         "flash_room_bytes": board.code.bytes,
@@ -180,10 +192,7 @@ def _build_firmware(
         "ram_room_bytes": board.ram.bytes,
         "arena_bytes": arena,
     }
-    lines.append(
+    return (
         f"firmware: {count(sizes.flash)} of {count(board.code.bytes)} B of flash, "
         f"{count(sizes.ram)} of {count(board.ram.bytes)} B of RAM, {count(arena)} B for arenas"
     )
-    elf = report["format"] == Format.ELF.value
-    data = read_file(image, "firmware") if elf else None
-    return data, load_segments(image)

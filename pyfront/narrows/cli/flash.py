@@ -11,7 +11,13 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.boards import Board, load_board
-from narrows.cli.build import add_firmware, check_signed, compiler_of, key_of
+from narrows.cli.build import (
+    add_firmware,
+    build_firmware,
+    check_no_firmware,
+    check_signed,
+    key_of,
+)
 from narrows.cli.console import count, progress_bar, warn
 from narrows.cli.places import add_input, add_json
 from narrows.errors import LinkError, UsageError
@@ -19,7 +25,6 @@ from narrows.flash.contents import check_model, model_segments, total_bytes, upd
 from narrows.flash.over_link import Update, check_board, check_written, connect, write_model
 from narrows.flash.tool import Job
 from narrows.flash.tools import TOOLS, choose_tool
-from narrows.link.firmware import build
 from narrows.link.image import load_segments
 from narrows.link.line import PortError
 from narrows.result import Progress
@@ -83,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{what} writes a model alone: give a BLOB")
     if arguments.via == _LINK and arguments.port is None:
         raise UsageError("--via link: give the board's --port")
+    if arguments.model_only or arguments.via == _LINK:
+        check_no_firmware(arguments, "--model-only" if arguments.model_only else "--via link")
     with progress_bar() as progress:
         report = _over_link(arguments, board, blob, progress)
         if report is None:
@@ -134,22 +141,14 @@ def _by_tool(
 ) -> dict[str, Any]:
     if board is None:
         raise UsageError("give --board, for the firmware and the tool that writes it")
-    key = key_of(arguments)
     if blob is not None:
         check_model(board, blob, arguments.blob)
-        check_signed(blob, arguments.blob, key)
+        check_signed(blob, arguments.blob, key_of(arguments))
     job = Job(board, (), arguments.port, arguments.probe, progress)
     tool = choose_tool(job, None if arguments.via == _AUTO else arguments.via)
     segments = [] if blob is None else model_segments(board, blob)
     if not arguments.model_only:
-        image = build(
-            board,
-            progress,
-            key=key,
-            protocol=arguments.protocol,
-            compiler=compiler_of(arguments),
-        )
-        segments += load_segments(image)
+        segments += load_segments(build_firmware(arguments, board, progress))
     where = tool.write(replace(job, segments=sorted(segments)))
     checked = tool.name
     if arguments.port is not None and not _is_drive(arguments.port):

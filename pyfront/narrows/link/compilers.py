@@ -66,7 +66,7 @@ def find_compiler(core: Core, kind: CompilerKind | None = None) -> Compiler:
     gcc = shutil.which(name) if kind is not CompilerKind.ZIG else None
     if gcc is not None:
         return Compiler((gcc,), gcc_flags(core), ("-lgcc",), (gcc, "--version"))
-    if kind is not CompilerKind.GCC and importlib.util.find_spec("ziglang") is not None:
+    if kind is not CompilerKind.GCC and has_zig():
         zig = (sys.executable, "-m", "ziglang")
         return Compiler(
             (*zig, "cc"), _zig_flags(core), ("-lcompiler_rt", *_ZIG_LINK_FLAGS), (*zig, "version")
@@ -81,6 +81,11 @@ def find_compiler(core: Core, kind: CompilerKind | None = None) -> Compiler:
         f"no compiler for {core.cpu}: {ways[CompilerKind.GCC]}, or take Zig, which needs no "
         "rights: pip install 'narrows[firmware]'"
     )
+
+
+def has_zig() -> bool:
+    """Whether the package is installed."""
+    return importlib.util.find_spec("ziglang") is not None
 
 
 def gcc_flags(core: Core) -> tuple[str, ...]:
