@@ -11,6 +11,7 @@ from figures import GROWTH
 
 from models import need
 from narrows.boards import load_board, load_boards
+from narrows.link.compilers import GCC
 
 FIGURES = json.loads(STORED.read_text())
 MOST_FLASH = 44 * 1024
