@@ -39,7 +39,7 @@ def need(*tools: str) -> None:
 
 
 def need_rp2040js() -> None:
-    """Skip the test where the emulator of the Pico is absent; make tools installs it."""
+    """Skip the test where the emulator of the Pico is absent; make emulators installs it."""
     os.environ.setdefault("NARROWS_RP2040JS", str(ROOT / "build" / "node"))
     try:
         find_rp2040js()

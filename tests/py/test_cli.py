@@ -182,7 +182,9 @@ def test_usage_is_2(narrows: Narrows, digits_blob: Path, digit_file: Path) -> No
     assert narrows("fly").returncode == 2
     run = ("run", digits_blob, "--input", digit_file)
     refused(
-        narrows(*run, "--target", "moon"), "host, qemu:BOARD, serial:PORT or labgrid:PLACE", code=2
+        narrows(*run, "--target", "moon"),
+        "host, qemu:BOARD, rp2040js:BOARD, serial:PORT or labgrid:PLACE",
+        code=2,
     )
     refused(narrows(*run, "--top", "0"), "--top", code=2)
     refused(

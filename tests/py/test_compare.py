@@ -382,7 +382,7 @@ def test_what_users_do_wrong(
         (
             f"{digits_blob}@tflm",
             digits_blob,
-            "a blob runs at host, qemu:BOARD, serial:PORT or labgrid",
+            "a blob runs at host, qemu:BOARD, rp2040js:BOARD, serial:PORT or labgrid",
         ),
         (f"{DIGITS_FLOAT}@host", digits_blob, "runs at numpy or tflm; quantize it for host"),
     ]

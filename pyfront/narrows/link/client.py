@@ -183,6 +183,7 @@ class Client:
     def reboot(self) -> None:
         """Reset the chip, and wait until its firmware answers again."""
         self._ask(Type.REBOOT)
+        self._line.set_baud(self._line.first_baud)
         self.hello = self._greet()
 
     def set_baud(self, baud: int) -> None:

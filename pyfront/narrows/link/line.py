@@ -87,6 +87,7 @@ class Line:
         self.credit = ROOM_BEFORE_HELLO
         self.events: deque[Frame] = deque()
         self._port = port
+        self.first_baud: int = port.baudrate
         self.patience = patience
         self._decoder = Decoder()
         self._answers: deque[Frame] = deque()
