@@ -79,12 +79,11 @@ def _bootloader(job: Job) -> Iterator[Any]:
     try:
         _set_even_parity(connection.serial_connection)
         connection.timeout = _SILENCE_SECONDS
-        # It prints what it does.
-        with contextlib.redirect_stderr(io.StringIO()):
-            loader = Stm32Bootloader(connection, verbosity=0)
+        loader = Stm32Bootloader(connection, verbosity=0)
+        with _quiet():
             loader.reset_from_system_memory()
-            loader.get()
-            yield loader
+        loader.get()
+        yield loader
     except (Stm32LoaderError, IndexError) as error:  # IndexError: silence in the midst of an answer
         raise ToolError(
             f"{job.port}: the STM32 bootloader fails ({error}); start it: BOOT0 high, then reset; "
@@ -94,6 +93,11 @@ def _bootloader(job: Job) -> Iterator[Any]:
         raise LinkError(f"{job.port}: the connection is gone: {error}") from error
     finally:
         connection.disconnect()
+
+
+def _quiet() -> contextlib.AbstractContextManager[object]:
+    """The package prints what it is patient with, which the progress says."""
+    return contextlib.redirect_stderr(io.StringIO())
 
 
 def _set_even_parity(port: Any) -> None:
@@ -110,7 +114,8 @@ def _set_even_parity(port: Any) -> None:
 def _erase(job: Job, loader: Any, sectors: Sequence[int]) -> None:
     for at in range(0, len(sectors), _SECTORS_AT_ONCE):
         job.progress(f"erasing {job.port}", at / len(sectors))
-        loader.erase_memory(list(sectors[at : at + _SECTORS_AT_ONCE]))
+        with _quiet():
+            loader.erase_memory(list(sectors[at : at + _SECTORS_AT_ONCE]))
 
 
 def _program(job: Job, loader: Any) -> None:
