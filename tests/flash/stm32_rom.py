@@ -40,6 +40,7 @@ class Bootloader:
         self.erased: list[int] = []
         self.worn: set[int] = set()  # offsets of bytes that no longer change
         self.dies_at: int | None = None  # count of writes after which the line is silent
+        self.dying: Callable[[], None] = lambda: None  # what is done then
         self._handle = handle
         self._started = started
         self._chip_id = chip_id
@@ -97,6 +98,7 @@ class Bootloader:
             return
         self._writes += 1
         if self._writes == self.dies_at:
+            self.dying()
             raise Ended
         for at, byte in enumerate(data, address - BASE):
             if at not in self.worn:

@@ -152,15 +152,11 @@ def test_a_board_that_is_not_in_its_bootloader(
 
 def test_a_port_that_vanishes(path: Path, line: Terminal) -> None:
     rom = Bootloader(line.end)
-
-    def vanish(what: str, share: float) -> None:
-        if "writing" in what:
-            line.vanish()
-
-    lost = Job(read_board(path), [Segment(BASE, bytes(1024))], line.name, progress=vanish)
+    rom.dies_at, rom.dying = 2, line.vanish
     with pytest.raises((LinkError, ToolError)) as caught:
-        STM32LOADER.write(lost)
+        STM32LOADER.write(job(path, line, bytes(1024)))
     assert str(caught.value).startswith(line.name)
+    assert "\n" not in str(caught.value)
     rom.stop()
 
 

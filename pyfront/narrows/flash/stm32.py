@@ -51,8 +51,7 @@ def _write(job: Job) -> str:
         _verify(job, loader)
         # Where BOOT0 is set by hand, a reset would lead to the bootloader again.
         loader.go(job.board.code.base)
-        with contextlib.suppress(OSError):
-            loader.reset_from_flash()
+        loader.connection.enable_boot0(False)
     return str(job.port)
 
 
