@@ -109,7 +109,7 @@ def test_a_pico_starts_from_one_uf2_file(
 
 
 def test_all_formats_hold_the_same(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
-    path = with_uf2(tmp_path, "lm3s6965evb")
+    path = with_uf2(tmp_path, "netduinoplus2")
     board = read_board(path)
     whole = expected(board, digits_blob)
     files = {ending: tmp_path / f"all.{ending}" for ending in ("hex", "uf2", "bin")}
