@@ -175,6 +175,7 @@ MAY_INCLUDE = {
     "app": {"libc", "port", "link", "runtime"},
     "chip": {"libc", "port"},
     "core": {"libc", "port"},
+    "esp_idf": {"app", "port"},
 }
 
 
