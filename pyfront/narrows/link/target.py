@@ -158,7 +158,8 @@ def open_target(
                     Status.ERR_MEMORY,
                 )
             standing = client.model()
-            if standing is None or not standing.is_blob(blob):
+            # One that stands there but cannot run is uploaded too: the refusal says why.
+            if standing is None or not standing.runs or not standing.is_blob(blob):
                 client.upload(blob, progress, name=name, signature=signature)
         return BoardTarget(
             spec, client, model, header.firings, board, emulator, resources.pop_all(), progress
