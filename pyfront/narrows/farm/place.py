@@ -244,6 +244,9 @@ class _Place:
 def _labgrid() -> Any:
     """labgrid's client. Raises: ToolError: it is not installed."""
     try:
+        # This process goes on to start emulators and compilers; gRPC's handlers for forks abort
+        # such a child while other threads speak to the coordinator.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         from labgrid.remote import client
     except ImportError as error:
         raise ToolError("labgrid is not installed: pip install 'narrows[labgrid]'") from error
