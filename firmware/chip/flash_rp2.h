@@ -31,7 +31,7 @@ uintptr_t model_rom_function(uint32_t code);
 
 /* Given by the chip's driver: a function of the boot ROM, by its two letters. */
 static uintptr_t rom_function(char first, char second);
-/* And where the code stands that makes the flash readable again. */
+/* Where the code stands that makes the flash readable again. */
 static uintptr_t setup_code(void);
 
 static struct {

@@ -37,7 +37,7 @@ _VARIABLE_BYTES = 640  # of the application beside its receive buffer; the linke
 
 
 class Family(Enum):
-    """Of cores: ``firmware/core/NAME``, which has their start, vectors and linker script."""
+    """A family of cores: ``firmware/core/NAME`` has its start, vectors and linker script."""
 
     CORTEX_M = "cortex_m"
     RISCV = "riscv"
@@ -182,7 +182,7 @@ class Board:
 
     @property
     def instructions_per_tick(self) -> float:
-        """Of the timer in the emulator. Only of boards that have one."""
+        """How many make a tick of the timer in the emulator; for boards that have one."""
         emulated = self.qemu or self.rp2040js
         assert emulated is not None
         return emulated.instructions_per_tick

@@ -19,7 +19,7 @@ Identity: TypeAlias = tuple[object, ...]
 """Equal for two paths if and only if they lead to one file."""
 
 NEW_FILE_MODE = 0o666
-"""Of a new file, before the umask takes away what it does."""
+"""The mode of a new file, before the umask takes away what it does."""
 
 # A trial writes this much, because an empty file fits on a full disk.
 _TRIAL_BYTES = 4096

@@ -91,7 +91,7 @@ class Verdict:
 
     @property
     def items_per_second(self) -> float | None:
-        """Of wall time, link and emulation included; None if nothing was run."""
+        """Items in a second of wall time, with link and emulation; None if nothing was run."""
         return self.items / self.wall_seconds if self.wall_seconds > 0 else None
 
     def _ranked_below(self, rank: int) -> int | None:

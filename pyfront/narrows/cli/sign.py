@@ -162,6 +162,6 @@ def _write_public(arguments: argparse.Namespace, public: bytes) -> None:
 
 
 def c_initializer(key: bytes) -> str:
-    """Of an array of bytes in C."""
+    """The initializer of an array of bytes in C."""
     rows = [key[i : i + _BYTES_A_LINE] for i in range(0, len(key), _BYTES_A_LINE)]
     return "{" + ",\n ".join(", ".join(f"0x{byte:02x}" for byte in row) for row in rows) + "}"

@@ -37,7 +37,7 @@ OpenAt = Callable[[str], Target]
 
 _COORDINATOR = "127.0.0.1:20408"  # labgrid's own default
 _PORT = "NetworkSerialPort"
-# Of several serial ports of a place, the one with this name is ours.
+# Where a place has several serial ports, the one with this name is ours.
 _PORT_NAME = "narrows"
 # An exporter starts ser2net once a place is acquired, and tells a moment later where it listens.
 _PORT_SECONDS = 15.0

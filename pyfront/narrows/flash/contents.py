@@ -29,7 +29,7 @@ class Sizes:
 
 
 def firmware_sizes(file: Path) -> Sizes:
-    """Of an ELF file. Raises: ToolError: it cannot be read, or is none."""
+    """What an ELF file takes. Raises: ToolError: it cannot be read, or is none."""
     try:
         with file.open("rb") as stream:
             elf = ELFFile(stream)
@@ -79,5 +79,5 @@ def model_segments(board: Board, blob: Blob) -> list[Segment]:
 
 
 def total_bytes(segments: Iterable[Segment]) -> int:
-    """Of all segments together."""
+    """The bytes of all segments together."""
     return sum(len(segment.data) for segment in segments)

@@ -21,7 +21,7 @@ _ERASED = b"\xff"
 
 
 class Format(Enum):
-    """By the ending of a file's name."""
+    """The format that the ending of a file's name means."""
 
     ELF = "elf"
     HEX = "hex"

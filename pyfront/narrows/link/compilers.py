@@ -18,7 +18,7 @@ GCC = {
     Family.CORTEX_M: ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
     Family.RISCV: ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
 }
-"""Of each family of cores the compiler, and the Debian package that has it."""
+"""The compiler for each family of cores, and the Debian package that has it."""
 
 # As small as can be: on a Cortex-M4 link-time optimization saves 9% of the flash.
 _GCC_SMALL = ("-Os", "-flto", "-fno-fat-lto-objects")

@@ -81,7 +81,7 @@ class Emulator:
 
     @property
     def pid(self) -> int:
-        """Of the program's process."""
+        """The process id of the program."""
         assert self._process is not None
         return self._process.pid
 

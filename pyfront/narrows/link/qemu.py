@@ -22,7 +22,7 @@ PROGRAMS = {
     Family.CORTEX_M: ("qemu-system-arm", "qemu-system-arm"),
     Family.RISCV: ("qemu-system-riscv32", "qemu-system-misc"),
 }
-"""Of each family of cores QEMU's program, and the Debian package that has it."""
+"""QEMU's program for each family of cores, and the Debian package that has it."""
 
 _POLL_SECONDS = 0.005
 

@@ -53,7 +53,7 @@ class BoardTarget:
 
     @property
     def pid(self) -> int | None:
-        """Of the emulator's process; None for a real board."""
+        """The process id of the emulator; None for a real board."""
         return self._emulator.pid if self._emulator is not None else None
 
     def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
