@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from narrows.blob import Header, parse_blob
 from narrows.boards import Board, load_board
-from narrows.errors import BlobError, LinkError, UsageError
+from narrows.errors import BlobError, LinkError, ToolError, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.link.client import Client
-from narrows.link.emulated import KINDS, start
+from narrows.link.emulated import KINDS, missing_tool, start
 from narrows.link.emulator import Emulator
 from narrows.link.firmware import build
 from narrows.link.frames import WATCH_ALL
@@ -140,6 +140,9 @@ def open_target(
                     f"{spec}: the blob has {len(blob)} bytes, the board's flash has room for "
                     f"{board.models.room}; choose a smaller model or another board"
                 )
+            # Said before the firmware is built, which takes a while.
+            if (missing := missing_tool(board)) is not None:
+                raise ToolError(f"{spec}: {missing}")
             contents = _placed(board, blob, name)
             emulator = resources.enter_context(start(kind, board, build(board, progress), contents))
             url = emulator.url
