@@ -33,7 +33,7 @@ _ARGUMENTS = ("model", "blob", "ram", "board")
 
 # Target -> whether it was asked for by its name, and not by "all".
 _targets = pytest.StashKey[dict[str, bool]]()
-# Of a test: what it asks for, or what is wrong with it.
+# What a test asks for, or what is wrong with it.
 _request = pytest.StashKey["ModelRequest | NarrowsError"]()
 
 

@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def flash_bytes(board: Board, blob: Blob | None = None) -> int:
-    """Of the board's firmware, with all operators or with those of the blob alone."""
+    """The flash of a board's firmware, with all operators or with the blob's alone."""
     image = firmware.build(board, stages=None if blob is None else blob.model.stages)
     return sum(len(segment.data) for segment in load_segments(image))
 

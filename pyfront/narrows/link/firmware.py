@@ -53,7 +53,7 @@ _INCLUDES = (
     *(f"runtime/{part}" for part in ("include", "src", "ops", "kernels")),
 )
 _IMAGE = "firmware.elf"
-# Of a chip that boots in two stages: the second, which carries a checksum.
+# The second stage of a chip that boots in two; it carries a checksum.
 _BOOT2 = "_boot2.S"
 IMAGES = "firmware-images"
 """Folder beside ``boards`` where a package that was built with them has images."""

@@ -17,7 +17,7 @@ from narrows.link.image import Segment
 
 BLOCK_BYTES = 512
 PAYLOAD_BYTES = 256
-"""Of the blocks that are written: a page of flash. The RP2040 takes no others."""
+"""The size of the blocks that are written: a page of flash. The RP2040 takes no others."""
 
 _MOST_PAYLOAD_BYTES = 476
 _HEAD = struct.Struct("<8I")

@@ -17,7 +17,7 @@ typedef enum { UART_STOP_BITS_1 = 1 } uart_stop_bits_t;
 typedef enum { UART_HW_FLOWCTRL_DISABLE = 0 } uart_hw_flowcontrol_t;
 typedef enum { UART_SCLK_DEFAULT = 1 } uart_sclk_t;
 
-/* Of the ESP32-C3. */
+/* The numbers are those of the ESP32-C3. */
 #define UART_BITRATE_MAX 5000000
 #define UART_PIN_NO_CHANGE (-1)
 
