@@ -30,7 +30,8 @@ test: lint emulators
 	$(BIN)/cmake --build $(BUILD) --parallel $(JOBS)
 	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --timeout 3600 \
 	    --no-tests=error
-	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal \
+	    --durations=40 --durations-min=5
 
 # With the firmware of every board, so that who installs it needs no compiler for them.
 wheel: $(stamp) tools
@@ -72,7 +73,9 @@ tools:
 # And what all boards need.
 emulators: tools
 	@.ci/install-tools qemu-system-riscv32=qemu-system-misc \
-	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm openocd=openocd
+	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm openocd=openocd \
+	    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu,libc6-dev-arm64-cross \
+	    qemu-aarch64=qemu-user
 	@$(MAKE) --silent $(RP2040JS) || \
 	    echo "going on without rp2040js: no Raspberry Pi Pico is emulated" >&2
 

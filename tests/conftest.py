@@ -29,6 +29,15 @@ RUNTIME = ROOT / "runtime"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wmissing-prototypes", "-Werror")
 _SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
+# Each of these has a test that takes half a minute or more.
+LONG_FILES = {
+    "test_front.py",
+    "test_layouts.py",
+    "test_plugin.py",
+    "test_quantized.py",
+    "test_readme.py",
+}
+
 BuildC: TypeAlias = Callable[..., Path]
 Narrows: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -36,7 +45,9 @@ Narrows: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 def runtime_sources() -> list[Path]:
     """The runtime's own files and its portable kernels."""
     kernels = sorted((RUNTIME / "kernels").glob("*.c"))
-    portable = [path for path in kernels if not path.stem.endswith(("_dsp", "_mve"))]
+    portable = [
+        path for path in kernels if not path.stem.endswith(("_dsp", "_mve", "_avx2", "_neon"))
+    ]
     own = [path for part in ("src", "ops") for path in sorted((RUNTIME / part).glob("*.c"))]
     return [*own, *portable]
 
@@ -92,6 +103,13 @@ def narrows() -> Narrows:
 
 
 @pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share, and no other run."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
 def digits_blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model, compiled."""
     path = tmp_path_factory.mktemp("digits") / "digits.nrw"
@@ -101,11 +119,13 @@ def digits_blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that take minutes, unless they are asked for."""
+    """Leave out the tests that take minutes, unless they are asked for, and begin with the longest
+    of the others, so that no worker is alone with one at the end."""
     if "NARROWS_SLOW" not in os.environ:
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -70,7 +70,7 @@ static const struct benchmark {
 
 static const struct benchmark *benchmark(void)
 {
-    const uint32_t bytes = inputs_bytes(server.model.input_count);
+    const uint32_t bytes = inputs_bytes(server_model.input_count);
 
     for (uint32_t i = 0; i < sizeof benchmarks / sizeof benchmarks[0]; i++) {
         if (benchmarks[i].input_bytes == bytes) {
@@ -88,7 +88,7 @@ static uint8_t flip(void)
 /* The scale of output 0; 1 if the blob has no metadata that tell. */
 static struct json_number output_scale(void)
 {
-    const uint8_t *blob = server.model.blob;
+    const uint8_t *blob = server_model.blob;
     const char *text = (const char *)blob + nrw_load32(blob + 60);
     struct json value = {text, text + nrw_load32(blob + 64)};
     struct json_number scale;
@@ -105,11 +105,11 @@ static void print_results(void)
     struct nrw_tensor_info info;
 
     if (server.run_id != OUR_RUN || server.run_status != NRW_DONE ||
-        nrw_output_info(&server.model, 0, &info) != NRW_OK) {
+        nrw_output_info(&server_model, 0, &info) != NRW_OK) {
         print_error("No results: load an input and infer");
         return;
     }
-    const int8_t *scores = nrw_output(&server.run, 0);
+    const int8_t *scores = nrw_output(&server_run, 0);
     if (scores == NULL) {
         print_error("No results: the output comes by rows");
         return;
@@ -243,7 +243,7 @@ static uint8_t hex_value(uint8_t digit)
 
 static void on_db_load(struct text *text)
 {
-    const uint32_t most = inputs_bytes(server.model.input_count);
+    const uint32_t most = inputs_bytes(server_model.input_count);
 
     if (server.model_status != NRW_OK) {
         print_error("No model that could run");
@@ -325,7 +325,7 @@ static void on_db(struct text *text)
 /* The answer's end comes with that of the last inference. Returns whether it is due at once. */
 static bool on_mlperf_infer(struct text *text)
 {
-    const uint32_t all = inputs_bytes(server.model.input_count);
+    const uint32_t all = inputs_bytes(server_model.input_count);
     uint32_t warmups;
 
     if (!next_number(text, 1, &mlperf.inferences) || mlperf.inferences == 0) {
@@ -358,7 +358,7 @@ static void on_mlperf_profile(void)
     } else if (benchmark() != NULL) {
         print(benchmark()->name);
     } else {
-        const char *name = server.store.update->name;
+        const char *name = server_store.update->name;
         for (uint32_t i = 0; i < STORE_NAME_BYTES && name[i] != 0; i++) {
             const uint8_t byte = (uint8_t)name[i];
             port_uart_send(byte < ' ' || byte == ']' || byte > '~' ? '_' : byte);

@@ -6,6 +6,9 @@
 #include "port.h"
 
 struct server server;
+struct store server_store;
+struct nrw_model server_model;
+struct nrw_run server_run;
 
 typedef char check_arenas[(int)PORT_ARENAS == NRW_MEMORIES ? 1 : -1];
 
@@ -46,11 +49,11 @@ static int on_hello(struct request *request)
     put32(request, nrw_layouts());
     put32(request, arena_bytes);
     put32(request, port_timer_hz());
-    put32(request, store_room(&server.store));
-    put32(request, store_room_beside(&server.store));
+    put32(request, store_room(&server_store));
+    put32(request, store_room_beside(&server_store));
     put32(request, BOARD_RAM_BYTES);
     put32(request, BOARD_CODE_BYTES);
-    put8(request, server.store.trusts != NULL ? LINK_SIGNED_ONLY : 0);
+    put8(request, server_store.trusts != NULL ? LINK_SIGNED_ONLY : 0);
     put8(request, NRW_MAJOR);
     put_text(request, FIRMWARE_VERSION, sizeof FIRMWARE_VERSION - 1);
     put_text(request, BOARD_NAME, sizeof BOARD_NAME - 1);
@@ -72,8 +75,8 @@ static int on_status(struct request *request)
     put32(request, memory.stack_bytes);
     put32(request, port_stack_high_water());
     put32(request, memory.static_bytes);
-    put32(request, (uint32_t)nrw_arena_bytes(&server.model));
-    put32(request, (uint32_t)nrw_memory_bytes(&server.model) + extra_bytes());
+    put32(request, (uint32_t)nrw_arena_bytes(&server_model));
+    put32(request, (uint32_t)nrw_memory_bytes(&server_model) + extra_bytes());
     put32(request, server.bad_frames);
     put32(request, server.ring.overruns);
     return NRW_OK;
@@ -107,7 +110,8 @@ static int on_reboot(struct request *request)
 
 static const struct {
     uint8_t type;
-    uint16_t least, most;     /* payload bytes */
+    uint8_t least; /* bytes of the payload, and the most */
+    uint16_t most;
     int (*answer)(struct request *request);
 } requests[] = {
     {LINK_HELLO, 1, 1, on_hello},
@@ -133,16 +137,26 @@ static const struct {
     {LINK_INFER, 9, 9 + LINK_DATA_BYTES, on_infer},
 };
 
+/* The payloads of these types begin with the number of the run that they are about. */
+static bool is_about_run(uint8_t type)
+{
+    return type >= LINK_ROW && type <= LINK_NEXT;
+}
+
 int request_answer(uint8_t type, struct request *request)
 {
-    int result = LINK_ERR_TYPE;
-
     for (uint32_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
-        if (requests[i].type == type) {
-            result = request->bytes < requests[i].least || request->bytes > requests[i].most
-                         ? LINK_ERR_LENGTH
-                         : requests[i].answer(request);
+        if (requests[i].type != type) {
+            continue;
         }
+        if (request->bytes < requests[i].least || request->bytes > requests[i].most) {
+            return LINK_ERR_LENGTH;
+        }
+        if (is_about_run(type) &&
+            (server.run_id == 0 || nrw_load32(request->payload) != server.run_id)) {
+            return LINK_ERR_RUN;
+        }
+        return requests[i].answer(request);
     }
-    return result;
+    return LINK_ERR_TYPE;
 }

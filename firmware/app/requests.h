@@ -16,41 +16,42 @@
 #include "ring.h"
 #include "store.h"
 
+/* Instructions of small cores reach the first 128 bytes of a structure directly: so the buffers stand last,
+ * and what has a structure of its own stands beside this one. */
 struct server {
-    struct nrw_ring ring;
-    struct nrw_cobs cobs;
-    uint8_t frame[LINK_FRAME_BYTES]; /* the request, and then its answer in the same place */
+    uint16_t watch;           /* the tensor that the host wants to see, as in WATCH */
+    bool event_due;           /* the host does not know yet what nrw_step has said */
+    bool feeding;             /* the run takes its rows from the inputs that are held */
+    bool reboot;              /* after this answer */
     uint32_t bad_frames;
 
     uint32_t baud;            /* that both sides have spoken at */
     uint32_t new_baud;        /* from the end of this answer on; 0: no change */
-    uint32_t pending_baud;    /* that nothing has come at yet */
-    uint64_t baud_deadline;   /* ticks at which it is given up, if nothing has come; 0: something has */
-    bool reboot;              /* after this answer */
+    uint32_t pending_baud;    /* that nothing has come at yet; 0: something has */
+    uint32_t baud_since;      /* ticks, modulo 2^32, at which it was set */
 
-    struct store store;
-    struct nrw_model model;
-    int model_status;         /* NRW_OK: there is a model that can run */
-
-    struct nrw_run run;
+    uint64_t ticks;           /* inside the runtime since START */
+    uint32_t *stage_ticks;    /* behind the run's memory; NULL: not asked for */
     uint32_t run_id;
     int run_status;           /* what nrw_step has said last; LINK_ERR_RUN: no run */
-    bool event_due;           /* the host does not know of that yet */
-    uint16_t watch;           /* the tensor that the host wants to see, as in WATCH */
     uint32_t firings;
     int input;                /* that was asked for last */
     uint32_t part_received;   /* bytes of what is due of its row */
     const void *row;          /* the row that is offered */
     int row_output, row_index;
-    uint64_t ticks;           /* inside the runtime since START */
-    uint32_t *stage_ticks;    /* behind the run's memory; NULL: not asked for */
-
-    bool feeding;             /* the run takes its rows from the inputs that are held */
-    uint32_t held_set;        /* the host's number for these inputs; 0: none */
+    uint32_t held_set;        /* the host's number for the inputs that are held; 0: none */
     uint32_t held_received;   /* bytes of them, from the first without a gap */
+    int model_status;         /* NRW_OK: there is a model that can run */
+
+    struct nrw_cobs cobs;
+    uint8_t frame[LINK_FRAME_BYTES]; /* the request, and then its answer in the same place */
+    struct nrw_ring ring;
 };
 
 extern struct server server;
+extern struct store server_store;
+extern struct nrw_model server_model; /* what the store has, if server.model_status is NRW_OK */
+extern struct nrw_run server_run;
 
 /* A request reads its payload first, for the answer's fields go to `out` in the same buffer. */
 struct request {

@@ -25,13 +25,13 @@ void run_end(void)
 /* Bytes of the arena's first memory that a run uses itself. */
 static uint32_t used_bytes(void)
 {
-    return (uint32_t)(server.model.arena_bytes[0] + nrw_progress_bytes(&server.model));
+    return (uint32_t)(server_model.arena_bytes[0] + nrw_progress_bytes(&server_model));
 }
 
 /* Bytes of the profile's counters, behind those that the run uses. */
 static uint32_t counter_bytes(void)
 {
-    return server.model.stage_count * (uint32_t)sizeof(uint32_t);
+    return server_model.stage_count * (uint32_t)sizeof(uint32_t);
 }
 
 uint32_t inputs_bytes(int count)
@@ -39,7 +39,7 @@ uint32_t inputs_bytes(int count)
     struct nrw_tensor_info info;
     uint32_t bytes = 0;
 
-    for (int i = 0; i < count && nrw_input_info(&server.model, i, &info) == NRW_OK; i++) {
+    for (int i = 0; i < count && nrw_input_info(&server_model, i, &info) == NRW_OK; i++) {
         bytes += info.height * info.row_bytes;
     }
     return bytes;
@@ -47,7 +47,7 @@ uint32_t inputs_bytes(int count)
 
 uint32_t extra_bytes(void)
 {
-    return server.held_set != 0 ? counter_bytes() + inputs_bytes(server.model.input_count)
+    return server.held_set != 0 ? counter_bytes() + inputs_bytes(server_model.input_count)
                                 : server.stage_ticks != NULL ? counter_bytes() : 0;
 }
 
@@ -96,9 +96,9 @@ static int begin(uint32_t id, uint32_t flags)
     }
     run_end();
     get_blocks(blocks);
-    const uint64_t before = port_ticks();
-    const int result = nrw_start_memories(&server.run, &server.model, blocks, NRW_MEMORIES);
-    server.ticks = port_ticks() - before;
+    const uint32_t before = (uint32_t)port_ticks();
+    const int result = nrw_start_memories(&server_run, &server_model, blocks, NRW_MEMORIES);
+    server.ticks = (uint32_t)port_ticks() - before;
     if (result != NRW_OK) {
         return result;
     }
@@ -134,19 +134,19 @@ static struct reached input_reached(int input)
 {
     struct nrw_tensor_info info;
 
-    if (server.run_id == 0 || nrw_input_info(&server.model, input, &info) != NRW_OK) {
+    if (server.run_id == 0 || nrw_input_info(&server_model, input, &info) != NRW_OK) {
         return (struct reached){0, 0};
     }
     /* Input number i is stage i (runtime/SPEC.md). */
     const uint32_t pixels =
-        (uint32_t)nrw_tensor_pixels(&server.run, nrw_stage_output(&server.model, input));
+        (uint32_t)nrw_tensor_pixels(&server_run, nrw_stage_output(&server_model, input));
     return (struct reached){pixels / info.width, pixels % info.width * info.channels};
 }
 
 /* What the last firing gave to: what HAVE_TENSOR speaks of. */
 static int last_tensor(void)
 {
-    return nrw_stage_output(&server.model, nrw_last_stage(&server.run));
+    return nrw_stage_output(&server_model, nrw_last_stage(&server_run));
 }
 
 /* A stage has fired: wait for the host if it wants to see what that gave. */
@@ -170,11 +170,11 @@ struct piece {
 static struct piece tensor_piece(int tensor, uint32_t offset)
 {
     struct nrw_tensor_info info = {0};
-    nrw_tensor_info(&server.model, tensor, &info);
+    nrw_tensor_info(&server_model, tensor, &info);
     const uint32_t unit = info.channels;
-    const uint32_t made = (uint32_t)nrw_tensor_pixels(&server.run, tensor) * unit;
+    const uint32_t made = (uint32_t)nrw_tensor_pixels(&server_run, tensor) * unit;
     const int8_t *start =
-        offset < made ? nrw_tensor_pixel(&server.run, tensor, (int)(offset / unit)) : NULL;
+        offset < made ? nrw_tensor_pixel(&server_run, tensor, (int)(offset / unit)) : NULL;
 
     return (struct piece){
         .bytes = start != NULL ? start + offset % unit : NULL,
@@ -208,19 +208,14 @@ int on_state(struct request *request)
     return server.run_status;
 }
 
-static bool is_this_run(const struct request *request)
-{
-    return server.run_id != 0 && nrw_load32(request->payload) == server.run_id;
-}
-
 /* What is due stands in its row's slot. */
 static void push(void)
 {
-    const uint64_t before = port_ticks();
+    const uint32_t before = (uint32_t)port_ticks();
 
     server.part_received = 0;
-    server.run_status = nrw_push_slot(&server.run);
-    server.ticks += port_ticks() - before;
+    server.run_status = nrw_push_slot(&server_run);
+    server.ticks += (uint32_t)port_ticks() - before;
     offer_tensor();
 }
 
@@ -229,14 +224,14 @@ void feed(void)
     struct nrw_tensor_info info;
 
     if (!server.feeding || server.run_status != NRW_NEED_ROW ||
-        nrw_input_info(&server.model, server.input, &info) != NRW_OK) {
+        nrw_input_info(&server_model, server.input, &info) != NRW_OK) {
         return;
     }
     const struct reached reached = input_reached(server.input);
-    const uint32_t due = nrw_due_bytes(&server.run);
+    const uint32_t due = nrw_due_bytes(&server_run);
     const uint32_t at = inputs_bytes(server.input) + reached.row * info.row_bytes + reached.bytes;
     if (at + due <= server.held_received) {
-        memcpy(nrw_row_slot(&server.run),
+        memcpy(nrw_row_slot(&server_run),
                extra_memory(counter_bytes() + at + due) + counter_bytes() + at, due);
         push();
     }
@@ -244,7 +239,7 @@ void feed(void)
 
 int hold_inputs(uint32_t set, uint32_t offset, const uint8_t *bytes, uint32_t count)
 {
-    const uint32_t all = inputs_bytes(server.model.input_count);
+    const uint32_t all = inputs_bytes(server_model.input_count);
     uint8_t *memory = extra_memory(counter_bytes() + all);
 
     if (server.model_status != NRW_OK) {
@@ -328,10 +323,7 @@ int on_row(struct request *request)
     struct nrw_tensor_info info;
     int result = NRW_OK;
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
-    if (nrw_input_info(&server.model, input, &info) != NRW_OK || number >= info.height ||
+    if (nrw_input_info(&server_model, input, &info) != NRW_OK || number >= info.height ||
         count > info.row_bytes || offset > info.row_bytes - count) {
         return NRW_ERR_ARGUMENT;
     }
@@ -351,14 +343,14 @@ int on_row(struct request *request)
     if (offset > reached.bytes + server.part_received) {
         result = LINK_ERR_GAP;
     } else if (offset == reached.bytes + server.part_received) {
-        const uint32_t due = nrw_due_bytes(&server.run);
+        const uint32_t due = nrw_due_bytes(&server_run);
         const uint32_t left = due - server.part_received;
         const uint32_t taken = count < left ? count : left;
-        memcpy((uint8_t *)nrw_row_slot(&server.run) + server.part_received, bytes, taken);
+        memcpy((uint8_t *)nrw_row_slot(&server_run) + server.part_received, bytes, taken);
         server.part_received += taken;
     }
     put32(request, reached.bytes + server.part_received);
-    if (server.part_received == nrw_due_bytes(&server.run)) {
+    if (server.part_received == nrw_due_bytes(&server_run)) {
         push();
     }
     return result;
@@ -374,10 +366,7 @@ int on_output(struct request *request)
     const int8_t *bytes = NULL;
     uint32_t first = 0, size = 0;
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
-    if (nrw_output_info(&server.model, index, &info) != NRW_OK || count > LINK_DATA_BYTES) {
+    if (nrw_output_info(&server_model, index, &info) != NRW_OK || count > LINK_DATA_BYTES) {
         return NRW_ERR_ARGUMENT;
     }
     if (server.run_status == NRW_HAVE_ROW && index == server.row_output) {
@@ -385,7 +374,7 @@ int on_output(struct request *request)
         first = (uint32_t)server.row_index * info.row_bytes;
         size = info.row_bytes;
     } else if (server.run_status == NRW_DONE) {
-        bytes = nrw_output(&server.run, index);
+        bytes = nrw_output(&server_run, index);
         size = info.height * info.row_bytes;
     }
     if (bytes == NULL || offset < first) {
@@ -406,9 +395,6 @@ int on_take(struct request *request)
     const int index = request->payload[4];
     const int number = nrw_load16(request->payload + 5);
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
     if (server.run_status == NRW_HAVE_ROW && index == server.row_output &&
         number == server.row_index) {
         server.run_status = NRW_OK;
@@ -419,12 +405,9 @@ int on_take(struct request *request)
 int on_profile(struct request *request)
 {
     const uint32_t first = nrw_load16(request->payload + 4);
-    const uint32_t stages = server.stage_ticks != NULL ? server.model.stage_count : 0;
+    const uint32_t stages = server.stage_ticks != NULL ? server_model.stage_count : 0;
     const uint32_t most = LINK_DATA_BYTES / sizeof(uint32_t);
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
     const uint32_t left = first < stages ? stages - first : 0;
     const uint32_t count = left < most ? left : most;
     put64(request, server.ticks);
@@ -439,10 +422,7 @@ int on_watch(struct request *request)
 {
     const uint16_t tensor = nrw_load16(request->payload + 4);
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
-    if (tensor >= server.model.tensor_count && tensor < LINK_WATCH_ALL) {
+    if (tensor >= server_model.tensor_count && tensor < LINK_WATCH_ALL) {
         return NRW_ERR_ARGUMENT;
     }
     server.watch = tensor;
@@ -456,9 +436,6 @@ int on_tensor(struct request *request)
     uint32_t offset = nrw_load32(request->payload + 6);
     uint32_t left = nrw_load16(request->payload + 10);
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
     if (left > LINK_DATA_BYTES) {
         return NRW_ERR_ARGUMENT;
     }
@@ -488,9 +465,6 @@ int on_next(struct request *request)
     const int tensor = nrw_load16(request->payload + 4);
     const uint32_t bytes = nrw_load32(request->payload + 6);
 
-    if (!is_this_run(request)) {
-        return LINK_ERR_RUN;
-    }
     if (server.run_status == LINK_HAVE_TENSOR && tensor == last_tensor() &&
         bytes == tensor_piece(tensor, 0).made) {
         server.run_status = NRW_OK;

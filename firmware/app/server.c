@@ -49,8 +49,9 @@ static void set_baud(uint32_t baud)
 /* The host has not been heard at the new rate: it may not have heard that there is one. */
 static void check_baud(void)
 {
-    if (server.baud_deadline != 0 && port_ticks() >= server.baud_deadline) {
-        server.baud_deadline = 0;
+    if (server.pending_baud != 0 && (uint32_t)port_ticks() - server.baud_since >=
+                                        port_timer_hz() * LINK_BAUD_SECONDS) {
+        server.pending_baud = 0;
         set_baud(server.baud);
     }
 }
@@ -62,7 +63,7 @@ static void after_answer(void)
         port_reset();
     }
     if (server.new_baud != 0) {
-        server.baud_deadline = port_ticks() + (uint64_t)port_timer_hz() * LINK_BAUD_SECONDS;
+        server.baud_since = (uint32_t)port_ticks();
         server.pending_baud = server.new_baud;
         set_baud(server.new_baud);
     }
@@ -103,9 +104,9 @@ static void answer(uint32_t count)
         .bytes = count - NRW_FRAME_HEADER - NRW_FRAME_CRC,
         .out = server.frame + NRW_FRAME_HEADER + 2,
     };
-    if (server.baud_deadline != 0) {
-        server.baud_deadline = 0;
+    if (server.pending_baud != 0) {
         server.baud = server.pending_baud;
+        server.pending_baud = 0;
     }
     const int result = request_answer(type, &request);
 
@@ -115,26 +116,26 @@ static void answer(uint32_t count)
 
 static void step(void)
 {
-    const uint64_t before = port_ticks();
-    const int result = nrw_step(&server.run);
-    const uint32_t spent = (uint32_t)(port_ticks() - before);
+    const uint32_t before = (uint32_t)port_ticks();
+    const int result = nrw_step(&server_run);
+    const uint32_t spent = (uint32_t)port_ticks() - before;
 
     server.ticks += spent;
     server.run_status = result;
     if (result == NRW_OK) {
         server.firings++;
         if (server.stage_ticks != NULL) {
-            server.stage_ticks[nrw_last_stage(&server.run)] += spent;
+            server.stage_ticks[nrw_last_stage(&server_run)] += spent;
         }
         offer_tensor();
         return;
     }
     if (result == NRW_NEED_ROW) {
-        server.input = nrw_wanted_input(&server.run);
+        server.input = nrw_wanted_input(&server_run);
         feed();
     }
     if (result == NRW_HAVE_ROW) {
-        const int status = nrw_take_row(&server.run, &server.row, &server.row_output,
+        const int status = nrw_take_row(&server_run, &server.row, &server.row_output,
                                         &server.row_index);
         server.run_status = status == NRW_OK ? NRW_HAVE_ROW : status;
     }
@@ -143,7 +144,7 @@ static void step(void)
 
 bool server_poll(void)
 {
-    bool busy = server.baud_deadline != 0;
+    bool busy = server.pending_baud != 0;
 
     check_baud();
     while (!nrw_ring_is_empty(&server.ring)) {

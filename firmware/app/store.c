@@ -155,7 +155,7 @@ static bool erase(const struct store *store, uint32_t start, uint32_t end)
 {
     const uint32_t sector = store->flash->erase_bytes;
 
-    for (uint32_t at = (end + sector - 1) / sector * sector; at > start / sector * sector;) {
+    for (uint32_t at = (end + sector - 1) / sector * sector; at > start;) {
         at -= sector;
         if (!store->flash->erase(at)) {
             return false;

@@ -51,52 +51,53 @@ static int open_blob(struct nrw_model *model, const uint8_t *blob, uint32_t byte
 /* The model is what the store has. */
 static void take_model(void)
 {
-    const struct store *store = &server.store;
+    const struct store *store = &server_store;
 
     run_end();
     server.held_set = 0;
-    server.model = (struct nrw_model){0};
+    server_model = (struct nrw_model){0};
     server.model_status = store->model != NULL
-                              ? open_blob(&server.model, store->model, store->update->bytes)
+                              ? open_blob(&server_model, store->model, store->update->bytes)
                               : LINK_ERR_NO_MODEL;
 }
 
 void model_begin(void)
 {
-    store_open(&server.store, port_flash(), TRUST);
+    store_open(&server_store, port_flash(), TRUST);
     take_model();
 }
 
 int on_model(struct request *request)
 {
-    static const struct store_update none;
-    const struct store_update *update =
-        server.store.update != NULL ? server.store.update : &none;
+    struct store_update update = {0};
 
-    put32(request, server.model.error_at);
-    put32(request, update->bytes);
-    put32(request, server.store.counter);
-    put_bytes(request, update->hash, sizeof update->hash);
-    put32(request, (uint32_t)nrw_arena_bytes(&server.model));
-    put32(request, (uint32_t)nrw_memory_bytes(&server.model));
-    put16(request, server.model.stage_count);
-    put16(request, server.model.input_count);
-    put16(request, server.model.output_count);
-    put_bytes(request, update->name, sizeof update->name);
+    if (server_store.update != NULL) {
+        update = *server_store.update;
+    }
+    put32(request, server_model.error_at);
+    put32(request, update.bytes);
+    put32(request, server_store.counter);
+    put_bytes(request, update.hash, sizeof update.hash);
+    put32(request, (uint32_t)nrw_arena_bytes(&server_model));
+    put32(request, (uint32_t)nrw_memory_bytes(&server_model));
+    put16(request, server_model.stage_count);
+    put16(request, server_model.input_count);
+    put16(request, server_model.output_count);
+    put_bytes(request, update.name, sizeof update.name);
     return server.model_status;
 }
 
 int on_blob_begin(struct request *request)
 {
-    const uint8_t *had = server.store.model;
+    const uint8_t *had = server_store.model;
     struct store_update update;
 
     memcpy(&update, request->payload, sizeof update);
-    const int status = store_begin(&server.store, &update);
-    if (server.store.model != had) {
+    const int status = store_begin(&server_store, &update);
+    if (server_store.model != had) {
         take_model();
     }
-    put32(request, status == STORE_OK ? server.store.received : 0);
+    put32(request, status == STORE_OK ? server_store.received : 0);
     return link_status(status);
 }
 
@@ -105,7 +106,7 @@ int on_blob_data(struct request *request)
     const uint32_t offset = nrw_load32(request->payload);
     const uint8_t *bytes = request->payload + 4;
     const uint32_t count = request->bytes - 4;
-    const uint32_t expected = store_expected(&server.store);
+    const uint32_t expected = store_expected(&server_store);
     int result;
 
     if (expected == 0) {
@@ -113,12 +114,12 @@ int on_blob_data(struct request *request)
     }
     if (count > expected || offset > expected - count) {
         result = NRW_ERR_ARGUMENT;
-    } else if (offset > server.store.received) {
+    } else if (offset > server_store.received) {
         result = LINK_ERR_GAP;
     } else {
-        result = link_status(store_write(&server.store, offset, bytes, count));
+        result = link_status(store_write(&server_store, offset, bytes, count));
     }
-    put32(request, server.store.received);
+    put32(request, server_store.received);
     return result;
 }
 
@@ -126,32 +127,32 @@ int on_blob_data(struct request *request)
  * model already was so by a request whose answer was lost. */
 int on_blob_end(struct request *request)
 {
-    const uint32_t expected = store_expected(&server.store);
+    const uint32_t expected = store_expected(&server_store);
     struct nrw_model model = {0};
     const uint8_t *blob = NULL;
 
-    if (expected == 0 && server.store.update != NULL &&
-        memcmp(server.store.update->hash, request->payload, SHA256_BYTES) == 0) {
-        put32(request, server.model.error_at);
+    if (expected == 0 && server_store.update != NULL &&
+        memcmp(server_store.update->hash, request->payload, SHA256_BYTES) == 0) {
+        put32(request, server_model.error_at);
         return server.model_status;
     }
     if (expected == 0) {
         return LINK_ERR_UPLOAD;
     }
-    if (server.store.received < expected) {
-        put32(request, server.store.received);
+    if (server_store.received < expected) {
+        put32(request, server_store.received);
         return LINK_ERR_GAP;
     }
-    int result = link_status(store_check(&server.store, &blob));
+    int result = link_status(store_check(&server_store, &blob));
     if (result == NRW_OK) {
         result = open_blob(&model, blob, expected);
     }
     put32(request, model.error_at);
     if (result != NRW_OK) {
-        store_drop(&server.store);
+        store_drop(&server_store);
         return result;
     }
-    result = link_status(store_commit(&server.store));
+    result = link_status(store_commit(&server_store));
     take_model();
     return result;
 }

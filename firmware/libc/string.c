@@ -5,15 +5,33 @@
 typedef uint32_t __attribute__((may_alias)) word;
 enum { BLOCK = 8 * sizeof(word) };
 
+/* Loops over whole blocks are fast; a build that is to be small goes word by word instead. */
+#ifdef __OPTIMIZE_SIZE__
+enum { BY_BLOCKS = 0 };
+#else
+enum { BY_BLOCKS = 1 };
+#endif
+
 /* Upwards, a block at a time: right where the output begins before the input too, as what is read
  * is read before anything is written there. So neither pointer may be restrict. */
 static void copy_upwards(uint8_t *out, const uint8_t *in, size_t count)
 {
+#ifdef __ARM_FEATURE_MVE
+    __asm__ volatile("wlstp.8 lr, %2, 2f\n"
+                     "1:\n"
+                     "vldrb.8 q0, [%1], #16\n"
+                     "vstrb.8 q0, [%0], #16\n"
+                     "letp lr, 1b\n"
+                     "2:\n"
+                     : "+r"(out), "+r"(in)
+                     : "r"(count)
+                     : "lr", "q0", "memory");
+#else
     if (((uintptr_t)out - (uintptr_t)in) % sizeof(word) == 0) {
         for (; count > 0 && (uintptr_t)out % sizeof(word) != 0; count--) {
             *out++ = *in++;
         }
-        for (size_t blocks = count / BLOCK; blocks > 0; blocks--, in += BLOCK, out += BLOCK) {
+        for (; BY_BLOCKS && count >= BLOCK; count -= BLOCK, in += BLOCK, out += BLOCK) {
             const word a = ((const word *)in)[0], b = ((const word *)in)[1];
             const word c = ((const word *)in)[2], d = ((const word *)in)[3];
             const word e = ((const word *)in)[4], f = ((const word *)in)[5];
@@ -27,7 +45,6 @@ static void copy_upwards(uint8_t *out, const uint8_t *in, size_t count)
             ((word *)out)[6] = g;
             ((word *)out)[7] = h;
         }
-        count %= BLOCK;
         for (; count >= sizeof(word); count -= sizeof(word)) {
             *(word *)out = *(const word *)in;
             in += sizeof(word);
@@ -37,6 +54,7 @@ static void copy_upwards(uint8_t *out, const uint8_t *in, size_t count)
     for (; count > 0; count--) {
         *out++ = *in++;
     }
+#endif
 }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count)
@@ -70,7 +88,7 @@ void *memset(void *to, int value, size_t count)
     for (; count > 0 && (uintptr_t)out % sizeof(word) != 0; count--) {
         *out++ = (uint8_t)value;
     }
-    for (; count >= BLOCK; count -= BLOCK, out += BLOCK) {
+    for (; BY_BLOCKS && count >= BLOCK; count -= BLOCK, out += BLOCK) {
         for (size_t i = 0; i < BLOCK / sizeof(word); i++) {
             ((word *)out)[i] = pattern;
         }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console command ``narrows``, also as ``python -m narrows``.
 
-Nothing else is imported before signals are taken care of, because loading takes a while.
+Nothing else is imported before signals are taken care of, because loading takes a while, and
+before NumPy is told to leave the processors to us.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from narrows import interrupt
 def main() -> int:
     """Run the command line. Returns: the exit code."""
     interrupt.leave_at_once()
-    from narrows.cli import main
+    from narrows import jobs
 
+    jobs.one_thread_of_blas()
+    from narrows.cli import load, main
+
+    load(sys.argv[1:])
     return interrupt.run(main)
 
 

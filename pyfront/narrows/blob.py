@@ -14,9 +14,11 @@ from narrows.files import read_file
 from narrows.graph import preprocessing as rules
 from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
-from narrows.native import Model, TensorInfo
-from narrows.pack import unpack_edges, unpack_metadata
+from narrows.graph.qgraph import LiveChannels
+from narrows.native import Model, Op, TensorInfo
+from narrows.pack import unpack_channels, unpack_edges, unpack_metadata
 from narrows.signing import Signature, split_signed
+from narrows.stages.records import MAGIC
 from narrows.stages.records import Header as Header
 
 
@@ -29,6 +31,8 @@ class Blob:
     labels: classes of output 0; () if unknown.
     stage_names: what each stage computes; () if unknown.
     stage_scales: the real value of one step of it; () if unknown.
+    stage_channels: by stage, which of the model's channels are left of what it computes; others
+        have all.
     source: the model that it was compiled from, if whoever made it has said so.
     """
 
@@ -41,10 +45,16 @@ class Blob:
     labels: tuple[str, ...]
     stage_names: tuple[str, ...]
     stage_scales: tuple[float, ...]
+    stage_channels: dict[int, LiveChannels]
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
     signature: Signature | None = None
     source: Path | None = None
+
+
+def is_blob(path: str | Path, data: bytes) -> bool:
+    """Whether a file is meant to be a blob, and not a model. data: what it contains."""
+    return data[:4] == MAGIC or Path(path).suffix == ".nrw"
 
 
 def read_blob(path: str | Path) -> Blob:
@@ -78,6 +88,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         labels=_strings(name, metadata, "labels"),
         stage_names=_strings(name, metadata, "stages"),
         stage_scales=_scales(name, metadata),
+        stage_channels=_channels(name, metadata, model),
         preprocessing=parse_preprocessing(
             name, metadata.get("preprocessing"), inputs[0].shape[-1] if inputs[0].shape else 1
         ),
@@ -117,6 +128,21 @@ def _strings(name: str, metadata: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise BlobError(f"{name}: metadata: {key} is not a list of strings; compile it anew")
     return tuple(value)
+
+
+def _channels(name: str, metadata: dict[str, Any], model: Model) -> dict[int, LiveChannels]:
+    try:
+        found = unpack_channels(metadata)
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: {error}; compile it anew") from error
+    for stage, channels in found.items():
+        live = int((channels.codes == LiveChannels.LIVE).sum())
+        fits = 0 <= stage < len(model.stages) and model.stages[stage].op is not Op.OUTPUT
+        if not fits or live != model.tensors[model.stages[stage].output].shape[2]:
+            raise BlobError(
+                f"{name}: metadata: channels of stage {stage} do not fit it; compile it anew"
+            )
+    return found
 
 
 def _scales(name: str, metadata: dict[str, Any]) -> tuple[float, ...]:

@@ -33,6 +33,13 @@ _MOST_ARENAS = 4
 _MOST_SECTORS = 1 << 16  # the bootloader numbers them by two bytes
 _LEAST_RECEIVE_BYTES = 512  # the longest packet as it goes over the line, and room for PING
 _NAME = re.compile(r"[A-Za-z0-9 ._+-]{1,64}")  # goes into C and into an answer of the link
+# Cores with the SIMD instructions of Armv7E-M, and those with the vectors of Armv8.1-M beside.
+_ARMV6_CORES = {"cortex-m0", "cortex-m0plus", "cortex-m1"}
+_DSP_CORES = {"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m35p"}
+_MVE_CORES = {"cortex-m55", "cortex-m85"}
+_LAYOUTS = {"c": "plain", "fast": "blocked", "dsp": "paired", "mve": "plain"}
+"""The weight layout in which an implementation of the kernels is the fastest."""
+_CORE_TIMER = "systick"  # counts the core's clock
 _VARIABLE_BYTES = 640  # of the application beside its receive buffer; the linker checks
 
 
@@ -45,15 +52,24 @@ class Family(Enum):
 
 @dataclass(frozen=True)
 class Core:
-    """cpu: as GCC calls it (``cortex-m4``, ``rv32imac``); flags: for the compiler; layout: of
-    weights, the one that the core's kernels read (``runtime/kernels/kernels_*_c.c``); small: its
-    firmware is rather small than fast."""
+    """cpu: as GCC calls it (``cortex-m4``, ``rv32imac``); flags: for the compiler; kernels: the
+    implementation that it runs, ``c``, ``fast``, ``dsp`` or ``mve``; layout: of weights, one that
+    this implementation reads (``runtime/kernels/kernels_LAYOUT_KERNELS.c``); small: its firmware is
+    rather small than fast; hz: its clock, where the board's file names it."""
 
     cpu: str
     family: Family
     flags: tuple[str, ...]
+    kernels: str
     layout: str
     small: bool
+    hz: int | None = None
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Weight layouts that its firmware runs: its own, and where flash is not short the plain
+        one, in which models are compiled for no board."""
+        return (self.layout,) if self.small or self.layout == "plain" else (self.layout, "plain")
 
 
 @dataclass(frozen=True)
@@ -188,6 +204,13 @@ class Board:
         return emulated.instructions_per_tick
 
     @property
+    def core_hz(self) -> int | None:
+        """The core's clock: as the file names it, as the chip's drivers set it, or as SysTick
+        counts it; None if it is not known."""
+        counted = self.timer.hz if self.timer.driver == _CORE_TIMER else None
+        return self.core.hz or self.chip.facts.get("core_hz") or counted
+
+    @property
     def memories(self) -> tuple[int, ...]:
         """Bytes of the memories for tensors, the fastest first."""
         return tuple(arena.bytes for arena in self.arenas)
@@ -229,10 +252,19 @@ def read_board(path: Path) -> Board:
     models, ram = memory.table("models"), memory.table("ram")
     cpu = core.text("cpu")
     family, flags = _compiled_for(core, cpu)
+    kernels = _kernels(core, cpu)
     board = Board(
         name=path.stem,
         title=table.text("title"),
-        core=Core(cpu, family, flags, core.layout("layout"), _is_small(core)),
+        core=Core(
+            cpu,
+            family,
+            flags,
+            kernels,
+            core.layout("layout", kernels) if "layout" in core else _LAYOUTS[kernels],
+            _is_small(core),
+            core.integer("hz", 1) if "hz" in core else None,
+        ),
         chip=_chip(table.table("chip")) if "chip" in table else Chip(None, {}),
         code=_memory(memory.table("code")),
         ram=_memory(ram),
@@ -323,13 +355,32 @@ def driver_files(kind: str, family: Family | None) -> dict[str, Path]:
 
 def _compiled_for(table: _Table, cpu: str) -> tuple[Family, tuple[str, ...]]:
     """Family and flags of a core, which its name says."""
-    hard = "float" in table and table.choice("float", ("soft", "hard")) == "hard"
+    hard = _has_vectors(table)
     if re.fullmatch(r"cortex-m[0-9a-z]+", cpu):
         unit = ("-mfloat-abi=hard", "-mfpu=auto") if hard else ("-mfloat-abi=soft",)
         return Family.CORTEX_M, (f"-mcpu={cpu}", "-mthumb", *unit)
     if re.fullmatch(r"rv32[a-z]+(_z[a-z]+)*", cpu) and not hard:
         return Family.RISCV, (f"-march={cpu}_zicsr", "-mabi=ilp32", "-mcmodel=medany")
     raise table.error("cpu", f"{cpu!r} is no core that is known: cortex-m..., or rv32... (soft)")
+
+
+def _has_vectors(table: _Table) -> bool:
+    """Whether the compiler may use the floating-point and vector registers."""
+    return "float" in table and table.choice("float", ("soft", "hard")) == "hard"
+
+
+def _kernels(table: _Table, cpu: str) -> str:
+    """The implementation of the kernels: the one that is said, else the small one where firmware is
+    to be small, else the fastest that the core runs. That an Armv6-M core has half of the registers
+    makes "fast" 2% faster there than the small one at most."""
+    runs = ["c", "fast"]
+    if cpu in _DSP_CORES or cpu in _MVE_CORES:
+        runs.append("dsp")
+    if cpu in _MVE_CORES and _has_vectors(table):
+        runs.append("mve")
+    if "kernels" in table:
+        return table.choice("kernels", tuple(runs))
+    return "c" if _is_small(table) or cpu in _ARMV6_CORES else runs[-1]
 
 
 def _is_small(table: _Table) -> bool:
@@ -513,13 +564,17 @@ class _Table:
         """All of the table's values."""
         return {key: self.integer(key) for key in self._values}
 
-    def layout(self, key: str) -> str:
-        """A weight layout, each of which has a table of portable kernels."""
+    def layout(self, key: str, kernels: str) -> str:
+        """A weight layout that an implementation of the kernels has a table for."""
         value = self.text(key)
-        tables = (share_dir() / "runtime" / "kernels").glob("kernels_*_c.c")
+        tables = (share_dir() / "runtime" / "kernels").glob(f"kernels_*_{kernels}.c")
         names = sorted(path.stem.split("_")[1] for path in tables)
         if value not in names:
-            raise self.error(key, f"no weight layout {value!r}; known are: {', '.join(names)}")
+            raise self.error(
+                key,
+                f"no weight layout {value!r} that kernels {kernels!r} read; "
+                f"they read: {', '.join(names)}",
+            )
         return value
 
     def finish(self) -> None:

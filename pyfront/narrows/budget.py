@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a budget of RAM and a board ask of a memory plan."""
+"""What a budget of RAM and a board ask of a memory plan, and how long it takes on the board."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from narrows.boards import Board
 from narrows.errors import UsageError
 from narrows.native import Layout
 from narrows.plan import Effort, PlanOptions
+from narrows.plan.plan import PORTABLE
+from narrows.plan.rates import cycles_per_instruction
+
+_ESTIMATED = "cortex-m4"  # the core whose cycles the figures of plan/costs are
 
 
 def parse_size(text: str) -> int:
@@ -46,4 +50,30 @@ def plan_options(
         memories=None if board is None else board.memories,
         effort=effort,
         layout=layout,
+        kernels=PORTABLE if board is None else board.core.kernels,
     )
+
+
+def predicted_seconds(
+    instructions: float, board: Board | None, layout: Layout = Layout.PLAIN
+) -> float | None:
+    """About how long an inference takes on a board, with memory that never makes the core wait.
+
+    Args:
+        instructions: predicted, of the inference.
+        layout: order of the weights.
+
+    Returns: None unless the board has a Cortex-M4 whose clock is known, and the cycles of the
+        layout's kernels have been estimated.
+    """
+    if board is None or board.core.cpu != _ESTIMATED or board.core_hz is None:
+        return None
+    cycles = cycles_per_instruction(layout, board.core.kernels)
+    return None if cycles is None else instructions * cycles / board.core_hz
+
+
+def clock(board: Board | None) -> str:
+    """The board's clock, and what is assumed of times at it."""
+    assert board is not None
+    assert board.core_hz is not None
+    return f"at {board.core_hz / 1e6:g} MHz (estimated, zero-wait memory)"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from narrows.data import Dataset, Item, load_array, load_input
 from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, core_shape, dequantize, real
+from narrows.jobs import in_order
 from narrows.quantize.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
 from narrows.sides import Inputs, Layer, Side
@@ -135,7 +138,8 @@ def compare_inputs(
     only: str | None = None,
     labels: npt.NDArray[np.int64] | None = None,
 ) -> Comparison:
-    """Run both sides on inputs that each takes as they are.
+    """Run both sides on inputs that each takes as they are, in as many threads as both serve. What
+    is found does not depend on how many these are.
 
     Args:
         items: for each inference what A takes, and what B takes.
@@ -154,31 +158,37 @@ def compare_inputs(
             f"{a.spec} and {b.spec} have no layer{f' {only}' if only else ''} in common"
         )
     wanted = pairs[0] if only is not None else (-1, -1)
-    tallies = [_Tally(a.layers[i], b.layers[j], exact) for i, j in pairs]
-    right = np.zeros(2, np.int64)
-    shown: tuple[tuple[Array, Array], ...] = ()
-    parted = False
+    both = [_Both(a.layers[i], b.layers[j], exact) for i, j in pairs]
     scored = labels is not None and only is None and min(a.outputs[0], b.outputs[0]) >= 0
-    count = 0
-    for number, (inputs_a, inputs_b) in enumerate(items):
-        count += 1
+    shown = _Shown()
+
+    def look(numbered: tuple[int, tuple[Inputs, Inputs]]) -> tuple[list[_Tally], list[int]]:
+        number, (inputs_a, inputs_b) = numbered
         seen_a, seen_b = a.see(inputs_a, wanted[0]), b.see(inputs_b, wanted[1])
         values = tuple((seen_a[i], seen_b[j]) for i, j in pairs)
-        apart = [t.add(number, *both) for t, both in zip(tallies, values, strict=True)]
-        if number == 0 or (any(apart) and not parted):
-            shown = values
-        parted = parted or any(apart)
-        if scored and labels is not None:
-            scores = seen_a[a.outputs[0]], seen_b[b.outputs[0]]
-            right += [int(score.argmax() == labels[number]) for score in scores]
+        tallies = [two.tally(number, *seen) for two, seen in zip(both, values, strict=True)]
+        shown.offer(number, any(tally.differing for tally in tallies), values)
+        if not scored or labels is None:
+            return tallies, [0, 0]
+        scores = seen_a[a.outputs[0]], seen_b[b.outputs[0]]
+        return tallies, [int(score.argmax() == labels[number]) for score in scores]
+
+    totals = [_Tally(np.zeros((4, two.a.shape[2]))) for two in both]
+    right = np.zeros(2, np.int64)
+    count = 0
+    for tallies, hits in in_order(look, enumerate(items), min(a.jobs, b.jobs)):
+        count += 1
+        right += hits
+        for total, tally in zip(totals, tallies, strict=True):
+            total.add(tally)
     return Comparison(
         exact,
         count,
-        _with_drops([tally.result() for tally in tallies]),
+        _with_drops([two.result(total) for two, total in zip(both, totals, strict=True)]),
         only_a,
         only_b,
         (int(right[0]), int(right[1])) if scored else None,
-        shown,
+        shown.values,
     )
 
 
@@ -239,66 +249,102 @@ def _with_drops(layers: Sequence[Difference]) -> tuple[Difference, ...]:
     return tuple(result)
 
 
+class _Shown:
+    """The values of the first item that differs; until there is one, of the first item."""
+
+    def __init__(self) -> None:
+        self.values: tuple[tuple[Array, Array], ...] = ()
+        self._rank = (True, sys.maxsize)
+        self._lock = threading.Lock()
+
+    def offer(self, item: int, differs: bool, values: tuple[tuple[Array, Array], ...]) -> None:
+        """Any thread, in any order."""
+        with self._lock:
+            if (not differs, item) < self._rank:
+                self._rank, self.values = (not differs, item), values
+
+
+@dataclass
 class _Tally:
-    """One layer on all items so far."""
+    """One layer on some items.
 
-    def __init__(self, a: Layer, b: Layer, exact: bool) -> None:
-        self._a, self._b = a, b
-        self._exact = exact
-        self._elements, self._differing, self._most = 0, 0, 0.0
-        self._first: First | None = None
-        # By channel: A squared, B squared, A times B, difference squared.
-        self._powers = np.zeros((4, a.shape[2]))
+    powers: by channel, [4, channels]: A squared, B squared, A times B, difference squared.
+    Others as in ``Difference``.
+    """
 
-    def add(self, item: int, a: Array, b: Array) -> bool:
-        """Values of one item. Returns: whether any of them differ."""
-        a, b = (np.ma.asarray(values).reshape(self._a.shape) for values in (a, b))
+    powers: npt.NDArray[np.float64]
+    elements: int = 0
+    differing: int = 0
+    most: float = 0.0
+    first: First | None = None
+
+    def add(self, later: _Tally) -> None:
+        """What was found on items behind these."""
+        self.powers += later.powers
+        self.elements += later.elements
+        self.differing += later.differing
+        self.most = max(self.most, later.most)
+        self.first = self.first or later.first
+
+
+@dataclass(frozen=True)
+class _Both:
+    """One layer as either side has it. exact: bytes are compared."""
+
+    a: Layer
+    b: Layer
+    exact: bool
+
+    def tally(self, item: int, a: Array, b: Array) -> _Tally:
+        """What is found on one item."""
+        a, b = (np.ma.asarray(values).reshape(self.a.shape) for values in (a, b))
         there = ~(np.ma.getmaskarray(a) | np.ma.getmaskarray(b))
-        left, right = self._numbers(self._a, a), self._numbers(self._b, b)
+        left, right = self._numbers(self.a, a), self._numbers(self.b, b)
         products = (left * left, right * right, left * right, (left - right) ** 2)
-        self._powers += [np.where(there, p, 0).sum(axis=(0, 1)) for p in products]
-        self._elements += int(there.sum())
+        powers = np.array([np.where(there, p, 0).sum(axis=(0, 1)) for p in products])
+        found = _Tally(powers, int(there.sum()))
         apart = there & (left != right)
-        if not apart.any():
-            return False
-        self._differing += int(apart.sum())
-        self._most = max(self._most, float(np.abs(left - right)[apart].max()))
-        if self._exact and self._first is None:
-            y, x, c = (int(v[0]) for v in np.nonzero(apart))
-            self._first = First(item, (y, x, c), int(left[y, x, c]), int(right[y, x, c]))
-        return True
+        if apart.any():
+            found.differing = int(apart.sum())
+            found.most = float(np.abs(left - right)[apart].max())
+            if self.exact:
+                y, x, c = (int(v[0]) for v in np.nonzero(apart))
+                found.first = First(item, (y, x, c), int(left[y, x, c]), int(right[y, x, c]))
+        return found
 
     def _numbers(self, layer: Layer, values: Array) -> npt.NDArray[np.float64]:
         """Bytes as they are, or the real values that they stand for."""
         filled = np.ma.filled(values, 0)
-        if not self._exact and not layer.is_float:
+        if not self.exact and not layer.is_float:
             assert layer.scale is not None
             filled = dequantize(filled, layer.scale, layer.zero_point)
         return np.asarray(filled, np.float64)
 
-    def result(self) -> Difference:
-        """What has been found."""
-        plain, rescaled = (None, None) if self._exact else self._decibels()
+    def result(self, total: _Tally) -> Difference:
+        """What has been found on all items."""
+        plain, rescaled = (None, None) if self.exact else _decibels(total.powers)
         return Difference(
-            self._a,
-            self._b,
-            self._elements,
-            self._differing,
-            self._most,
-            self._first,
+            self.a,
+            self.b,
+            total.elements,
+            total.differing,
+            total.most,
+            total.first,
             plain,
             rescaled,
         )
 
-    def _decibels(self) -> tuple[float, float | None]:
-        square_a, square_b, product, noise = self._powers
-        plain = decibels(float(square_a.sum()), float(noise.sum()))
-        alive = (square_a > 0) & (product > 0)
-        gain = product[alive] / square_a[alive]
-        if gain.size == 0 or max(gain.max(), 1 / gain.min()) < _RESCALED:
-            return plain, None
-        # The best gain for each channel, taken back: what is left is noise.
-        left = square_b[alive] / gain**2 - square_a[alive]
-        dead = noise[~alive].sum()
-        rescaled = decibels(float(square_a.sum()), float(np.maximum(left, 0).sum() + dead))
-        return plain, rescaled if rescaled > plain + _RESCALED_DECIBELS else None
+
+def _decibels(powers: npt.NDArray[np.float64]) -> tuple[float, float | None]:
+    """See ``Difference``. powers: see ``_Tally``."""
+    square_a, square_b, product, noise = powers
+    plain = decibels(float(square_a.sum()), float(noise.sum()))
+    alive = (square_a > 0) & (product > 0)
+    gain = product[alive] / square_a[alive]
+    if gain.size == 0 or max(gain.max(), 1 / gain.min()) < _RESCALED:
+        return plain, None
+    # The best gain for each channel, taken back: what is left is noise.
+    left = square_b[alive] / gain**2 - square_a[alive]
+    dead = noise[~alive].sum()
+    rescaled = decibels(float(square_a.sum()), float(np.maximum(left, 0).sum() + dead))
+    return plain, rescaled if rescaled > plain + _RESCALED_DECIBELS else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, macs, model_macs
 from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.native import Model
@@ -18,6 +18,7 @@ from narrows.plan.cost import figures
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan
 from narrows.plan.ram import ram_bytes
+from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.result import Progress, no_progress
 
@@ -62,7 +63,7 @@ def compile_model(
     graph = load(path)
 
     progress("lower", _PLAN / 2)
-    qgraph = lower(graph)
+    qgraph = without_dead_channels(lower(graph))
 
     try:
         progress("plan", _PLAN)
@@ -81,6 +82,7 @@ def compile_model(
 
     progress("done", 1.0)
     report = describe(qgraph, planned, blob, model)
+    report["left_out_macs"] = model_macs(qgraph) - macs(qgraph)
     if graph.warnings:
         report["warnings"] = list(graph.warnings)
     return Compiled(qgraph, planned, blob, report)

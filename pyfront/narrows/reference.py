@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,12 +22,14 @@ from narrows.graph.edges import Array
 
 # Of the interpreter's arena: scratch of operators, its own records.
 _BESIDE_TENSORS = 4 << 20
+# To start processes takes about as long; what is done sooner needs none.
+_ALONE_SECONDS = 2.0
 
 
 class Tflm:
     """A model in TensorFlow Lite Micro's interpreter.
 
-    preserved_bytes: of all its tensors together, if ``tensor`` is to be asked for them.
+    preserved_bytes: of all its tensors together, if ``see`` is to give them.
 
     Raises: ToolError: it is not installed. ModelError: it refuses the model.
     """
@@ -56,7 +65,83 @@ class Tflm:
             raise InputError(f"{self._path}: TensorFlow Lite Micro: {error}") from error
         return [np.array(self._interpreter.get_output(i)) for i in range(outputs)]
 
-    def tensor(self, index: int) -> Array:
-        """After a run: any tensor of the file that an operator has computed, or an input."""
-        values: Array = np.array(self._interpreter.GetTensor(index, 0)["tensor_data"])
-        return values
+    def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
+        """Run once. tensors: of the file, inputs or computed by an operator; preserved.
+
+        Raises: InputError: inputs that do not fit.
+        """
+        self.infer(inputs, 0)
+        return [np.array(self._interpreter.GetTensor(i, 0)["tensor_data"]) for i in tensors]
+
+
+_Task: TypeAlias = Callable[[Tflm], list[Array]]
+
+
+class TflmCrew:
+    """A model in several interpreters, each in a process of its own: one keeps all of Python's
+    threads waiting while it computes. They are started once that is worth the time.
+
+    jobs: how many processes at the most. 1: this one alone.
+    preserved_bytes: as of ``Tflm``, in each process.
+
+    Raises: ToolError: it is not installed. ModelError: it refuses the model.
+    """
+
+    def __init__(self, path: str | Path, jobs: int, preserved_bytes: int = 0) -> None:
+        self._model = (path, preserved_bytes)
+        self._jobs = jobs
+        self._own = Tflm(*self._model)
+        self._lock = threading.Lock()
+        self._spent = 0.0
+        self._crew: ProcessPoolExecutor | None = None
+
+    def infer(self, inputs: Sequence[Array], outputs: int) -> list[Array]:
+        """As ``Tflm.infer``, from several threads at a time."""
+        return self._run(partial(Tflm.infer, inputs=inputs, outputs=outputs))
+
+    def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
+        """As ``Tflm.see``, from several threads at a time."""
+        return self._run(partial(Tflm.see, inputs=inputs, tensors=tensors))
+
+    def _run(self, task: _Task) -> list[Array]:
+        with self._lock:
+            if self._crew is None:
+                began = time.perf_counter()
+                found = task(self._own)
+                self._spent += time.perf_counter() - began
+                if self._jobs > 1 and self._spent > _ALONE_SECONDS:
+                    self._crew = ProcessPoolExecutor(
+                        self._jobs, multiprocessing.get_context("spawn"), _begin, self._model
+                    )
+                return found
+        # A process that is started here inherits this thread's mask: Ctrl-C is for the first one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            found_there = self._crew.submit(_there, task)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return found_there.result()
+
+
+class _Here:
+    """What a process of a crew has."""
+
+    tflm: Tflm
+
+
+def _begin(path: str | Path, preserved_bytes: int) -> None:
+    """A process of a crew begins."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _Here.tflm = Tflm(path, preserved_bytes)
+
+
+def _end_with_parent() -> None:
+    """However the first process ends, no other stays."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _there(task: _Task) -> list[Array]:
+    return task(_Here.tflm)

@@ -6,18 +6,19 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from narrows.blob import Blob, Preprocessing, parse_blob, parse_preprocessing
+from narrows.blob import Blob, Preprocessing, is_blob, parse_blob, parse_preprocessing
 from narrows.compile import compile_model
 from narrows.errors import ModelError, UsageError
 from narrows.files import read_file
 from narrows.graph.edges import Array, HostEdge, encode, host_edge
 from narrows.graph.graph import Graph
+from narrows.graph.qgraph import LiveChannels
 from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.importers.tflite_file import read_model
@@ -25,10 +26,10 @@ from narrows.native import Op
 from narrows.quantize import reference
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
-from narrows.reference import Tflm
+from narrows.reference import TflmCrew
 from narrows.result import Progress, Target
-from narrows.stages.records import HEADER, MAGIC, STAGE, TENSOR
-from narrows.targets import GIVE, open_target
+from narrows.stages.records import HEADER, STAGE, TENSOR
+from narrows.targets import GIVE, host_of_thread, open_target
 
 _PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+|labgrid:.+)$")
 _BATCHED = 4
@@ -69,6 +70,7 @@ class Side:
     layers: in the order in which they are computed.
     inputs, outputs: their layers; -1 where there is none that can be compared.
     edges: of the inputs, as the model takes them.
+    jobs: from how many threads ``see`` may be called at a time.
     """
 
     spec: str
@@ -80,9 +82,12 @@ class Side:
     preprocessing: Preprocessing | None
     labels: tuple[str, ...]
     see: See
+    jobs: int = 1
 
 
-def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) -> Side:
+def open_side(
+    spec: str, resources: contextlib.ExitStack, progress: Progress, jobs: int = 1
+) -> Side:
     """Make one side ready.
 
     Args:
@@ -92,13 +97,14 @@ def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) ->
             ``numpy`` (integers without any plan; the default of .onnx); a float model at
             ``numpy`` (the default) or ``tflm``.
         resources: closes what was opened for it.
+        jobs: how many threads would call it at a time. A board serves one.
 
     Raises: UsageError: no such place, or not for this model. NarrowsError.
     """
     path, place = split_side(spec)
     data = read_file(path, "model")
-    if data[:4] == MAGIC or Path(path).suffix == ".nrw":
-        return _blob_side(spec, parse_blob(data, path), place or "host", resources, progress)
+    if is_blob(path, data):
+        return _blob_side(spec, parse_blob(data, path), place or "host", resources, progress, jobs)
     graph = load(path)
     is_float = any(tensor.dtype == "float32" for tensor in graph.tensors)
     is_tflite = data[4:8] == b"TFL3"
@@ -108,13 +114,14 @@ def open_side(spec: str, resources: contextlib.ExitStack, progress: Progress) ->
             raise UsageError(
                 f"{spec}: TensorFlow Lite Micro runs .tflite models; give {path}@numpy"
             )
-        return _tflm_side(spec, path, data, graph, is_float)
+        return _tflm_side(spec, path, data, graph, is_float, jobs)
     if place == "numpy":
-        return _float_side(spec, path, graph) if is_float else _integer_side(spec, path, graph)
+        numpy_side = _float_side if is_float else _integer_side
+        return replace(numpy_side(spec, path, graph), jobs=jobs)
     if is_float:
         raise UsageError(f"{spec}: a float model runs at numpy or tflm; quantize it for {place}")
     blob = parse_blob(compile_model(path, progress=progress).blob, path)
-    return _blob_side(spec, blob, place, resources, progress)
+    return _blob_side(spec, blob, place, resources, progress, jobs)
 
 
 def split_side(spec: str) -> tuple[str, str]:
@@ -135,20 +142,33 @@ def split_side(spec: str) -> tuple[str, str]:
 
 
 def _blob_side(
-    spec: str, blob: Blob, place: str, resources: contextlib.ExitStack, progress: Progress
+    spec: str,
+    blob: Blob,
+    place: str,
+    resources: contextlib.ExitStack,
+    progress: Progress,
+    jobs: int,
 ) -> Side:
     if place in ("tflm", "numpy"):
         raise UsageError(f"{spec}: a blob runs at {GIVE}")
+    if place == "host":
+        return replace(_dumping_side(spec, blob, host_of_thread(blob.data)), jobs=jobs)
     target = resources.enter_context(open_target(place, blob.data, progress, blob.signature))
     return target_side(spec, blob, target)
 
 
 def target_side(spec: str, blob: Blob, target: Target) -> Side:
     """A blob where it is ready to run. spec: what the side is called."""
+    return _dumping_side(spec, blob, lambda: target)
+
+
+def _dumping_side(spec: str, blob: Blob, target: Callable[[], Target]) -> Side:
+    """target: the one that the calling thread may use."""
     model = blob.model
     ports = _input_tensors(blob), _output_tensors(blob)
     edges = dict(zip((*ports[0], *ports[1]), (*blob.inputs, *blob.outputs), strict=True))
     layers, tensors = [], []
+    live: dict[int, LiveChannels] = {}
     for number, stage in enumerate(model.stages):
         if stage.op is Op.OUTPUT:
             continue
@@ -157,11 +177,15 @@ def target_side(spec: str, blob: Blob, target: Target) -> Side:
         name = blob.stage_names[number] if number < len(blob.stage_names) else ""
         if scale is None and stage.output in edges:
             scale = edges[stage.output].tensor_scale
+        channels = blob.stage_channels.get(number)
+        shape = (*info.shape[:2], info.shape[2] if channels is None else len(channels.codes))
+        if channels is not None:
+            live[stage.output] = channels
         layers.append(
             Layer(
                 name or f"tensor {stage.output}",
                 stage.op.name.lower(),
-                info.shape,
+                shape,
                 False,
                 scale,
                 info.zero_point,
@@ -173,8 +197,11 @@ def target_side(spec: str, blob: Blob, target: Target) -> Side:
 
     def see(values: Inputs, only: int) -> list[Array]:
         inside = [encode(edge, array) for edge, array in zip(blob.inputs, values, strict=True)]
-        dump = target.dump(inside, None if only < 0 else tensors[only])
-        return [dump.values[tensor] for tensor in tensors]
+        dump = target().dump(inside, None if only < 0 else tensors[only])
+        return [
+            live[tensor].fill(dump.values[tensor]) if tensor in live else dump.values[tensor]
+            for tensor in tensors
+        ]
 
     return Side(
         spec=spec,
@@ -289,7 +316,7 @@ def _float_side(spec: str, path: str, graph: Graph) -> Side:
     return _model_side(spec, path, _input_edges(spec, graph, True), True, layers, ports, see)
 
 
-def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool) -> Side:
+def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool, jobs: int) -> Side:
     """TensorFlow Lite Micro, told to preserve every tensor of the file."""
     record = read_model(data, path, {})
     kinds = [(number, "input") for number in record.inputs]
@@ -309,14 +336,16 @@ def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool) 
         layers.append((number, Layer(tensor.name, kind, shape, is_real, scale, zero)))
     if preserved > _MOST_PRESERVED:
         raise ModelError(f"{spec}: its tensors take {preserved} bytes; give {path}@numpy")
-    tflm = Tflm(path, preserved)
+    # All processes together preserve no more than one may.
+    jobs = min(jobs, max(1, _MOST_PRESERVED // max(1, preserved)))
+    tflm = TflmCrew(path, jobs, preserved)
+    numbers = list(dict.fromkeys(number for number, _ in layers))
 
     def see(values: Inputs) -> dict[int, Array]:
-        tflm.infer(values, len(record.outputs))
-        return {number: tflm.tensor(number) for number, _ in layers}
+        return dict(zip(numbers, tflm.see(values, numbers), strict=True))
 
-    edges = _input_edges(spec, graph, is_float)
-    return _model_side(spec, path, edges, is_float, layers, (record.inputs, record.outputs), see)
+    edges, ports = _input_edges(spec, graph, is_float), (record.inputs, record.outputs)
+    return replace(_model_side(spec, path, edges, is_float, layers, ports, see), jobs=jobs)
 
 
 def _input_edges(spec: str, graph: Graph, is_float: bool) -> tuple[HostEdge, ...]:

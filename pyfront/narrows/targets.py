@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from narrows import link
@@ -71,6 +72,23 @@ class HostTarget:
         trace: TracebackType | None,
     ) -> None:
         pass
+
+
+def host_of_thread(blob: bytes) -> Callable[[], HostTarget]:
+    """A function that gives each thread a target of its own.
+
+    Raises: BlobError.
+    """
+    HostTarget(blob)
+    of_thread = threading.local()
+
+    def get() -> HostTarget:
+        if not hasattr(of_thread, "host"):
+            of_thread.host = HostTarget(blob)
+        host: HostTarget = of_thread.host
+        return host
+
+    return get
 
 
 def check_spec(spec: str) -> None:

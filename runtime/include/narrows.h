@@ -57,7 +57,7 @@ enum nrw_status {
     NRW_ERR_STATE = -9,       /* call out of order (a row that is not due) */
     NRW_ERR_STALLED = -10,    /* no stage can fire: the capacities deadlock */
     NRW_ERR_ALIGNMENT = -11,  /* the blob's address is no multiple of 16 */
-    NRW_ERR_OPERATOR = -12    /* an operator that this build lacks: nrw_model.error_at */
+    NRW_ERR_OPERATOR = -12    /* an operator or a form of it that this build lacks: error_at */
 };
 
 /* Stage kinds; the numbers are part of the blob format. */
@@ -97,7 +97,8 @@ enum nrw_form {
 enum nrw_layout {
     NRW_LAYOUT_PLAIN = 0,   /* as TFLite has them: [out][height][width][in] */
     NRW_LAYOUT_BLOCKED = 1, /* blocks of four output by four input channels */
-    NRW_LAYOUT_COUNT = 2
+    NRW_LAYOUT_PAIRED = 2,  /* pairs of elements of a window, of four output channels each */
+    NRW_LAYOUT_COUNT = 3
 };
 
 /* Rows that a window may span (kernel_h of whatever does not accumulate). */
@@ -122,7 +123,8 @@ struct nrw_model {
     uint16_t reader_count;
     uint16_t input_count;
     uint16_t output_count;
-    uint16_t reserved;
+    int8_t conv_shift;        /* no channel of a convolution has a higher one; private */
+    int8_t depthwise_shift;   /* the same of depthwise convolutions */
     const struct nrw_kernels *kernels; /* of the blob's weight layout; private */
 };
 

@@ -7,6 +7,7 @@
 #define NARROWS_KERNELS_DEPTHWISE_H
 
 #include "../src/requant.h"
+#include "variants.h"
 #include "window.h"
 
 struct nrw_depthwise_op {
@@ -17,6 +18,7 @@ struct nrw_depthwise_op {
     int32_t in_zero_point;              /* each -128 to 127 */
     int32_t out_zero_point;
     int32_t act_min, act_max;
+    int32_t most_shift;                 /* no channel has a higher one */
 };
 
 /* Output channels [first_channel, first_channel + count), of which the first is a multiple of the
@@ -51,13 +53,26 @@ typedef void nrw_depthwise_unfold_kernel(const struct nrw_depthwise_op *depthwis
                                          uint32_t out_stride);
 
 /* Every implementation: X(suffix, layout). */
-#define NRW_DEPTHWISE_VARIANTS(X) X(c, NRW_LAYOUT_PLAIN)
+#define NRW_DEPTHWISE_VARIANTS(X) \
+    X(c, NRW_LAYOUT_PLAIN)        \
+    X(fast, NRW_LAYOUT_PLAIN)     \
+    NRW_WITH_DSP(X(dsp, NRW_LAYOUT_PLAIN)) \
+    NRW_WITH_MVE(X(mve, NRW_LAYOUT_PLAIN)) \
+    NRW_WITH_AVX2(X(avx2, NRW_LAYOUT_PLAIN)) \
+    NRW_WITH_NEON(X(neon, NRW_LAYOUT_PLAIN))
 
-#define NRW_DECLARE(suffix, layout)                        \
-    nrw_depthwise_kernel nrw_depthwise_##suffix;           \
+#define NRW_DECLARE(suffix, layout) nrw_depthwise_kernel nrw_depthwise_##suffix;
+NRW_DEPTHWISE_VARIANTS(NRW_DECLARE)
+#undef NRW_DECLARE
+
+/* Every implementation of folding and unfolding: X(suffix). */
+#define NRW_DEPTHWISE_FOLD_VARIANTS(X) X(c) \
+    NRW_WITH_DSP(X(dsp)) NRW_WITH_MVE(X(mve)) NRW_WITH_AVX2(X(avx2)) NRW_WITH_NEON(X(neon))
+
+#define NRW_DECLARE(suffix)                                \
     nrw_depthwise_fold_kernel nrw_depthwise_fold_##suffix; \
     nrw_depthwise_unfold_kernel nrw_depthwise_unfold_##suffix;
-NRW_DEPTHWISE_VARIANTS(NRW_DECLARE)
+NRW_DEPTHWISE_FOLD_VARIANTS(NRW_DECLARE)
 #undef NRW_DECLARE
 
 #endif

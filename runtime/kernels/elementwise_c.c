@@ -5,9 +5,17 @@ static int32_t combine(const struct nrw_elementwise_op *op, int32_t a, int32_t b
 {
     int32_t value;
 
+    if (op->function == NRW_MAXIMUM || op->function == NRW_MINIMUM) {
+        return nrw_clamp((a > b) == (op->function == NRW_MAXIMUM) ? a : b, op->act_min,
+                         op->act_max);
+    }
     a -= op->a_zero_point;
     b -= op->b_zero_point;
-    if (op->function == NRW_MUL) {
+    if (op->function == NRW_PRELU && a >= 0) {
+        value = nrw_requantize(a, op->a_multiplier, op->a_shift);
+        return nrw_clamp(nrw_wrapping_add(value, op->out_zero_point), op->act_min, op->act_max);
+    }
+    if (op->function == NRW_MUL || op->function == NRW_PRELU) {
         value = a * b;
     } else {
         const int32_t one = (int32_t)1 << op->left_shift;

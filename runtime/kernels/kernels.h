@@ -2,7 +2,7 @@
 /*
  * The kernels of a build. Those that read weights come in one table per weight layout, which
  * nrw_open chooses for a blob; of the others a build has one implementation, which has no suffix
- * here (no structure has such a name, or the macro would rename it too).
+ * here.
  *
  * Every kernel is safe whatever the bytes are and whatever overlaps: nothing read from a
  * tensor decides where a kernel reads or writes, except the 256-entry tables.
@@ -10,13 +10,12 @@
 #ifndef NARROWS_KERNELS_H
 #define NARROWS_KERNELS_H
 
-#include "conv.h"
-#include "depthwise.h"
-#include "elementwise.h"
-#include "move.h"
-#include "pool.h"
-#include "resize.h"
-#include "softmax.h"
+/* The kernels without a layout, by the names that the build's implementation gives them. Firmware
+ * defines the header of that for its core. */
+#ifndef NRW_KERNELS
+#define NRW_KERNELS "names_c.h"
+#endif
+#include NRW_KERNELS
 
 /* The kernels that read the weights of one layout. */
 struct nrw_kernels {
@@ -25,34 +24,21 @@ struct nrw_kernels {
     nrw_depthwise_kernel *depthwise;
 };
 
-/* The layouts of a build, X(LAYOUT, implementation): NRW_LAYOUT_LAYOUT and the table
- * nrw_kernels_implementation. Firmware defines a list of its own: one layout, implemented for its
- * core. */
+/* The layouts of a build, X(LAYOUT, table): NRW_LAYOUT_LAYOUT and nrw_kernels_table, which file
+ * kernels_table.c has. A table's name is the layout's and that of the implementation. Firmware
+ * defines a list of its own, implemented for its core. */
 #ifndef NRW_LAYOUTS
 #define NRW_LAYOUTS(X)  \
     X(PLAIN, plain_c)   \
-    X(BLOCKED, blocked_c)
+    X(BLOCKED, blocked_c) \
+    X(PAIRED, paired_c)
 #endif
 
-#define NRW_DECLARE(LAYOUT, implementation) \
-    extern const struct nrw_kernels nrw_kernels_##implementation;
+#define NRW_DECLARE(LAYOUT, table) extern const struct nrw_kernels nrw_kernels_##table;
 NRW_LAYOUTS(NRW_DECLARE)
 #undef NRW_DECLARE
 
 /* The kernels of a layout; NULL if the build has none. */
 const struct nrw_kernels *nrw_kernels_of(uint32_t layout);
-
-#define nrw_elementwise nrw_elementwise_c
-#define nrw_conv_finish nrw_conv_finish_c
-#define nrw_depthwise_fold nrw_depthwise_fold_c
-#define nrw_depthwise_unfold nrw_depthwise_unfold_c
-#define nrw_average nrw_average_c
-#define nrw_sum nrw_sum_c
-#define nrw_average_finish nrw_average_finish_c
-#define nrw_max_pool nrw_max_pool_c
-#define nrw_softmax nrw_softmax_c
-#define nrw_move nrw_move_c
-#define nrw_lookup nrw_lookup_c
-#define nrw_resize nrw_resize_c
 
 #endif

@@ -31,6 +31,12 @@ struct nrw_taps {
     int32_t first, end, column;
 };
 
+/* Taps of a window that begins so many columns before a place, 1 or more, and are before it too. */
+static inline int32_t nrw_taps_before(const struct nrw_window *window, int32_t columns)
+{
+    return (int32_t)(((uint32_t)columns + window->dilation_w - 1u) / window->dilation_w);
+}
+
 static inline struct nrw_taps nrw_taps_inside(const struct nrw_window *window, int32_t x)
 {
     const int32_t start = x * window->stride_w - window->pad_left;
@@ -38,10 +44,10 @@ static inline struct nrw_taps nrw_taps_inside(const struct nrw_window *window, i
     struct nrw_taps taps = {0, window->kernel_w, start};
 
     if (start < 0) {
-        taps.first = (step - 1 - start) / step;
+        taps.first = nrw_taps_before(window, -start);
     }
     if (start + (taps.end - 1) * step >= window->in_width) {
-        taps.end = start < window->in_width ? (window->in_width - start + step - 1) / step : 0;
+        taps.end = start < window->in_width ? nrw_taps_before(window, window->in_width - start) : 0;
     }
     if (taps.first < taps.end) {
         taps.column += taps.first * step;

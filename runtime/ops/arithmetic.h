@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The arithmetic of an addition, subtraction or multiplication, which ELEMENTWISE and the residual
- * of a BOTTLENECK share.
+ * The arithmetic of two operands, which ELEMENTWISE and the residual of a BOTTLENECK share.
  */
 #ifndef NARROWS_ARITHMETIC_H
 #define NARROWS_ARITHMETIC_H

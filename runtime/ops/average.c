@@ -9,7 +9,7 @@ struct nrw_sizes nrw_average_sizes(const struct nrw_model *model, const struct n
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     struct nrw_sizes sizes = {0, 0};
 
-    if (nrw_accumulates(stage)) {
+    if (nrw_adds_up(stage)) {
         sizes.state = nrw_accumulate_state_bytes(out->width, out->channels);
     }
     return sizes;
@@ -20,10 +20,10 @@ struct nrw_work nrw_average_work(const struct nrw_model *model, const struct nrw
 {
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
-    const uint32_t windows = nrw_accumulates(stage) ? out->width : stage->strip;
+    const uint32_t windows = nrw_adds_up(stage) ? out->width : stage->strip;
     const uint32_t inside =
-        nrw_least(columns, nrw_accumulates(stage) ? stage->strip : in->width);
-    const uint64_t elements = (uint64_t)(nrw_accumulates(stage) ? 1u : rows) * inside;
+        nrw_least(columns, nrw_adds_up(stage) ? stage->strip : in->width);
+    const uint64_t elements = (uint64_t)(nrw_adds_up(stage) ? 1u : rows) * inside;
     const struct nrw_work work = {0, (elements + 1) * out->channels * windows, 1};
 
     return work;
@@ -61,7 +61,7 @@ void nrw_average_strip(const struct nrw_run *run, const struct nrw_stage *stage,
     const int8_t *rows[NRW_MAX_KERNEL_H];
     struct nrw_window window;
 
-    if (!nrw_accumulates(stage)) {
+    if (!nrw_adds_up(stage)) {
         nrw_gather(&window, run, stage, geometry, firing->y0, firing->x0, firing->x1, rows);
         nrw_average(average, &window, firing->x0, firing->x1,
                     nrw_out(run, out, firing->y0, firing->x0), out->channels);

@@ -7,6 +7,15 @@
 
 #include "../src/stage.h"
 
+/* nrw_accumulates of a stage that is one of these or, whose work is theirs, a MAX_POOL. */
+static inline bool nrw_adds_up(const struct nrw_stage *stage)
+{
+    const uint32_t forms = nrw_forms_of[NRW_OP_MEAN] | nrw_forms_of[NRW_OP_AVG_POOL] |
+                           nrw_forms_of[NRW_OP_MAX_POOL];
+
+    return forms == 1u << NRW_ACCUMULATING || nrw_accumulates(stage);
+}
+
 /* State: the sums of an accumulating stage. */
 NRW_COLD struct nrw_sizes nrw_average_sizes(const struct nrw_model *model, const struct nrw_stage *stage);
 

@@ -21,7 +21,7 @@ NRW_COLD static int check_pointwise(struct nrw_model *model, const struct nrw_po
     REQUIRE(nrw_in_body(model, params->weights,
                         nrw_conv_weight_bytes(nrw_header_of(model)->layout, &shape), 4),
             params->weights);
-    return nrw_check_channels(model, &params->channels, out_channels);
+    return nrw_check_channels(model, &params->channels, out_channels, &model->conv_shift);
 }
 
 /* A bottleneck's expansion: any CONV without dilation. */
@@ -52,7 +52,7 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     const bool expand = (stage->flags & NRW_EXPAND) != 0;
     const bool project = (stage->flags & NRW_PROJECT) != 0;
     const bool add = (stage->flags & NRW_ADD_INPUT) != 0;
-    const bool rolling = nrw_is_form(stage, NRW_ROLLING);
+    const bool rolling = nrw_rolls(stage);
     const uint32_t mid = params->mid_channels;
 
     REQUIRE(expand || (project && !rolling), stage->flags);
@@ -142,7 +142,7 @@ static uint32_t firing_rows(const struct nrw_model *model, const struct nrw_stag
     const uint32_t height = nrw_output_of(model, stage)->height;
     const uint32_t row_tile = params_of(model, stage)->row_tile;
 
-    return nrw_is_form(stage, NRW_ROLLING) ? height + (uint32_t)absorbed(model, stage)
+    return nrw_rolls(stage) ? height + (uint32_t)absorbed(model, stage)
                                       : (height + row_tile - 1u) / row_tile;
 }
 
@@ -152,7 +152,7 @@ static void firing_of(struct nrw_firing *firing, const struct nrw_model *model,
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const int32_t row_tile = params_of(model, stage)->row_tile;
 
-    if (nrw_is_form(stage, NRW_ROLLING)) {
+    if (nrw_rolls(stage)) {
         firing->y0 = row - absorbed(model, stage);
         firing->y1 = firing->y0 + 1;
     } else {
@@ -175,7 +175,7 @@ static struct nrw_range needs(const struct nrw_model *model, const struct nrw_st
     int32_t later = firing->y0 < 0 ? rows.hi : first_expanded(params, firing->y1);
     struct nrw_range columns;
 
-    columns.lo = nrw_is_form(stage, NRW_ROLLING)
+    columns.lo = nrw_rolls(stage)
                      ? nrw_reached(&window, firing->x0, params->grid_width)
                      : nrw_window_start(&window, firing->x0, params->grid_width);
     columns.hi = nrw_window_end(&window, firing->x1, params->grid_width);
@@ -197,43 +197,6 @@ static struct nrw_range needs(const struct nrw_model *model, const struct nrw_st
 }
 
 /* --- Sizes and work ------------------------------------------------------------------------ */
-
-struct nrw_bottleneck_shape
-nrw_bottleneck_shape_of(const struct nrw_model *model, const struct nrw_stage *stage)
-{
-    const struct nrw_bottleneck_params *params = nrw_at(model, stage->params);
-    const struct nrw_geometry *geometry = &params->depthwise.geometry;
-    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
-    const bool expand = (stage->flags & NRW_EXPAND) != 0;
-    const struct nrw_geometry *expansion = &params->expand.geometry;
-    struct nrw_bottleneck_shape shape;
-
-    shape.in_width = in->width;
-    shape.in_channels = in->channels;
-    shape.expand_kernel_h = expand ? expansion->kernel_h : 1;
-    shape.expand_kernel_w = expand ? expansion->kernel_w : 1;
-    shape.expand_stride_w = expand ? expansion->stride_w : 1;
-    shape.grid_height = params->grid_height;
-    shape.grid_width = params->grid_width;
-    shape.mid_channels = params->mid_channels;
-    shape.out_width = out->width;
-    shape.out_channels = out->channels;
-    shape.kernel_h = geometry->kernel_h;
-    shape.kernel_w = geometry->kernel_w;
-    shape.stride_h = geometry->stride_h;
-    shape.stride_w = geometry->stride_w;
-    shape.slice = params->slice;
-    shape.strip = stage->strip;
-    shape.row_tile = params->row_tile;
-    shape.col_tile = params->col_tile;
-    shape.kept_rows = params->kept_rows;
-    shape.has_expand = expand;
-    shape.has_project = (stage->flags & NRW_PROJECT) != 0;
-    shape.has_add = (stage->flags & NRW_ADD_INPUT) != 0;
-    shape.rolling = nrw_is_form(stage, NRW_ROLLING);
-    return shape;
-}
 
 static uint32_t segment(const struct nrw_model *model, const struct nrw_stage *stage)
 {
@@ -286,7 +249,7 @@ NRW_COLD static struct columns columns_of(const struct nrw_model *model, const s
         struct nrw_firing firing;
         nrw_firing_of(&firing, model, stage, f);
         const uint64_t some =
-            expanded_columns(params_of(model, stage), nrw_is_form(stage, NRW_ROLLING), &firing);
+            expanded_columns(params_of(model, stage), nrw_rolls(stage), &firing);
         columns.all += some;
         columns.most = some > columns.most ? some : columns.most;
     }

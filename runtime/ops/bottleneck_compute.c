@@ -84,6 +84,7 @@ static void expand(struct bottleneck *b, int32_t row, int32_t x0, int32_t x1, ui
     conv.out_zero_point = b->params->expanded_zero_point;
     conv.act_min = geometry->act_min;
     conv.act_max = geometry->act_max;
+    conv.most_shift = b->run->model->conv_shift;
     b->kernels->conv(&conv, &window, x0, x1, first, count, out, count, b->scratch);
 }
 
@@ -104,6 +105,7 @@ static void filter(const struct bottleneck *b, const struct nrw_window *window, 
     depthwise.out_zero_point = b->params->filtered_zero_point;
     depthwise.act_min = params->geometry.act_min;
     depthwise.act_max = params->geometry.act_max;
+    depthwise.most_shift = b->run->model->depthwise_shift;
     b->kernels->depthwise(
         &depthwise, window, x0, x1, first, count,
         is_output ? nrw_out(b->run, b->out, y, x0) + first : b->filtered,
@@ -122,6 +124,7 @@ static void project_with(struct nrw_conv_op *conv, const struct bottleneck *b)
     conv->out_zero_point = b->params->projected_zero_point;
     conv->act_min = params->act_min;
     conv->act_max = params->act_max;
+    conv->most_shift = b->run->model->conv_shift;
 }
 
 /* Add the input's pixels [x0, x1) of row y to the projection that stands in the output. */
@@ -257,9 +260,9 @@ static void tiled(struct bottleneck *b, const struct nrw_firing *firing)
 /* Expanded row r, from a column on, of those that are kept: number r % kept_rows. */
 static inline int8_t *kept_row(const struct bottleneck *b, int32_t row, int32_t column)
 {
-    const int32_t place = row % b->params->kept_rows;
+    const uint32_t place = (uint32_t)row % b->params->kept_rows;
 
-    return b->kept + (place * b->width + column) * b->params->mid_channels;
+    return b->kept + ((int32_t)place * b->width + column) * b->params->mid_channels;
 }
 
 /* Output columns [x0, x1) of row y. fresh: the expanded rows that are not kept; of these,
@@ -335,9 +338,9 @@ void nrw_bottleneck_compute(const struct nrw_run *run, const struct nrw_stage *s
     struct bottleneck b;
 
     prepare(&b, run, stage);
-    if (nrw_is_form(stage, NRW_ROLLING)) {
+    if (nrw_rolls(stage)) {
         rolling(&b, firing);
-    } else if (nrw_is_form(stage, NRW_TILED)) {
+    } else {
         tiled(&b, firing);
     }
 }

@@ -21,7 +21,7 @@ NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const stru
     const struct nrw_sizes sizes = {
         0, nrw_conv_scratch_bytes(nrw_header_of(model)->layout, geometry->kernel_h,
                                   geometry->kernel_w, nrw_input_of(model, stage, 0)->channels,
-                                  nrw_output_of(model, stage)->channels)};
+                                  nrw_output_of(model, stage)->channels, stage->strip)};
 
     return sizes;
 }
@@ -73,6 +73,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     conv.out_zero_point = out->zero_point;
     conv.act_min = params->geometry.act_min;
     conv.act_max = params->geometry.act_max;
+    conv.most_shift = model->conv_shift;
     model->kernels->conv(&conv, &window, firing->x0, firing->x1, 0, out->channels,
                          nrw_out(run, out, firing->y0, firing->x0), out->channels,
                          nrw_arena(run, stage->scratch_offset));

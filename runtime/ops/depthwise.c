@@ -132,6 +132,7 @@ static inline void depthwise_op_of(struct nrw_depthwise_op *depthwise,
     depthwise->out_zero_point = out->zero_point;
     depthwise->act_min = params->geometry.act_min;
     depthwise->act_max = params->geometry.act_max;
+    depthwise->most_shift = model->depthwise_shift;
 }
 
 static void compute_single(const struct nrw_run *run, const struct nrw_stage *stage,

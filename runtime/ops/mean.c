@@ -11,7 +11,7 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
-    REQUIRE(params->over_height == nrw_accumulates(stage), params->over_height);
+    REQUIRE(params->over_height == nrw_adds_up(stage), params->over_height);
     REQUIRE(params->over_width <= 1, params->over_width);
     REQUIRE(params->reserved == 0, params->reserved);
     REQUIRE(params->sum.multiplier >= 0, params->sum.multiplier);
@@ -28,7 +28,7 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
 static bool by_rows(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     (void)model;
-    return !nrw_accumulates(stage);
+    return !nrw_adds_up(stage);
 }
 
 static struct nrw_windows windows(const struct nrw_model *model, const struct nrw_stage *stage,
@@ -36,7 +36,7 @@ static struct nrw_windows windows(const struct nrw_model *model, const struct nr
 {
     struct nrw_windows windows = {{1, 0, 1}, {1, 0, 1}};
 
-    if (!nrw_accumulates(stage)) {
+    if (!nrw_adds_up(stage)) {
         windows.columns = nrw_all_of(nrw_input_of(model, stage, input)->width);
     }
     return windows;

@@ -101,42 +101,50 @@ struct nrw_operator {
 #endif
 };
 
-/* The operators of a build, X(NAME, name): NRW_OP_NAME and the record nrw_operator_name. Firmware
- * for known models may define a shorter list; a blob that needs one that is not there is refused
- * with NRW_ERR_OPERATOR. */
+#define NRW_ALL_FORMS ((1u << NRW_FORM_COUNT) - 1u)
+
+/* The operators of a build, X(NAME, name, forms): NRW_OP_NAME, the record nrw_operator_name and, in
+ * bit i, whether the build has form i of it. Firmware for known models may define a list of what
+ * these need; a blob that needs more is refused with NRW_ERR_OPERATOR. */
 #ifndef NRW_OPERATORS
-#define NRW_OPERATORS(X)              \
-    X(INPUT, input)                   \
-    X(OUTPUT, output)                 \
-    X(CONV, conv)                     \
-    X(DEPTHWISE, depthwise)           \
-    X(BOTTLENECK, bottleneck)         \
-    X(ELEMENTWISE, elementwise)       \
-    X(AVG_POOL, avg_pool)             \
-    X(MAX_POOL, max_pool)             \
-    X(MEAN, mean)                     \
-    X(SOFTMAX, softmax)               \
-    X(LOOKUP, lookup)                 \
-    X(CONCAT, concat)                 \
-    X(RESIZE, resize)                 \
-    X(SLICE, slice)                   \
-    X(PAD, pad)                       \
-    X(RESHAPE, reshape)               \
-    X(SPACE_TO_DEPTH, space_to_depth) \
-    X(DEPTH_TO_SPACE, depth_to_space)
+#define NRW_OPERATORS(X)                             \
+    X(INPUT, input, NRW_ALL_FORMS)                   \
+    X(OUTPUT, output, NRW_ALL_FORMS)                 \
+    X(CONV, conv, NRW_ALL_FORMS)                     \
+    X(DEPTHWISE, depthwise, NRW_ALL_FORMS)           \
+    X(BOTTLENECK, bottleneck, NRW_ALL_FORMS)         \
+    X(ELEMENTWISE, elementwise, NRW_ALL_FORMS)       \
+    X(AVG_POOL, avg_pool, NRW_ALL_FORMS)             \
+    X(MAX_POOL, max_pool, NRW_ALL_FORMS)             \
+    X(MEAN, mean, NRW_ALL_FORMS)                     \
+    X(SOFTMAX, softmax, NRW_ALL_FORMS)               \
+    X(LOOKUP, lookup, NRW_ALL_FORMS)                 \
+    X(CONCAT, concat, NRW_ALL_FORMS)                 \
+    X(RESIZE, resize, NRW_ALL_FORMS)                 \
+    X(SLICE, slice, NRW_ALL_FORMS)                   \
+    X(PAD, pad, NRW_ALL_FORMS)                       \
+    X(RESHAPE, reshape, NRW_ALL_FORMS)               \
+    X(SPACE_TO_DEPTH, space_to_depth, NRW_ALL_FORMS) \
+    X(DEPTH_TO_SPACE, depth_to_space, NRW_ALL_FORMS)
 #endif
 
-/* The forms of a build, bit i: form i of enum nrw_form; refused likewise. */
-#ifndef NRW_FORMS
-#define NRW_FORMS ((1u << NRW_FORM_COUNT) - 1u)
-#endif
+/* The forms that any operator of the build has. */
+#define NRW_FORMS_OF(NAME, name, forms) | (forms)
+enum { NRW_FORMS = 0u NRW_OPERATORS(NRW_FORMS_OF) };
+#undef NRW_FORMS_OF
+
+/* The forms of each enum nrw_op in the build; 0 where the build lacks the operator. Code that sees
+ * here that one form alone is left does not ask the stage, so the compiler drops the others. */
+#define NRW_ENTRY(NAME, name, forms) [NRW_OP_##NAME] = (forms),
+static const uint8_t nrw_forms_of[NRW_OP_COUNT] = {NRW_OPERATORS(NRW_ENTRY)};
+#undef NRW_ENTRY
 
 static inline bool nrw_is_form(const struct nrw_stage *stage, enum nrw_form form)
 {
     return (NRW_FORMS >> form & 1u) != 0 && stage->form == form;
 }
 
-#define NRW_DECLARE(NAME, name) extern const struct nrw_operator nrw_operator_##name;
+#define NRW_DECLARE(NAME, name, forms) extern const struct nrw_operator nrw_operator_##name;
 NRW_OPERATORS(NRW_DECLARE)
 #undef NRW_DECLARE
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "operator.h"
 
-#define NRW_ENTRY(NAME, name) [NRW_OP_##NAME] = &nrw_operator_##name,
+#define NRW_ENTRY(NAME, name, forms) [NRW_OP_##NAME] = &nrw_operator_##name,
 const struct nrw_operator *const nrw_operators[NRW_OP_COUNT] = {NRW_OPERATORS(NRW_ENTRY)};
 #undef NRW_ENTRY
 

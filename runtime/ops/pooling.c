@@ -15,7 +15,7 @@ int nrw_check_pool(struct nrw_model *model, const struct nrw_stage *stage)
     const struct nrw_geometry *geometry = nrw_at(model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
-    const bool accumulates = nrw_accumulates(stage);
+    const bool accumulates = nrw_adds_up(stage);
 
     TRY(nrw_check_geometry(model, geometry, accumulates));
     REQUIRE(in->channels == out->channels, stage->output);

@@ -167,7 +167,7 @@ NRW_COLD static int check_stage(struct nrw_model *model, uint32_t index)
     const struct nrw_operator *op = stage->op < NRW_OP_COUNT ? nrw_operator_of(stage) : NULL;
     REQUIRE(stage->form < NRW_FORM_COUNT && (op == NULL || (op->forms >> stage->form & 1u) != 0),
             stage->form);
-    if (op == NULL || (NRW_FORMS >> stage->form & 1u) == 0) {
+    if (op == NULL || (nrw_forms_of[stage->op] >> stage->form & 1u) == 0) {
         model->error_at = (uint32_t)(&stage->op - model->blob);
         return NRW_ERR_OPERATOR;
     }
@@ -317,7 +317,7 @@ int nrw_open(struct nrw_model *model, const void *blob, size_t size)
     if (model == NULL) {
         return NRW_ERR_ARGUMENT;
     }
-    *model = (struct nrw_model){0};
+    *model = (struct nrw_model){.conv_shift = INT8_MIN, .depthwise_shift = INT8_MIN};
     if (blob == NULL) {
         return NRW_ERR_ARGUMENT;
     }

@@ -20,13 +20,30 @@ bool nrw_all_zero(const void *bytes, uint32_t count)
     return count == 0;
 }
 
-int nrw_check_channels(struct nrw_model *model, const uint32_t *offset, uint32_t count)
+/* Whether its last 4 bytes are the shift, or with a prescale the lowest byte of them. (Whether sums
+ * fit in 32 bits is not looked at: if not, outputs are wrong, and no more.) */
+static bool has_good_shift(const struct nrw_channel *channel)
+{
+    const int32_t shift = channel->shift;
+
+    if (channel->prescale <= 0) {
+        const int32_t sign = shift < 0 ? -1 : 0;
+
+        return nrw_good_shift(shift) && channel->sign == sign && channel->prescale == sign;
+    }
+    return channel->sign == 0 && shift < 0 && shift >= 1 - NRW_PRESCALED_BITS &&
+           channel->prescale == 1 << (NRW_PRESCALED_BITS - 1 + shift);
+}
+
+int nrw_check_channels(struct nrw_model *model, const uint32_t *offset, uint32_t count,
+                       int8_t *most_shift)
 {
     REQUIRE(nrw_in_body(model, *offset, (uint64_t)count * sizeof(struct nrw_channel), 4), *offset);
     const struct nrw_channel *channels = nrw_at(model, *offset);
     for (uint32_t i = 0; i < count; i++) {
         REQUIRE(channels[i].multiplier >= 0, channels[i].multiplier);
-        REQUIRE(nrw_good_shift(channels[i].shift), channels[i].shift);
+        REQUIRE(has_good_shift(&channels[i]), channels[i].shift);
+        *most_shift = channels[i].shift > *most_shift ? channels[i].shift : *most_shift;
     }
     return NRW_OK;
 }
@@ -56,10 +73,11 @@ int nrw_check_clamp(struct nrw_model *model, const int16_t *act_min, const int16
 }
 
 NRW_COLD static int check_filter(struct nrw_model *model, const struct nrw_filter_params *filter,
-                                 uint64_t weight_bytes, uint32_t channels)
+                                 uint64_t weight_bytes, uint32_t channels,
+                                 int8_t *most_shift)
 {
     REQUIRE(nrw_in_body(model, filter->weights, weight_bytes, 4), filter->weights);
-    return nrw_check_channels(model, &filter->channels, channels);
+    return nrw_check_channels(model, &filter->channels, channels, most_shift);
 }
 
 int nrw_check_conv(struct nrw_model *model, const struct nrw_filter_params *filter,
@@ -73,7 +91,7 @@ int nrw_check_conv(struct nrw_model *model, const struct nrw_filter_params *filt
     REQUIRE(filter->geometry.depth_multiplier == 0, filter->geometry.depth_multiplier);
     return check_filter(model, filter,
                         nrw_conv_weight_bytes(nrw_header_of(model)->layout, &shape),
-                        out_channels);
+                        out_channels, &model->conv_shift);
 }
 
 int nrw_check_depthwise(struct nrw_model *model, const struct nrw_filter_params *filter,
@@ -85,7 +103,7 @@ int nrw_check_depthwise(struct nrw_model *model, const struct nrw_filter_params 
     TRY(nrw_check_geometry(model, &filter->geometry, false));
     return check_filter(model, filter,
                         nrw_depthwise_weight_bytes(nrw_header_of(model)->layout, &shape),
-                        channels);
+                        channels, &model->depthwise_shift);
 }
 
 int nrw_check_table(struct nrw_model *model, const struct nrw_stage *stage,

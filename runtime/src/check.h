@@ -59,8 +59,10 @@ static inline bool nrw_good_shift(int32_t shift)
     return shift >= -31 && shift <= 30;
 }
 
-/* The table of `count` channels that a field points to. */
-NRW_COLD int nrw_check_channels(struct nrw_model *model, const uint32_t *offset, uint32_t count);
+/* The table of `count` channels that a field points to. most_shift: raised to the highest of their
+ * shifts. */
+NRW_COLD int nrw_check_channels(struct nrw_model *model, const uint32_t *offset, uint32_t count,
+                                int8_t *most_shift);
 
 /* The range that outputs are clamped to: one of int8. */
 NRW_COLD int nrw_check_clamp(struct nrw_model *model, const int16_t *act_min, const int16_t *act_max);

@@ -189,8 +189,8 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     if (fresh > 0 && stage->op != NRW_OP_OUTPUT) {
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         const uint16_t *readers = nrw_readers(model) + out->first_reader;
-        for (uint32_t k = 0; k < out->reader_count; k++) {
-            feed(all + readers[k], fresh);
+        for (uint32_t k = out->reader_count; k > 0; k--) {
+            feed(all + *readers++, fresh);
         }
         progress->produced = given;
     }

@@ -43,9 +43,10 @@ static inline struct nrw_place nrw_place_of(const struct nrw_stage *stage, int32
     struct nrw_place place = {(int32_t)number, 0};
 
     if (stage->strip < width) {
-        const int32_t pixel = (int32_t)number * stage->strip;
-        place.row = pixel / width;
-        place.column = pixel - place.row * width;
+        /* Unsigned, as every quotient of a firing: small cores divide by a function, and need but one. */
+        const uint32_t pixel = number * stage->strip;
+        place.row = (int32_t)(pixel / (uint32_t)width);
+        place.column = (int32_t)(pixel % (uint32_t)width);
     }
     return place;
 }

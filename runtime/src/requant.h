@@ -18,18 +18,37 @@ typedef char nrw_needs_modulo_conversion[(int32_t)0xFFFFFFFFu == -1 ? 1 : -1];
 struct nrw_channel {
     int32_t bias;       /* the input's zero point folded in */
     int32_t multiplier; /* 0 to 2^31 - 1 */
-    int32_t shift;      /* -31 to 30; negative is to the right */
+    int8_t shift;       /* -31 to 30; negative is to the right */
+    int8_t sign;        /* 0; without a prescale that of shift */
+    int16_t prescale;   /* 2^(13 + shift), and 4 times that times any sum has 32 bits; or the sign */
 };
+
+/* Bits behind the point that the high product of a prescaled sum has. */
+enum { NRW_PRESCALED_BITS = 14 };
+
+/* The zero point and half of one, with so many bits behind the point. The lowest bit says that
+ * negative numbers come through the activation, of which the reference rounds halves down. */
+static inline int32_t nrw_finish_word(int32_t zero_point, int32_t act_min)
+{
+    return (2 * zero_point + 1) * (1 << (NRW_PRESCALED_BITS - 1)) | (act_min < zero_point);
+}
+
+/* What every requantization calls: a function of its own where a build is to be small. */
+#ifdef __OPTIMIZE_SIZE__
+#define NRW_SHARED __attribute__((noinline, unused)) static
+#else
+#define NRW_SHARED static inline
+#endif
 
 /* round(a * b / 2^31). The reference adds 2^30 or 1 - 2^30 by sign and truncates, which is
  * the same as rounding halves upwards. */
-static inline int32_t nrw_high_mul(int32_t a, int32_t b)
+NRW_SHARED int32_t nrw_high_mul(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
 }
 
 /* round(x / 2^exponent), halves away from zero; exponent 0 to 31. */
-static inline int32_t nrw_rounding_shift(int32_t x, int32_t exponent)
+NRW_SHARED int32_t nrw_rounding_shift(int32_t x, int32_t exponent)
 {
     const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1u);
     const int32_t threshold = (mask >> 1) + (x < 0);

@@ -27,11 +27,12 @@ static uint32_t kernels_bytes(uint32_t layout, const struct nrw_bottleneck_shape
         bytes = nrw_most(bytes,
                          nrw_conv_scratch_bytes(layout, shape->expand_kernel_h,
                                                 shape->expand_kernel_w, shape->in_channels,
-                                                shape->slice));
+                                                shape->slice, nrw_columns_at_a_time(shape)));
     }
     if (shape->has_project && shape->slice == shape->mid_channels) {
         bytes = nrw_most(bytes,
-                         nrw_conv_scratch_bytes(layout, 1, 1, shape->slice, shape->out_channels));
+                         nrw_conv_scratch_bytes(layout, 1, 1, shape->slice, shape->out_channels,
+                                                shape->col_tile));
     }
     return bytes;
 }

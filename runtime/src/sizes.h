@@ -5,9 +5,10 @@
 #include "narrows.h"
 
 /* Bytes of scratch that one firing needs, per layout; here and below rounded up to 16. They are
- * functions of shapes alone and the same on every target. */
+ * functions of shapes alone and the same on every target. pixels: the most of a row that the kernel
+ * is called for at a time. */
 uint32_t nrw_conv_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
-                                uint32_t in_channels, uint32_t out_channels);
+                                uint32_t in_channels, uint32_t out_channels, uint32_t pixels);
 uint32_t nrw_depthwise_scratch_bytes(uint32_t layout, uint32_t kernel_h, uint32_t kernel_w,
                                      uint32_t channels);
 

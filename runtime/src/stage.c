@@ -16,20 +16,24 @@ void nrw_gather(struct nrw_window *window, const struct nrw_run *run,
     const uint32_t count = (uint32_t)(columns.hi - columns.lo);
     const uint32_t pixel = nrw_pixel_bytes(in);
     const int32_t height = in->height;
+    const int32_t row_step = geometry->dilation_h;
+    const uint32_t step = (uint32_t)(row_step * in->width);
     int32_t row = y * geometry->stride_h - geometry->pad_top;
+    uint32_t first = (uint32_t)(row * in->width + columns.lo);
 
-    for (uint32_t i = 0; i < geometry->kernel_h; i++, row += geometry->dilation_h) {
-        rows[i] = NULL;
+    nrw_window_over(window, geometry, in, rows, columns.lo);
+    for (uint32_t i = window->kernel_h; i > 0; i--, row += row_step, first += step) {
+        const int8_t *at = NULL;
+
         if (row >= 0 && row < height) {
-            const uint32_t first = (uint32_t)(row * in->width + columns.lo);
             const uint32_t slot = first < capacity ? first : first % capacity;
-            rows[i] = start + slot * pixel;
+            at = start + slot * pixel;
             if (slot + count > capacity) {
-                rows[i] = nrw_copy_wrapped(run, stage, 0, rows[i], count * pixel);
+                at = nrw_copy_wrapped(run, stage, 0, at, count * pixel);
             }
         }
+        *rows++ = at;
     }
-    nrw_window_over(window, geometry, in, rows, columns.lo);
 }
 
 bool nrw_move_strip(const struct nrw_run *run, const struct nrw_stage *stage, uint32_t input,

@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from narrows import zoo
+from narrows.boards import load_board
 from narrows.files import write_file
 from narrows.graph.qgraph import Edge, QGraph
-from narrows.native import Form, Model
+from narrows.native import Form, Layout, Model
 from narrows.pack import pack
 from narrows.plan.candidates import Candidates, fusions
 from narrows.plan.plan import Plan
@@ -41,7 +42,9 @@ from narrows.stages.stage import Stage
 from narrows.targets import open_target
 
 RESULTS = Path(__file__).with_suffix(".md")
-BOARD = "qemu:mps2-an386"
+BOARD = "mps2-an386"
+CORE = load_board(BOARD).core
+LAYOUT = Layout[CORE.layout.upper()]
 PARTS = (1, 2, 3, 4, 5, 8, 16, 0)
 """0: one channel at a time."""
 
@@ -111,9 +114,10 @@ def planned(block: QGraph, tile: Tile, slice_: int) -> Plan:
     out = block.tensors[ends[1]]
     rows = min(tile.rows or out.height, out.height)
     columns = math.ceil(out.width / tile.parts)
-    chosen = [Candidates(block).make(Stage(ops, out.width, Form.TILED, slice_, rows, columns))]
+    candidates = Candidates(block, LAYOUT, kernels=CORE.kernels)
+    chosen = [candidates.make(Stage(ops, out.width, Form.TILED, slice_, rows, columns))]
     whole = {t: block.tensors[t].height * block.tensors[t].width for t in ends}
-    found = lay_out(simulated(block, chosen, whole), chosen)
+    found = lay_out(simulated(block, chosen, whole), chosen, layout=LAYOUT, kernels=CORE.kernels)
     verify_plan(block, found)
     return found
 
@@ -143,7 +147,7 @@ def measured(block: QGraph, plan: Plan) -> int:
     blob = pack(block, plan, None)
     shape = Model(blob).inputs[0].shape
     picture = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
-    with open_target(BOARD, blob) as target:
+    with open_target(f"qemu:{BOARD}", blob) as target:
         found = target.infer([picture]).instructions
     assert found is not None
     return found

@@ -2,13 +2,14 @@
 """Calibrates the planner's cost model against instructions counted in QEMU, and says how far off
 it is.
 
-    python tests/bench/cost_model.py [--fit] [--update] [--layout blocked]
+    python tests/bench/cost_model.py [--fit] [--update] [--layout blocked] [--kernels mve]
 
 --fit: first profile many plans of many networks stage by stage, and find the instructions of each
 loop and call (``pyfront/narrows/plan/costs``). Then the shared networks are planned with
 that and measured as wholes: the error of each, and what each costs beside layers one by one.
 --update: store what was measured in ``tests/budget/cost.json``, which a test predicts anew.
---layout: of the weights; of another than the plain one, only the fit is of interest.
+--layout: of the weights; --kernels: their implementation. Of others than the plain and portable
+ones, only the fit is of interest.
 Measurements are kept in the user's cache, by firmware and blob.
 """
 
@@ -43,14 +44,18 @@ from narrows.plan.cost import Work
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan
 from narrows.plan.random_plan import random_plan
+from narrows.plan.rates import costs_file, rates
 from narrows.quantize.lower import lower
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "models"
 STORED = ROOT / "tests" / "budget" / "cost.json"
 BOARDS = {
-    Layout.PLAIN: "mps2-an386",
-    Layout.BLOCKED: str(ROOT / "tests" / "board" / "blocked.toml"),
+    (Layout.PLAIN, "c"): str(ROOT / "tests" / "board" / "portable.toml"),
+    (Layout.BLOCKED, "c"): str(ROOT / "tests" / "board" / "blocked.toml"),
+    (Layout.BLOCKED, "fast"): "mps2-an385",
+    (Layout.PAIRED, "dsp"): "mps2-an386",
+    (Layout.PLAIN, "mve"): "mps3-an547",
 }
 NETWORKS = (
     "mlperf_ad01_int8",
@@ -91,7 +96,7 @@ def shared_network(name: str) -> QGraph:
 def measure(graph: QGraph, planned: Plan) -> Measured:
     """Run once on the board, or recall it."""
     blob = pack(graph, planned, None)
-    board = BOARDS[planned.layout]
+    board = BOARDS[planned.layout, planned.kernels]
     image = firmware.build(load_board(board))
     key = hashlib.sha256(image.read_bytes() + blob).hexdigest()[:32]
     kept = firmware.cache_dir() / "measured" / f"{key}.json"
@@ -112,9 +117,10 @@ def measure(graph: QGraph, planned: Plan) -> Measured:
 # --- What to learn from --------------------------------------------------------------------
 
 
-def lessons(layout: Layout) -> Iterator[tuple[str, QGraph, Plan]]:
+def lessons(layout: Layout, kernels: str) -> Iterator[tuple[str, QGraph, Plan]]:
     """Plans of many kinds, with every kernel in them."""
-    layers, default = replace(LAYERS, layout=layout), PlanOptions(layout=layout)
+    default = PlanOptions(layout=layout, kernels=kernels)
+    layers = replace(LAYERS, layout=layout, kernels=kernels)
     graphs = {name: shared_network(name) for name in NETWORKS[:-1]}
     for name, options in (
         ("mobilenet_v2", {"width": 0.35, "size": 96}),
@@ -190,22 +196,22 @@ def non_negative(a: FloatArray, b: FloatArray) -> FloatArray:
         x = trial
 
 
-def calibrate(layout: Layout) -> None:
+def calibrate(layout: Layout, kernels: str) -> None:
     """Measure lessons, and store what they teach."""
-    stages, edges = measured_lessons(layout)
+    stages, edges = measured_lessons(layout, kernels)
     found = {**fit(stages), **fit(edges)}
     errors = [abs(cost.priced(done, found) / value - 1) for done, value in stages]
     spread = {share: round(float(np.quantile(errors, share)), 4) for share in (0.5, 0.9, 1.0)}
     print(f"{len(stages)} stages; share of them and their error: {spread}")
-    store(layout, found, spread)
+    store(layout, kernels, found, spread)
 
 
-def measured_lessons(layout: Layout) -> tuple[Rows, Rows]:
+def measured_lessons(layout: Layout, kernels: str) -> tuple[Rows, Rows]:
     """Of all stages, and of each network's edges."""
     stages: Rows = []
     edges: Rows = []
-    for name, graph, planned in lessons(layout):
-        measured = measure(graph, planned)
+    for name, graph, planned in lessons(layout, kernels):
+        measured = measure(graph, replace(planned, kernels=kernels))
         *works, outside = cost.plan_work(graph, planned)
         stages += zip(works, (max(TICK, value) for value in measured.stages), strict=True)
         edges.append((outside, max(TICK, measured.total - sum(measured.stages))))
@@ -213,12 +219,14 @@ def measured_lessons(layout: Layout) -> tuple[Rows, Rows]:
     return stages, edges
 
 
-def store(layout: Layout, found: dict[str, float], spread: dict[float, float]) -> None:
+def store(
+    layout: Layout, kernels: str, found: dict[str, float], spread: dict[float, float]
+) -> None:
     """Write the coefficients, with what they were measured with, and how far off they are.
 
     spread: below which relative error which share of single stages stays.
     """
-    board = load_board(BOARDS[layout])
+    board = load_board(BOARDS[layout, kernels])
     compiler = subprocess.run(
         ["arm-none-eabi-gcc", "--version"], check=True, capture_output=True, text=True
     )
@@ -229,8 +237,8 @@ def store(layout: Layout, found: dict[str, float], spread: dict[float, float]) -
         "stage_errors": spread,
         "instructions": found,
     }
-    cost.costs_file(layout).write_text(json.dumps(table, indent=2) + "\n")
-    cost.rates.cache_clear()
+    costs_file(layout, kernels).write_text(json.dumps(table, indent=2) + "\n")
+    rates.cache_clear()
 
 
 # --- Check ---------------------------------------------------------------------------------
@@ -287,17 +295,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--fit", action="store_true", help="find the coefficients anew")
     parser.add_argument("--update", action="store_true", help="store what was measured")
-    names = [layout.name.lower() for layout in BOARDS]
+    names = sorted({layout.name.lower() for layout, _ in BOARDS})
     parser.add_argument("--layout", choices=names, default="plain", help="of the weights")
+    implementations = sorted({kernels for _, kernels in BOARDS})
+    parser.add_argument("--kernels", choices=implementations, default="c", help="their code")
     arguments = parser.parse_args()
     layout = Layout[arguments.layout.upper()]
+    if (layout, arguments.kernels) not in BOARDS:
+        parser.error(f"no board has {arguments.kernels} kernels for layout {arguments.layout}")
     if arguments.fit:
-        calibrate(layout)
-    if layout is not Layout.PLAIN:
+        calibrate(layout, arguments.kernels)
+    if (layout, arguments.kernels) != (Layout.PLAIN, "c"):
         return 0
     found = judge()
     if arguments.update:
-        STORED.write_text(json.dumps({"board": BOARDS[layout], "networks": found}) + "\n")
+        STORED.write_text(json.dumps({"board": BOARDS[layout, "c"], "networks": found}) + "\n")
     return 0
 
 

@@ -45,12 +45,13 @@ def flash_bytes(board: Board, blob: Blob | None = None) -> int:
 def small(board: Board, cpu: str) -> Board:
     """A board like this one with another core, whose firmware is built to be small."""
     flags = (f"-mcpu={cpu}", "-mthumb", "-mfloat-abi=soft")
-    return replace(board, core=replace(board.core, cpu=cpu, flags=flags, small=True))
+    core = replace(board.core, cpu=cpu, flags=flags, kernels="c", layout="plain", small=True)
+    return replace(board, core=core)
 
 
 def measure_network(board: Board, name: str, blob: Blob) -> dict[str, int]:
     """On the board; nothing where it has no room."""
-    if len(blob.data) > board.models.room:
+    if len(blob.data) > board.models.room or blob.model.memory_bytes > sum(board.memories):
         return {}
     inputs = [encode(blob.inputs[0], NETWORKS[name].input(blob))]
     with open_target(f"{board.emulator}:{board.name}", blob.data) as target:
@@ -68,7 +69,7 @@ def measure_board(board: Board) -> dict[str, int]:
     """All of a row; what the board has no room for is left out."""
     row = {"firmware_flash": flash_bytes(board)}
     for key, name in (("digits", "digits"), ("vww", "mlperf_vww_96_int8")):
-        figures = measure_network(board, name, NETWORKS[name].compiled())
+        figures = measure_network(board, name, NETWORKS[name].compiled(board.name))
         row |= {f"{key}_{what}": value for what, value in figures.items()}
     return row
 
@@ -76,7 +77,7 @@ def measure_board(board: Board) -> dict[str, int]:
 def measure_sizes() -> dict[str, dict[str, int]]:
     """Flash of firmware that is built to be small: core -> with all operators, for the digits."""
     boards = {board.name: board for board in load_boards()}
-    digits = NETWORKS["digits"].compiled()
+    digits = NETWORKS["digits"].compiled("microbit")
     sizes = {}
     for cpu in SMALL_CORES:
         board = small(boards["mps2-an386"], cpu)

@@ -44,7 +44,15 @@ from parts import by_parts, picture_for
 from random_graphs import random_graph
 
 SMALL = "mps2-an386-16k"
-BOARDS = [(BOARD, Layout.PLAIN), (str(ROOT / "tests" / "board" / "blocked.toml"), Layout.BLOCKED)]
+BOARDS = [
+    (BOARD, Layout.PAIRED),
+    (BOARD, Layout.PLAIN),
+    (str(ROOT / "tests" / "board" / "portable.toml"), Layout.PLAIN),
+    (str(ROOT / "tests" / "board" / "blocked.toml"), Layout.BLOCKED),
+    ("mps2-an385", Layout.BLOCKED),
+    ("mps2-an385", Layout.PLAIN),
+    ("mps3-an547", Layout.PLAIN),
+]
 MOST_STACK = 2048
 MEMORY_FAULT = 0xFF
 """MMFSR in the cause of a fault: what the MPU forbids."""
@@ -79,7 +87,11 @@ def test_a_network_gives_tflite_micro_s_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(("board", "layout"), BOARDS, ids=[layout.name for _, layout in BOARDS])
+@pytest.mark.parametrize(
+    ("board", "layout"),
+    BOARDS,
+    ids=[f"{Path(board).stem}-{layout.name}" for board, layout in BOARDS],
+)
 def test_random_graphs_and_plans(board: str, layout: Layout, seed: int) -> None:
     """Several inputs and outputs, outputs by rows, whatever the generator draws."""
     graph = random_graph(seed)

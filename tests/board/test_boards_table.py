@@ -7,7 +7,7 @@ import json
 
 import pytest
 from boards_table import BEGIN, END, PAGE, STORED, flash_bytes, measure_sizes, table
-from figures import GROWTH
+from figures import GROWTH, NETWORKS
 
 from models import need
 from narrows.boards import load_board, load_boards
@@ -15,8 +15,7 @@ from narrows.link.compilers import GCC
 
 FIGURES = json.loads(STORED.read_text())
 MOST_FLASH = 44 * 1024
-MOST_FLASH_FOR_DIGITS = {"cortex-m3": 24 * 1024, "cortex-m4": 24 * 1024}
-"""On ARMv6-M, whose instructions do less, the digits' firmware has 26.5 KiB."""
+MOST_FLASH_FOR_DIGITS = 24 * 1024
 
 
 def test_the_page_has_the_stored_figures() -> None:
@@ -42,9 +41,17 @@ def test_small_firmware() -> None:
     sizes = measure_sizes()
     for cpu, measured in sizes.items():
         assert measured["all"] <= MOST_FLASH
-        assert measured["digits"] <= MOST_FLASH_FOR_DIGITS.get(cpu, MOST_FLASH)
+        assert measured["digits"] <= MOST_FLASH_FOR_DIGITS
         for kind, size in measured.items():
             assert size <= FIGURES["sizes"][cpu][kind] * GROWTH
+
+
+def test_small_firmware_of_a_board_with_drivers() -> None:
+    """A Cortex-M0 with UART, timer and flash of a real chip: for the digits within 24 KiB too."""
+    need("arm-none-eabi-gcc")
+    board = load_board("microbit")
+    assert board.core.small
+    assert flash_bytes(board, NETWORKS["digits"].compiled("microbit")) <= MOST_FLASH_FOR_DIGITS
 
 
 def test_ram_beside_the_arena() -> None:

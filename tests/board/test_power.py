@@ -37,7 +37,7 @@ def blobs() -> list[bytes]:
     for _ in range(3):
         x = build.conv(x, 48)
     graph = build.graph([x])
-    return [NETWORKS["digits"].compiled().data, pack(graph, plan(graph), {})]
+    return [NETWORKS["digits"].compiled("microbit").data, pack(graph, plan(graph), {})]
 
 
 class Gone(Exception):

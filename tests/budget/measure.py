@@ -2,7 +2,7 @@
 """What the runtime costs on a Cortex-M4 at -Os: flash, stack, structures.
 
 ``measure.py`` prints the figures and compares them with ``budget.json`` beside it. It ends
-with 1 if one is over its limit or has grown by more than 3%; ``--update`` stores the figures
+with 1 if one is over its limit or has grown by more than 2%; ``--update`` stores the figures
 instead. The comparison needs the compiler that the stored figures came from; the limits hold
 with any.
 """
@@ -38,7 +38,7 @@ OPTIONS = (
     "-fcallgraph-info=su",
 )
 
-GROWTH = 1.03
+GROWTH = 1.02
 # Bytes. The structures are those that a program holds for a model and a run; what a run
 # needs per stage stands behind the arena.
 LIMITS = {"flash": 27 * 1024, "variables": 0, "stack": 2048, "structures": 256}
@@ -150,7 +150,9 @@ def measure() -> Figures:
     """
     sources = [path for name in PARTS for path in sorted((RUNTIME / name).glob("*.c"))]
     sources = [
-        path for path in sources if not re.search(r"_(dsp|mve|x86|pack|blocked_c)$", path.stem)
+        path
+        for path in sources
+        if not re.search(r"_(fast|dsp|mve|avx2|neon|pack|blocked_c|paired_c)$", path.stem)
     ]
     flash, frames = {}, {}
     variables = 0

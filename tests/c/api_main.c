@@ -48,6 +48,7 @@ static const struct options apart = {0, 3 * WIDTH, 1, 0x20000000, 0, WIDTH};
 static struct {
     uint8_t bytes[BLOB_ROOM];
     size_t used;
+    size_t last_shift; /* of the convolution's channels */
 } laid;
 
 static int8_t weights[OUT][KERNEL][KERNEL][IN];
@@ -213,6 +214,7 @@ static void lay_blob(struct options options)
         }
         put(4, (uint32_t)(bias[o] - IN_ZERO * sum));
         put(4, (uint32_t)multiplier);
+        laid.last_shift = laid.used;
         put(4, (uint32_t)SHIFT);
     }
     for (size_t i = 0; i < sizeof weights; i++) {
@@ -590,7 +592,7 @@ static void use_information(void)
     EXPECT_EQUAL(nrw_stage_op(&model, 1), NRW_OP_CONV);
     EXPECT_EQUAL(nrw_stage_form(&model, 1), NRW_SINGLE);
     EXPECT_EQUAL(nrw_stage_output(&model, 1), 1);
-    EXPECT_EQUAL(nrw_layouts(), 1u << NRW_LAYOUT_PLAIN | 1u << NRW_LAYOUT_BLOCKED);
+    EXPECT_EQUAL(nrw_layouts(), (1u << NRW_LAYOUT_COUNT) - 1u);
     test_release();
 }
 
@@ -680,6 +682,43 @@ static void misuse_blob(void)
     test_release();
 }
 
+static void misuse_prescale(void)
+{
+    static const struct {
+        uint32_t word;
+        int status;
+    } changes[] = {
+        {0xFFFFFFFF, NRW_OK}, /* a shift of -1 alone */
+        {0x100000FF, NRW_OK}, /* and with its prescale */
+        {0x000100F3, NRW_OK}, /* -13 */
+        {0x0000001E, NRW_OK}, /* 30 */
+        {0x080000FF, NRW_ERR_STRUCTURE}, /* -1 with the prescale of -2 */
+        {0x100001FF, NRW_ERR_STRUCTURE}, /* a reserved byte */
+        {0x1000FFFF, NRW_ERR_STRUCTURE},
+        {0x000100F2, NRW_ERR_STRUCTURE}, /* -14 */
+        {0x20000000, NRW_ERR_STRUCTURE}, /* 0 */
+        {0x40000001, NRW_ERR_STRUCTURE}, /* 1 */
+        {0x0000001F, NRW_ERR_STRUCTURE}, /* 31 */
+        {0xFFFFFFE0, NRW_ERR_STRUCTURE}, /* -32 */
+        {0x000000FF, NRW_ERR_STRUCTURE}, /* 255 */
+        {0xFFFF00FF, NRW_ERR_STRUCTURE},
+        {0xFFFF0000, NRW_ERR_STRUCTURE},
+    };
+    struct nrw_model model;
+    uint8_t *blob;
+
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        test_case("0x%08lx for a shift", (unsigned long)changes[i].word);
+        lay_blob(ordinary);
+        put_at(laid.last_shift, changes[i].word);
+        seal();
+        blob = test_memory(laid.used, 16);
+        memcpy(blob, laid.bytes, laid.used);
+        EXPECT_EQUAL(nrw_open(&model, blob, laid.used), changes[i].status);
+        test_release();
+    }
+}
+
 static void misuse_run(void)
 {
     static const struct options too_short = {0, WIDTH, WIDTH, 32, 0, WIDTH};
@@ -765,6 +804,7 @@ int main(void)
         {"use information", use_information},
         {"misuse open", misuse_open},
         {"misuse blob", misuse_blob},
+        {"misuse prescales", misuse_prescale},
         {"misuse run", misuse_run},
     };
 

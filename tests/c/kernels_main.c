@@ -12,7 +12,8 @@ int main(void)
         void (*run)(void);
     } tests[] = {
         {"rounding", test_rounding}, {"conv", test_conv},
-        {"depthwise", test_depthwise}, {"elementwise", test_elementwise},
+        {"depthwise", test_depthwise}, {"fold", test_fold},
+        {"elementwise", test_elementwise},
         {"pool", test_pool}, {"softmax", test_softmax},
         {"move", test_move}, {"resize", test_resize},
     };

@@ -32,9 +32,13 @@ void sample_window(struct sample_window *sample, enum sample_kind kind, uint32_t
         sample->x0 = test_between(0, sample->x1);
     } else {
         window->dilation_w = TEST_PICK(steps);
+        if (kind == SAMPLE_3X3) {
+            window->kernel_h = window->kernel_w = 3;
+            window->dilation_w = 1;
+        }
         window->pad_left = test_between(0, 3) ? test_between(0, window->kernel_w - 1) : 9;
         sample->x0 = test_between(0, 3);
-        sample->x1 = sample->x0 + test_between(0, 6);
+        sample->x1 = sample->x0 + test_between(0, kind == SAMPLE_3X3 ? 15 : 6);
     }
 
     low = sample->x0 * window->stride_w - window->pad_left;
@@ -101,4 +105,89 @@ void sample_check_gaps(const struct sample_window *sample, uint32_t out_channels
             test_fail("byte %d, between the output's pixels, was written", (int)i);
         }
     }
+}
+
+int32_t sample_most_shift(const struct nrw_channel *channels, uint32_t count)
+{
+    int32_t most = -31;
+
+    for (uint32_t o = 0; o < count; o++) {
+        most = channels[o].shift > most ? channels[o].shift : most;
+    }
+    return test_between(0, 3) > 0 ? most : test_between(most, 30);
+}
+
+struct nrw_channel *sample_channels(uint32_t count)
+{
+    struct nrw_channel *const channels = test_memory(count * sizeof *channels, 4);
+    const int32_t kind = test_between(0, 3);
+    const uint32_t odd_one = (uint32_t)test_between(0, (int32_t)count - 1);
+    const int32_t highest = -test_between(0, 1);
+
+    memset(channels, 0, count * sizeof *channels);
+    for (uint32_t o = 0; o < count; o++) {
+        const int any = kind == 0 || (kind == 1 && o == odd_one);
+
+        channels[o].bias = any ? test_any_int32() : test_between(-100000, 100000);
+        channels[o].multiplier = any ? test_multiplier() : test_between(1 << 30, INT32_MAX);
+        channels[o].shift = (int8_t)(any ? test_shift() : test_between(-14, highest));
+    }
+    if (kind == 2) {
+        /* Weights that are nearly 0: all outputs are the zero point. */
+        channels[odd_one].multiplier = INT32_MAX;
+        channels[odd_one].shift = (int8_t)test_between(-31, -20);
+    }
+    for (uint32_t o = 0; o < count; o++) {
+        channels[o].sign = (int8_t)(channels[o].shift < 0 ? -1 : 0);
+        channels[o].prescale = channels[o].sign;
+    }
+    return channels;
+}
+
+void sample_clamp(int32_t *act_min, int32_t *act_max)
+{
+    const int whole = test_between(0, 1);
+
+    *act_min = whole ? -128 : test_between(-128, 127);
+    *act_max = whole ? 127 : test_between(*act_min, 127);
+}
+
+void sample_prescale(struct nrw_channel *channel, const int8_t *weights, size_t step, size_t count)
+{
+    const int32_t power = 15 + channel->shift;
+    const int64_t limit = power >= 2 && power <= 14 ? INT32_MAX >> power : -1;
+    int64_t least = channel->bias, most = channel->bias;
+
+    for (size_t k = 0; k < count; k++) {
+        const int32_t weight = weights[k * step];
+
+        least += weight * (weight < 0 ? 127 : -128);
+        most += weight * (weight < 0 ? -128 : 127);
+    }
+    if (most - least <= limit && test_between(0, 7) == 0) {
+        const int64_t move = test_between(0, 1) ? limit - most : -limit - least;
+
+        channel->bias = (int32_t)(channel->bias + move);
+        most = least = 0;
+    }
+    if (least >= -limit && most <= limit) {
+        channel->sign = 0;
+        channel->prescale = (int16_t)(1 << (power - 2));
+    }
+}
+
+struct nrw_channel *sample_depthwise_channels(const int8_t *weights, size_t bytes,
+                                              uint32_t channels)
+{
+    struct nrw_channel *const table = sample_channels(channels);
+
+    for (uint32_t c = 0; c < channels; c++) {
+        sample_prescale(&table[c], weights + c, channels, bytes / channels);
+    }
+    return table;
+}
+
+int32_t sample_zero_point(void)
+{
+    return test_between(0, 1) ? INT8_MIN : test_between(INT8_MIN, INT8_MAX);
 }

@@ -18,10 +18,10 @@ struct sample_window {
     uint32_t out_stride; /* at least `out_channels` */
 };
 
-enum sample_kind { SAMPLE_CONV, SAMPLE_POOL };
+enum sample_kind { SAMPLE_CONV, SAMPLE_3X3, SAMPLE_POOL };
 
-/* A window over `channels` of random bytes in test_memory. SAMPLE_POOL: dilation 1, and each
- * window holds at least one element. */
+/* A window over `channels` of random bytes in test_memory. SAMPLE_3X3: the usual one, with
+ * dilation 1. SAMPLE_POOL: dilation 1, and each window holds at least one element. */
 void sample_window(struct sample_window *sample, enum sample_kind kind, uint32_t channels,
                    uint32_t out_channels);
 
@@ -36,5 +36,26 @@ void sample_check_gaps(const struct sample_window *sample, uint32_t out_channels
 
 /* Bytes that such an output takes. */
 size_t sample_output_bytes(const struct sample_window *sample, uint32_t out_channels);
+
+/* A channel table, of lines as networks have them, of any, or of one of any among such as networks
+ * have: kernels take a shorter way where a proof allows it. */
+struct nrw_channel *sample_channels(uint32_t count);
+
+/* The highest of their shifts, or any that is higher. */
+int32_t sample_most_shift(const struct nrw_channel *channels, uint32_t count);
+
+/* Gives a channel its prescale if it may have one: its weights are `count` bytes, `step` apart. Now
+ * and then it gets the greatest bias with which it may. */
+void sample_prescale(struct nrw_channel *channel, const int8_t *weights, size_t step, size_t count);
+
+/* A channel table with prescales, for weights of `bytes` bytes. */
+struct nrw_channel *sample_depthwise_channels(const int8_t *weights, size_t bytes,
+                                              uint32_t channels);
+
+/* An output's zero point: that of a ReLU half of the time. */
+int32_t sample_zero_point(void);
+
+/* The clamp of an activation: none half of the time. */
+void sample_clamp(int32_t *act_min, int32_t *act_max);
 
 #endif

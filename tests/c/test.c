@@ -156,7 +156,7 @@ int32_t test_shift(void)
 
 /* --- Memory --------------------------------------------------------------------------------- */
 
-enum { GUARD = 48, GUARD_BYTE = 0xA5, POOL = 256 * 1024, BLOCKS = 64 };
+enum { GUARD = 48, GUARD_BYTE = 0xA5, POOL = 400 * 1024, BLOCKS = 64 };
 
 /* uint64_t for the alignment. */
 static uint64_t pool_words[POOL / 8];

@@ -9,27 +9,11 @@
 #include "tests.h"
 
 /* Around the kernels' tiles and blocks, of 4, 16 and 32. */
-static const uint32_t channel_counts[] = {1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 65};
-
-static struct nrw_channel *random_channels(uint32_t count)
-{
-    struct nrw_channel *const channels = test_memory(count * sizeof *channels, 4);
-
-    for (uint32_t o = 0; o < count; o++) {
-        channels[o].bias = test_any_int32();
-        channels[o].multiplier = test_multiplier();
-        channels[o].shift = test_shift();
-    }
-    return channels;
-}
-
-static void random_clamp(int32_t *act_min, int32_t *act_max)
-{
-    const int whole = test_between(0, 1);
-
-    *act_min = whole ? -128 : test_between(-128, 127);
-    *act_max = whole ? 127 : test_between(*act_min, 127);
-}
+static const uint32_t channel_counts[] = {1,  2,  3,  4,  5,  8,  15, 16,
+                                         17, 31, 32, 33, 48, 64, 65};
+/* Around what the paired layout's kernels widen at a time, of a pixel and of two. (Output channels
+ * are sometimes more than they keep sums of.) */
+static const uint32_t deep_counts[] = {255, 256, 257, 700, 1023, 1024, 1025};
 
 /* weights: in the order of NRW_LAYOUT_PLAIN. */
 static int32_t conv_pixel(const struct nrw_conv_op *op, const int8_t *weights,
@@ -71,6 +55,19 @@ static int8_t *random_weights(uint32_t layout, const struct nrw_filter_shape *sh
     return weights;
 }
 
+/* A channel table for weights in the plain order. */
+static const struct nrw_channel *conv_channels(const struct nrw_filter_shape *shape,
+                                               const int8_t *weights)
+{
+    const size_t count = (size_t)shape->kernel_h * shape->kernel_w * shape->in_channels;
+    struct nrw_channel *const channels = sample_channels(shape->out_channels);
+
+    for (uint32_t o = 0; o < shape->out_channels; o++) {
+        sample_prescale(&channels[o], weights + o * count, 1, count);
+    }
+    return channels;
+}
+
 /* A part of an operator's channels. */
 static void random_part(uint32_t channels, uint32_t *first, uint32_t *count)
 {
@@ -80,6 +77,7 @@ static void random_part(uint32_t channels, uint32_t *first, uint32_t *count)
 
 static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout)
 {
+    const int deep = test_between(0, 15) == 0;
     struct nrw_filter_shape shape;
     uint32_t first, count;
     struct sample_window sample;
@@ -88,20 +86,24 @@ static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout
     int8_t *weights, *out;
     void *scratch = NULL;
 
-    op.in_channels = TEST_PICK(channel_counts);
-    op.out_channels = TEST_PICK(channel_counts) % 20 + 1;
+    op.in_channels = deep ? TEST_PICK(deep_counts) : TEST_PICK(channel_counts);
+    op.out_channels = TEST_PICK(channel_counts) % (deep ? 10 : 40) + 1;
+    if (deep && test_between(0, 1)) {
+        op.out_channels = (uint32_t)test_between(60, 90);
+    }
     random_part(op.out_channels, &first, &count);
     sample_window(&sample, SAMPLE_CONV, op.in_channels, count);
-    if (test_between(0, 2) == 0) {
+    if (deep || test_between(0, 2) == 0) {
         sample.window.kernel_h = sample.window.kernel_w = 1;
     }
     shape = (struct nrw_filter_shape){sample.window.kernel_h, sample.window.kernel_w,
                                       op.in_channels, op.out_channels};
     weights = random_weights(layout, &shape, &op.weights);
-    op.channels = random_channels(op.out_channels);
+    op.channels = conv_channels(&shape, weights);
+    op.most_shift = sample_most_shift(op.channels, op.out_channels);
     op.in_zero_point = test_between(-128, 127);
-    op.out_zero_point = test_between(-128, 127);
-    random_clamp(&op.act_min, &op.act_max);
+    op.out_zero_point = sample_zero_point();
+    sample_clamp(&op.act_min, &op.act_max);
     test_case("%s: %dx%d, stride %d, dilation %d, pad %d, width %d, columns %d to %d, "
               "channels %d to %d, %d of them from %d",
               name, sample.window.kernel_h, sample.window.kernel_w, sample.window.stride_w,
@@ -109,7 +111,8 @@ static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout
               (int)sample.x0, (int)sample.x1, (int)op.in_channels, (int)op.out_channels,
               (int)count, (int)first);
     scratch_bytes = nrw_conv_scratch_bytes(layout, sample.window.kernel_h,
-                                           sample.window.kernel_w, op.in_channels, count);
+                                           sample.window.kernel_w, op.in_channels, count,
+                                           (uint32_t)(sample.x1 - sample.x0));
     if (scratch_bytes) {
         scratch = test_memory(scratch_bytes, 16);
     }
@@ -127,8 +130,8 @@ static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout
 }
 
 /* Slices added up give what the whole convolution gives. */
-static void accumulate_case(nrw_conv_accumulate_kernel *accumulate, const char *name,
-                            uint32_t layout)
+static void accumulate_case(nrw_conv_accumulate_kernel *accumulate,
+                            nrw_conv_finish_kernel *finish, const char *name, uint32_t layout)
 {
     static const uint32_t slices[] = {1, 2, 3, 4, 7, 16, 17, 40};
     const uint32_t pixels = (uint32_t)test_between(1, 5);
@@ -145,11 +148,12 @@ static void accumulate_case(nrw_conv_accumulate_kernel *accumulate, const char *
     op.in_channels = depth;
     op.out_channels = TEST_PICK(channel_counts);
     op.in_zero_point = 0;
-    op.out_zero_point = test_between(-128, 127);
-    random_clamp(&op.act_min, &op.act_max);
-    op.channels = random_channels(op.out_channels);
+    op.out_zero_point = sample_zero_point();
+    sample_clamp(&op.act_min, &op.act_max);
     shape = (struct nrw_filter_shape){1, 1, depth, op.out_channels};
     weights = random_weights(layout, &shape, &op.weights);
+    op.channels = conv_channels(&shape, weights);
+    op.most_shift = sample_most_shift(op.channels, op.out_channels);
     in = test_memory(in_bytes, 1);
     test_fill(in, in_bytes);
     sums = test_memory(pixels * op.out_channels * sizeof *sums, 16);
@@ -166,7 +170,7 @@ static void accumulate_case(nrw_conv_accumulate_kernel *accumulate, const char *
     sample.x1 = (int32_t)pixels;
     sample.out_stride = op.out_channels + 2;
     out = sample_output(&sample, op.out_channels);
-    nrw_conv_finish_c(&op, sums, pixels, out, sample.out_stride);
+    finish(&op, sums, pixels, out, sample.out_stride);
     for (uint32_t p = 0; p < pixels; p++) {
         for (uint32_t o = 0; o < op.out_channels; o++) {
             EXPECT_EQUAL(out[p * sample.out_stride + o],
@@ -180,10 +184,16 @@ static void accumulate_case(nrw_conv_accumulate_kernel *accumulate, const char *
 void test_conv(void)
 {
     for (int i = 0; i < TEST_CASES; i++) {
-#define RUN(suffix, layout)                                                                \
-    conv_case(nrw_conv_##suffix, "nrw_conv_" #suffix, layout);                             \
-    accumulate_case(nrw_conv_accumulate_##suffix, "nrw_conv_accumulate_" #suffix, layout);
+#define RUN(suffix, layout)                                                                  \
+    conv_case(nrw_conv_##suffix, "nrw_conv_" #suffix, layout);                               \
+    accumulate_case(nrw_conv_accumulate_##suffix, nrw_conv_finish_c,                         \
+                    "nrw_conv_accumulate_" #suffix, layout);
         NRW_CONV_VARIANTS(RUN)
+#undef RUN
+#define RUN(suffix)                                                      \
+    accumulate_case(nrw_conv_accumulate_c, nrw_conv_finish_##suffix,     \
+                    "nrw_conv_finish_" #suffix, NRW_LAYOUT_PLAIN);
+        NRW_CONV_FINISH_VARIANTS(RUN)
 #undef RUN
     }
 }
@@ -214,25 +224,28 @@ static void depthwise_case(nrw_depthwise_kernel *kernel, const char *name, uint3
     struct sample_window sample;
     struct nrw_depthwise_op op;
     const uint32_t in_channels = TEST_PICK(channel_counts);
+    const int usual = test_between(0, 1);
     uint32_t scratch_bytes, first, count;
     size_t weight_count;
     int8_t *weights, *out;
     void *scratch = NULL;
 
-    op.depth_multiplier = test_between(0, 1) ? 1 : (uint32_t)test_between(2, 5);
+    op.depth_multiplier = usual || test_between(0, 1) ? 1 : (uint32_t)test_between(2, 5);
     op.out_channels = in_channels * op.depth_multiplier;
     random_part(in_channels, &first, &count);
-    sample_window(&sample, SAMPLE_CONV, count, count * op.depth_multiplier);
+    sample_window(&sample, usual ? SAMPLE_3X3 : SAMPLE_CONV, count,
+                  count * op.depth_multiplier);
     first *= op.depth_multiplier;
     count *= op.depth_multiplier;
     weight_count = (size_t)sample.window.kernel_h * sample.window.kernel_w * op.out_channels;
     weights = test_memory(weight_count, 1);
     test_fill(weights, weight_count);
     op.weights = weights;
-    op.channels = random_channels(op.out_channels);
+    op.channels = sample_depthwise_channels(weights, weight_count, op.out_channels);
+    op.most_shift = sample_most_shift(op.channels, op.out_channels);
     op.in_zero_point = test_between(-128, 127);
-    op.out_zero_point = test_between(-128, 127);
-    random_clamp(&op.act_min, &op.act_max);
+    op.out_zero_point = sample_zero_point();
+    sample_clamp(&op.act_min, &op.act_max);
     test_case("%s: %dx%d, stride %d, dilation %d, pad %d, width %d, columns %d to %d, "
               "channels %d times %d, %d of them from %d",
               name, sample.window.kernel_h, sample.window.kernel_w, sample.window.stride_w,

@@ -48,9 +48,20 @@ static int32_t combine(const struct nrw_elementwise_op *op, int32_t a, int32_t b
     const int32_t power = (int32_t)1 << op->left_shift;
     int64_t value;
 
+    if (op->function == NRW_MAXIMUM || op->function == NRW_MINIMUM) {
+        const int32_t least = a < b ? a : b;
+
+        value = op->function == NRW_MINIMUM ? least : a + b - least;
+        value = value < op->act_min ? op->act_min : value;
+        return value > op->act_max ? op->act_max : (int32_t)value;
+    }
     a -= op->a_zero_point;
     b -= op->b_zero_point;
-    if (op->function == NRW_MUL) {
+    if (op->function == NRW_PRELU && a >= 0) {
+        return reference_output(a, op->a_multiplier, op->a_shift, op->out_zero_point, op->act_min,
+                                op->act_max);
+    }
+    if (op->function == NRW_MUL || op->function == NRW_PRELU) {
         value = (int64_t)a * b;
     } else {
         const int64_t scaled_a = reference_requantize(a * power, op->a_multiplier, op->a_shift);
@@ -79,9 +90,23 @@ static struct nrw_operand random_operand(uint32_t pixels, uint32_t channels)
     return operand;
 }
 
+/* The multipliers that a converter writes for ADD: a half for the operand with the greater scale,
+ * less for the other; and for any function, an output's shift to the right. */
+static void usual_multipliers(struct nrw_elementwise_op *op)
+{
+    const int halves = test_between(1, 3);
+
+    op->left_shift = 20;
+    op->a_multiplier = halves & 1 ? 1 << 30 : test_between(1 << 30, INT32_MAX);
+    op->b_multiplier = halves & 2 ? 1 << 30 : test_between(1 << 30, INT32_MAX);
+    op->a_shift = halves & 1 ? 0 : test_between(-31, -1);
+    op->b_shift = halves & 2 ? 0 : test_between(-31, -1);
+    op->out_shift = test_between(-23, op->function == NRW_MUL ? -1 : -14);
+}
+
 static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
 {
-    static const int32_t left_shifts[] = {0, 1, 19, 20, 20, 20};
+    static const int32_t left_shifts[] = {0, 1, 8, 9, 19, 20, 20, 20};
     const uint32_t pixels = (uint32_t)test_between(1, 4);
     const uint32_t channels = (uint32_t)test_between(1, 19);
     struct nrw_elementwise_op op;
@@ -90,7 +115,7 @@ static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
     int8_t *const out = test_memory(pixels * channels, 1);
     int8_t *const copy = test_memory(pixels * channels, 1);
 
-    op.function = test_between(NRW_ADD, NRW_MUL);
+    op.function = test_between(NRW_ADD, NRW_PRELU);
     op.left_shift = TEST_PICK(left_shifts);
     op.a_zero_point = test_between(-128, 127);
     op.b_zero_point = test_between(-128, 127);
@@ -101,8 +126,11 @@ static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
     op.a_shift = test_shift();
     op.b_shift = test_shift();
     op.out_shift = test_shift();
+    if (test_between(0, 1)) {
+        usual_multipliers(&op);
+    }
     op.act_min = test_between(0, 1) ? -128 : test_between(-128, 127);
-    op.act_max = test_between(op.act_min, 127);
+    op.act_max = test_between(0, 1) ? 127 : test_between(op.act_min, 127);
     test_case("%s: function %d, pixels %d, channels %d, strides %d %d and %d %d", name,
               (int)op.function, (int)pixels, (int)channels, (int)a.pixel_stride,
               (int)a.channel_stride, (int)b.pixel_stride, (int)b.channel_stride);
@@ -124,8 +152,34 @@ static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
     test_release();
 }
 
+/* Sums of nothing and of halves, in units of the last place. */
+static void ties_case(nrw_elementwise_kernel *kernel, const char *name)
+{
+    enum { VALUES = 256 };
+    static const int8_t zero[VALUES];
+    int8_t values[VALUES], out[VALUES];
+    const struct nrw_operand a = {zero, VALUES, 1}, b = {values, VALUES, 1};
+
+    for (int32_t v = 0; v < VALUES; v++) {
+        values[v] = (int8_t)(v - 128);
+    }
+    for (int32_t shift = -24; shift <= -16; shift++) {
+        const struct nrw_elementwise_op op = {NRW_ADD, 20, 0, 0, 0, 1 << 30, 0, 1 << 30, shift,
+                                              1 << 30, -1, -128, 127};
+
+        kernel(&op, &a, &b, 1, VALUES, out);
+        for (int32_t v = 0; v < VALUES; v++) {
+            test_case("%s: 0 + %d, shift %d", name, (int)values[v], (int)shift);
+            EXPECT_EQUAL(out[v], combine(&op, 0, values[v]));
+        }
+    }
+}
+
 void test_elementwise(void)
 {
+#define RUN(suffix) ties_case(nrw_elementwise_##suffix, "nrw_elementwise_" #suffix);
+    NRW_ELEMENTWISE_VARIANTS(RUN)
+#undef RUN
     for (int i = 0; i < 2 * TEST_CASES; i++) {
 #define RUN(suffix) elementwise_case(nrw_elementwise_##suffix, "nrw_elementwise_" #suffix);
         NRW_ELEMENTWISE_VARIANTS(RUN)

@@ -79,7 +79,7 @@ static void pool_case(nrw_average_kernel *average_kernel, nrw_sum_kernel *sum_ke
     op.requantize = test_between(0, 1);
     op.mean.bias = test_any_int32();
     op.mean.multiplier = test_multiplier();
-    op.mean.shift = test_shift();
+    op.mean.shift = (int8_t)test_shift();
     op.out_zero_point = test_between(-128, 127);
     op.act_min = test_between(0, 1) ? -128 : test_between(-128, 127);
     op.act_max = test_between(op.act_min, 127);

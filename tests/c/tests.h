@@ -10,6 +10,7 @@
 void test_rounding(void);
 void test_conv(void);
 void test_depthwise(void);
+void test_fold(void);
 void test_elementwise(void);
 void test_pool(void);
 void test_softmax(void);

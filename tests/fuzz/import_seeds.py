@@ -14,6 +14,7 @@ import test_onnx
 from cases import CASES
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
 from single import RELU, RELU6, VALID
+from test_functions import in_floats
 from test_onnx import Qdq, qdq_network
 
 # A mutant of a large file takes long and says no more.
@@ -43,6 +44,8 @@ _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "sub": lambda net, x: net.binary("SUB", x, net.constant((1, 1, 1, 4)), activation=RELU),
     "mul": lambda net, x: net.binary("MUL", x, net.mean(x, (1, 2), True)),
     "square": lambda net, x: net.binary("MUL", x, x),
+    "maximum": lambda net, x: net.extremum("MAXIMUM", x, net.like(x, IMAGE, data=np.ones(IMAGE))),
+    "prelu": lambda net, x: net.prelu(x, net.constant((1, 1, 4))),
     "average_pool": lambda net, x: net.pool("AVERAGE_POOL_2D", x, (3, 3), (2, 2)),
     "max_pool": lambda net, x: net.pool("MAX_POOL_2D", x, (2, 3), (1, 2), VALID, RELU),
     "mean": lambda net, x: net.mean(x, (1, 2), False),
@@ -54,6 +57,9 @@ _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "leaky_relu": lambda net, x: net.unary("LEAKY_RELU", x, options={"alpha": 0.1}),
     "relu": lambda net, x: net.unary("RELU", x),
     "relu6": lambda net, x: net.unary("RELU6", x),
+    "abs": lambda net, x: net.unary("ABS", x),
+    "elu": lambda net, x: net.unary("ELU", x),
+    "square_in_floats": lambda net, x: in_floats(net, "SQUARE", x, 0.1, -128),
     "requantize": lambda net, x: net.unary("QUANTIZE", x),
     "concat": lambda net, x: net.concat([x, x], 3),
     "concat_height": lambda net, x: net.concat([x, x, x], 1),
@@ -149,6 +155,7 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
         "LeakyRelu", net.add("PRelu", "x", net.constant([0.2])), alpha=0.1
     ),
     "sigmoid": lambda net: net.add("Tanh", net.add("Sigmoid", "x")),
+    "elu": lambda net: net.add("Elu", net.add("Exp", net.add("Pow", "x", net.constant(2.0)))),
     "hard": lambda net: net.add("HardSwish", net.add("HardSigmoid", "x", alpha=0.2)),
     "add": lambda net: net.add("Add", "x", net.normal(4, 1, 1)),
     "div": lambda net: net.add("Sub", net.constant(1.0), net.add("Div", "x", net.constant(3.0))),

@@ -24,7 +24,7 @@ from narrows.importers.onnx import supported_operators
 
 _REFUSED = (
     "ConvTranspose", "Upsample", "ReduceMax", "Shape", "Gather", "Constant", "ConstantOfShape",
-    "Expand", "Pow", "Sqrt", "Erf", "If", "Loop", "LSTM", "Einsum", "TopK", "Range",
+    "Expand", "Erf", "If", "Loop", "LSTM", "Einsum", "TopK", "Range",
 )  # fmt: skip
 _OPERATORS = (*(row.name for row in supported_operators()), *_REFUSED)
 _ATTRIBUTES = (

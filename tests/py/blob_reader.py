@@ -16,7 +16,7 @@ NONE = 0xFFFF
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
     LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE, SPACE_TO_DEPTH, DEPTH_TO_SPACE,
 ) = range(18)  # fmt: skip
-PLAIN, BLOCKED = range(2)
+PLAIN, BLOCKED, PAIRED = range(3)
 SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
 FORMS = {
     DEPTHWISE: (SINGLE, FOLDED), BOTTLENECK: (TILED, ROLLING),
@@ -60,11 +60,13 @@ class Tensor:
 
 @dataclass
 class Filter:
-    """weights: int8 bytes. table: int32 [channels, 3]: bias, multiplier, shift."""
+    """weights: int8 bytes. table: [channels, 3]: bias, multiplier, shift. prescales: [channels], 0
+    where there is none."""
 
     act: tuple[int, int]
     weights: np.ndarray
     table: np.ndarray
+    prescales: np.ndarray
 
 
 @dataclass
@@ -269,14 +271,30 @@ class _Reader:
         """depth: input channels of a convolution; None of a depthwise one."""
         weights, table = self.unpack("II", at)
         layout = self.header["layout"]
-        require(layout in (PLAIN, BLOCKED), "layout")
+        require(layout in (PLAIN, BLOCKED, PAIRED), "layout")
         if depth is None:
             values = self.array("i1", taps * channels, weights)
         elif layout == PLAIN:
             values = self.array("i1", channels * taps * depth, weights)
-        else:
+        elif layout == BLOCKED:
             values = self.blocked(weights, channels, taps, depth)
-        return Filter(act, values, self.array("<i4", 3 * channels, table).reshape(channels, 3))
+        else:
+            values = self.paired(weights, channels, taps * depth)
+        return Filter(act, values, *self.channel_table(channels, table))
+
+    def channel_table(self, channels: int, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Biases, multipliers and shifts; and prescales, 0 where there is none."""
+        rows, prescales = [], []
+        for channel in range(channels):
+            bias, multiplier, last = self.unpack("iii", at + 12 * channel)
+            shift, prescale = last, 0
+            if not -31 <= last <= 30:
+                shift, prescale = (last & 0xFF) - 256, last >> 16
+                require(last >> 8 & 0xFF == 0 and -13 <= shift <= -1, "shift with a prescale")
+                require(prescale == 2 ** (13 + shift), "prescale")
+            rows.append((bias, multiplier, shift))
+            prescales.append(prescale)
+        return np.array(rows), np.array(prescales)
 
     def blocked(self, at: int, channels: int, taps: int, depth: int) -> np.ndarray:
         """Weights of the blocked layout in the order of the plain one."""
@@ -286,6 +304,17 @@ class _Reader:
         values = values.reshape(4 * blocks, taps, 4 * groups)
         require(not values[channels:].any() and not values[..., depth:].any(), "filled blocks")
         return values[:channels, :, :depth].ravel()
+
+    def paired(self, at: int, channels: int, elements: int) -> np.ndarray:
+        """Weights of the paired layout in the order of the plain one."""
+        blocks, pairs = -(-channels // 4), -(-elements // 2)
+        values = self.array("u1", 8 * blocks * pairs, at).reshape(blocks, pairs, 2, 2, 2)
+        values = values.astype(np.int16)
+        values[..., 0] -= 128
+        values[..., 1] -= 256 * (values[..., 1] > 127)
+        values = values.transpose(0, 2, 4, 1, 3).reshape(4 * blocks, 2 * pairs)
+        require(not values[channels:].any() and not values[:, elements:].any(), "filled pairs")
+        return values[:channels, :elements].ravel()
 
     def read_params(self, stage: Stage) -> dict[str, Any]:
         at = stage.params
@@ -363,7 +392,7 @@ class _Reader:
         (ma, mb, mo, sa, sb, so, left, low, high, function, *zeros) = self.unpack(
             "iiibbbBhhBBBB", at
         )
-        require(not any(zeros) and function <= 2, "elementwise")
+        require(not any(zeros) and function <= 5, "elementwise")
         return {
             "a": (ma, sa), "b": (mb, sb), "out": (mo, so), "left_shift": left,
             "act": (low, high), "function": function,

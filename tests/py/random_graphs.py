@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from narrows.graph.moves import DepthToSpace, Rearrangement, Slice, SpaceToDepth
 from narrows.graph.qgraph import (
@@ -25,6 +28,19 @@ from narrows.graph.qgraph import (
     QSoftmax,
     QTensor,
 )
+
+
+def seeds(count: int, every: int) -> list[Any]:
+    """For a test of random graphs: `count` in all, of which one in `every` is not slow."""
+    return [pytest.param(n, marks=pytest.mark.slow if n % every else ()) for n in range(count)]
+
+
+def random_inputs(graph: QGraph, seed: int) -> list[np.ndarray]:
+    """Any bytes, [height, width, channels] for each input."""
+    rng = np.random.default_rng(seed)
+    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
+    shapes = [(t.height, t.width, t.channels) for t in tensors]
+    return [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
 
 
 def quantized_multiplier(real: float) -> tuple[int, int]:
@@ -131,8 +147,10 @@ class GraphBuilder:
     def elementwise(self, a: int, b: int, function: Elementwise = Elementwise.ADD) -> int:
         shape = tuple(max(p, q) for p, q in zip(self.shape(a), self.shape(b), strict=True))
         output = self.tensor(*shape)
-        if function == Elementwise.MUL:
+        if function not in (Elementwise.ADD, Elementwise.SUB):
             left_shift, qa, qb = 0, (0, 0), (0, 0)
+            if function == Elementwise.PRELU:
+                qa = quantized_multiplier(float(self.rng.uniform(0.2, 2)))
             out = quantized_multiplier(float(self.rng.uniform(0.002, 0.05)))
         else:
             left_shift = 20
@@ -354,14 +372,15 @@ def _random_block(
             return build.inverted_residual(source, expansion, out, block_kernel, block_stride, same)
         case 7:
             partner = build.conv(source, channels, kernel)
-            function = Elementwise(int(rng.integers(3)))
+            function = Elementwise(int(rng.integers(len(Elementwise))))
             return build.elementwise(source, partner, function)
         case 8:
             gate = build.lookup(build.conv(build.mean(source), channels))
             return build.elementwise(source, gate, Elementwise.MUL)
         case 9:
             constant = build.tensor(1, 1, channels, constant=True)
-            return build.elementwise(source, constant, Elementwise(int(rng.integers(3))))
+            function = Elementwise(int(rng.integers(len(Elementwise))))
+            return build.elementwise(source, constant, function)
         case 10:
             if peers and build.shape(source)[2] < 24:
                 axis = Axis.CHANNELS

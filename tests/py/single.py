@@ -148,6 +148,17 @@ class Net(ModelWriter):
         self.operator(name, [a, b], [y], f"{name.capitalize()}Options", options, version=2)
         return y
 
+    def extremum(self, name: str, a: int, b: int) -> int:
+        """MAXIMUM or MINIMUM."""
+        y = self.like(a, np.broadcast_shapes(self.shapes[a], self.shapes[b]))
+        self.operator(name, [a, b], [y], "MaximumMinimumOptions", version=2)
+        return y
+
+    def prelu(self, x: int, slopes: int, scale: float | None = None) -> int:
+        y = self.int8(np.broadcast_shapes(self.shapes[x], self.shapes[slopes]), scale)
+        self.operator("PRELU", [x, slopes], [y])
+        return y
+
     def pool(
         self,
         name: str,
@@ -180,10 +191,10 @@ class Net(ModelWriter):
         )
         return y
 
-    def like(self, x: int, shape: Shape) -> int:
+    def like(self, x: int, shape: Shape, data: Any = None) -> int:
         """A tensor with the quantization of x."""
         source = self._tensors[x]
-        return self.int8(shape, self.scales[x], int(source.zero_points[0]))
+        return self.int8(shape, self.scales[x], int(source.zero_points[0]), data)
 
     def mean(self, x: int, axes: Sequence[int], keep: bool, scale: float | None = None) -> int:
         rank = len(self.shapes[x])

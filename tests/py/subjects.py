@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from litert import LiteRT
 from models import need
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_external, to_internal
@@ -76,12 +77,18 @@ def check(
     rng: np.random.Generator,
     inputs: Sequence[Sequence[Array]] | None = None,
     board: bool = False,
+    interpreter: type[Oracle | LiteRT] = Oracle,
 ) -> QGraph:
     """Require every subject to give TFLite Micro's bytes, dtypes and shapes, and the model that
-    is exported again to give them in TFLite Micro. board: one in QEMU is a subject, too."""
+    is exported again to give them in TFLite Micro.
+
+    Args:
+        board: one in QEMU is a subject, too.
+        interpreter: what decides in the place of TFLite Micro where that errs.
+    """
     graph = import_tflite(model, "single")
     qgraph = lower(graph)
-    oracle, exported = Oracle(model), Oracle(export_tflite(graph))
+    oracle, exported = interpreter(model), Oracle(export_tflite(graph))
     cases = inputs or typical_inputs(qgraph, rng)
     expected = [oracle.run(case, len(qgraph.outputs)) for case in cases]
     for case, wanted in zip(cases, expected, strict=True):

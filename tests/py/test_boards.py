@@ -30,6 +30,7 @@ from random_graphs import GraphBuilder
 
 BOARDS = share_dir() / "boards"
 SMALL = BOARDS / "mps2-an386-16k.toml"
+LAYOUTS = {"c": "plain", "fast": "blocked", "dsp": "paired", "mve": "plain"}
 OTHER = """
 [[memory.others]]
 name = "external"
@@ -100,6 +101,54 @@ def refused(path: Path) -> str:
 )
 def test_memories_that_cannot_be(tmp_path: Path, old: str, new: str, place: str) -> None:
     assert refused(changed(tmp_path, old, new)).startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("core", "kernels"),
+    [
+        ('"cortex-m0"', "c"),
+        ('"cortex-m0plus"\nkernels = "fast"', "fast"),
+        ('"cortex-m3"', "fast"),
+        ('"cortex-m3"\noptimize = "size"', "c"),
+        ('"rv32imac"', "fast"),
+        ('"cortex-m4"', "dsp"),
+        ('"cortex-m33"', "dsp"),
+        ('"cortex-m7"\nkernels = "c"', "c"),
+        ('"cortex-m55"', "dsp"),
+        ('"cortex-m55"\nfloat = "hard"', "mve"),
+        ('"cortex-m55"\nfloat = "hard"\nkernels = "dsp"', "dsp"),
+    ],
+)
+def test_the_implementation_of_a_core(tmp_path: Path, core: str, kernels: str) -> None:
+    driver = "clint" if "rv32" in core else "systick"
+    path = changed(tmp_path, '"cortex-m4"', core)
+    path.write_text(path.read_text().replace("systick", driver))
+    board = read_board(path)
+    assert board.core.kernels == kernels
+    assert board.core.layout == LAYOUTS[kernels]
+    ends = {file.stem.rpartition("_")[2] for file in firmware.sources(board) if is_kernel(file)}
+    assert ends == {"c", kernels, "layouts"}
+
+
+def is_kernel(file: Path) -> bool:
+    return file.parent.name == "kernels"
+
+
+@pytest.mark.parametrize(
+    ("core", "said"),
+    [
+        ('"cortex-m3"\nkernels = "dsp"', "core.kernels: 'dsp' is none of c, fast"),
+        ('"cortex-m4"\nkernels = "mve"', "core.kernels: 'mve' is none of c, fast, dsp"),
+        ('"cortex-m55"\nkernels = "mve"', "core.kernels: 'mve' is none of c, fast, dsp"),
+    ],
+)
+def test_an_implementation_that_the_core_does_not_run(tmp_path: Path, core: str, said: str) -> None:
+    assert refused(changed(tmp_path, '"cortex-m4"', core)) == said
+
+
+def test_a_layout_that_the_implementation_does_not_read(tmp_path: Path) -> None:
+    said = refused(changed(tmp_path, '"cortex-m4"', '"cortex-m4"\nlayout = "blocked"'))
+    assert said.startswith("core.layout: no weight layout 'blocked' that kernels 'dsp' read; they")
 
 
 @pytest.mark.parametrize(
@@ -187,10 +236,16 @@ def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
     x = build.input(6, 6, 4)
     other = build.graph([build.resize(x, 12, 12)])
     tiled = build.graph([build.inverted_residual(x, 16, 4)])
+    single = build.graph([build.mean(x, over_height=False)])  # the digits' mean accumulates
+    lacking = (
+        (other, PlanOptions()),
+        (tiled, PlanOptions(tiling=Tiling(4))),
+        (single, PlanOptions()),
+    )
     with Qemu(board, image) as qemu:
         port = open_port(qemu.url)
         client = Client(Line(port, board.name))
-        for graph, options in ((other, PlanOptions()), (tiled, PlanOptions(tiling=Tiling(4)))):
+        for graph, options in lacking:
             with pytest.raises(BlobError, match="that this build lacks") as caught:
                 client.upload(pack(graph, plan(graph, options), None))
             assert caught.value.status == Status.ERR_OPERATOR

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import struct
@@ -22,6 +23,7 @@ from PIL import Image
 
 from conftest import Narrows
 from models import need, network
+from narrows import reference
 from narrows.blob import Blob, read_blob
 from narrows.checking import (
     Check,
@@ -31,6 +33,7 @@ from narrows.checking import (
     check,
     host_reference,
     parse_targets,
+    tflm_reference,
 )
 from narrows.checking.check import _rank
 from narrows.checking.desk import Desk, Stopped, Task
@@ -316,6 +319,82 @@ def test_no_such_target(narrows: Narrows, digits_blob: Path, few: Path) -> None:
         assert done.stdout == ""
 
 
+# --- Several at a time on this host -----------------------------------------------------------
+
+
+def found_by(narrows: Narrows, jobs: int, *more: object) -> dict[str, object]:
+    """What a check finds, without what the clock says."""
+    done = narrows("check", *more, "--jobs", jobs, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return without_times(found)
+
+
+def without_times(found: dict[str, object]) -> dict[str, object]:
+    clocks = ("seconds", "items_per_second", "wall_seconds")
+    return {
+        key: [without_times(one) for one in value]
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+        else without_times(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in found.items()
+        if not key.endswith(clocks)
+    }
+
+
+@pytest.mark.parametrize("more", [(), TFLM], ids=["host", "tflm"])
+def test_jobs_change_nothing(
+    narrows: Narrows, digits_blob: Path, data: Path, more: tuple[object, ...]
+) -> None:
+    asked = (digits_blob, "--data", data, *more)
+    assert (
+        found_by(narrows, 1, *asked) == found_by(narrows, 2, *asked) == found_by(narrows, 5, *asked)
+    )
+
+
+def test_a_host_with_several_jobs_is_one_target(blob: Blob, dataset: Dataset) -> None:
+    found = check(blob, dataset, ["host", "host"], host_reference(blob, 2), each=True, jobs=3)
+    assert [one.name for one in found.verdicts] == ["host#1", "host#2"]
+    for one in found.verdicts:
+        assert [checked.item for checked in one.checked] == list(range(ITEMS))
+    assert found.missing == 0
+
+
+def test_interpreters_in_processes_give_the_same(
+    blob: Blob, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "_ALONE_SECONDS", 0.0)
+    crew = tflm_reference(blob, DIGITS_INT8, 2)
+    found = check(blob, dataset, ["host"], crew, jobs=2)
+    alone = check(blob, dataset, ["host"], tflm_reference(blob, DIGITS_INT8))
+    assert 1 <= len(multiprocessing.active_children()) <= 2
+    assert found.total.differing == alone.total.differing == ()
+    with pytest.raises(InputError, match="TensorFlow Lite Micro"):
+        crew.infer(np.zeros(3, np.int8))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_in_the_midst_ends_all_jobs(blob: Blob, dataset: Dataset, jobs: int) -> None:
+    host = host_reference(blob, jobs)
+
+    def infer(values: np.ndarray) -> list[np.ndarray]:
+        if values.tobytes() == np.asarray(dataset.items[30]).tobytes():
+            raise InputError("item 30 is refused")
+        return host.infer(values)
+
+    with pytest.raises(InputError, match="item 30 is refused"):
+        check(blob, dataset, ["host"] * 2, Reference("failing", infer, jobs), jobs=jobs)
+    assert not [one for one in threading.enumerate() if one.name.startswith("narrows")]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "9999999"])
+def test_jobs_that_cannot_be(narrows: Narrows, digits_blob: Path, data: Path, jobs: str) -> None:
+    done = narrows("check", digits_blob, "--data", data, "--jobs", jobs)
+    assert done.returncode == 2
+    assert f"argument --jobs: {jobs!r}: give a number from 1 to 1024" in done.stderr
+
+
 # --- The desk -------------------------------------------------------------------------------------
 
 
@@ -324,7 +403,7 @@ def tasks(count: int) -> list[Task]:
 
 
 def test_what_a_lost_worker_had_in_hand_comes_first() -> None:
-    desk = Desk(2, each=False)
+    desk = Desk([0, 0])
     for task in tasks(3):
         assert desk.put(task)
     assert [desk.take(n).item for n in (0, 1)] == [0, 1]  # type: ignore[union-attr]
@@ -335,7 +414,7 @@ def test_what_a_lost_worker_had_in_hand_comes_first() -> None:
 
 def test_nobody_goes_home_before_all_is_finished() -> None:
     """The last item is in the hands of a worker that is lost."""
-    desk = Desk(2, each=False)
+    desk = Desk([0, 0])
     desk.put(tasks(1)[0])
     desk.close()
     assert desk.take(0) is not None
@@ -350,8 +429,8 @@ def test_nobody_goes_home_before_all_is_finished() -> None:
 
 
 def test_a_desk_without_workers_takes_nothing() -> None:
-    for each in (False, True):
-        desk = Desk(2, each)
+    for crews in ([0, 0], [0, 1]):
+        desk = Desk(crews)
         desk.leave(0)
         assert desk.put(tasks(1)[0])
         desk.leave(1)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def test_info_names_stages_and_edges(narrows: Narrows, digits_blob: Path) -> Non
     done = narrows("info", digits_blob)
     assert done.returncode == 0, done.stderr
     assert "bottleneck" in done.stdout
+    assert "rolling" in done.stdout
     assert "int8 1x32x32x1" in done.stdout
 
 
@@ -171,6 +173,15 @@ def test_version(narrows: Narrows) -> None:
 
     expected = f"narrows {package.__version__}\n"
     assert narrows("version").stdout == narrows("--version").stdout == expected
+
+
+@pytest.mark.parametrize("before", [[], ["--debug"]])
+def test_a_command_loads_no_other(before: list[str]) -> None:
+    code = f"import sys; from narrows.cli import main; main({[*before, 'sign', '--help']}); "
+    code += "print([name for name in ('run', 'sign') if f'narrows.cli.{name}' in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.stdout.splitlines()[-1] == "['sign']"
+    assert done.stdout.startswith("usage: narrows sign ")
 
 
 # --- What it refuses ------------------------------------------------------------------------------

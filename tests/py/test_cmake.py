@@ -47,6 +47,46 @@ def test_as_a_folder_of_another_project(cmake: str, tmp_path: Path) -> None:
     assert not (tmp_path / "prefix").exists()
 
 
+@pytest.mark.parametrize(
+    ("kernels", "prefix", "flags"),
+    [
+        ("fast", "arm-none-eabi-", "-mcpu=cortex-m3 -mthumb"),
+        ("dsp", "arm-none-eabi-", "-mcpu=cortex-m4 -mthumb"),
+        ("mve", "arm-none-eabi-", "-mcpu=cortex-m55 -mfloat-abi=hard -mfpu=auto -mthumb"),
+        ("neon", "aarch64-linux-gnu-", ""),
+        ("neon", "aarch64-linux-gnu-", "-mcpu=neoverse-n1"),
+    ],
+)
+def test_for_another_core(
+    cmake: str, tmp_path: Path, kernels: str, prefix: str, flags: str
+) -> None:
+    """Each table of the implementation, and its names of kernels, are in the library."""
+    need(f"{prefix}gcc")
+    folder = tmp_path / "build"
+    build(
+        *(cmake, RUNTIME, folder),
+        *("-DCMAKE_SYSTEM_NAME=Generic", "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"),
+        *(f"-DCMAKE_C_COMPILER={prefix}gcc", f"-DCMAKE_C_FLAGS={flags}"),
+        *("-DNARROWS_WARNINGS=ON", f"-DNARROWS_KERNELS={kernels}"),
+    )
+    symbols = subprocess.run(
+        [f"{prefix}nm", folder / "libnarrows.a"], capture_output=True, text=True, check=True
+    ).stdout
+    for table in (RUNTIME / "kernels").glob(f"kernels_*_{kernels}.c"):
+        assert f"nrw_{table.stem}\n" in symbols
+
+
+def test_kernels_that_do_not_exist(cmake: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [cmake, "-S", RUNTIME, "-B", tmp_path, "-DNARROWS_KERNELS=sve"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode != 0
+    assert "NARROWS_KERNELS: no kernels sve: one of c, fast, dsp, mve, avx2, neon" in done.stderr
+
+
 def test_installed(cmake: str, tmp_path: Path) -> None:
     """From a copy that is gone by then: the package names no file of the sources."""
     copy, prefix = tmp_path / "runtime", tmp_path / "prefix"

@@ -18,6 +18,7 @@ from narrows.plan import cost
 from narrows.plan.candidates import Tiling
 from narrows.plan.plan import Plan
 from narrows.plan.planner import OVERHEAD, PlanOptions, plan
+from narrows.plan.rates import CYCLES, FOLDER, costs_file
 from narrows.quantize.lower import lower
 from narrows.stages.stage import Extent, Stage
 
@@ -70,6 +71,9 @@ def test_counts_are_those_of_the_network() -> None:
 
 def test_every_coefficient_prices_something() -> None:
     """Each file has the names that the counts have, all of them numbers that are not negative."""
-    for table in map(cost.rates, Layout):
+    files = {path for path in FOLDER.glob("*.json") if path != CYCLES}
+    assert {costs_file(layout) for layout in (Layout.PLAIN, Layout.BLOCKED)} < files
+    for path in files:
+        table = json.loads(path.read_text(encoding="utf-8"))["instructions"]
         assert table
         assert all(value >= 0 for value in table.values())

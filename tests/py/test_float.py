@@ -120,11 +120,15 @@ GRAPHS = {
     **{
         f.value: unary(f, 0.2)
         for f in UnaryFunction
-        if f is not UnaryFunction.REQUANTIZE  # a float network has none
+        # A float network has no REQUANTIZE, TFLite Micro no GELU.
+        if f.name not in ("REQUANTIZE", "GELU", "GELU_TANH")
     },
     "add": binary(Elementwise.ADD, (5, 4, 3), Activation.RELU_N1_TO_1),
     "sub a channel's value": binary(Elementwise.SUB, (1, 1, 3), RELU),
     "mul by one value": binary(Elementwise.MUL, (1, 1, 1)),
+    "maximum": binary(Elementwise.MAXIMUM, (5, 4, 3)),
+    "minimum": binary(Elementwise.MINIMUM, (1, 1, 3)),
+    "prelu": binary(Elementwise.PRELU, (1, 1, 3)),
     "concat": single(Concat((X, C), Y, Axis.WIDTH), (5, 4, 3), (5, 6, 3), other=(5, 2, 3)),
     "nearest": resize("nearest", False, False, (9, 13, 3)),
     "nearest, centers": resize("nearest", False, True, (4, 10, 3)),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from models import INT8_NETWORKS, need, network
 from narrows import zoo
 from narrows.blob import parse_blob
@@ -21,7 +22,7 @@ from narrows.plan.planner import OVERHEAD, plan, plan_front
 from narrows.quantize.lower import lower
 from oracle import Oracle
 
-BOARD = "mps2-an386"
+BOARD = str(ROOT / "tests" / "board" / "portable.toml")
 KIB = 1024
 
 

@@ -82,9 +82,9 @@ def many(tmp_path: Path) -> Path:
 
 # --- While modules are loaded -------------------------------------------------------------------
 
-# Loaded by the command line, from first to last, or by a command.
-MODULES = ["argparse", "numpy.version", "numpy.linalg", "rich.console", "tflite.Model"]
-MODULES += ["narrows.link.client", "narrows.cli.plan"]
+# Loaded for the command, from first to last.
+MODULES = ["argparse", "numpy.version", "numpy.linalg", "narrows.native", "PIL.Image"]
+MODULES += ["narrows.link.client", "narrows.checking.check", "rich.console"]
 
 
 @pytest.mark.parametrize("number", ENDS)
@@ -301,6 +301,27 @@ def test_qemu_is_gone(
         _ended(process, number)
     while any(map(is_qemu, qemus)):  # the test's own limit of time ends this
         select.select([], [], [], 0.01)
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_interpreters_are_gone(
+    tmp_path: Path, digits_blob: Path, many: Path, number: signal.Signals
+) -> None:
+    pytest.importorskip("tflite_micro")
+    told = ("--reference", "tflm", "--model", DIGITS_INT8, "--jobs", 2)
+    command = ("check", digits_blob, "--data", many, *told)
+    with _started("-m", "narrows", *command, cwd=tmp_path) as process:
+        crew = _wait_for(process, lambda: list(filter(_is_interpreter, children(process.pid))))
+        process.send_signal(number)
+        _ended(process, number)
+    while any(map(_is_interpreter, crew)):  # the test's own limit of time ends this
+        select.select([], [], [], 0.01)
+
+
+def _is_interpreter(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"multiprocessing.spawn" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    return False
 
 
 def test_the_state_of_this_process_is_untouched() -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
@@ -264,6 +266,14 @@ def test_a_damaged_body(blob: bytes) -> None:
 
 def test_the_host_has_kernels_for_every_layout() -> None:
     assert native.layouts() == tuple(Layout)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_the_host_has_the_kernels_of_its_processor(layout: Layout) -> None:
+    library = ctypes.CDLL(str(Path(native.__file__).with_name("_runtime.so")))
+    machines = {"x86_64": "avx2", "AMD64": "avx2", "aarch64": "neon", "arm64": "neon"}
+    kernels = machines.get(platform.machine(), "c")
+    assert hasattr(library, f"nrw_kernels_{layout.name.lower()}_{kernels}")
 
 
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

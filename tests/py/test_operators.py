@@ -212,6 +212,40 @@ def test_binary_activations(name: str, activation: int) -> None:
     _check(net, [a, b], net.binary(name, a, b, 0.05, activation))
 
 
+@pytest.mark.parametrize("shapes", BROADCASTS, ids=str)
+@pytest.mark.parametrize("name", ["MAXIMUM", "MINIMUM", "PRELU"])
+def test_extrema_and_prelu(name: str, shapes: Any) -> None:
+    net = Net(_seed(name, shapes))
+    a = net.int8(shapes[0])
+    b = net.int8(shapes[1]) if name == "PRELU" else net.like(a, shapes[1])
+    _check(net, [a, b], net.prelu(a, b) if name == "PRELU" else net.extremum(name, a, b))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4, 3), (1, 1, 3), (3,), (), (1, 1, 1, 1)])
+@pytest.mark.parametrize("name", ["MAXIMUM", "MINIMUM", "PRELU"])
+def test_extrema_and_prelu_of_a_constant(name: str, shape: Any) -> None:
+    net = Net(_seed(name, "constant", shape))
+    x, data = net.int8((1, 5, 4, 3)), net.rng.integers(-128, 128, shape)
+    if name == "PRELU":
+        y = net.prelu(x, net.int8(shape, data=data))
+    else:
+        y = net.extremum(name, x, net.like(x, shape, data))
+    qgraph = _check(net, [x], y)
+    assert qgraph.ops[0].kind == ("lookup" if int(np.prod(shape)) == 1 else "elementwise")
+
+
+@pytest.mark.parametrize("zero_points", [(-128, -128), (127, 127), (-3, 5)])
+@pytest.mark.parametrize("scales", [(0.02, 0.01, 0.02), (3.0, 2.0, 1e-5), (1e-4, 1e-4, 1.0)])
+def test_prelu_of_every_value(scales: Any, zero_points: Any) -> None:
+    values = np.arange(-128, 128, dtype=np.int8)
+    net = Net(_seed(scales))
+    x = net.int8((1, 256, 1, 1), scales[0], zero_points[0])
+    slopes = net.int8((1, 1, 256, 1), scales[1], zero_points[1])
+    y = net.prelu(x, slopes, scales[2])
+    inputs = [values.reshape(1, 256, 1, 1), values.reshape(1, 1, 256, 1)]
+    check(net.finish([x, slopes], [y]), net.rng, [inputs])
+
+
 @pytest.mark.parametrize("scales", [(1e-6, 10.0, 1.0), (10.0, 10.0, 1e-4), (1.0, 3e-4, 1e5)])
 @pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])
 def test_binary_scales(name: str, scales: Any) -> None:
@@ -258,6 +292,19 @@ def test_pool(name: str, pool: Any, padding: int) -> None:
     x = net.int8((1, *size, 5))
     activation = ACTIVATIONS[_seed(pool) % 4]
     _check(net, [x], net.pool(name, x, kernel, stride, padding, activation))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("axes", [(1, 2), (1,), (-2,)], ids=str)
+def test_reduce_max(axes: Any, keep: bool) -> None:
+    net = Net(_seed(axes, keep))
+    x = net.int8((1, 7, 6, 5))
+    over = {a % 4 for a in axes}
+    whole = [1 if d in over else n for d, n in enumerate((1, 7, 6, 5))]
+    y = net.like(x, [n for d, n in enumerate(whole) if keep or d not in over])
+    inputs, options = [x, net.ints(axes)], {"keep_dims": keep}
+    net.operator("REDUCE_MAX", inputs, [y], "ReducerOptions", options, version=2)
+    _check(net, [x], y)
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -35,12 +35,12 @@ from narrows.zoo.builder import Builder
 NO_FILES = {
     *("--ram", "--slice", "--target", "--reference", "--top", "--count", "--layer", "--limit"),
     *("--pixel-mean", "--pixel-scale", "--crop-fraction", "--counter"),
-    *("--port", "--probe"),
+    *("--port", "--probe", "--jobs", "--rounds", "--mhz"),
 }
 
 
-def _commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in build_parser()._actions:
+def _commands(only: str | None = None) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in build_parser(only)._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.items()
 
@@ -53,6 +53,13 @@ def test_every_option_that_names_a_file_is_declared(name: str) -> None:
         takes_text = action.nargs != 0 and action.choices is None
         if takes_text and not NO_FILES & set(action.option_strings):
             assert action.dest in declared, f"{name}: {action.dest}: add_input or add_output"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in _commands()])
+def test_a_command_alone_is_as_among_all(name: str) -> None:
+    assert dict(_commands(name)).keys() == {name, "version"}
+    alone, among_all = (dict(_commands(only))[name].format_help() for only in (name, None))
+    assert alone == among_all
 
 
 # --- What would be overwritten --------------------------------------------------------------------

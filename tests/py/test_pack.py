@@ -18,6 +18,7 @@ from narrows.pack import pack, unpack_edges, unpack_metadata
 from narrows.plan import PlanOptions, random_plan
 from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
+from narrows.stages.records import MINOR
 from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph
 
@@ -50,9 +51,24 @@ def folded(graph: QGraph, op: QConv | QDepthwise) -> np.ndarray:
     return np.array(rows)
 
 
+def has_prescale(graph: QGraph, op: QConv | QDepthwise, c: int) -> bool:
+    """Whether the page gives output channel c one: by its least and its greatest sum."""
+    weights = op.weights[c] if isinstance(op, QConv) else op.weights[..., c]
+    zero_point = graph.tensors[op.inputs[0]].zero_point
+    sums = []
+    for positive, negative in ((127, -128), (-128, 127)):
+        inputs = [positive if weight > 0 else negative for weight in weights.ravel()]
+        products = [int(w) * (x - zero_point) for w, x in zip(weights.ravel(), inputs, strict=True)]
+        sums.append(int(op.bias[c]) + sum(products))
+    shift = int(op.shift[c])
+    return -13 <= shift <= -1 and all(abs(total) * 2 ** (15 + shift) < 2**31 for total in sums)
+
+
 def check_filter(graph: QGraph, op: QConv | QDepthwise, found: blob_reader.Filter) -> None:
     np.testing.assert_array_equal(found.weights, op.weights.ravel())
     np.testing.assert_array_equal(found.table, folded(graph, op))
+    for c, prescale in enumerate(found.prescales):
+        assert (prescale > 0) == has_prescale(graph, op, c)
     assert found.act == (op.act_min, op.act_max)
 
 
@@ -129,7 +145,7 @@ def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     header = blob.header
     assert blob.arena_bytes == planned.arena_bytes
     assert header["macs"] == planned.macs
-    assert (header["minor"], header["layout"], header["input_passes"]) == (0, planned.layout, 1)
+    assert (header["minor"], header["layout"], header["input_passes"]) == (MINOR, planned.layout, 1)
     inputs = [edge.tensor for edge in graph.inputs]
     tensor_of = {blob.stages[i].output: tensor for i, tensor in enumerate(inputs)}
     widths = tuple(graph.tensors[tensor].width for tensor in inputs)

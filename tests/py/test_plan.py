@@ -31,7 +31,7 @@ from narrows.plan.search import Search, cut_points
 from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
 from narrows.plan.ways import Way
 from narrows.stages.stage import Extent, Stage
-from random_graphs import GraphBuilder, random_graph
+from random_graphs import GraphBuilder, random_graph, seeds
 
 KIB = 1024
 
@@ -84,7 +84,7 @@ def test_plans_are_deterministic() -> None:
     assert plan(graph) == plan(graph)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60, every=4))
 def test_random_graphs(seed: int) -> None:
     """Every option gives a plan that the checker accepts; streaming never costs bytes."""
     graph = random_graph(seed, size=10)
@@ -242,7 +242,7 @@ def test_stall_names_the_full_ring() -> None:
     assert not schedule.stalled
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30, every=3))
 def test_least_capacities_are_least(seed: int) -> None:
     """No single ring can be shorter."""
     graph = random_graph(seed, size=5)

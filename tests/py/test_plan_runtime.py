@@ -29,7 +29,7 @@ from narrows.plan.timeline import lay_out, simulated
 from narrows.plan.verify import verify_plan
 from narrows.quantize import reference
 from narrows.stages.stage import Stage
-from random_graphs import GraphBuilder, random_graph
+from random_graphs import GraphBuilder, random_graph, random_inputs, seeds
 
 OPTIONS = (
     PlanOptions(),
@@ -37,13 +37,6 @@ OPTIONS = (
     PlanOptions(tiling=Tiling(slice=1)),
     PlanOptions(streamed_outputs=(0,)),
 )
-
-
-def random_inputs(graph: QGraph, seed: int) -> list[Int8Array]:
-    rng = np.random.default_rng(seed)
-    tensors = [graph.tensors[edge.tensor] for edge in graph.inputs]
-    shapes = [(t.height, t.width, t.channels) for t in tensors]
-    return [rng.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
 
 
 def predicted_order(graph: QGraph, planned: Plan) -> list[int]:
@@ -119,7 +112,7 @@ def check_run(
             np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60, every=3))
 def test_random_graphs_and_plans(seed: int) -> None:
     """Every plan gives the reference's bytes in the predicted order; arena as predicted."""
     graph = random_graph(seed, size=7)
@@ -142,7 +135,7 @@ def least_if_refused(graph: QGraph, ram: int) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30, every=4))
 def test_random_budgets(seed: int) -> None:
     """A plan keeps its budget and gives the reference's bytes, or the error's own least does."""
     graph = random_graph(seed, size=7)

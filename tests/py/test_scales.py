@@ -90,9 +90,24 @@ def _resize(name: str) -> Callable[[Net, int], list[int]]:
     return lambda net, x: [net.resize(name, x, (16, 12), False, True)]
 
 
+def _reduce_max(net: Net, x: int) -> list[int]:
+    y = net.like(x, (1, 4))
+    inputs, options = [x, net.ints((1, 2))], {"keep_dims": False}
+    net.operator("REDUCE_MAX", inputs, [y], "ReducerOptions", options, version=2)
+    return [y]
+
+
+def _tile(net: Net, x: int) -> list[int]:
+    y = net.like(x, (1, 8, 16, 4))
+    net.operator("TILE", [x, net.ints((1, 1, 2, 1))], [y], version=3)
+    return [y]
+
+
 REFUSED: dict[str, Callable[[Net, int], list[int]]] = {
     "AVERAGE_POOL_2D": lambda net, x: [net.pool("AVERAGE_POOL_2D", x, (2, 2), (2, 2))],
     "MAX_POOL_2D": lambda net, x: [net.pool("MAX_POOL_2D", x, (2, 2), (2, 2))],
+    "REDUCE_MAX": _reduce_max,
+    "TILE": _tile,
     "CONCATENATION": lambda net, x: [net.concat([x, x], 3)],
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR"),
     "SLICE": _slice,

@@ -25,12 +25,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "share": set(),
     "interrupt": set(),
+    "jobs": set(),
     "files": {"errors"},
     "graph": {"errors"},
     "result": {"graph", "native"},
     "importers": {"errors", "files", "graph"},
     "exporters": {"errors", "graph"},
-    "quantize": {"errors", "graph"},
+    "quantize": {"errors", "graph", "jobs"},
     "zoo": {"errors", "graph", "quantize"},
     "native": {"errors", "share", "graph"},
     "stages": {"errors", "graph", "native"},
@@ -52,8 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "files", "graph"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
-    "checking": {"errors", "result", "graph", "blob", "data", "reference", "targets"},
-    "compare": {"errors", "result", "graph", "quantize", "blob", "data", "sides"},
+    "bench": BASE | {"graph", "native", "boards", "link", "blob", "reference"},
+    "checking": {"errors", "result", "graph", "jobs", "blob", "data", "reference", "targets"},
+    "compare": {"errors", "result", "graph", "jobs", "quantize", "blob", "data", "sides"},
     "testing": BASE
     | {"graph", "native", "importers", "boards", "budget", "compile", "blob", "data", "targets"}
     | {"reference", "sides", "compare"},
@@ -73,8 +75,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "signing",
         "budget",
         "flash",
+        "bench",
     },
-    "__main__": {"cli", "interrupt"},
+    "__main__": {"cli", "interrupt", "jobs"},
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
 
@@ -82,6 +85,13 @@ SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs"}
 
 # What freestanding C offers, and the three functions of string.h.
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}
+# The compilers' own, in the files of an instruction set: NAME_avx2.c, avx2.h.
+INTRINSICS = {
+    "avx2": {"immintrin.h", "cpuid.h"},
+    "dsp": {"arm_acle.h"},
+    "mve": {"arm_mve.h"},
+    "neon": {"arm_neon.h", "sys/auxv.h"},
+}
 _INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
@@ -154,8 +164,9 @@ def c_files(folder: Path) -> list[Path]:
 def test_the_runtime_stands_alone(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     own = {header.name for header in c_files(RUNTIME) if header.suffix == ".h"}
+    foreign = STANDARD_HEADERS | INTRINSICS.get(path.stem.rpartition("_")[2], set())
     for kind, name in _INCLUDE.findall(text):
-        known = name in STANDARD_HEADERS if kind == "<" else Path(name).name in own
+        known = name in foreign if kind == "<" else Path(name).name in own
         assert known, f"includes {name}"
     code = _COMMENT.sub(" ", text)
     for word in ("float", "double", "malloc", "calloc", "free", "alloca"):

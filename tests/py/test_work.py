@@ -79,7 +79,7 @@ def test_ctrl_c_ends_an_inference_before_its_end() -> None:
     """The signal comes a moment after it has begun; most of it is still to do then."""
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input(160, 160, 32)
-    for _ in range(4):
+    for _ in range(24):
         x = build.conv(x, 32, (3, 3))
     graph = build.graph([x])
     model = Model(pack(graph, plan(graph), None))

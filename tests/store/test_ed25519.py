@@ -481,7 +481,7 @@ def test_a_verification_in_qemu(
     image = tmp_path / "image.elf"
     sources = [HERE / "ed25519_board.c", *SOURCES, harness / "test.c"]
     sources += [harness / "qemu" / "platform.c", ROOT / "firmware" / "libc" / "string.c"]
-    link = ["-nostdlib", "-Wl,--gc-sections", "-T", harness / "qemu" / "mps2.ld"]
+    link = ["-nostdlib", "-Wl,--gc-sections", "-T", harness / "qemu" / "mps.ld"]
     arm("gcc", f"-mcpu={core}", *FLAGS, *defines, *link, *sources, "-lgcc", "-o", image)
     done = subprocess.run(
         [

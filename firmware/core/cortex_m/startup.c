@@ -48,7 +48,7 @@ static void mpu_region(uint32_t number, uintptr_t base, uint32_t bytes, uint32_t
 }
 #endif
 
-void reset(void)
+__attribute__((noinline, noreturn)) static void start(void)
 {
     memory_begin();
 #if __ARM_ARCH >= 7
@@ -75,13 +75,19 @@ void reset(void)
         __asm__ volatile("dsb\n isb" ::: "memory");
     }
 #endif
-#ifdef __ARM_FP
-    CPACR |= FPU_ACCESS;      /* the compiler may keep values in FPU or vector registers */
-    __asm__ volatile("dsb\n isb" ::: "memory");
-#endif
     main();
     for (;;) {
     }
+}
+
+void reset(void)
+{
+#ifdef __ARM_FP
+    /* From here on the compiler may use FPU and vector registers, be it to clear memory. */
+    CPACR |= FPU_ACCESS;
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+    start();
 }
 
 void port_enable_interrupt(uint32_t number)

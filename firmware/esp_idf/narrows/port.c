@@ -59,7 +59,9 @@ void port_memory(struct port_memory *memory)
 {
     *memory = (struct port_memory){
         .arenas = {{arena, CONFIG_NARROWS_ARENA_BYTES}},
-        .static_bytes = (uint32_t)sizeof server + BOARD_RECEIVE_BYTES, /* and the UART driver's buffer */
+        .static_bytes = (uint32_t)(sizeof server + sizeof server_store + sizeof server_model +
+                                   sizeof server_run) +
+                        BOARD_RECEIVE_BYTES, /* the UART driver's buffer */
         .stack_bytes = CONFIG_NARROWS_STACK_BYTES,
     };
 }

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a data set on targets that work at the same time.
 
-    data set -> load, reference -> tasks -> a thread for each target -> verdicts
-                 calling thread      ^               |
+    data set -> load, reference -> tasks -> a crew for each target -> verdicts
+                 ahead, in order     ^               |
                                      +---------------+
                           what a lost target has not finished
 
-The calling thread reads each item once, computes what the reference gives for it, and hands it out;
-it waits while enough tasks lie ready, so a data set may be larger than memory. A target takes one
-task at a time: that costs microseconds where an inference takes milliseconds, and no item waits
-behind a slow board while another is free.
+The calling thread reads each item once, has the reference computed for it, some items ahead, and
+hands it out; it waits while enough tasks lie ready, so a data set may be larger than memory. A
+target takes one task at a time: that costs microseconds where an inference takes milliseconds, and
+no item waits behind a slow board while another is free. This host has a thread for each job.
 """
 
 from __future__ import annotations
@@ -22,18 +22,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from narrows.blob import Blob
 from narrows.checking.desk import Desk, Meter, Stopped, Task
 from narrows.checking.verdict import Check, Checked, Verdict
-from narrows.data import Dataset, load_input
+from narrows.data import Dataset, Item, load_input
 from narrows.errors import InputError, NarrowsError, UsageError
 from narrows.graph.edges import Array, decode, encode
-from narrows.reference import Tflm
+from narrows.jobs import in_order
+from narrows.reference import TflmCrew
 from narrows.result import Progress, Result, no_progress
-from narrows.targets import HostTarget, check_spec, is_emulated, open_target, runnable_targets
+from narrows.targets import (
+    check_spec,
+    host_of_thread,
+    is_emulated,
+    open_target,
+    runnable_targets,
+)
 
 ALL = "all"
 """Stands for the host and every board in QEMU."""
@@ -53,29 +60,33 @@ _STOP_SECONDS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What every output must equal. infer: an input as the model takes it -> its outputs."""
+    """What every output must equal. infer: an input as the model takes it -> its outputs.
+    jobs: from how many threads it may be called at a time."""
 
     name: str
     infer: Callable[[Array], list[Array]]
+    jobs: int = 1
 
 
-def host_reference(blob: Blob) -> Reference:
+def host_reference(blob: Blob, jobs: int = 1) -> Reference:
     """The blob itself on this host."""
-    host, edge = HostTarget(blob.data), blob.inputs[0]
+    edge, host = blob.inputs[0], host_of_thread(blob.data)
 
     def infer(values: Array) -> list[Array]:
-        return _decoded(blob, host.infer([encode(edge, values)]))
+        return _decoded(blob, host().infer([encode(edge, values)]))
 
-    return Reference("host", infer)
+    return Reference("host", infer, jobs)
 
 
-def tflm_reference(blob: Blob, path: str | Path) -> Reference:
+def tflm_reference(blob: Blob, path: str | Path, jobs: int = 1) -> Reference:
     """The ``.tflite`` that the blob was compiled from, in TensorFlow Lite Micro.
+
+    jobs: how many processes may compute it, if that takes long.
 
     Raises: ToolError, ModelError.
     """
-    tflm = Tflm(path)
-    return Reference("tflm", lambda values: tflm.infer([values], len(blob.outputs)))
+    tflm = TflmCrew(path, jobs)
+    return Reference("tflm", lambda values: tflm.infer([values], len(blob.outputs)), jobs)
 
 
 def parse_targets(texts: Sequence[str]) -> tuple[str, ...]:
@@ -110,6 +121,7 @@ def check(
     reference: Reference,
     *,
     each: bool = False,
+    jobs: int = 1,
     progress: Progress = no_progress,
 ) -> Check:
     """Run a data set on one target or more, all at the same time.
@@ -120,9 +132,11 @@ def check(
     Args:
         blob: a network with one input.
         specs: of the targets, see ``open_target``; at least one, several may be equal.
-        reference: run once for each item, in the calling thread.
+        reference: run once for each item.
         each: every target runs every item, two boards in QEMU for each processor at a
             time; otherwise an item is run once, by whichever target is free.
+        jobs: threads of a target that is this host, and those that load items. What is found
+            does not depend on it.
         progress: called from several threads, but never from two at the same time.
 
     Raises: InputError: another number of inputs, or an item that does not fit. UsageError,
@@ -137,29 +151,47 @@ def check(
     expected = _Expected(reference)
     meter = Meter(progress, len(dataset.items) * (len(specs) if each else 1))
     firsts: dict[str, _Worker] = {}
-    workers: list[_Worker | None] = [None] * len(specs)
+    crews: dict[int, list[_Worker]] = {}
     for wave in _waves(specs) if each else [range(len(specs))]:
-        desk = Desk(len(wave), each)
-        crew = []
-        for number, place in enumerate(wave):
+        places = [i for i in wave for _ in range(jobs if specs[i] == "host" else 1)]
+        desk = Desk([place if each else 0 for place in places])
+        staff = []
+        for number, place in enumerate(places):
             spec = specs[place]
             # The host compared with itself says nothing.
             is_compared = (spec, reference.name) != ("host", "host")
             worker = _Worker(number, spec, blob, is_compared, desk, meter, firsts.get(spec))
-            workers[place] = worker
+            crews.setdefault(place, []).append(worker)
             firsts.setdefault(spec, worker)
-            crew.append(worker)
-        _work_through(blob, dataset, expected, crew, desk)
-    done = [worker for worker in workers if worker is not None]
-    spans = [worker.span for worker in done if worker.span is not None]
-    names = _names(specs)
+            staff.append(worker)
+        # The reference is run for whom it is compared with; a data set is read by as many threads.
+        needed = expected if any(worker.is_compared for worker in staff) else None
+        threads = jobs if needed is None else reference.jobs
+        _work_through(_tasks(blob, dataset, needed, threads), staff, desk)
+    spans = [w.span for crew in crews.values() for w in crew if w.span is not None]
     return Check(
         model=blob.name,
         reference=reference.name,
         items=len(dataset.items),
         each=each,
-        verdicts=tuple(w.verdict(name) for w, name in zip(done, names, strict=True)),
+        verdicts=tuple(
+            _together([worker.verdict(name) for worker in crews[place]])
+            for place, name in enumerate(_names(specs))
+        ),
         wall_seconds=max(e for _, e in spans) - min(b for b, _ in spans) if spans else 0.0,
+    )
+
+
+def _together(crew: Sequence[Verdict]) -> Verdict:
+    """The verdicts of the workers of one target as one."""
+    checked = (one for verdict in crew for one in verdict.checked)
+    rams = [v.ram_high_water_bytes for v in crew if v.ram_high_water_bytes is not None]
+    return replace(
+        crew[0],
+        checked=tuple(sorted(checked, key=lambda one: one.item)),
+        wall_seconds=sum(verdict.wall_seconds for verdict in crew) / len(crew),
+        ram_high_water_bytes=max(rams, default=None),
+        failure=next((v.failure for v in crew if v.failure is not None), None),
     )
 
 
@@ -173,15 +205,12 @@ def _waves(specs: Sequence[str]) -> list[list[int]]:
     return [others + waves[0], *waves[1:]]
 
 
-def _work_through(
-    blob: Blob, dataset: Dataset, expected: _Expected, workers: Sequence[_Worker], desk: Desk
-) -> None:
+def _work_through(tasks: Iterator[Task], workers: Sequence[_Worker], desk: Desk) -> None:
     """Hand out the data set to targets, until they have done what they can."""
-    is_needed = any(worker.is_compared for worker in workers)
     try:
         for worker in workers:
             worker.start()
-        for task in _tasks(blob, dataset, expected if is_needed else None):
+        for task in tasks:
             if not desk.put(task):
                 break
         desk.close()
@@ -232,16 +261,19 @@ def _digest(outputs: Sequence[Array]) -> bytes:
     return digest.digest()
 
 
-def _tasks(blob: Blob, dataset: Dataset, expected: _Expected | None) -> Iterator[Task]:
+def _tasks(blob: Blob, dataset: Dataset, expected: _Expected | None, jobs: int) -> Iterator[Task]:
+    """In the order of the items; the next ones are being loaded, and what is expected of them
+    computed."""
     edge = blob.inputs[0]
-    for number, item in enumerate(dataset.items):
+
+    def load(numbered: tuple[int, Item]) -> Task:
+        number, item = numbered
         values = load_input(edge, blob.preprocessing, item, dataset.name_of(number))
-        yield Task(
-            item=number,
-            inputs=[encode(edge, values)],
-            expected=None if expected is None else expected.of(number, values),
-            label=None if dataset.labels is None else int(dataset.labels[number]),
-        )
+        label = None if dataset.labels is None else int(dataset.labels[number])
+        digest = None if expected is None else expected.of(number, values)
+        return Task(number, [encode(edge, values)], digest, label)
+
+    return in_order(load, enumerate(dataset.items), jobs)
 
 
 def _decoded(blob: Blob, result: Result) -> list[Array]:

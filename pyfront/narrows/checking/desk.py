@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from narrows.graph.qgraph import Int8Array
@@ -26,20 +27,22 @@ class Stopped(Exception):
 
 
 class Desk:
-    """Hands out tasks: each of them to one worker, or to every one.
+    """Hands out tasks: each of them to one worker of every crew.
 
     It knows what each worker has in hand, so that nobody goes home while a colleague may still
     leave something unfinished.
+
+    crews: for each worker the number of its crew.
     """
 
-    def __init__(self, workers: int, each: bool) -> None:
+    def __init__(self, crews: Sequence[int]) -> None:
         self._changed = threading.Condition()
-        shared: deque[Task] = deque()
-        self._waiting: list[deque[Task]] = [deque() if each else shared for _ in range(workers)]
+        waiting: dict[int, deque[Task]] = {crew: deque() for crew in crews}
+        self._waiting = [waiting[crew] for crew in crews]
         self._in_hand: dict[int, Task] = {}
-        self._staff = set(range(workers))
-        # Two for each target: one is loaded while the other is run.
-        self._most = 2 if each else 2 * workers
+        self._staff = set(range(len(crews)))
+        # Two for each worker: one is loaded while the other is run.
+        self._most = {id(waiting[crew]): 2 * number for crew, number in Counter(crews).items()}
         self._is_closed = False
         self._is_stopped = False
 
@@ -50,7 +53,7 @@ class Desk:
                 queues = list(
                     {id(self._waiting[n]): self._waiting[n] for n in self._staff}.values()
                 )
-                if all(len(queue) < self._most for queue in queues):
+                if all(len(queue) < self._most[id(queue)] for queue in queues):
                     for queue in queues:
                         queue.append(task)
                     self._changed.notify_all()

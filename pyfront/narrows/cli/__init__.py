@@ -5,38 +5,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
 from narrows import __version__, interrupt
-from narrows.cli import (
-    boards,
-    build,
-    check,
-    compare,
-    compile,
-    doctor,
-    flash,
-    info,
-    plan,
-    quantize,
-    run,
-    sign,
-    zoo,
-)
 from narrows.cli.places import Outputs, Stdout, write_error
 from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
-_MODELS = (quantize, plan, compile, run, check, compare, info, sign)
-_COMMANDS = (*_MODELS, build, flash, boards, zoo, doctor)
+_MODELS = ("quantize", "plan", "compile", "run", "check", "compare", "bench", "info", "sign")
+_COMMANDS = (*_MODELS, "build", "flash", "boards", "zoo", "doctor")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands."""
+def load(argv: Sequence[str]) -> None:
+    """Load what a command line needs, which takes a while, before ``main`` runs it."""
+    for command in _needed(_command(argv)):
+        importlib.import_module(f"{__name__}.{command}")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all subcommands, or of one alone: a command starts sooner where
+    what the others need is not loaded."""
     parser = argparse.ArgumentParser(
         prog="narrows",
         description="int8 convolutional networks in a fraction of the RAM, to the same bits",
@@ -44,11 +37,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"narrows {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    for command in _needed(only):
+        importlib.import_module(f"{__name__}.{command}").add_parser(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_print_version)
     return parser
+
+
+def _needed(only: str | None) -> Iterator[str]:
+    return (command for command in _COMMANDS if only in (None, command))
+
+
+def _command(argv: Sequence[str]) -> str | None:
+    """The subcommand that these arguments are surely for; None if argparse has to tell."""
+    first = next((argument for argument in argv if argument != "--debug"), None)
+    return first if first in (*_COMMANDS, "version") else None
 
 
 def _print_version(arguments: argparse.Namespace) -> int:
@@ -76,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
     try:
-        arguments = build_parser().parse_args(argv)
+        argv = sys.argv[1:] if argv is None else argv
+        arguments = build_parser(_command(argv)).parse_args(argv)
     except SystemExit as end:  # argparse has printed help, or what is wrong
         return int(end.code or 0)
     failures: list[str] = []

@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
         dest="for_",
         metavar="BLOB",
         action="append",
-        help="only the operators that this model needs; may be given several times",
+        help="only the operators, in the forms, that this model needs; may be given several times",
     )
     add_firmware(parser)
     add_json(parser)

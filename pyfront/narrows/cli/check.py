@@ -20,6 +20,7 @@ from narrows.checking import (
     tflm_reference,
 )
 from narrows.cli.console import count, print_table, progress_bar, warn
+from narrows.cli.jobs import add_jobs
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.data import dataset_files, load_dataset
 from narrows.errors import UsageError
@@ -70,6 +71,7 @@ def add_parser(commands: Any) -> None:
         "--reference", choices=("tflm", "host"), help="what every output must equal (host)"
     )
     add_input(parser, "--model", metavar="MODEL", help="the .tflite, for --reference tflm")
+    add_jobs(parser)
     add_output(parser, "--junit", metavar="FILE", help="write the result as JUnit XML")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -84,12 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     blob = read_blob(arguments.blob)
     dataset = load_dataset(Path(arguments.data), blob.labels)
     if arguments.reference == "tflm":
-        reference = tflm_reference(blob, arguments.model)
+        reference = tflm_reference(blob, arguments.model, arguments.jobs)
     else:
-        reference = host_reference(blob)
+        reference = host_reference(blob, arguments.jobs)
     each = arguments.each or any(text.partition("*")[0] == ALL for text in targets)
     with progress_bar() as progress:
-        found = check(blob, dataset, specs, reference, each=each, progress=progress)
+        found = check(
+            blob, dataset, specs, reference, each=each, jobs=arguments.jobs, progress=progress
+        )
     _print(found)
     failures = _failures(found)
     if found.missing:

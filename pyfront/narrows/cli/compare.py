@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from narrows.cli.console import count, part, print_table, progress_bar, stage_label
+from narrows.cli.jobs import add_jobs
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.compare import Comparison, Difference, compare
 from narrows.data import dataset_files, load_dataset, load_labels
@@ -71,6 +72,7 @@ def add_parser(commands: Any) -> None:
         "and b/NAME",
     )
     parser.add_argument("--layer", metavar="NAME", help="compare this one only")
+    add_jobs(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -85,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise UsageError(f"--count {arguments.count}: give 1 or more")
     with contextlib.ExitStack() as resources, progress_bar() as bar:
-        a = open_side(arguments.a, resources, part(bar, 0, 3))
-        b = open_side(arguments.b, resources, part(bar, 1, 3))
+        a = open_side(arguments.a, resources, part(bar, 0, 3), arguments.jobs)
+        b = open_side(arguments.b, resources, part(bar, 1, 3), arguments.jobs)
         labels = a.labels or b.labels
         if arguments.labels is not None:
             labels = load_labels(arguments.labels)

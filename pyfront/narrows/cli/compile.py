@@ -56,6 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
             f"{board.name} has room for {count(board.models.room)} B; take a smaller model"
         )
+    predicted = compiled.report["predicted"]
+    seconds = budget.predicted_seconds(
+        predicted["instructions"], board, Layout(compiled.plan.layout)
+    )
+    if seconds is not None:
+        predicted["milliseconds"] = 1e3 * seconds
     written = arguments.outputs.write("output", compiled.blob)
     arguments.outputs.write_json(compiled.report)
     plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
@@ -66,6 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
             f"{f', input by {pixels} pixels' if pixels else ''}"
         )
+        left_out = compiled.report["left_out_macs"]
+        if left_out > 0:
+            share = left_out / (left_out + plan.macs_once)
+            print(f"left out: {share:.1%} of the model's MACs, of channels without any effect")
+        if seconds is not None:
+            print(f"about {1e3 * seconds:.1f} ms {budget.clock(board)}")
     return 0
 
 

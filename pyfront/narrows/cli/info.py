@@ -39,8 +39,12 @@ def describe(blob: Blob) -> dict[str, Any]:
     header, model = blob.header, blob.model
     stages = []
     for index, stage in enumerate(model.stages):
-        entry: dict[str, Any] = {"stage": index, "op": stage.op.name.lower()}
-        entry["what"] = stage_label(blob.stage_names, index)
+        entry: dict[str, Any] = {
+            "stage": index,
+            "op": stage.op.name.lower(),
+            "form": stage.form.name.lower(),
+            "what": stage_label(blob.stage_names, index),
+        }
         if stage.output >= 0:
             info = model.tensors[stage.output]
             entry |= {
@@ -139,11 +143,15 @@ def _print(report: dict[str, Any]) -> None:
         print(f"{report['labels']} labels")
     print()
     print_table(
-        ("stage>", "operator", "what", "height>", "width>", "channels>", "pixels held>", "bytes>"),
+        (
+            *("stage>", "operator", "form", "what"),
+            *("height>", "width>", "channels>", "pixels held>", "bytes>"),
+        ),
         (
             (
                 entry["stage"],
                 entry["op"],
+                entry["form"],
                 entry["what"],
                 *entry.get("shape", ("", "", "")),
                 entry.get("ring_pixels", ""),

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from narrows import zoo
-from narrows.boards import load_board
+from narrows import budget, zoo
+from narrows.boards import Board, load_board
 from narrows.cli.compile import add_effort, add_target, plan_options
 from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
@@ -19,6 +19,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
 from narrows.plan.occupancy import occupancy
 from narrows.plan.planner import OVERHEAD
+from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.report.explain import Explanation, Step, explain
 from narrows.report.front import Choice, Front, front
@@ -26,7 +27,8 @@ from narrows.report.plots import plot_arena, plot_front, require_plots
 
 _ZOO = "zoo:"
 _NONE_SMALLER = (
-    f"Smaller plans, if any, cost over {OVERHEAD - 1:.0%} more than their MACs explain: "
+    "Smaller plans, if any, cost more than their MACs explain, by over "
+    f"{OVERHEAD - 1:.0%} of portable kernels: "
     "--ram takes one."
 )
 
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = found.choices[found.chosen]
     occupied = occupancy(graph, chosen.plan)
     explanation = explain(found, occupied)
-    _print_front(found)
+    _print_front(found, board)
     if arguments.explain:
         _print_explanation(chosen, explanation)
     if arguments.plot:
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.arena:
         title = f"{graph.name}: arena of {count(chosen.plan.arena_total)} B"
         arguments.outputs.write("arena", plot_arena(title, occupied, chosen.plan.arena_total))
-    arguments.outputs.write_json(_report(graph.name, found, explanation))
+    arguments.outputs.write_json(_report(graph.name, found, explanation, board))
     return 0
 
 
@@ -90,7 +92,7 @@ def read_network(text: str) -> QGraph:
     if not text.startswith(_ZOO):
         graph = load(text)
         warn(text, graph.warnings)
-        return lower(graph)
+        return without_dead_channels(lower(graph))
     name, *options = text.removeprefix(_ZOO).split(",")
     values = dict(_option(text, option) for option in options)
     return lower(zoo.shapes(name, **values))
@@ -107,8 +109,9 @@ def _option(text: str, option: str) -> tuple[str, bool | int | float]:
         raise UsageError(f"{text}: {option!r}: give options as in {example}") from error
 
 
-def _figures(choice: Choice, cheapest: float) -> dict[str, Any]:
+def _figures(choice: Choice, cheapest: float, board: Board | None) -> dict[str, Any]:
     plan = choice.plan
+    seconds = budget.predicted_seconds(choice.instructions, board, plan.layout)
     return {
         "arena_bytes": plan.arena_total,
         "ram_bytes": choice.ram_bytes,
@@ -117,24 +120,27 @@ def _figures(choice: Choice, cheapest: float) -> dict[str, Any]:
         "max_step_macs": plan.max_step_macs,
         "instructions": round(choice.instructions),
         "relative": choice.instructions / cheapest if cheapest else 1.0,
+        **({"milliseconds": 1e3 * seconds} if seconds is not None else {}),
         **({"input_strips": list(plan.input_strips)} if plan.input_strips else {}),
     }
 
 
-def _report(name: str, found: Front, explanation: Explanation) -> dict[str, Any]:
+def _report(
+    name: str, found: Front, explanation: Explanation, board: Board | None
+) -> dict[str, Any]:
     """What ``--json`` holds."""
     cheapest = min(c.instructions for c in found.choices)
-    figures = [_figures(c, cheapest) for c in found.choices]
+    figures = [_figures(c, cheapest, board) for c in found.choices]
     chosen = {**figures[found.chosen], **asdict(explanation)}
     return {"name": name, "front": figures, "chosen": chosen}
 
 
-def _print_front(found: Front) -> None:
+def _print_front(found: Front, board: Board | None) -> None:
     cheapest = min(c.instructions for c in found.choices)
     by_parts = any(c.plan.input_strips for c in found.choices)
     rows = []
     for i, c in enumerate(found.choices):
-        f = _figures(c, cheapest)
+        f = _figures(c, cheapest, board)
         pixels = ", ".join(map(str, c.plan.input_strips))
         rows.append(
             (
@@ -144,12 +150,17 @@ def _print_front(found: Front) -> None:
                 f"{f['mac_factor']:.3f}",
                 f"{c.instructions / 1e6:.2f} M",
                 f"{f['relative']:.3f}",
+                *([f"{f['milliseconds']:.1f}"] if "milliseconds" in f else []),
                 *([f"by {pixels} pixels" if pixels else "by rows"] if by_parts else []),
             )
         )
+    timed = "milliseconds" in f
     headings = ("", "arena>", "RAM>", "MACs x>", "instructions>", "relative>")
-    print_table((*headings, *(["input"] if by_parts else [])), rows)
+    more = [*(["about ms>"] if timed else []), *(["input"] if by_parts else [])]
+    print_table((*headings, *more), rows)
     print("\n* what compile takes; instructions are predicted")
+    if timed:
+        print(f"milliseconds are {budget.clock(board)}")
 
 
 def _print_explanation(chosen: Choice, e: Explanation) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.cli.console import count, print_table, progress_bar
+from narrows.cli.jobs import add_jobs
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.data import Dataset, dataset_files, load_input, load_inputs
@@ -65,6 +66,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="drop the scales of an .onnx in QDQ form and choose new ones",
     )
+    add_jobs(parser)
     add_metadata(parser)
     add_output(parser, "--report", metavar="FILE.html", help="write where accuracy goes")
     add_json(parser)
@@ -92,11 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
             edges=arguments.edges,
             count=used,
             progress=progress,
+            jobs=arguments.jobs,
         )
         samples = _Samples(graph, preprocessing, data)
         quantized = quantize_network(graph, samples, options)
         progress("measure", 1.0)
-        layers = measure_layers(quantized)
+        layers = measure_layers(quantized, arguments.jobs)
     made = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
     written = arguments.outputs.write("output", made)
     logits = logits_decibels(quantized, layers)

@@ -37,6 +37,7 @@ from narrows.graph.graph import (
     verify_graph,
 )
 from narrows.graph.moves import Move
+from narrows.graph.qgraph import EXTREMA, Elementwise
 
 _ACTIVATIONS = {
     Activation.NONE: tflite.ActivationFunctionType.NONE,
@@ -52,6 +53,8 @@ _VERSIONS = {
     "ADD": (1, 2),
     "SUB": (1, 2),
     "MUL": (1, 2),
+    "MAXIMUM": (1, 2),
+    "MINIMUM": (1, 2),
     "AVERAGE_POOL_2D": (1, 2),
     "MAX_POOL_2D": (1, 2),
     "MEAN": (1, 2),
@@ -61,6 +64,12 @@ _VERSIONS = {
     "LEAKY_RELU": (1, 2),
     "RELU": (1, 2),
     "RELU6": (1, 2),
+    "ABS": (1, 2),
+    "RSQRT": (1, 2),
+    "SQRT": (1, 2),
+    "EXP": (1, 2),
+    "LOG": (1, 2),
+    "GELU": (1, 2),
     "QUANTIZE": (1, 2),
     "DEQUANTIZE": (1, 2),
     "CONCATENATION": (1, 2),
@@ -231,6 +240,11 @@ class _Exporter:
                 return self._convolution(operator, inputs[0])
             case FullyConnected():
                 return self._fully_connected(operator, inputs[0])
+            case Binary() if operator.function in EXTREMA:
+                table = "MaximumMinimumOptions"
+                return self._write(operator.function.name, inputs, self._like(out), table)
+            case Binary(function=Elementwise.PRELU):
+                return self._write("PRELU", inputs, self._like(out))
             case Binary():
                 name = operator.function.name
                 return self._write(
@@ -429,18 +443,30 @@ class _Exporter:
         )
 
     def _unary(self, operator: Unary, x: int) -> int:
-        target = self._like(operator.output)
+        source, target = self.graph.tensors[operator.inputs[0]], self._like(operator.output)
         match operator.function:
             case UnaryFunction.LEAKY_RELU:
                 return self._write(
                     "LEAKY_RELU", [x], target, "LeakyReluOptions", alpha=operator.alpha
                 )
-            case UnaryFunction.REQUANTIZE if self.graph.tensors[operator.output].dtype == "float32":
+            case UnaryFunction.REQUANTIZE if source.dtype == "float32":
                 return x
             case UnaryFunction.REQUANTIZE:
                 return self._write("QUANTIZE", [x], target, "QuantizeOptions")
+            case UnaryFunction.GELU | UnaryFunction.GELU_TANH:
+                approximate = operator.function is UnaryFunction.GELU_TANH
+                return self._write("GELU", [x], target, "GeluOptions", approximate=approximate)
+            case function if operator.in_floats and source.dtype == "int8":
+                inner, outer = (self._floats(t) for t in (operator.inputs[0], operator.output))
+                self._write("DEQUANTIZE", [x], inner, "DequantizeOptions")
+                self._write(function.value, [inner], outer, version=1)
+                return self._write("QUANTIZE", [outer], target, "QuantizeOptions", version=1)
             case function:
                 return self._write(function.value, [x], target)
+
+    def _floats(self, index: int) -> int:
+        """A new tensor of the file in float32."""
+        return self.writer.tensor((1, *self.graph.tensors[index].shape), "float32")
 
     def _concat(self, operator: Concat, inputs: list[int]) -> int:
         """Several in a row where there are more inputs than TFLite Micro takes."""

@@ -47,10 +47,10 @@ def firmware_sizes(file: Path) -> Sizes:
 
 def check_model(board: Board, blob: Blob, name: str) -> None:
     """Raises: BlobError: a board that runs this version's firmware cannot run the blob."""
-    if blob.header.layout != Layout[board.core.layout.upper()]:
+    if Layout(blob.header.layout).name.lower() not in board.core.layouts:
         raise BlobError(
             f"{name}: its weights are in another layout than board {board.name} reads, "
-            f"{board.core.layout}; compile the model with --board {board.name}"
+            f"{' or '.join(board.core.layouts)}; compile the model with --board {board.name}"
         )
     if len(blob.data) > board.models.room:
         raise BlobError(

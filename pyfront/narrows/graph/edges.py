@@ -41,8 +41,8 @@ class HostEdge:
         """The shape as the model's file has it."""
         if not self.channels_first:
             return self.shape
-        batch, height, width, channels = self.shape
-        return (batch, channels, height, width)
+        batch, *pixels, channels = self.shape
+        return (batch, channels, *pixels)
 
 
 def host_edge(edge: Edge, tensor: QTensor) -> HostEdge:
@@ -89,19 +89,20 @@ def dequantize(values: Array, scale: float, zero_point: int) -> npt.NDArray[np.f
 
 
 def channels_last(edge: HostEdge, values: Array) -> Array:
-    """An array whose channels may come before its height and width, with channels last.
+    """An array whose channels may come before its height and width, or its length, with channels
+    last.
 
     An array that fits both orders has the order of the model's file.
     """
-    if len(edge.shape) != 4:
+    if len(edge.shape) not in (3, 4):
         return values
-    batch, height, width, channels = edge.shape
-    first = (channels, height, width)
+    batch, *pixels, channels = edge.shape
+    first = (channels, *pixels)
     turned = values.shape in (first, (batch, *first))
     plain = core_shape(values.shape) == core_shape(edge.shape)
     if not turned or (plain and not edge.channels_first):
         return values
-    return np.moveaxis(values, -3, -1)
+    return np.moveaxis(values, -len(first), -1)
 
 
 def conform(edge: HostEdge, values: Array, name: str) -> Array:

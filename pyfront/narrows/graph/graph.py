@@ -70,8 +70,8 @@ class Port:
     """An input or output of the model in the model's own dtype and shape (batch included).
 
     scale, zero_point: of the external tensor; (0.0, 0) for float32.
-    channels_first: whether the model's file has it as [1, channels, height, width]; ``shape`` is
-    [1, height, width, channels] all the same.
+    channels_first: whether the model's file has it as [1, channels, height, width] or
+    [1, channels, length]; in ``shape`` the channels are last all the same.
     """
 
     name: str
@@ -135,7 +135,8 @@ class FullyConnected:
 
 @dataclass(frozen=True)
 class Binary:
-    """ADD, SUB, MUL; an operand may be 1 in any dimension and may be a constant."""
+    """Two tensors by element; an operand may be 1 in any dimension and may be a constant. PRELU:
+    the second are the slopes below zero; it, MAXIMUM and MINIMUM have no activation."""
 
     inputs: tuple[int, int]
     output: int
@@ -180,17 +181,45 @@ class UnaryFunction(Enum):
     LEAKY_RELU = "LEAKY_RELU"
     RELU = "RELU"
     RELU6 = "RELU6"
+    ABS = "ABS"
+    NEG = "NEG"
+    SQUARE = "SQUARE"
+    SQRT = "SQRT"
+    RSQRT = "RSQRT"
+    EXP = "EXP"
+    LOG = "LOG"
+    SIN = "SIN"
+    COS = "COS"
+    FLOOR = "FLOOR"
+    CEIL = "CEIL"
+    ROUND = "ROUND"
+    ELU = "ELU"
+    GELU = "GELU"
+    GELU_TANH = "GELU (tanh)"
     REQUANTIZE = "QUANTIZE"
+
+
+# The functions that TFLite Micro computes in float32 and not in int8.
+FLOAT_FUNCTIONS = frozenset((
+    UnaryFunction.NEG, UnaryFunction.SQUARE, UnaryFunction.SQRT, UnaryFunction.EXP,
+    UnaryFunction.LOG, UnaryFunction.SIN, UnaryFunction.COS, UnaryFunction.FLOOR,
+    UnaryFunction.CEIL, UnaryFunction.ROUND,
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Unary:
-    """A function of one element. alpha: slope of LEAKY_RELU below zero."""
+    """A function of one element. alpha: slope of LEAKY_RELU below zero.
+
+    in_floats: if the tensors are int8, whether it is computed in float32 between a DEQUANTIZE and
+        a QUANTIZE: so converters write functions that TFLite has no int8 kernel for.
+    """
 
     inputs: tuple[int]
     output: int
     function: UnaryFunction
     alpha: float = 0.0
+    in_floats: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,33 @@ ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32"]
 
 
 @dataclass(frozen=True, eq=False)
+class LiveChannels:
+    """Which channels of the model's tensor are left of it.
+
+    codes: int16 [channels in the model], for each LIVE, or the value that it always has, or
+    UNKNOWN: it varies, but nothing looks at it.
+    """
+
+    codes: npt.NDArray[np.int16]
+    LIVE: ClassVar[int] = 256
+    UNKNOWN: ClassVar[int] = 257
+
+    def fill(self, values: Int8Array) -> np.ma.MaskedArray[tuple[int, ...], np.dtype[np.int8]]:
+        """The model's tensor from [..., channels] that are left; what is unknown is masked."""
+        shape = (*values.shape[:-1], len(self.codes))
+        codes = np.broadcast_to(self.codes, shape)
+        filled = np.ma.array(codes.astype(np.int8), mask=codes == self.UNKNOWN)
+        filled[..., self.codes == self.LIVE] = values
+        return filled
+
+
+@dataclass(frozen=True, eq=False)
 class QTensor:
     """A tensor of ``height x width x channels`` int8.
 
     scale: real value of one step; used by reports and at the edges, never by arithmetic.
     data: the values [height, width, channels] of a constant, else None.
+    live: None if it has all channels of the model's tensor.
     """
 
     name: str
@@ -41,6 +63,7 @@ class QTensor:
     scale: float
     zero_point: int
     data: Int8Array | None = None
+    live: LiveChannels | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -123,15 +146,22 @@ class Elementwise(IntEnum):
     ADD = 0
     SUB = 1
     MUL = 2
+    MAXIMUM = 3
+    MINIMUM = 4
+    PRELU = 5
+
+
+EXTREMA = (Elementwise.MAXIMUM, Elementwise.MINIMUM)
 
 
 @dataclass(frozen=True, eq=False)
 class QElementwise:
-    """ADD, SUB, MUL; an operand may be 1 in any of height, width, channels (broadcast).
+    """Two tensors by element; an operand may be 1 in any of height, width, channels (broadcast).
 
     ADD, SUB: requantize(requantize((a - za) << left_shift, *a) +- requantize((b - zb) <<
     left_shift, *b), *out) + zo. MUL: requantize((a - za) * (b - zb), *out) + zo.
-    Each of a, b, out is (multiplier, shift); MUL has (0, 0) for a and b.
+    MAXIMUM, MINIMUM: of a and b themselves. PRELU: requantize(a - za, *a) + zo if a >= za, else as
+    MUL. Each of a, b, out is (multiplier, shift), and (0, 0) where it is not used.
     """
 
     inputs: tuple[int, int]
@@ -280,3 +310,26 @@ class QGraph:
     ops: tuple[QOp, ...]
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
+
+
+def macs(graph: QGraph) -> int:
+    """Multiply-accumulates of its convolutions, each computed once; padding counts."""
+    return sum(
+        graph.tensors[op.output].height * graph.tensors[op.output].width * int(op.weights.size)
+        for op in graph.ops
+        if isinstance(op, (QConv, QDepthwise))
+    )
+
+
+def model_macs(graph: QGraph) -> int:
+    """The same with the channels that have been left out."""
+    total = 0
+    for op in graph.ops:
+        if isinstance(op, (QConv, QDepthwise)):
+            output, source = graph.tensors[op.output], graph.tensors[op.inputs[0]]
+            products = output.height * output.width * int(op.weights.size)
+            for tensor in (output, source)[: 2 if isinstance(op, QConv) else 1]:
+                if tensor.live is not None:
+                    products = products // tensor.channels * len(tensor.live.codes)
+            total += products
+    return total

@@ -8,6 +8,7 @@ from math import inf
 from typing import TypeAlias
 
 from narrows.graph.graph import (
+    Binary,
     Concat,
     Operator,
     Pad,
@@ -19,6 +20,7 @@ from narrows.graph.graph import (
     UnaryFunction,
 )
 from narrows.graph.moves import Move
+from narrows.graph.qgraph import EXTREMA
 
 Interval: TypeAlias = tuple[float, float]
 """(least, most)"""
@@ -36,8 +38,10 @@ _PROBABILITIES = (1 / 256, -128)
 def shares_scale(operator: Operator) -> bool:
     """Whether the output is quantized as the inputs."""
     # TFLite Micro's RELU6 clamps and does not change the scale.
-    return isinstance(operator, _SHARING) or (
-        isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6
+    return (
+        isinstance(operator, _SHARING)
+        or (isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6)
+        or (isinstance(operator, Binary) and operator.function in EXTREMA)
     )
 
 

@@ -90,9 +90,10 @@ class Builder:
         regrouped = regroup(view, shape)
         return self.relabel(view, shape) if regrouped is None else regrouped
 
-    def relabel(self, view: View, shape: tuple[int, ...]) -> View:
-        """The same elements as a plain tensor of ``shape``; adds a RESHAPE where needed."""
-        storage, axes = self.plain_layout(shape)
+    def relabel(self, view: View, shape: tuple[int, ...], layout: Layout | None = None) -> View:
+        """The same elements as a tensor of ``shape``, plain or with a layout; adds a RESHAPE where
+        needed."""
+        storage, axes = layout or self.plain_layout(shape)
         if not view.contiguous:
             raise NotAbsorbed(self.movers)
         if storage == view.storage:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from narrows.graph.graph import (
+    FLOAT_FUNCTIONS,
     MAX_DIMENSION,
     Activation,
     Array,
@@ -251,12 +252,21 @@ def _aligned(a: View, b: View) -> tuple[tuple[Axis, ...], ...] | None:
     return tuple(chosen)
 
 
-def unary(node: Node, x: View, function: UnaryFunction, alpha: float = 0.0) -> None:
-    """A function of each element becomes output 0. alpha: of LEAKY_RELU."""
+def unary(
+    node: Node,
+    x: View,
+    function: UnaryFunction,
+    alpha: float = 0.0,
+    *,
+    in_floats: bool | None = None,
+) -> None:
+    """A function of each element becomes output 0. alpha: of LEAKY_RELU. in_floats: as Unary has
+    it; None: if TFLite Micro has the function in float32 alone."""
     if not 0.0 <= alpha < _MAX_ALPHA:
         raise Refused(f"alpha {alpha}")
     y = node.new(x.storage)
-    node.emit(Unary((x.tensor,), y, function, alpha))
+    in_floats = function in FLOAT_FUNCTIONS if in_floats is None else in_floats
+    node.emit(Unary((x.tensor,), y, function, alpha, in_floats))
     node.result(replace(x, tensor=y))
 
 
@@ -284,12 +294,32 @@ def averaged(x: View, over: Iterable[int]) -> set[Axis]:
 def mean(node: Node, x: View, over: set[int], *, keep: bool) -> None:
     """The mean over dimensions of x becomes output 0; keep: with size 1 instead of left out. A
     mean over dimensions of size 1 is x itself."""
-    axes = averaged(x, over)
-    height, width = (1 if a in axes else x.storage[a] for a in (HEIGHT, WIDTH))
-    storage, y = (height, width, x.storage[2]), x.tensor
+    axes, y = averaged(x, over), x.tensor
     if axes:
-        y = node.new(storage)
+        y = node.new(_without(x, axes))
         node.emit(Mean((x.tensor,), y, HEIGHT in axes, WIDTH in axes))
+    _reduced(node, x, y, over, keep=keep)
+
+
+def maximum(node: Node, x: View, over: set[int], *, keep: bool) -> None:
+    """The maximum over dimensions of x becomes output 0: a pooling whose kernel is the whole
+    input. keep: as of mean."""
+    axes, y = averaged(x, over), x.tensor
+    if axes:
+        y = node.new(_without(x, axes))
+        height, width = (x.storage[a] if a in axes else 1 for a in (HEIGHT, WIDTH))
+        node.emit(Pool((x.tensor,), y, "max", (height, width), (1, 1), (0, 0), Activation.NONE))
+    _reduced(node, x, y, over, keep=keep)
+
+
+def _without(x: View, axes: set[Axis]) -> tuple[int, int, int]:
+    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
+    return height, width, channels
+
+
+def _reduced(node: Node, x: View, y: int, over: set[int], *, keep: bool) -> None:
+    """The tensor y, of which dimensions of x have size 1 or are left out, becomes output 0."""
+    storage = _without(x, averaged(x, over))
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]

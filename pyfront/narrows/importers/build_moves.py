@@ -121,19 +121,20 @@ def pad(node: Node, x: View, amounts: Sequence[tuple[int, int]], value: float) -
     node.result(x.on(y, storage))
 
 
-def resize(
+def resized(
     node: Node,
     x: View,
     size: Sequence[int],
     function: Literal["nearest", "bilinear"],
+    *,
     corners: bool,
     centers: bool,
-) -> None:
-    """x with this height and width becomes output 0."""
+) -> View:
+    """x with this height and width, as the tensor of output 0."""
     storage = (size[0], size[1], x.storage[2])
     y = node.new(storage)
     node.emit(Resize((x.tensor,), y, function, corners, centers))
-    node.result(x.on(y, storage))
+    return x.on(y, storage)
 
 
 def rearrange(node: Node, x: View, kind: type[Rearrangement], options: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ import onnx.shape_inference
 
 from narrows.errors import ModelError
 from narrows.graph.graph import MAX_TENSOR_BYTES, Array
+from narrows.importers.folding import Budget
 from narrows.importers.isolation import isolated
 
 MIN_OPSET = 7  # broadcasting has NumPy's rules from here on
@@ -42,9 +43,6 @@ MALFORMED = (
     RuntimeError,
     google.protobuf.message.Error,
 )
-# Elements of one folded constant, and of all of them.
-_MAX_FOLDED = 2**26
-_MAX_FOLDED_ALL = 2**28
 _ELEMENTWISE = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Equal", "Less", "Greater",
     "LessOrEqual", "GreaterOrEqual", "And", "Or", "Where",
@@ -301,7 +299,7 @@ class Folder:
     bounds: a small hostile file must not make endless constants."""
 
     opset: int
-    elements: int = field(default=0)
+    budget: Budget = field(default_factory=Budget)
 
     def fold(self, node: NodeRecord, inputs: Sequence[Array | None]) -> list[Array]:
         """The node's outputs.
@@ -310,10 +308,7 @@ class Folder:
             ValueError: too large. Or whatever the kernels raise, see MALFORMED.
         """
         arrays = [a for a in inputs if a is not None]
-        most = _largest(node.operator, arrays)
-        self.elements += most
-        if most > _MAX_FOLDED or self.elements > _MAX_FOLDED_ALL:
-            raise ValueError(f"a constant of {most} elements")
+        self.budget.take(_largest(node.operator, arrays))
         names = [n for n in node.inputs if n]
         function = onnx.helper.make_function(
             "narrows",

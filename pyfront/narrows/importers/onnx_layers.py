@@ -27,58 +27,82 @@ from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.onnx_constants import Constant, NotTflites
 from narrows.importers.onnx_node import Node
-from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights
+from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights, with_kernel
 from narrows.importers.refusals import Refused
 from narrows.importers.views import CHANNELS, View
 
 _MAX_GROUPS = 64
+_FUNCTIONS = {
+    "Relu": UnaryFunction.RELU,
+    "Sigmoid": UnaryFunction.LOGISTIC,
+    "Tanh": UnaryFunction.TANH,
+    "HardSwish": UnaryFunction.HARD_SWISH,
+    "Abs": UnaryFunction.ABS,
+    "Neg": UnaryFunction.NEG,
+    "Sqrt": UnaryFunction.SQRT,
+    "Exp": UnaryFunction.EXP,
+    "Log": UnaryFunction.LOG,
+    "Sin": UnaryFunction.SIN,
+    "Cos": UnaryFunction.COS,
+    "Floor": UnaryFunction.FLOOR,
+    "Ceil": UnaryFunction.CEIL,
+    "Round": UnaryFunction.ROUND,
+}
+
+
+def _stored(x: View, values: Sequence[int], other: int) -> list[int]:
+    """Numbers of the dimensions behind the channels, as numbers of the stored height and width.
+    other: that of an axis that no dimension is."""
+    both = [other, other]
+    for group, value in zip(x.axes[2:], values, strict=True):
+        both[group[0]] = value
+    return both
 
 
 def _pads(
-    node: Node,
-    size: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    node: Node, x: View, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """(before, after) of height and width."""
-    mode = node.attribute("auto_pad", "NOTSET")
+    mode, count = node.attribute("auto_pad", "NOTSET"), len(x.shape) - 2
     if mode == "NOTSET":
-        pads = [int(n) for n in node.attribute("pads", [0, 0, 0, 0])]
-        if len(pads) != 4 or not all(0 <= n <= MAX_DIMENSION for n in pads):
+        pads = [int(n) for n in node.attribute("pads", [0, 0] * count)]
+        if len(pads) != 2 * count or not all(0 <= n <= MAX_DIMENSION for n in pads):
             raise Refused(f"pads {pads}")
-        return pads[:2], pads[2:]
+        return _stored(x, pads[:count], 0), _stored(x, pads[count:], 0)
     if mode == "VALID":
         return [0, 0], [0, 0]
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise Refused(f"auto_pad {mode}")
-    before, after = layers.same_padding(size, kernel, stride, dilation)
+    before, after = layers.same_padding(x.storage[:2], kernel, stride, dilation)
     return (before, after) if mode == "SAME_UPPER" else (after, before)
 
 
-def _pair(node: Node, name: str, default: list[int] | None = None) -> list[int]:
-    values = node.attribute(name, default)
-    if values is None or len(values) != 2:
+def _pair(node: Node, x: View, name: str, default: int | None = None) -> list[int]:
+    count = len(x.shape) - 2
+    values = node.attribute(name, None if default is None else [default] * count)
+    if values is None or len(values) != count:
         raise Refused(f"{name} {values}")
-    return [int(n) for n in values]
+    return _stored(x, [int(n) for n in values], 1)
 
 
 def conv(node: Node) -> None:
-    """Two dimensions, any kernel, stride, dilation and padding; depthwise, or in up to 64
+    """One or two dimensions, any kernel, stride, dilation and padding; depthwise, or in up to 64
     groups."""
-    x = node.nchw()
+    x = node.pixels()
     constant = node.constant(1, "weights")
     shape = constant.data.shape
-    if constant.data.ndim != 4 or constant.data.dtype.kind != "f":
+    if constant.data.ndim != len(x.shape) or constant.data.dtype.kind != "f":
         raise Refused(f"its weights have shape {list(shape)}")
     out, inner, *kernel = shape
+    kernel = _stored(x, kernel, 1)
+    constant = with_kernel(constant, [group[0] for group in x.axes[2:]])
     groups, channels = int(node.attribute("group", 1)), x.storage[2]
     if min(shape) < 1 or groups < 1 or out % groups or inner * groups != channels:
         raise Refused(
             f"{groups} groups and a kernel of shape {list(shape)} for {channels} channels"
         )
-    stride, dilation = (_pair(node, name, [1, 1]) for name in ("strides", "dilations"))
-    padding = _pads(node, x.storage[:2], kernel, stride, dilation)
+    stride, dilation = (_pair(node, x, name, 1) for name in ("strides", "dilations"))
+    padding = _pads(node, x, kernel, stride, dilation)
     window = layers.slide(x.storage[:2], kernel, stride, dilation, padding)
     y = node.new((*window.size, out))
     if groups > 1 and inner > 1:
@@ -191,6 +215,12 @@ def binary(node: Node) -> None:
         replaced(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
         operator = "Mul"
     function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
+    a, b = _operands(node)
+    layers.binary(node, a, b, function)
+
+
+def _operands(node: Node) -> list[View]:
+    """Both operands, of which one may be a constant."""
     values = [node.value(i) for i in (0, 1)]
     views = []
     for i, value in enumerate(values):
@@ -201,18 +231,18 @@ def binary(node: Node) -> None:
             views.append(operand(node, i, other))
         else:
             views.append(value)
-    layers.binary(node, views[0], views[1], function)
+    return views
 
 
 def pool(node: Node) -> None:
-    """Two dimensions, any kernel, stride and padding; dilations 1."""
-    x = node.nchw()
+    """One or two dimensions, any kernel, stride and padding; dilations 1."""
+    x = node.pixels()
     function: Literal["average", "max"] = "average" if node.operator == "AveragePool" else "max"
-    kernel, stride = _pair(node, "kernel_shape"), _pair(node, "strides", [1, 1])
-    if _pair(node, "dilations", [1, 1]) != [1, 1]:
+    kernel, stride = _pair(node, x, "kernel_shape"), _pair(node, x, "strides", 1)
+    if _pair(node, x, "dilations", 1) != [1, 1]:
         raise Refused(f"dilations {node.attribute('dilations', None)}")
     size = x.storage[:2]
-    before, after = _pads(node, size, kernel, stride, (1, 1))
+    before, after = _pads(node, x, kernel, stride, (1, 1))
     window = layers.slide(
         size, kernel, stride, (1, 1), (before, after), ceil=node.flag("ceil_mode")
     )
@@ -228,8 +258,8 @@ def pool(node: Node) -> None:
 
 
 def global_pool(node: Node) -> None:
-    """Two dimensions."""
-    x = node.nchw()
+    """One or two dimensions."""
+    x = node.pixels()
     size = x.storage[:2]
     if node.operator == "GlobalAveragePool":
         y = node.new((1, 1, x.storage[2]))
@@ -240,14 +270,15 @@ def global_pool(node: Node) -> None:
         layers.pool(node, x, "max", window)
 
 
-def reduce_mean(node: Node) -> None:
+def reduce(node: Node) -> None:
     """Over height, width or both."""
     x = node.view(0)
     axes = node.operand("axes", 1, None)
     if axes is None and not node.flag("noop_with_empty_axes"):
         axes = list(range(len(x.shape)))
     over = layers.dimensions(axes or (), len(x.shape))
-    layers.mean(node, x, over, keep=node.flag("keepdims", True))
+    function = layers.mean if node.operator == "ReduceMean" else layers.maximum
+    function(node, x, over, keep=node.flag("keepdims", True))
 
 
 def softmax(node: Node) -> None:
@@ -262,25 +293,50 @@ def softmax(node: Node) -> None:
 
 def unary(node: Node) -> None:
     """Any shape."""
-    functions = {
-        "Relu": UnaryFunction.RELU,
-        "Sigmoid": UnaryFunction.LOGISTIC,
-        "Tanh": UnaryFunction.TANH,
-        "HardSwish": UnaryFunction.HARD_SWISH,
-    }
-    layers.unary(node, node.view(0), functions[node.operator])
+    layers.unary(node, node.view(0), _FUNCTIONS[node.operator])
+
+
+def elu(node: Node) -> None:
+    """alpha is 1."""
+    alpha = float(node.attribute("alpha", 1.0))
+    if alpha != 1:
+        raise Refused(f"alpha {alpha:g}; TFLite's ELU has 1")
+    layers.unary(node, node.view(0), UnaryFunction.ELU)
+
+
+def gelu(node: Node) -> None:
+    """Exact, or approximated by tanh."""
+    form = node.attribute("approximate", "none")
+    functions = {"none": UnaryFunction.GELU, "tanh": UnaryFunction.GELU_TANH}
+    if form not in functions:
+        raise Refused(f"approximate {form}")
+    layers.unary(node, node.view(0), functions[form])
+
+
+def power(node: Node) -> None:
+    """The exponent is a constant: 2 or 0.5."""
+    exponent = node.constant(1, "exponent").data
+    functions = {2.0: UnaryFunction.SQUARE, 0.5: UnaryFunction.SQRT}
+    if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in functions:
+        raise Refused("its exponent is neither 2 nor 0.5")
+    layers.unary(node, node.view(0), functions[float(exponent.reshape(-1)[0])])
 
 
 def leaky_relu(node: Node) -> None:
-    """alpha is not negative; of PRelu: one for all channels."""
-    if node.operator == "PRelu":
-        slope = node.floats(1, "slope")
-        if slope.size < 1 or (slope != slope.flat[0]).any():
-            raise Refused("slopes differ between channels")
-        alpha = float(slope.flat[0])
-    else:
-        alpha = float(node.attribute("alpha", 0.01))
+    """alpha is not negative."""
+    alpha = float(node.attribute("alpha", 0.01))
     layers.unary(node, node.view(0), UnaryFunction.LEAKY_RELU, alpha)
+
+
+def prelu(node: Node) -> None:
+    """Slopes are a constant."""
+    slope, x = node.floats(1, "slope"), node.view(0)
+    if slope.size < 1:
+        raise Refused("it has no slopes")
+    if (slope == slope.flat[0]).all() and slope.flat[0] >= 0:
+        layers.unary(node, x, UnaryFunction.LEAKY_RELU, float(slope.flat[0]))
+    else:
+        layers.binary(node, x, operand(node, 1, x), Elementwise.PRELU)
 
 
 def _with(
@@ -322,11 +378,15 @@ def clip(node: Node) -> None:
 
 
 def extremum(node: Node) -> None:
-    """Of a tensor and a constant number, as Clip with one bound."""
+    """Two tensors have shapes that are equal or broadcast along height, width and channels; a
+    constant number is a bound, as Clip has it."""
     place = next((i for i in (0, 1) if isinstance(node.value(i), Constant)), None)
     bound = None if place is None else node.floats(place, "bound")
     if place is None or bound is None or bound.size != 1:
-        raise Refused("neither operand is a constant number")
+        function = Elementwise.MAXIMUM if node.operator == "Max" else Elementwise.MINIMUM
+        a, b = _operands(node)
+        layers.binary(node, a, b, function)
+        return
     if place == 0:
         node.record = replace(node.record, inputs=node.record.inputs[::-1])
     number = float(bound.reshape(-1)[0])

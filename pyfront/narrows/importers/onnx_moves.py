@@ -186,7 +186,7 @@ def resize(node: Node) -> None:
         raise Refused(f"{mode}, {transform}, {rounding} takes samples where TFLite cannot")
     corners, centers = min(matching)
     function: Literal["nearest", "bilinear"] = "nearest" if mode == "nearest" else "bilinear"
-    moves.resize(node, x, storage, function, corners, centers)
+    node.result(moves.resized(node, x, storage, function, corners=corners, centers=centers))
 
 
 def _places(n: int, out: int, scale: float, transform: str) -> Array:

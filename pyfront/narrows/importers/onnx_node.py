@@ -47,13 +47,19 @@ _INPUTS = ("float32", "int8", "uint8")
 _OF_SHAPES = {"int64", "bool"}
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
+# Operators that take [1, channels, length] and then see one dimension of pixels.
+_OF_LINES = frozenset((
+    "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalMaxPool",
+    "GlobalAveragePool",
+))  # fmt: skip
 
 
 # Operators that do not care which dimension is which, or say it by number.
 _ANY_ORDER = frozenset((
     "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul",
     "Div", "Clip", "Max", "Min", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish",
-    "HardSigmoid", "Pad", "Slice", "Split", "Concat",
+    "HardSigmoid", "Abs", "Neg", "Sqrt", "Exp", "Log", "Sin", "Cos", "Floor", "Ceil", "Round",
+    "Elu", "Gelu", "Pow", "Pad", "Slice", "Split", "Concat",
 ))  # fmt: skip
 
 
@@ -208,17 +214,19 @@ class Importer(build.Builder):
                 "onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
             )
         nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
+        ncw = len(known) == 3 and known[0] == 1 and self._is_ncw(value.name)
         check_batch(known)
-        view = self.placed(printable(value.name), known, _layout(known, nchw=nchw))
+        layout = _line_layout(known) if ncw else _layout(known, nchw=nchw)
+        view = self.placed(printable(value.name), known, layout)
         self.values[value.name] = view
         if value.dtype not in _INPUTS:  # what reads it is looked at all the same
             raise Refused(f"it is {value.dtype}; narrows takes inputs of {', '.join(_INPUTS)}")
         if value.dtype != "float32":
             self.integer[value.name] = Integers(value.dtype)
         dtype = self._outside(value.name)
-        outside = (1, *view.storage) if nchw else known
+        outside = _channels_last(known) if nchw or ncw else known
         name = printable(value.name)
-        return Port(name, view.tensor, dtype, outside, 0.0, 0, channels_first=nchw)
+        return Port(name, view.tensor, dtype, outside, 0.0, 0, channels_first=nchw or ncw)
 
     def _is_nhwc(self, name: str) -> bool:
         """Whether the first operator that cares for the order of dimensions is a TRANSPOSE from
@@ -234,6 +242,32 @@ class Importer(build.Builder):
             names.update(node.outputs)
         return False
 
+    def _is_ncw(self, name: str) -> bool:
+        """Whether the first operator that cares for the order of three dimensions takes them as
+        [1, channels, length], or with a height or width of 1 beside the length."""
+        names = {name}
+        for node in self.record.nodes:
+            if not names.intersection(node.inputs):
+                continue
+            if node.operator in _OF_LINES:
+                return True
+            if node.operator not in _ANY_ORDER and not self._adds_behind_channels(node):
+                return False
+            names.update(node.outputs)
+        return False
+
+    def _adds_behind_channels(self, node: NodeRecord) -> bool:
+        """Whether a node makes [1, channels, 1, length] or [1, channels, length, 1] of three
+        dimensions."""
+        axes = node.attributes.get("axes")
+        if axes is None and len(node.inputs) > 1:
+            maker = next((n for n in self.record.nodes if node.inputs[1] in n.outputs), None)
+            given = self.record.constants.get(node.inputs[1])
+            if maker is not None and maker.operator == "Constant":
+                given = given_constant(maker).data
+            axes = [] if given is None else given.reshape(-1).tolist()
+        return node.operator == "Unsqueeze" and axes in ([2], [3], [-1], [-2])
+
     def _output(self, name: str) -> Port:
         value = self.values.get(name)
         if value is None and name in self.values:
@@ -241,8 +275,9 @@ class Importer(build.Builder):
         if not isinstance(value, View):
             raise Refused("it does not depend on an input")
         nchw = len(value.shape) == 4 and is_nchw(value)
+        nchw = nchw or (not value.contiguous and _is_channels_last(value))
         if nchw:
-            shape: tuple[int, ...] = (1, *value.storage)
+            shape = _channels_last(value.shape)
         elif value.contiguous:
             shape = value.shape
         else:
@@ -335,6 +370,34 @@ def _layout(shape: tuple[int, ...], *, nchw: bool) -> Layout:
     return ((shape[2], shape[3], shape[1]), NCHW) if nchw else (storage, axes)
 
 
+def _line_layout(shape: tuple[int, ...]) -> Layout:
+    """[1, channels, length] as a column of pixels, so that each pixel is a row and may arrive and
+    die by itself: the least RAM. A .tflite file's [1, length, channels] is stored so, too."""
+    return (shape[2], 1, shape[1]), ((), (CHANNELS,), (HEIGHT,))
+
+
+def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], *shape[2:], shape[1])
+
+
+def _is_channels_last(view: View) -> bool:
+    """[1, channels, height, width] or [1, channels, length] is stored with channels last, and
+    otherwise in the order of its dimensions."""
+    rank = len(view.shape)
+    return rank in (3, 4) and view.shape[0] == 1 and view.picked([*range(2, rank), 1]).contiguous
+
+
+def pixel_axes(view: View) -> tuple[Axis, ...] | None:
+    """The stored axes of the dimensions behind [1, channels]: height and width, in either order, or
+    one of them. None if the dimensions are not stored so."""
+    _, channels, *pixels = ([a for a in group if view.storage[a] > 1] for group in view.axes)
+    used = [a for group in pixels for a in group]
+    if channels not in ([], [CHANNELS]) or CHANNELS in used or any(len(g) > 1 for g in pixels):
+        return None
+    free = [a for a in (HEIGHT, WIDTH) if a not in used]
+    return tuple(group[0] if group else free.pop(0) for group in pixels)
+
+
 def is_nchw(view: View) -> bool:
     """Dimensions longer than 1 are stored as channels, height and width."""
     pairs = zip(view.axes, NCHW, strict=True)
@@ -424,18 +487,40 @@ class Node(build.Node):
 
     def nchw(self) -> View:
         """Input 0 of an operator that works on [1, channels, height, width]."""
+        x = self._with_channels((4,))
+        if not is_nchw(x):
+            x = self._turned(x, _layout(x.shape, nchw=True))
+        return replace(x, axes=NCHW)
+
+    def pixels(self) -> View:
+        """Input 0 of an operator that works on [1, channels, height, width], which may be stored
+        as width and height, or on [1, channels, length], which is stored as either."""
+        x = self._with_channels((3, 4))
+        axes = pixel_axes(x)
+        if axes is None:
+            nchw = len(x.shape) == 4
+            x = self._turned(x, _layout(x.shape, nchw=True) if nchw else _line_layout(x.shape))
+            axes = (HEIGHT, WIDTH) if nchw else (HEIGHT,)
+        return replace(x, axes=((), (CHANNELS,), *((axis,) for axis in axes)))
+
+    def _with_channels(self, ranks: Sequence[int]) -> View:
         if isinstance(self.value(0), Constant):
             raise Refused("its input is a constant; let onnxsim compute it beforehand")
         x = self.view(0)
-        if len(x.shape) != 4 or x.shape[0] != 1:
-            raise Refused(
-                f"its input has shape {list(x.shape)}; it takes [1, channels, height, width]"
-            )
-        if not is_nchw(x):
-            x = self.importer.relabel(x, x.shape)
-            if not is_nchw(x):
-                raise NotAbsorbed(self.importer.movers)
-        return replace(x, axes=NCHW)
+        if len(x.shape) not in ranks or x.shape[0] != 1:
+            takes = "[1, channels, height, width]" + " or [1, channels, length]" * (3 in ranks)
+            raise Refused(f"its input has shape {list(x.shape)}; it takes {takes}")
+        return x
+
+    def _turned(self, x: View, layout: Layout) -> View:
+        """x, whose elements are stored in the order of channels last, or are so few that it does
+        not matter, with this layout."""
+        last = x.picked([0, *range(2, len(x.shape)), 1])
+        if not last.contiguous:
+            raise NotAbsorbed(self.importer.movers)
+        storage, axes = layout
+        turned = (storage, (axes[0], *axes[2:], axes[1]))
+        return replace(self.importer.relabel(last, last.shape, turned), shape=x.shape, axes=axes)
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         return self.importer.tensor(self.record.outputs[i], storage)

@@ -27,6 +27,20 @@ def rows_of(constant: Constant, rows: slice) -> Constant:
     return Constant(constant.data[rows], None if whole is None else whole[rows], q)
 
 
+def with_kernel(constant: Constant, axes: Sequence[Axis]) -> Constant:
+    """Weights whose last dimensions are height and width. axes: which of these each dimension
+    behind the first two is; one that is neither has size 1."""
+
+    def turned(values: Array) -> Array:
+        if len(axes) == 1:
+            return np.expand_dims(values, 2 if axes[0] is WIDTH else 3)
+        return values if axes[0] is HEIGHT else values.swapaxes(2, 3)
+
+    whole = constant.integers
+    integers = None if whole is None else turned(whole)
+    return Constant(turned(constant.data), integers, constant.quantization)
+
+
 def weights(
     node: Node, i: int, constant: Constant, order: Sequence[int], squeeze: int | None = None
 ) -> int:

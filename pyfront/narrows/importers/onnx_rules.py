@@ -15,6 +15,7 @@ _UNARY = Rule(layers.unary, (1, 1))
 _BINARY = Rule(layers.binary, (2, 2))
 _EXTREMUM = Rule(layers.extremum, (2, 2))
 _POOL, _GLOBAL_POOL = Rule(layers.pool, (1, 1)), Rule(layers.global_pool, (1, 1))
+_REDUCE = Rule(layers.reduce, (1, 2))
 _LABELS, _SAME = Rule(moves.reshape, (1, 2), ()), Rule(moves.identity, (1, 3), ())
 RULES: dict[str, Rule] = {
     "Conv": Rule(layers.conv, (2, 3)),
@@ -29,8 +30,21 @@ RULES: dict[str, Rule] = {
     "Sigmoid": _UNARY,
     "Tanh": _UNARY,
     "HardSwish": _UNARY,
+    "Abs": _UNARY,
+    "Neg": _UNARY,
+    "Sqrt": _UNARY,
+    "Exp": _UNARY,
+    "Log": _UNARY,
+    "Sin": _UNARY,
+    "Cos": _UNARY,
+    "Floor": _UNARY,
+    "Ceil": _UNARY,
+    "Round": _UNARY,
+    "Elu": Rule(layers.elu, (1, 1)),
+    "Gelu": Rule(layers.gelu, (1, 1)),
+    "Pow": Rule(layers.power, (2, 2)),
     "LeakyRelu": Rule(layers.leaky_relu, (1, 1)),
-    "PRelu": Rule(layers.leaky_relu, (2, 2)),
+    "PRelu": Rule(layers.prelu, (2, 2)),
     "HardSigmoid": Rule(layers.hard_sigmoid, (1, 1)),
     "Clip": Rule(layers.clip, (1, 3)),
     "Max": _EXTREMUM,
@@ -39,7 +53,8 @@ RULES: dict[str, Rule] = {
     "MaxPool": _POOL,
     "GlobalAveragePool": _GLOBAL_POOL,
     "GlobalMaxPool": _GLOBAL_POOL,
-    "ReduceMean": Rule(layers.reduce_mean, (1, 2)),
+    "ReduceMean": _REDUCE,
+    "ReduceMax": _REDUCE,
     "Softmax": Rule(layers.softmax, (1, 1)),
     "Concat": Rule(moves.concat, (1, 1024)),
     "Slice": Rule(moves.cut, (3, 5)),

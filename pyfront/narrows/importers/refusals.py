@@ -14,6 +14,7 @@ from typing import TypeVar
 from narrows.errors import Unsupported
 
 NO_RULE = "this operator is not supported"
+CONSTANTS_ONLY = "this operator is supported of shapes and constants alone"
 
 
 class Refused(Exception):

@@ -8,12 +8,15 @@ by a builder, is collected, and all of it is reported at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding
 from narrows.importers.build import SupportedOperator, supported
+from narrows.importers.tflite_constants import OPTIONS
+from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
@@ -42,8 +45,10 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
             data = Path(model).read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    record = read_model(data, path, {n: r.options for n, r in RULES.items() if r.options[0]})
+    options = {n: r.options for n, r in RULES.items() if r.options[0]}
+    record, notes = fold_dilations(read_model(data, path, {**OPTIONS, **options}))
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
+    graph = replace(graph, warnings=(*notes, *graph.warnings))
     for step in (fold_padding, drop_unused):
         graph = step(graph)
         verify_graph(graph)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from narrows.graph.graph import Quantization
-from narrows.importers.refusals import Refused
+from narrows.importers.refusals import Refused, Skipped
 from narrows.importers.tflite_file import TensorRecord
 from narrows.importers.tflite_node import (
     ACTIVATIONS,
@@ -31,6 +31,26 @@ def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
             raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
         if tensor.is_variable or tensor.is_sparse:
             raise Refused(f"{tensor.name} is a variable or sparse")
+
+
+def int8_or_in_floats(node: Node) -> None:
+    """Activations are int8 with one scale and zero point per tensor, or float32 between a
+    DEQUANTIZE and a QUANTIZE."""
+    if not node.in_floats:
+        activations_int8(node)
+        return
+    if node.operator.inputs[0] in node.importer.assumed:
+        raise Skipped  # the refused operator before it says enough
+    x = node.view(0).tensor
+    if node.output().dtype != "float32" or node.importer.tensors[x].quantization is None:
+        raise Refused(f"{node.input(0).name} is float32, but no DEQUANTIZE of int8 gives it")
+
+
+def in_floats(node: Node) -> None:
+    """Activations are float32 between a DEQUANTIZE and a QUANTIZE."""
+    if node.input(0).dtype == "int8":
+        raise Refused("it is int8; TFLite computes this function in float32 alone")
+    int8_or_in_floats(node)
 
 
 def all_int8(node: Node) -> None:
@@ -145,6 +165,16 @@ def hard_swish_scale(node: Node) -> None:
         raise Refused("its output's scale is too small for its input's")
 
 
+def slope_scales(node: Node) -> None:
+    """The output's scale is more than 2 ** -30 times the input's, and times the product of the
+    operands'."""
+    if node.is_float:
+        return
+    a, b, out = (_scale(t) for t in (node.input(0), node.input(1), node.output()))
+    if not _fits(a * max(1.0, b) / out, 30):
+        raise Refused("its output's scale is too small for its operands'")
+
+
 def product_scale(node: Node) -> None:
     """The output's scale is more than 2 ** -30 times the product of the operands'."""
     if node.is_float:
@@ -156,11 +186,22 @@ def product_scale(node: Node) -> None:
 
 def ratio(node: Node) -> None:
     """The output's scale is more than 2 ** -31 times the input's."""
-    if node.is_float:
+    if node.is_float or node.in_floats:
         return
     slope = max(1.0, float(node.options.get("Alpha", 1.0)))
     if not _fits(_scale(node.input(0)) * slope / _scale(node.output()), 31):
         raise Refused("its output's scale is too small for its input's")
+
+
+def root_scale(node: Node) -> None:
+    """The output's scale, times the square root of the input's, is more than 2 ** -30 and less
+    than 2 ** 12."""
+    if node.is_float or node.in_floats:
+        return
+    # TFLite Micro shifts by an exponent of this, which C defines for these alone.
+    product = _scale(node.output()) * _scale(node.input(0)) ** 0.5
+    if not (_fits(1 / product, 30) and product < 2.0**12):
+        raise Refused(f"its output has {node.output().scale_words}")
 
 
 def holds_six(node: Node) -> None:

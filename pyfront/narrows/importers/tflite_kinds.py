@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from narrows.errors import ModelKind, Unsupported
 from narrows.importers import model_kinds as kinds
@@ -105,12 +105,23 @@ def operands(operator: OperatorRecord) -> tuple[int, ...]:
 
 def needed(record: ModelRecord) -> tuple[OperatorRecord, ...]:
     """Operators that an output depends on."""
+    return _behind(record, operands)
+
+
+def read(record: ModelRecord) -> tuple[OperatorRecord, ...]:
+    """Operators that an output depends on, and those that compute its shape."""
+    return _behind(record, lambda operator: operator.inputs)
+
+
+def _behind(
+    record: ModelRecord, inputs: Callable[[OperatorRecord], Iterable[int]]
+) -> tuple[OperatorRecord, ...]:
     wanted = set(record.outputs)
     found = []
     for operator in reversed(record.operators):
         if wanted.intersection(operator.outputs):
             found.append(operator)
-            wanted.update(operands(operator))
+            wanted.update(inputs(operator))
     return tuple(reversed(found))
 
 

@@ -30,8 +30,8 @@ def _window(
     padding = node.options["Padding"]
     if padding not in (_SAME, _VALID):
         raise Refused(f"padding {padding}")
-    size, pads = x.storage[:2], ([0, 0], [0, 0])
-    if padding == _SAME:
+    size, pads = x.storage[:2], node.options.get("Pads", ([0, 0], [0, 0]))
+    if padding == _SAME and "Pads" not in node.options:
         pads = layers.same_padding(size, kernel, stride, dilation)
     return layers.slide(size, kernel, stride, dilation, pads)
 
@@ -115,18 +115,21 @@ def fully_connected(node: Node) -> None:
         raise Refused(f"weights format {node.options['WeightsFormat']}")
     out, depth = weights.shape
     x = node.view(0)
-    count = prod(x.shape)
-    if count % depth != 0 or prod(node.output().shape) != count // depth * out:
+    count, shape = prod(x.shape), node.output().shape
+    if node.is_resized and count % depth == 0:
+        keep = node.options["KeepNumDims"] and x.shape[-1] == depth
+        shape = (*x.shape[:-1], out) if keep else (count // depth, out)
+    if count % depth != 0 or prod(shape) != count // depth * out:
         raise Refused(f"weights of shape {[out, depth]} for an input of shape {list(x.shape)}")
-    if node.output().shape[-1:] != (out,):
-        raise Refused(f"output shape {list(node.output().shape)} of {out} output channels")
+    if shape[-1:] != (out,):
+        raise Refused(f"output shape {list(shape)} of {out} output channels")
     constants = (_weight_tensor(node, weights, 0), _bias_tensor(node, out))
-    layers.fully_connected(node, x, constants, node.output().shape, node.activation)
+    layers.fully_connected(node, x, constants, shape, node.activation)
 
 
 def binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels."""
-    function = {"ADD": Elementwise.ADD, "SUB": Elementwise.SUB, "MUL": Elementwise.MUL}[node.name]
+    function = Elementwise[node.name]
     layers.binary(node, node.view(0), node.view(1), function, node.activation)
 
 
@@ -149,6 +152,13 @@ def mean(node: Node) -> None:
     layers.mean(node, x, over, keep=bool(node.options["KeepDims"]))
 
 
+def maximum(node: Node) -> None:
+    """Axes are a constant and name height, width or both."""
+    x = node.view(0)
+    over = layers.dimensions(node.values(1, "axes"), len(x.shape))
+    layers.maximum(node, x, over, keep=bool(node.options["KeepDims"]))
+
+
 def softmax(node: Node) -> None:
     """Over the last dimension; beta is positive."""
     beta = float(node.options["Beta"])
@@ -164,13 +174,20 @@ def softmax(node: Node) -> None:
 
 def unary(node: Node) -> None:
     """Any shape."""
+    function = UnaryFunction(node.name)
+    if function is UnaryFunction.GELU and node.options["Approximate"]:
+        function = UnaryFunction.GELU_TANH
     alpha = float(node.options.get("Alpha", 0.0))
-    layers.unary(node, node.view(0), UnaryFunction(node.name), alpha)
+    in_floats = None if node.is_float else node.in_floats
+    layers.unary(node, node.view(0), function, alpha, in_floats=in_floats)
+    if node.in_floats:
+        node.importer.pending.add(node.importer.operators[-1].output)
 
 
 def quantize(node: Node) -> None:
-    """float32 or uint8 to int8 right behind an input of the model; int8 to int8 anywhere; int8
-    to uint8 right before an output of the model."""
+    """float32 or uint8 to int8 right behind an input of the model; float32 to int8 behind a
+    function of one element; int8 to int8 anywhere; int8 to uint8 right before an output of the
+    model."""
     source, target = node.input(0), node.output()
     if target.dtype not in ("int8", "uint8") or per_tensor(target) is None:
         raise Refused(
@@ -208,7 +225,7 @@ def quantize(node: Node) -> None:
 
 
 def leave(node: Node) -> None:
-    """From int8, right before an output of the model."""
+    """From int8, right before an output of the model or a function of one element."""
     source = node.input(0)
     if source.dtype != "int8" or per_tensor(source) is None:
         raise Refused(

@@ -15,7 +15,12 @@ from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.refusals import Refused
 from narrows.importers.tflite_node import Node, UnknownShape, per_tensor, same_quantization
-from narrows.importers.views import regroup
+from narrows.importers.views import HEIGHT, WIDTH, View, regroup
+
+# TensorFlow Lite's own limit of a tensor's dimensions.
+_MAX_RANK = 8
+# TensorFlow Lite Micro's limit of the inputs of a CONCATENATION.
+_MAX_COPIES = 10
 
 
 def concatenation(node: Node) -> None:
@@ -37,7 +42,7 @@ def resize(node: Node) -> None:
     )
     if len(size) != 2 or (corners and centers and function == "bilinear"):
         raise Refused(f"size {size}, align_corners and half_pixel_centers both set")
-    moves.resize(node, x, size, function, corners, centers)
+    node.result(moves.resized(node, x, size, function, corners=corners, centers=centers))
 
 
 def cut(node: Node) -> None:
@@ -124,7 +129,9 @@ def pad(node: Node) -> None:
 
 def reshape(node: Node) -> None:
     """Any shapes of as many elements."""
-    x, shape = node.view(0), node.output().shape
+    repeated = node.importer.repeats.get(node.operator.inputs[0])
+    x = node.view(0) if repeated is None else repeated
+    shape = _target(node, x)
     if prod(shape) != prod(x.shape):
         raise UnknownShape(
             f"the file states shape {list(shape)} for the elements of {list(x.shape)}, so its "
@@ -136,7 +143,59 @@ def reshape(node: Node) -> None:
         y = node.new(x.storage)
         node.emit(Reshape((x.tensor,), y))
         x = replace(x, tensor=y)
-    node.result(node.importer.reshaped(x, shape))
+    node.result(node.importer.reshaped(x, shape), anew=True)
+
+
+def _target(node: Node, x: View) -> tuple[int, ...]:
+    """The shape that a RESHAPE or its like gives: the file's, unless that has another number of
+    elements. Then it is found only when the model runs, as the operand says."""
+    stated = node.output().shape
+    known = node.input(1).data if node.has(1) else None
+    if known is None or known.dtype.kind != "i":
+        return stated
+    if node.name == "EXPAND_DIMS" and node.is_resized:
+        (d,) = dimensions(node.values(1, "axis"), len(x.shape) + 1)
+        return (*x.shape[:d], 1, *x.shape[d:])
+    if node.name != "RESHAPE" or (prod(stated) == prod(x.shape) and not node.is_resized):
+        return stated
+    shape = [int(n) for n in known.reshape(-1)]
+    if shape.count(-1) == 1:
+        rest = -prod(shape)
+        shape = [prod(x.shape) // rest if n == -1 and rest > 0 else n for n in shape]
+    return stated if len(shape) > _MAX_RANK or min(shape, default=1) < 1 else tuple(shape)
+
+
+def tile(node: Node) -> None:
+    """Along one dimension: up to 10 copies, any number of a dimension of size 1. Rows or columns
+    are repeated one by one where EXPAND_DIMS, TILE and RESHAPE do so."""
+    x = node.view(0)
+    counts = [int(n) for n in node.values(1, "multiples")]
+    if len(counts) != len(x.shape) or min(counts, default=1) < 1:
+        raise Refused(f"multiples {counts} of shape {list(x.shape)}")
+    tiled = [d for d, n in enumerate(counts) if n != 1]
+    if not tiled:
+        node.result(x)
+        return
+    if len(tiled) != 1:
+        raise Refused(f"multiples {counts}; one of them may differ from 1")
+    (d,) = tiled
+    if x.shape[d] != 1:
+        if counts[d] > _MAX_COPIES:
+            raise Refused(f"{counts[d]} copies, up to {_MAX_COPIES} are supported")
+        moves.concat(node, [x] * counts[d], d)
+        return
+    # An element of a dimension without an axis is repeated with the one of the dimension before.
+    inserted = x.axis(d) is None
+    whole = x.picked([n for n in range(len(x.shape)) if n != d]) if inserted else x
+    axis = x.axis(d - inserted) if d >= inserted else None
+    if axis not in (HEIGHT, WIDTH):
+        raise Refused(f"it repeats dimension {d} of shape {list(x.shape)}")
+    size = [n * (counts[d] if a == axis else 1) for a, n in enumerate(x.storage[:2])]
+    made = moves.resized(node, whole, size, "nearest", corners=False, centers=True)
+    if inserted:
+        node.importer.repeats[node.operator.outputs[0]] = made
+    else:
+        node.result(made)
 
 
 def transpose(node: Node) -> None:

@@ -17,9 +17,11 @@ import numpy as np
 from narrows.errors import ModelError, Unsupported, UnsupportedError
 from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, verify_graph
 from narrows.importers import build
-from narrows.importers.refusals import NO_RULE, NotAbsorbed, Refused, Skipped
+from narrows.importers.folding import Budget
+from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, NotAbsorbed, Refused, Skipped
+from narrows.importers.tflite_constants import FOLDED, foldable, folded
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
-from narrows.importers.tflite_kinds import Refusals, needed
+from narrows.importers.tflite_kinds import Refusals, needed, operands, read
 from narrows.importers.views import View, check_batch, standard
 
 ACTIVATIONS = {
@@ -31,8 +33,12 @@ ACTIVATIONS = {
 _INT8 = (-128, 127)
 
 
+REPEATED = "a TILE before it repeats rows or columns, and a RESHAPE does not join them"
+
+
 class UnknownShape(Refused):
-    """The operator cannot be imported, and its output does not have the shape in the file."""
+    """The operator cannot be imported, and nothing is known of its output: what the file says of
+    its shape does not help."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,20 @@ class Importer(build.Builder):
         self.off: dict[str, list[tuple[float, str]]] = {}
         self.views: dict[int, View | None] = {}  # None: refused, and nothing can be assumed
         self.assumed: set[int] = set()  # outputs of what was refused
-        self.pending: set[int] = set()  # inputs whose QUANTIZE has not been seen
+        # Inputs, and what is computed in float32, whose QUANTIZE has not been seen.
+        self.pending: set[int] = set()
         self.channels = 0  # of all weights
+        # Tensors of which more is known than the file says: constants that follow from others, and
+        # shapes that the file states otherwise than they are when it runs.
+        self.found: dict[int, TensorRecord] = {}
+        # Outputs of TILE whose shape no view has, under one that a view has.
+        self.repeats: dict[int, View] = {}
+        self._budget = Budget()
 
     def run(self, name: str) -> Graph:
         self._check_written_once()
         self._walk()
-        for number in self.pending:  # an input that nobody reads
+        for number in self.pending:  # nobody reads them
             unread = replace(self.tensors[number], quantization=quantization(1.0, 0))
             self.tensors[number] = unread
         graph = Graph(
@@ -100,10 +113,10 @@ class Importer(build.Builder):
                 kind = refusals.kind_of_input(index)
                 tensor = self.record.tensors[index].name
                 refused.append(Unsupported("input", number, tensor, reason, kind))
-        behind = {}
-        for operator in operators:
+        behind, numbers = {}, {operator.index for operator in operators}
+        for operator in read(self.record):
             reason = self._import(operator)
-            if reason is not None:
+            if reason is not None and operator.index in numbers:
                 first = operator.outputs[0] if operator.outputs else None
                 tensor = "" if first is None else self.record.tensors[first].name
                 kind = refusals.kind_of(operator, supported=operator.name in self.rules)
@@ -162,8 +175,12 @@ class Importer(build.Builder):
             layout = standard(tensor.shape)
             self.views[index] = self.placed(tensor.name, tensor.shape, layout, tensor.quantization)
 
+    def tensor_of(self, index: int) -> TensorRecord:
+        """What is known of a tensor of the file."""
+        return self.found.get(index, self.record.tensors[index])
+
     def _port(self, index: int) -> Port:
-        tensor, view = self.record.tensors[index], self.views[index]
+        tensor, view = self.tensor_of(index), self.views[index]
         assert view is not None
         dtype: Literal["int8", "uint8", "float32"]
         dtype = (
@@ -192,7 +209,11 @@ class Importer(build.Builder):
         for number, index in enumerate(self.record.outputs):
             view, name = self.views.get(index), self.record.tensors[index].name
             reason = None
-            if index not in self.views:
+            if index in self.repeats:
+                reason = REPEATED
+            elif index in self.found and index not in self.views:
+                reason = "it does not depend on an input"
+            elif index not in self.views:
                 reason = "no operator computes it"
             elif view is None or index in self.assumed:
                 continue
@@ -200,17 +221,23 @@ class Importer(build.Builder):
                 reason = str(NotAbsorbed(self.movers))
             elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
+                if index not in self.record.inputs:
+                    reason = "it is computed in float32; a QUANTIZE behind it is missing"
             if reason is not None:
                 refused.append(Unsupported("output", number, name, reason))
         return refused
 
     def _import(self, operator: OperatorRecord) -> str | None:
-        """Add an operator; the reason if it is refused."""
+        """Add an operator, or compute it; the reason if it is refused."""
         node = Node(self, operator)
         try:
+            if self._fold(node):
+                return None
             rule = self.rules.get(operator.name)
             if rule is None:
-                return NO_RULE
+                return CONSTANTS_ONLY if operator.name in FOLDED else NO_RULE
+            if any(i in self.views and self.views[i] is None for i in operands(operator)):
+                raise Skipped
             rule.apply(node)
             return None
         except UnknownShape as refusal:
@@ -223,8 +250,27 @@ class Importer(build.Builder):
             return None
         finally:
             for index in operator.outputs:
-                if index not in self.views:
+                if not any(index in made for made in (self.views, self.found, self.repeats)):
                     self.assume(index)
+
+    def _fold(self, node: Node) -> bool:
+        """Compute an operator that follows from shapes and constants, if it is one."""
+        operator = node.operator
+        if len(operator.outputs) != 1 or -1 in operator.inputs:
+            return False
+        output = node.output()
+        is_shape = operator.name == "SHAPE" and output.dtype in ("int32", "int64")
+        if is_shape and node.input_count == 1:
+            constant = node.input(0).data
+            shape = node.view(0).shape if constant is None else constant.shape
+            values = np.array(shape, output.dtype)
+        else:
+            inputs = [node.input(i) for i in range(node.input_count)]
+            if not foldable(operator.name, inputs, output):
+                return False
+            values = folded(operator.name, inputs, operator.options, output, self._budget)
+        self.found[operator.outputs[0]] = replace(output, shape=values.shape, data=values)
+        return True
 
 
 class Node(build.Node):
@@ -256,21 +302,34 @@ class Node(build.Node):
         return i < len(self.operator.inputs) and self.operator.inputs[i] != -1
 
     def input(self, i: int) -> TensorRecord:
-        return self.importer.record.tensors[self.operator.inputs[i]]
+        return self.importer.tensor_of(self.operator.inputs[i])
 
     def output(self, i: int = 0) -> TensorRecord:
-        return self.importer.record.tensors[self.operator.outputs[i]]
+        return self.importer.tensor_of(self.operator.outputs[i])
+
+    @property
+    def is_resized(self) -> bool:
+        """An input does not have the shape that the file states, so an output need not either."""
+        record, found = self.importer.record, self.importer.found
+        return any(
+            i in found and found[i].data is None and found[i].shape != record.tensors[i].shape
+            for i in self.operator.inputs
+        )
 
     def values(self, i: int, what: str) -> Array:
         """Values of a constant int32 or int64 operand."""
         tensor = self.input(i)
+        if tensor.data is None and self.operator.inputs[i] in self.importer.assumed:
+            raise Skipped
         if tensor.data is None or tensor.dtype not in ("int32", "int64"):
             raise Refused(f"its {what} is not a constant of integers")
         return tensor.data.reshape(-1)
 
     def view(self, i: int = 0) -> View:
         index = self.operator.inputs[i]
-        record = self.importer.record.tensors[index]
+        record = self.importer.tensor_of(index)
+        if index in self.importer.repeats:
+            raise Refused(REPEATED)
         if index not in self.importer.views:
             if record.data is None:
                 raise ModelError(
@@ -300,21 +359,28 @@ class Node(build.Node):
         """Let its output be what the file says of it."""
         self.importer.assume(self.operator.outputs[0])
 
-    def result(self, view: View, i: int = 0) -> None:
-        """Output i is this view; the file must agree on its shape."""
-        if view.shape != self.output(i).shape:
-            raise Refused(
-                f"output shape {list(self.output(i).shape)} instead of {list(view.shape)}"
-            )
-        self.importer.views[self.operator.outputs[i]] = view
+    def result(self, view: View, i: int = 0, *, anew: bool = False) -> None:
+        """Output i is this view; the file must agree on its shape, unless that follows from one
+        that is found only when the model runs. anew: it is such a one."""
+        index, output = self.operator.outputs[i], self.output(i)
+        if view.shape != output.shape:
+            if not (anew or self.is_resized):
+                raise Refused(f"output shape {list(output.shape)} instead of {list(view.shape)}")
+            self.importer.found[index] = replace(output, shape=view.shape)
+        self.importer.views[index] = view
 
     @property
     def is_float(self) -> bool:
         return self.importer.dtype == "float32"
 
     @property
+    def in_floats(self) -> bool:
+        """Whether it computes in float32 in a network of int8."""
+        return not self.is_float and self.input(0).dtype == "float32"
+
+    @property
     def activation(self) -> Activation:
-        return ACTIVATIONS[self.options["FusedActivationFunction"]]
+        return ACTIVATIONS[self.options.get("FusedActivationFunction", 0)]
 
 
 def _is_float(record: ModelRecord) -> bool:

@@ -7,6 +7,7 @@ from narrows.graph.moves import REARRANGEMENTS
 from narrows.importers import tflite_checks as checks
 from narrows.importers import tflite_layers as layers
 from narrows.importers import tflite_moves as moves
+from narrows.importers.tflite_dilation import TO_BATCH, TO_SPACE, batches
 from narrows.importers.tflite_node import Rule
 
 _FUSED = "FusedActivationFunction"
@@ -19,6 +20,9 @@ _POOL = Rule(
     (checks.activations_int8, checks.rank_4, checks.fused, checks.quantized_as_input),
     options=("Pool2DOptions", (*_STRIDE, "FilterHeight", "FilterWidth")),
 )
+_IN_FLOATS = Rule(layers.unary, (1, 1), (checks.in_floats,))
+_IN_TABLE = Rule(layers.unary, (1, 1), (checks.int8_or_in_floats,))
+_EXTREMUM = Rule(layers.binary, (2, 2), (checks.both_int8, checks.quantized_as_output))
 _CORNERS = ("AlignCorners", "HalfPixelCenters")
 _LABELS = (checks.same_type, checks.quantized_as_input)
 _LABELS_TAKEN = (checks.same_type, checks.taken_as_input)
@@ -37,7 +41,7 @@ RULES: dict[str, Rule] = {
         layers.fully_connected,
         (2, 3),
         (checks.activations_int8, checks.weights, checks.bias, checks.fused),
-        options=("FullyConnectedOptions", (_FUSED, "WeightsFormat")),
+        options=("FullyConnectedOptions", (_FUSED, "WeightsFormat", "KeepNumDims")),
     ),
     "ADD": Rule(
         layers.binary,
@@ -57,12 +61,23 @@ RULES: dict[str, Rule] = {
         (checks.both_int8, checks.fused, checks.product_scale),
         options=("MulOptions", (_FUSED,)),
     ),
+    TO_BATCH: Rule(batches, (0, 3)),
+    TO_SPACE: Rule(batches, (0, 3)),
+    "MAXIMUM": _EXTREMUM,
+    "MINIMUM": _EXTREMUM,
+    "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "MEAN": Rule(
         layers.mean,
         (2, 2),
         (checks.activations_int8, checks.ratio),
+        options=("ReducerOptions", ("KeepDims",)),
+    ),
+    "REDUCE_MAX": Rule(
+        layers.maximum,
+        (2, 2),
+        (checks.activations_int8, checks.quantized_as_input),
         options=("ReducerOptions", ("KeepDims",)),
     ),
     "SOFTMAX": Rule(
@@ -94,6 +109,17 @@ RULES: dict[str, Rule] = {
         (1, 1),
         (checks.activations_int8, checks.holds_six, checks.taken_as_input),
     ),
+    "ABS": Rule(layers.unary, (1, 1), (checks.int8_or_in_floats, checks.ratio)),
+    "RSQRT": Rule(layers.unary, (1, 1), (checks.int8_or_in_floats, checks.root_scale)),
+    # TFLite Micro has no int8 kernels of EXP, LOG, SQRT and GELU: LiteRT's answers count.
+    "GELU": Rule(
+        layers.unary,
+        (1, 1),
+        (checks.activations_int8,),
+        options=("GeluOptions", ("Approximate",)),
+    ),
+    **dict.fromkeys(("ELU", "EXP", "LOG", "SQRT"), _IN_TABLE),
+    **dict.fromkeys(("NEG", "SQUARE", "SIN", "COS", "FLOOR", "CEIL", "ROUND"), _IN_FLOATS),
     "QUANTIZE": Rule(layers.quantize, (1, 1), ()),
     "DEQUANTIZE": Rule(layers.leave, (1, 1), ()),
     "CONCATENATION": Rule(
@@ -135,6 +161,7 @@ RULES: dict[str, Rule] = {
     "RESHAPE": Rule(moves.reshape, (1, 2), _LABELS_TAKEN),
     "SQUEEZE": Rule(moves.reshape, (1, 1), _LABELS_TAKEN),
     "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),
+    "TILE": Rule(moves.tile, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
     "TRANSPOSE": Rule(moves.transpose, (2, 2), _LABELS),
     **{
         kind.in_tflite.name: Rule(

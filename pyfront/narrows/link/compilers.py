@@ -116,7 +116,8 @@ def _zig_flags(core: Core) -> tuple[str, ...]:
         target = ("riscv32-freestanding-none", f"-mcpu=generic_rv32{extensions}")
         return ("-target", *target, "-mcmodel=medany", *more)
     hard = "-mfloat-abi=hard" in core.flags
-    cpu = core.cpu.replace("-", "_")
+    # Helium has to be asked for: Zig's compiler does not take it from the core.
+    cpu = core.cpu.replace("-", "_") + ("+mve_fp" if core.kernels == "mve" else "")
     target = ("thumb-freestanding-eabihf", f"-mcpu={cpu}")
     if not hard:
         target = ("thumb-freestanding-eabi", f"-mcpu={cpu}+soft_float")

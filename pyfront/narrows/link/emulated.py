@@ -19,7 +19,11 @@ KINDS = ("qemu", "rp2040js")
 
 
 def start(
-    kind: str, board: Board, image: Path, contents: Sequence[tuple[int, bytes]] = ()
+    kind: str,
+    board: Board,
+    image: Path,
+    contents: Sequence[tuple[int, bytes]] = (),
+    plugin: str = "",
 ) -> Emulator:
     """A board that waits for someone to connect to its UART.
 
@@ -27,6 +31,7 @@ def start(
         kind: one of ``KINDS``.
         image: its firmware, an ELF file.
         contents: (address, bytes) that stand in its flash besides.
+        plugin: of QEMU, as its option ``-plugin`` takes it; "": none.
 
     Raises: UsageError: this emulator does not have the board. ToolError: it is not installed, or
         does not start.
@@ -36,7 +41,9 @@ def start(
             f"{kind}:{board.name}: {kind} does not have this board; use "
             + (f"{board.emulator}:{board.name}" if board.emulator else "serial:PORT")
         )
-    return Qemu(board, image, contents) if kind == "qemu" else Rp2040js(image, contents)
+    if kind == "qemu":
+        return Qemu(board, image, contents, plugin=plugin)
+    return Rp2040js(image, contents)
 
 
 def missing_tool(board: Board) -> str | None:

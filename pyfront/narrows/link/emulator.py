@@ -97,6 +97,11 @@ class Emulator:
         last_words = [line for line in self._said() if _WAITING not in line]
         return " ".join(last_words) or "without a word"
 
+    def has_ended(self, seconds: float) -> bool:
+        """Whether the program has ended by itself, or does so within some seconds."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """End the program."""
         self._cleanup.close()

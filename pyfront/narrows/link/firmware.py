@@ -43,6 +43,11 @@ _FOLDER_FLAGS = {
     "cortex_m": ("-fno-lto",),
     "riscv": ("-fno-lto",),
 }
+# Portable kernels do what is rare where there are others with SIMD instructions, but for the
+# convolution of plain weights.
+_PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
+# The files of the runtime whose code runs once for a model.
+_ONCE = ("blob", "check", "model", "sizes")
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),
@@ -80,7 +85,7 @@ def build(
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
-    flags = (*_stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
+    flags = (*stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
     content = _content_key(board, flags)
     shipped = _shipped(board, content)
     if compiler is None and shipped is not None:
@@ -171,7 +176,11 @@ def sources(board: Board) -> list[Path]:
         *(root / "firmware" / "chip").glob(f"{board.chip.start}{_BOOT2}"),
         *sorted((root / "runtime" / "src").glob("*.c")),
         *sorted((root / "runtime" / "ops").glob("*.c")),
-        *sorted((root / "runtime" / "kernels").glob("*_c.c")),
+        *(
+            path
+            for kernels in sorted({"c", board.core.kernels})
+            for path in sorted((root / "runtime" / "kernels").glob(f"*_{kernels}.c"))
+        ),
         root / "runtime" / "kernels" / "layouts.c",
     ]
 
@@ -202,8 +211,7 @@ def compile_image(
     for index, file in enumerate(files):
         progress("building the firmware", index / (len(files) + 1))
         objects.append(str(folder / f"{file.parent.name}_{file.stem}.o"))
-        few = _FOLDER_FLAGS.get(file.parent.name, ())
-        run_tool([*command, *few, "-c", str(file), "-o", objects[-1]])
+        run_tool([*command, *_file_flags(board, file), "-c", str(file), "-o", objects[-1]])
     script = folder / "board.ld"
     template = share_dir() / "firmware" / "core" / board.core.family.value / "memories.ld"
     run_tool([*command, "-E", "-P", "-x", "c", str(template), "-o", str(script)])
@@ -247,21 +255,34 @@ def board_header(board: Board) -> str:
 
 
 def _flags(board: Board) -> list[str]:
-    layout = board.core.layout
+    kernels = board.core.kernels
+    tables = " ".join(f"X({name.upper()},{name}_{kernels})" for name in board.core.layouts)
     return [
         *_FLAGS,
-        f"-DNRW_LAYOUTS(X)=X({layout.upper()},{layout}_c)",
+        f"-DNRW_LAYOUTS(X)={tables}",
+        f'-DNRW_KERNELS="names_{kernels}.h"',
     ]
 
 
-def _stage_flags(stages: Collection[StageInfo] | None) -> tuple[str, ...]:
-    """The lists of ``runtime/ops/operator.h``, where they are not those of all."""
+def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
+    rare = file.stem.endswith("_c") and file.stem != "conv_c"
+    if file.parent.name == "kernels" and rare:
+        return _PORTABLE_FLAGS.get(board.core.kernels, ())
+    if file.parent.name == "src" and file.stem in _ONCE:
+        return ("-Os",)
+    return _FOLDER_FLAGS.get(file.parent.name, ())
+
+
+def stage_flags(stages: Collection[StageInfo] | None) -> tuple[str, ...]:
+    """The list of ``runtime/ops/operator.h``, where it is not that of all."""
     if stages is None:
         return ()
-    used = {Op.INPUT, Op.OUTPUT, *(stage.op for stage in stages)}
-    operators = " ".join(f"X({op.name},{op.name.lower()})" for op in sorted(used))
-    forms = sum(1 << form for form in {Form.SINGLE, *(stage.form for stage in stages)})
-    return f"-DNRW_OPERATORS(X)={operators}", f"-DNRW_FORMS={forms}u"
+    ends = {(Op.INPUT, Form.SINGLE), (Op.OUTPUT, Form.SINGLE)}
+    forms: dict[Op, int] = {}
+    for op, form in sorted(ends | {(stage.op, stage.form) for stage in stages}):
+        forms[op] = forms.get(op, 0) | 1 << form
+    entries = (f"X({op.name},{op.name.lower()},{bits}u)" for op, bits in forms.items())
+    return (f"-DNRW_OPERATORS(X)={' '.join(entries)}",)
 
 
 def _key_flags(key: bytes | None) -> tuple[str, ...]:
@@ -292,8 +313,11 @@ def _image_name(board: Board, key: str) -> str:
 def _content_key(board: Board, more_flags: Sequence[str]) -> str:
     """Of everything that the image follows from, but the compiler; the same on every machine."""
     root = share_dir()
-    files = (path.relative_to(root).as_posix() for path in sources(board))
-    flags = (*gcc_flags(board.core), *_flags(board), *more_flags, str(_FOLDER_FLAGS))
+    files = (
+        " ".join((path.relative_to(root).as_posix(), *_file_flags(board, path)))
+        for path in sources(board)
+    )
+    flags = (*gcc_flags(board.core), *_flags(board), *more_flags)
     said = (board_header(board), *files, *flags, *_LINK_FLAGS)
     digest = hashlib.sha256("\n".join(said).encode())
     for folder in ("firmware", "runtime"):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from narrows.errors import ToolError
 
@@ -20,6 +21,14 @@ class Segment(NamedTuple):
 
     address: int
     data: bytes
+
+
+class Function(NamedTuple):
+    """Code of a function, at an address."""
+
+    name: str
+    address: int
+    bytes: int
 
 
 def load_segments(image: Path) -> list[Segment]:
@@ -40,6 +49,32 @@ def load_segments(image: Path) -> list[Segment]:
     except (OSError, ELFError) as error:
         raise ToolError(f"{image}: not firmware in an ELF file: {error}") from error
     return sorted(found)
+
+
+def load_functions(image: Path) -> list[Function]:
+    """The functions that an ELF file for a Cortex-M names, by address.
+
+    Raises: ToolError: it cannot be read, or is none.
+    """
+    try:
+        with image.open("rb") as file:
+            symbols = [
+                symbol
+                for section in ELFFile(file).iter_sections()
+                if isinstance(section, SymbolTableSection)
+                for symbol in section.iter_symbols()
+            ]
+    except (OSError, ELFError) as error:
+        raise ToolError(f"{image}: not firmware in an ELF file: {error}") from error
+    # Bit 0 of an address says that the code is Thumb's.
+    return sorted(
+        (
+            Function(symbol.name, symbol["st_value"] & ~1, symbol["st_size"])
+            for symbol in symbols
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF"
+        ),
+        key=lambda function: function.address,
+    )
 
 
 def seal_boot2(image: Path) -> None:

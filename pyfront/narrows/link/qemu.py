@@ -25,6 +25,8 @@ PROGRAMS = {
 """QEMU's program for each family of cores, and the Debian package that has it."""
 
 _POLL_SECONDS = 0.005
+# A bound on what takes a moment, even on a busy machine.
+_QUIT_SECONDS = 60.0
 
 
 class Qemu(Emulator):
@@ -35,6 +37,7 @@ class Qemu(Emulator):
         image: its firmware, an ELF file.
         contents: (address, bytes) that stand in memory from the start, such as a model in flash.
         count: one instruction per nanosecond of the board's time, so that they can be counted.
+        plugin: a TCG plugin with its arguments, as QEMU's option ``-plugin`` takes it; "": none.
 
     A context manager; leaving it ends QEMU. So does the end of this process, SIGKILL included.
 
@@ -47,6 +50,7 @@ class Qemu(Emulator):
         image: Path,
         contents: Sequence[tuple[int, bytes]] = (),
         count: bool = True,
+        plugin: str = "",
     ) -> None:
         if board.qemu is None:
             raise UsageError(f"board {board.name}: QEMU does not have it; use serial:PORT")
@@ -62,6 +66,8 @@ class Qemu(Emulator):
         command += ["-mon", "chardev=control,mode=control", "-kernel", str(image)]
         if count:
             command += ["-icount", "shift=0"]
+        if plugin:
+            command += ["-plugin", plugin]
         files: list[Inherited] = [theirs]
         for address, data in _pieces(board, contents):
             file = unnamed_file(data)
@@ -74,6 +80,15 @@ class Qemu(Emulator):
         """Reset the board at once, whatever it does: as if by a moment without power, but that RAM
         keeps its contents."""
         self._ask("system_reset")
+
+    def finish(self) -> None:
+        """End QEMU in good order: plugins write what they have found.
+
+        Raises: ToolError: it does not end.
+        """
+        self._ask("quit")
+        if not self.has_ended(_QUIT_SECONDS):
+            raise ToolError(f"{self._name} does not end within {_QUIT_SECONDS:.0f} s")
 
     def close(self) -> None:
         """End QEMU."""

@@ -16,6 +16,7 @@ from narrows.link.emulator import Emulator
 from narrows.link.firmware import build
 from narrows.link.frames import WATCH_ALL
 from narrows.link.line import BAUD, PATIENCE, Line, PortError, open_port
+from narrows.link.qemu import Qemu
 from narrows.link.store import Update, image
 from narrows.native import Model, Status
 from narrows.native.observe import Dump
@@ -91,6 +92,12 @@ class BoardTarget:
             )
         return dump
 
+    def finish(self) -> None:
+        """End QEMU in good order, so that its plugin writes what it has found; nothing can be asked
+        of the board any more. Raises: ToolError."""
+        assert isinstance(self._emulator, Qemu)
+        self._emulator.finish()
+
     def __enter__(self) -> BoardTarget:
         return self
 
@@ -112,6 +119,7 @@ def open_target(
     blob: bytes,
     progress: Progress = no_progress,
     signature: Signature | None = None,
+    plugin: str = "",
 ) -> BoardTarget:
     """Make a blob ready to run on a board.
 
@@ -120,6 +128,7 @@ def open_target(
         blob: the whole file; uploaded unless it is what stands on the board.
         progress: told of building, uploading and running.
         signature: for boards that take signed models only.
+        plugin: of QEMU, as its option ``-plugin`` takes it; "": none. See ``BoardTarget.finish``.
 
     Returns: a context manager; leaving it ends the emulator and closes the port.
 
@@ -144,7 +153,8 @@ def open_target(
             if (missing := missing_tool(board)) is not None:
                 raise ToolError(f"{spec}: {missing}")
             contents = _placed(board, blob, name)
-            emulator = resources.enter_context(start(kind, board, build(board, progress), contents))
+            firmware = build(board, progress)
+            emulator = resources.enter_context(start(kind, board, firmware, contents, plugin))
             url = emulator.url
         elif kind == "serial":
             url, baud = split_baud(place)

@@ -36,8 +36,8 @@ _GUARD = 32
 _GUARD_BYTE = 0xA5
 _ALIGNMENT = 16
 
-# Some tenths of a second on a computer of 2020: as long as a call of C lasts, Ctrl-C has to wait.
-_WORK_OF_A_CALL = 1 << 26
+# How many steps lie between two looks at the clock: some tenths of a second on a computer of 2020.
+_WORK_UNSEEN = 1 << 26
 
 
 class Status(IntEnum):
@@ -66,6 +66,7 @@ class Layout(IntEnum):
 
     PLAIN = 0
     BLOCKED = 1
+    PAIRED = 2
 
 
 class Op(IntEnum):
@@ -114,7 +115,7 @@ _REFUSALS = {
     Status.ERR_STATE: "call out of order",
     Status.ERR_STALLED: "has a plan that stalls: no stage can fire; compile it anew",
     Status.ERR_ALIGNMENT: "stands at an address that is no multiple of 16; place it at one",
-    Status.ERR_OPERATOR: "has an operator that this build lacks; build the firmware with it",
+    Status.ERR_OPERATOR: "has an operator or a form that this build lacks; build firmware for it",
 }
 
 
@@ -281,6 +282,11 @@ class Model:
             )
             for i in range(self.pointer.stage_count)
         )
+
+    def stage_macs(self) -> list[int]:
+        """Multiply-accumulates of each stage in one inference."""
+        lib = load()[1]
+        return [int(lib.host_stage_macs(self.pointer, i)) for i in range(len(self.stages))]
 
     def verify(self) -> None:
         """Check the CRC over all bytes. Raises: BlobError."""
@@ -461,6 +467,58 @@ class Run:
 
         Raises: InputError: inputs that do not fit. BlobError: a plan that stalls.
         """
+        times = np.zeros(len(self.model.stages), np.uint64)
+        stage_ns, stack = self._ffi.NULL, self._ffi.NULL
+        if measure:
+            stage_ns = self._ffi.cast("uint64_t *", times.ctypes.data)
+            stack = self._ffi.new("uint32_t *")
+        most = 0
+
+        def go_on(steps: int, sources: list[Any], results: list[Any]) -> int:
+            nonlocal most
+            status = self._lib.host_infer(self._run, steps, sources, results, stage_ns, stack)
+            most = max(most, stack[0] if measure else 0)
+            return int(status)
+
+        outputs = self._to_its_end(inputs, go_on)
+        if measure:
+            self.measured = Measured((times / 1e9).tolist(), most)
+        return outputs
+
+    def observe(
+        self,
+        inputs: Sequence[Int8Array],
+        values: Sequence[Int8Array],
+        unseen: Sequence[npt.NDArray[np.bool_]],
+        reached: npt.NDArray[np.uint32],
+    ) -> list[Int8Array]:
+        """``infer``, and every tensor as it comes into being; see host_observe in host.h.
+
+        Args:
+            values, unseen: for each tensor int8 and bool [height, width, channels]; filled.
+            reached: [tensors]; filled.
+        """
+        cast, new = self._ffi.cast, self._ffi.new
+        pointers = (
+            new("int8_t *[]", [cast("int8_t *", array.ctypes.data) for array in values]),
+            new("uint8_t *[]", [cast("uint8_t *", array.ctypes.data) for array in unseen]),
+            cast("uint32_t *", reached.ctypes.data),
+        )
+        seen = new("struct host_seen *", pointers)
+        return self._to_its_end(
+            inputs,
+            lambda steps, sources, results: int(
+                self._lib.host_observe(self._run, steps, sources, results, seen)
+            ),
+        )
+
+    def _to_its_end(
+        self,
+        inputs: Sequence[Int8Array],
+        go_on: Callable[[int, list[Any], list[Any]], int],
+    ) -> list[Int8Array]:
+        """A whole inference. go_on: called with how many steps it does unseen, and pointers to
+        inputs and outputs, until it does not return OK."""
         infos = self.model.inputs
         if len(inputs) != len(infos):
             raise InputError(f"{self.model.name} has {len(infos)} inputs, not {len(inputs)}")
@@ -469,36 +527,20 @@ class Run:
                 raise InputError(
                     f"input {i} is int8 {info.shape}, not {values.dtype} {values.shape}"
                 )
-        sources = [np.ascontiguousarray(values) for values in inputs]
+        given = [np.ascontiguousarray(values) for values in inputs]
         results = [np.zeros(info.shape, np.int8) for info in self.model.outputs]
-        times = np.zeros(len(self.model.stages), np.uint64)
+        cast = self._ffi.cast
+        sources = [cast("const int8_t *", values.ctypes.data) for values in given]
+        outputs = [cast("int8_t *", values.ctypes.data) for values in results]
+        steps = max(1, _WORK_UNSEEN // self.model.max_step_work)
+        status = int(Status.OK)
         with self._lock:
             self.start()
-            status, stack = self._go_on(sources, results, times if measure else None)
+            while status == Status.OK:
+                status = go_on(steps, sources, outputs)
             self.check_guards()
         self._check(status)
-        if measure:
-            self.measured = Measured((times / 1e9).tolist(), stack)
         return [results[first] for first in self.model.first_outputs]
-
-    def _go_on(
-        self,
-        sources: list[Int8Array],
-        results: list[Int8Array],
-        times: npt.NDArray[np.uint64] | None,
-    ) -> tuple[int, int]:
-        """The inference to its end: (the last status, bytes of the stack if times are wanted)."""
-        cast, null = self._ffi.cast, self._ffi.NULL
-        inputs = [cast("const int8_t *", values.ctypes.data) for values in sources]
-        outputs = [cast("int8_t *", values.ctypes.data) for values in results]
-        stage_ns = null if times is None else cast("uint64_t *", times.ctypes.data)
-        stack = null if times is None else self._ffi.new("uint32_t *")
-        steps = max(1, _WORK_OF_A_CALL // self.model.max_step_work)
-        status, most = int(Status.OK), 0
-        while status == Status.OK:
-            status = self._lib.host_infer(self._run, steps, inputs, outputs, stage_ns, stack)
-            most = max(most, 0 if times is None else stack[0])
-        return status, most
 
     def check_guards(self) -> None:
         """Prove that nothing beside the memory was written. AssertionError: a bug."""

@@ -9,6 +9,9 @@
 
 #include "blob.h"
 
+/* As long as a call lasts, signals have to wait. */
+enum { CALL_NS = 20000000 };
+
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -50,17 +53,50 @@ static int take_next(struct nrw_run *run, int8_t *const *outputs)
     return NRW_OK;
 }
 
-static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
-                 int8_t *const *outputs, uint64_t *stage_ns)
+/* See what the last firing has given to a tensor, before anything else stands in its place. */
+static void look(const struct nrw_run *run, const struct host_seen *seen)
 {
-    uint64_t before = stage_ns != NULL ? now_ns() : 0;
+    const int stage = nrw_last_stage(run);
+    const int tensor = stage < 0 ? -1 : nrw_stage_output(run->model, stage);
+    struct nrw_tensor_info info;
+    if (tensor < 0 || nrw_tensor_info(run->model, tensor, &info) < 0) {
+        return;
+    }
+    const size_t unit = info.channels;
+    const int produced = nrw_tensor_pixels(run, tensor);
+    for (int p = (int)(seen->reached[tensor] / unit); p < produced; p++) {
+        const void *pixel = nrw_tensor_pixel(run, tensor, p);
+        if (pixel != NULL) {
+            memcpy(seen->values[tensor] + (size_t)p * unit, pixel, unit);
+            memset(seen->unseen[tensor] + (size_t)p * unit, 0, unit);
+            seen->reached[tensor] = (uint32_t)(((size_t)p + 1) * unit);
+        }
+    }
+}
+
+/* As host_infer, on the caller's stack. seen: as host_observe has it, or NULL. */
+static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
+                 int8_t *const *outputs, uint64_t *stage_ns, const struct host_seen *seen)
+{
+    const uint64_t start = now_ns();
+    uint64_t before = start;
+    uint32_t left = steps;
     int status = NRW_OK;
-    for (; status == NRW_OK && steps > 0; steps--) {
+    while (status == NRW_OK) {
+        if (left-- == 0) {
+            if (now_ns() - start > CALL_NS) {
+                return NRW_OK;
+            }
+            left = steps - 1;
+        }
         status = nrw_step(run);
         if (status == NRW_NEED_ROW) {
             status = push_next(run, inputs);
         } else if (status == NRW_HAVE_ROW) {
             status = take_next(run, outputs);
+        }
+        if (seen != NULL && status >= 0) {
+            look(run, seen);
         }
         if (stage_ns != NULL && status == NRW_OK) {
             const uint64_t after = now_ns();
@@ -99,7 +135,8 @@ static void *painted_main(void *argument)
     struct call *call = argument;
     const uint8_t here = 0;
     call->frame = &here;
-    call->status = infer(call->run, call->steps, call->inputs, call->outputs, call->stage_ns);
+    call->status = infer(call->run, call->steps, call->inputs, call->outputs, call->stage_ns,
+                         NULL);
     return NULL;
 }
 
@@ -112,7 +149,7 @@ int host_infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
     pthread_t thread;
     void *memory;
     if (stack_bytes == NULL) {
-        return infer(run, steps, inputs, outputs, stage_ns);
+        return infer(run, steps, inputs, outputs, stage_ns, NULL);
     }
     *stack_bytes = 0;
     if (posix_memalign(&memory, STACK_ALIGNMENT, STACK_BYTES) != 0) {
@@ -135,6 +172,12 @@ int host_infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
     return call.status;
 }
 
+int host_observe(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
+                 int8_t *const *outputs, const struct host_seen *seen)
+{
+    return infer(run, steps, inputs, outputs, NULL, seen);
+}
+
 int host_max_step_work(const void *blob, size_t size, uint32_t *work, uint32_t *error_at)
 {
     struct nrw_model model = {0};
@@ -143,6 +186,11 @@ int host_max_step_work(const void *blob, size_t size, uint32_t *work, uint32_t *
     *work = total.max_step_work;
     *error_at = model.error_at;
     return status;
+}
+
+uint64_t host_stage_macs(const struct nrw_model *model, int stage)
+{
+    return nrw_work_of(model, &nrw_stages(model)[stage]).macs;
 }
 
 size_t host_sizeof_model(void)

@@ -11,7 +11,7 @@ import numpy as np
 
 from narrows.errors import InputError
 from narrows.graph.qgraph import Int8Array
-from narrows.native import Model, Run, Status
+from narrows.native import Model, Run
 
 MaskedArray: TypeAlias = "np.ma.MaskedArray[Any, np.dtype[Any]]"
 
@@ -38,38 +38,19 @@ class Dump:
 
 
 def observe(run: Run, inputs: Sequence[Int8Array]) -> Dump:
-    """One inference, step by step.
+    """One inference, of which every tensor is seen.
 
     inputs: int8 [height, width, channels] each, or any shape with as many elements.
 
     Raises: InputError: inputs that do not fit. BlobError: a plan that stalls.
     """
-    model = run.model
-    data = input_bytes(model, inputs)
-    sent = [0] * len(data)
-    dump = Dump(model)
-    run.start()
-    while (status := run.step()) is not Status.DONE:
-        if status is Status.NEED_ROW:
-            number, begin = run.wanted_input(), sent[run.wanted_input()]
-            sent[number] += run.due_bytes()
-            run.push(np.frombuffer(data[number][begin : sent[number]], np.int8))
-        elif status is Status.HAVE_ROW:
-            run.take_row()
-        _add_given(run, dump, model.stages[run.last_stage()].output)
-    run.check_guards()
+    dump = Dump(run.model)
+    values = [tensor.data for tensor in dump.values]
+    unseen = [np.ma.getmaskarray(tensor) for tensor in dump.values]
+    reached = np.zeros(len(values), np.uint32)
+    run.observe(inputs, values, unseen, reached)
+    dump.reached = reached.tolist()
     return dump
-
-
-def _add_given(run: Run, dump: Dump, tensor: int) -> None:
-    """What the last firing has given to a tensor; -1: to none."""
-    if tensor < 0:
-        return
-    unit = run.model.tensors[tensor].shape[2]
-    for pixel in range(dump.reached[tensor] // unit, run.tensor_pixels(tensor)):
-        values = run.tensor_pixel(tensor, pixel)
-        if values is not None:
-            dump.add(tensor, pixel * unit, values.tobytes())
 
 
 def input_bytes(model: Model, inputs: Sequence[Int8Array]) -> list[bytes]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from narrows.pack.metadata import unpack_edges, unpack_metadata
+from narrows.pack.metadata import unpack_channels, unpack_edges, unpack_metadata
 from narrows.pack.pack import pack
 
-__all__ = ["pack", "unpack_edges", "unpack_metadata"]
+__all__ = ["pack", "unpack_channels", "unpack_edges", "unpack_metadata"]

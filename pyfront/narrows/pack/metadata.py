@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 import narrows
 from narrows.errors import BlobError
 from narrows.graph.edges import HostEdge, host_edge
-from narrows.graph.qgraph import Edge, ExternalDtype, QGraph
+from narrows.graph.qgraph import Edge, ExternalDtype, LiveChannels, QGraph, QTensor
 from narrows.stages.records import HEADER, MAGIC
+
+# A tensor has at most 65,535 channels.
+_MOST_CODE_BYTES = 2 * 65535
 
 
 def producer() -> str:
@@ -29,6 +36,37 @@ def describe_edges(graph: QGraph, edges: tuple[Edge, ...]) -> list[dict[str, Any
             value["table"] = base64.b64encode(table).decode()
         described.append(value)
     return described
+
+
+def describe_channels(tensors: Sequence[QTensor]) -> dict[str, dict[str, str]]:
+    """``channels`` of the metadata. tensors: what each stage computes."""
+    described = {}
+    for stage, tensor in enumerate(tensors):
+        if tensor.live is not None:
+            codes = zlib.compress(tensor.live.codes.astype("<i2").tobytes(), 9)
+            described[str(stage)] = base64.b64encode(codes).decode()
+    return {"channels": described} if described else {}
+
+
+def unpack_channels(metadata: Mapping[str, Any]) -> dict[int, LiveChannels]:
+    """The live channels that metadata (see ``unpack_metadata``) give, by stage. Raises:
+    ValueError: they are malformed."""
+    described = metadata.get("channels", {})
+    if not isinstance(described, dict):
+        raise ValueError("channels is not an object")
+    found = {}
+    for stage, text in described.items():
+        if not isinstance(text, str):
+            raise ValueError(f"channels of stage {stage} are not a string")
+        try:
+            stream = zlib.decompressobj()
+            codes = stream.decompress(base64.b64decode(text, validate=True), _MOST_CODE_BYTES)
+            if not stream.eof or len(codes) % 2 != 0:
+                raise ValueError("their length is wrong")
+            found[int(stage)] = LiveChannels(np.frombuffer(codes, "<i2"))
+        except (ValueError, zlib.error) as error:
+            raise ValueError(f"channels of stage {stage}: {error}") from error
+    return found
 
 
 def unpack_metadata(blob: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool
 from narrows.native import MAX_KERNEL_ROWS, MAX_STEP_WORK, Form, Op, max_step_work
-from narrows.pack.metadata import describe_edges, producer
+from narrows.pack.metadata import describe_channels, describe_edges, producer
 from narrows.plan.plan import Plan
 from narrows.stages.firings import (
     input_firings,
@@ -214,6 +214,7 @@ class _Packer:
             "stages": [tensor.name for tensor in tensors],
             # As few digits as tell one float32 from all others.
             "scales": [float(str(np.float32(tensor.scale))) for tensor in tensors],
+            **describe_channels(tensors),
             **metadata,
         }
         try:

@@ -20,6 +20,7 @@ from narrows.graph.qgraph import (
 )
 from narrows.native import Form, Layout
 from narrows.plan.cost import reads_window
+from narrows.plan.plan import PORTABLE
 from narrows.plan.timeline import Candidate, candidate
 from narrows.stages.firings import stage_firings
 from narrows.stages.forms import forms_of, frame, least_strip
@@ -116,9 +117,11 @@ class Candidates:
         layout: Layout = Layout.PLAIN,
         recompute: bool = False,
         tiling: Tiling | None = None,
+        kernels: str = PORTABLE,
     ) -> None:
         self.graph = graph
         self.layout = layout
+        self.kernels = kernels
         self.recompute = recompute
         self.tiling = tiling
         self._made: dict[Stage, Candidate] = {}
@@ -129,7 +132,7 @@ class Candidates:
     def make(self, stage: Stage) -> Candidate:
         """A stage, sized."""
         if stage not in self._made:
-            self._made[stage] = candidate(self.graph, stage, self.layout)
+            self._made[stage] = candidate(self.graph, stage, self.layout, self.kernels)
         return self._made[stage]
 
     def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:

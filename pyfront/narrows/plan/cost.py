@@ -2,17 +2,15 @@
 """What a stage costs: what it does, counted, times the instructions of each on the target.
 
 Counts mirror the loops of the kernels and of the engine; what one of each takes was measured
-(``tests/bench/cost_model.py``) and stands in ``costs/``, a file per weight layout.
+(``tests/bench/cost_model.py``), and ``rates.py`` reads it.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeAlias
 
 from narrows.graph.moves import Move
@@ -34,14 +32,13 @@ from narrows.graph.qgraph import (
     QTensor,
 )
 from narrows.native import Form, Layout
-from narrows.plan.plan import Plan
+from narrows.plan.depthwise_strips import strips_of_fours
+from narrows.plan.plan import PORTABLE, Plan
+from narrows.plan.rates import rates
 from narrows.stages.firings import Firings, input_strips, stage_firings
 from narrows.stages.forms import frame
 from narrows.stages.fusion import Bottleneck, bottleneck, is_pointwise
 from narrows.stages.stage import Stage
-
-FOLDER = Path(__file__).with_name("costs")
-"""A file of coefficients for each layout and implementation of its kernels."""
 
 Work: TypeAlias = "Counter[str]"
 """How often something is done in an inference. ``macs.*``, ``bytes.*`` and ``requantized`` are
@@ -53,6 +50,9 @@ class Tiles:
     """How the kernels of a layout cut their work (``runtime/kernels``).
 
     outputs: channels that a convolution computes together; the last ones go alone.
+    pixels: pixels that a convolution computes together, whose windows it widens first; 0: it
+        reads pixels in place, one by one.
+    part: pairs of elements of such pixels that a slice adds at a time.
     block: channels of a pixel that are finished together.
     group: taps that a depthwise convolution computes together.
     """
@@ -60,37 +60,33 @@ class Tiles:
     outputs: int
     block: int
     group: int
+    pixels: int = 0
+    part: int = 0
 
     def blocks(self, channels: int) -> int:
         """Blocks of so many channels."""
         return -(-channels // self.block)
 
 
-TILES = dict.fromkeys(Layout, Tiles(outputs=4, block=16, group=3))
+TILES = {
+    Layout.PLAIN: Tiles(outputs=4, block=16, group=3),
+    Layout.BLOCKED: Tiles(outputs=4, block=16, group=3),
+    Layout.PAIRED: Tiles(outputs=4, block=16, group=3, pixels=2, part=16),
+}
 """How kernels cut their work, by weight layout."""
 
 _UNKNOWN: Mapping[int, int] = {}
 
 
-def costs_file(layout: Layout) -> Path:
-    """The coefficients of a layout's portable kernels."""
-    return FOLDER / f"{layout.name.lower()}_c.json"
-
-
-@lru_cache
-def rates(layout: Layout) -> Mapping[str, float]:
-    """Instructions of one of each."""
-    table: dict[str, float] = json.loads(costs_file(layout).read_text(encoding="utf-8"))[
-        "instructions"
-    ]
-    return table
-
-
 def instructions(
-    graph: QGraph, stage: Stage, firings: Firings, layout: Layout = Layout.PLAIN
+    graph: QGraph,
+    stage: Stage,
+    firings: Firings,
+    layout: Layout = Layout.PLAIN,
+    kernels: str = PORTABLE,
 ) -> float:
     """Predicted instructions of a stage in one inference."""
-    return priced(work(graph, stage, firings, layout), rates(layout))
+    return priced(work(graph, stage, firings, layout), rates(layout, kernels))
 
 
 def priced(done: Work, table: Mapping[str, float]) -> float:
@@ -166,7 +162,7 @@ def reads_window(op: QOp) -> bool:
 
 def plan_instructions(graph: QGraph, plan: Plan) -> float:
     """Predicted instructions of one inference, from the first request for a row."""
-    return sum(priced(done, rates(plan.layout)) for done in plan_work(graph, plan))
+    return sum(priced(done, rates(plan.layout, plan.kernels)) for done in plan_work(graph, plan))
 
 
 def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
@@ -187,7 +183,7 @@ def figures(graph: QGraph, plan: Plan) -> dict[str, int]:
         "requantizations": ("requantized", "depthwise.requantized", "accumulate.requantized"),
     }
     return {
-        "instructions": round(priced(done, rates(plan.layout))),
+        "instructions": round(priced(done, rates(plan.layout, plan.kernels))),
         **{name: sum(done[part] for part in parts) for name, parts in totals.items()},
     }
 
@@ -248,13 +244,18 @@ class _Counter:
         tiles, alone = divmod(channels, self.tiles.outputs)
         self.done[f"{kind}.tile"] += rows * tiles
         self.done[f"{kind}.step"] += rows * tiles * depth
-        self.done["alone.step"] += rows * alone * depth
+        if kind != "single":
+            self.done["alone.step"] += rows * alone * depth
 
     def pointwise(self, pixels: int, depth: int, channels: int, calls: int) -> None:
         """A 1x1 convolution."""
         self.done["macs.pointwise"] += pixels * channels * depth
+        if self.tiles.pixels:
+            self.widened(pixels, (1, 1, depth), channels, calls)
+            return
         self.done["pointwise.block"] += pixels * self.tiles.blocks(channels)
         self.products("pointwise", pixels, channels, depth)
+        self.products("single", _odd(pixels, calls), channels, depth)
         self.finished(pixels, channels, pixels * channels * depth)
         self.done["conv.call"] += calls
 
@@ -271,13 +272,42 @@ class _Counter:
         products = rows * (out.width if op.dilation[1] == 1 else inside)
         share = blocks * pixels / (out.height * out.width)
         self.done["macs.window"] += pixels * channels * taps
+        if self.tiles.pixels:
+            self.done["window.padding"] += pixels * (kernel_h * out.height - rows) // out.height
+            self.widened(pixels, (kernel_h, kernel_w, depth), channels, calls)
+            return
         self.done["window.block"] += pixels * blocks
         self.done["window.row"] += round(share * products)
         self.products("window", pixels * kernel_h, channels, kernel_w * depth)
+        self.products("single", _odd(pixels, calls), channels, taps)
         missing = out.height * kernel_h - rows
         padded = missing * out.width + rows * (begins + ends)
         self.done["window.padding"] += round(share * padded)
         self.finished(pixels, channels, pixels * channels * taps)
+        self.done["conv.call"] += calls
+
+    def widened(self, pixels: int, window: tuple[int, int, int], channels: int, calls: int) -> None:
+        """A convolution whose windows are widened. Of the pixels of a call, those that are not
+        together with others are computed alone."""
+        kernel_h, kernel_w, depth = window
+        elements = kernel_h * kernel_w * depth
+        each = pixels // max(1, calls)
+        together = min(pixels, calls * (each // self.tiles.pixels) * self.tiles.pixels)
+        pairs = -(-elements // 2)
+        groups = -(-channels // self.tiles.outputs)
+        most, part = _ONE_WIDENED if each < self.tiles.pixels else _WIDENED[kernel_h * kernel_w > 1]
+        parts, times = 1, 1
+        if pairs > most:
+            parts, times = -(-pairs // part), -(-groups // _KEPT_GROUPS)
+        for name, count in ("pair", together // self.tiles.pixels), ("single", pixels - together):
+            self.done[f"{name}.pixels"] += count
+            self.done[f"{name}.group"] += count * groups
+            self.done[f"{name}.step"] += count * groups * pairs
+            self.done["parts.part"] += count * times * (parts - 1)
+            self.done["parts.group"] += count * groups * (parts - 1)
+        self.done["widened.element"] += pixels * times * elements
+        self.done["requantized"] += pixels * channels
+        self.weights(pixels * channels * elements, pixels * channels)
         self.done["conv.call"] += calls
 
     def expansion(self, parts: Bottleneck, pixels: int, channels: int, calls: int) -> None:
@@ -292,20 +322,24 @@ class _Counter:
 
     def depthwise(self, op: QDepthwise, pixels: int, slices: list[int], calls: int) -> None:
         """slices: channels of each."""
+        channels = sum(slices)
+        self.done["macs.depthwise"] += pixels * pixel_macs(op)
+        self.done["depthwise.requantized"] += pixels * channels
+        self.weights(pixels * pixel_macs(op), pixels * channels)
+        self.done["depthwise.call"] += calls
+        if self.tiles.pixels:
+            strip = pixels * len(slices) // max(1, calls)
+            self.done += strips_of_fours(op, strip, slices, calls // len(slices))
+            return
         taps = op.weights.shape[0] * op.weights.shape[1]
         groups = -(-taps // self.tiles.group)
-        channels = sum(slices)
         blocks = pixels * sum(map(self.tiles.blocks, slices))
-        self.done["macs.depthwise"] += pixels * pixel_macs(op)
         self.done["depthwise.block"] += blocks
         self.done["depthwise.tap"] += blocks * taps
         self.done["depthwise.step"] += pixels * channels * groups
         if op.depth_multiplier > 1:
             self.done["depthwise.repeat"] += pixels * channels * taps
         self.finished(pixels * len(slices), 0, 0)
-        self.done["depthwise.requantized"] += pixels * channels
-        self.weights(pixels * pixel_macs(op), pixels * channels)
-        self.done["depthwise.call"] += calls
 
     def folding(self, op: QDepthwise) -> None:
         """A rolling depthwise: windows of two rows, then of one."""
@@ -328,15 +362,32 @@ class _Counter:
     def accumulation(self, pixels: int, slices: list[int], channels: int, calls: int) -> None:
         """A projection by slices, and its end."""
         self.done["macs.pointwise"] += pixels * sum(slices) * channels
-        self.done["accumulate.pixel"] += pixels * len(slices)
-        for depth in slices:
-            self.products("accumulate", pixels, channels, depth)
+        if self.tiles.pixels:
+            self.added(pixels, slices, channels, calls)
+        else:
+            self.done["accumulate.pixel"] += pixels * len(slices)
+            for depth in slices:
+                self.products("accumulate", pixels, channels, depth)
         self.done["accumulate.requantized"] += pixels * channels
         self.weights(pixels * sum(slices) * channels, pixels * channels)
         self.done["accumulate.call"] += calls
 
+    def added(self, pixels: int, slices: list[int], channels: int, calls: int) -> None:
+        """A projection by slices, of pixels that are widened part by part."""
+        each = pixels * len(slices) // max(1, calls)
+        together = pixels * -(-each // self.tiles.pixels) // max(1, each)
+        whole, few = divmod(channels, self.tiles.outputs)
+        for depth in slices:
+            pairs = -(-depth // 2)
+            parts = -(-pairs // self.tiles.part)
+            self.done["accumulate.pixel"] += together * parts
+            self.done["added.group"] += together * parts * whole
+            self.done["added.step"] += together * whole * pairs
+            self.done["widened.element"] += pixels * depth
+            self.done["alone.step"] += pixels * few * depth
+
     def elementwise(self, function: Elementwise, out: QTensor, calls: int) -> None:
-        kind = "mul" if function == Elementwise.MUL else "add"
+        kind = "add" if function in (Elementwise.ADD, Elementwise.SUB) else "mul"
         self.done[f"elementwise.{kind}"] += out.bytes
         self.done["elementwise.pixel"] += out.height * out.width
         self.done["elementwise.call"] += calls
@@ -485,6 +536,12 @@ class _Counter:
         return macs // pixel_macs(parts.expand)
 
 
+# Pairs of elements that the paired layout's kernels widen at a time (runtime/kernels/layouts.h): of
+# two pixels, by whether windows have several taps, and of one; of whole windows, else of each part.
+# The last one: groups of channels whose sums are kept from part to part.
+_WIDENED = {False: (512, 448), True: (72, 36)}
+_ONE_WIDENED = (128, 64)
+_KEPT_GROUPS = 16
 _WORD = 4
 _CHANNEL_BYTES = 12
 
@@ -492,6 +549,11 @@ _CHANNEL_BYTES = 12
 def pixel_macs(op: QConv | QDepthwise) -> int:
     """Multiply-accumulates of one output pixel."""
     return int(op.weights.size)
+
+
+def _odd(pixels: int, calls: int) -> int:
+    """Pixels that have no partner, if each call computes them two by two."""
+    return pixels // calls % 2 * calls if calls else 0
 
 
 def _inside(stride: int, pad: int, dilation: int, taps: int, outputs: int, size: int) -> int:

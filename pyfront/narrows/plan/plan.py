@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from narrows.native import Layout
 from narrows.stages.stage import Stage
 
+PORTABLE = "c"
+"""The implementation of the kernels that every core runs."""
+
 
 @dataclass(frozen=True)
 class Ring:
@@ -28,6 +31,7 @@ class Plan:
     max_step_macs: the most that one firing computes.
     streamed_outputs: indices of outputs handed out by rows instead of held whole.
     input_strips: pixels of a row that each input takes at a time; (): all take whole rows.
+    kernels: the implementation whose costs it was made with, which runs anywhere.
     """
 
     stages: tuple[Stage, ...]
@@ -40,6 +44,7 @@ class Plan:
     input_strips: tuple[int, ...] = ()
     input_passes: int = 1
     layout: Layout = Layout.PLAIN
+    kernels: str = PORTABLE
 
     @property
     def arena_total(self) -> int:

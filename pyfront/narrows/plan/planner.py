@@ -13,16 +13,17 @@ from itertools import accumulate
 import numpy as np
 
 from narrows.errors import PlanError
-from narrows.graph.qgraph import QGraph
+from narrows.graph.qgraph import QGraph, macs, model_macs
 from narrows.native import Layout
 from narrows.plan.candidates import Candidates, Tiling, strips
-from narrows.plan.cost import edge_work, plan_instructions, priced, rates
+from narrows.plan.cost import edge_work, instructions, plan_instructions, priced
 from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.memories import spread
 from narrows.plan.occupancy import occupancy
 from narrows.plan.place import ALIGNMENT, among, conflicts, place
-from narrows.plan.plan import Plan
+from narrows.plan.plan import PORTABLE, Plan
 from narrows.plan.ram import beside_arena
+from narrows.plan.rates import rates
 from narrows.plan.search import Search
 from narrows.plan.timeline import Candidate, Timeline, lay_out, simulated
 from narrows.plan.verify import verify_plan
@@ -30,7 +31,9 @@ from narrows.plan.ways import PLACE_ROUNDS, Cascade, Way
 
 OVERHEAD = 1.05
 """Instructions that a plan may cost, relative to layers one by one and its arithmetic: a promise to
-those who ask for no budget, not a setting of the search. More would buy smaller arenas."""
+those who ask for no budget, not a setting of the search. More would buy smaller arenas. What is
+beyond 1 is a share of what portable kernels take for the whole model, so that faster ones, beside
+which a firing weighs more, and channels that are left out do not enlarge the arena."""
 
 CLOSER = 0.99
 """How much smaller all cascades must be, again and again, when none of those that clash can be
@@ -61,6 +64,7 @@ class PlanOptions:
     tiling: cut inverted residuals into slices and tiles in this way instead of rolling.
     streamed_outputs: indices of outputs handed out by rows.
     layout: weight layout of the target.
+    kernels: the implementation that the target runs, whose costs decide; the plan runs anywhere.
     effort: what to spend on it.
     """
 
@@ -72,6 +76,7 @@ class PlanOptions:
     tiling: Tiling | None = None
     streamed_outputs: tuple[int, ...] = ()
     layout: Layout = Layout.PLAIN
+    kernels: str = PORTABLE
     effort: Effort = Effort.NORMAL
 
 
@@ -90,7 +95,9 @@ def plan(
     Raises: PlanError: a budget that the least plan found does not keep.
     """
     gauge = Gauge(progress)
-    candidates = Candidates(graph, options.layout, options.ram is not None, options.tiling)
+    candidates = Candidates(
+        graph, options.layout, options.ram is not None, options.tiling, options.kernels
+    )
     efforts = quicker(options)
     found: list[Plan] = []
     for number, effort in enumerate(efforts, 1):
@@ -191,7 +198,7 @@ class _Planner:
         gauge = gauge or Gauge()
         self.gauge = gauge.part(_SIZED, 1.0)
         self.candidates = candidates or Candidates(
-            graph, options.layout, self.recompute, options.tiling
+            graph, options.layout, self.recompute, options.tiling, options.kernels
         )
         self.search = Search(
             graph,
@@ -202,7 +209,9 @@ class _Planner:
             gauge.part(0.0, _SIZED),
         )
         self.search.gauge = self.gauge
-        self.layers_cost = self.cost(self.search.layers, ())
+        layers = self.search.layers
+        whole = model_macs(self.graph) / max(1, macs(self.graph))
+        self.budget = self.cost(layers, ()) + (OVERHEAD - 1) * whole * self.portable_cost(layers)
 
     def by_parts(self) -> Iterator[tuple[int, ...]]:
         """``Plan.input_strips``, from large parts to small, that may save RAM."""
@@ -231,11 +240,18 @@ class _Planner:
         """Predicted instructions of one inference by these stages."""
         options = self.options
         edges = edge_work(self.graph, input_strips, options.streamed_outputs, len(chosen))
-        return sum(c.cost for c in chosen) + priced(edges, rates(options.layout))
+        return sum(c.cost for c in chosen) + priced(edges, rates(options.layout, options.kernels))
+
+    def portable_cost(self, chosen: Sequence[Candidate]) -> float:
+        """The same by portable kernels, of stages that take whole rows of the input."""
+        edges = edge_work(self.graph, (), self.options.streamed_outputs, len(chosen))
+        return sum(instructions(self.graph, c.stage, c.firings) for c in chosen) + priced(
+            edges, rates(Layout.PLAIN)
+        )
 
     def affordable(self, point: Point) -> bool:
         """Whether a plan's cost is that of its arithmetic, and little more."""
-        return point.instructions <= OVERHEAD * self.layers_cost * point.plan.mac_factor
+        return point.instructions <= self.budget * point.plan.mac_factor
 
     def materialized(self) -> Plan:
         """Every tensor whole."""
@@ -251,12 +267,14 @@ class _Planner:
         whole = {t: self.graph.tensors[t].height * self.graph.tensors[t].width for t in tensors}
         streamed = self.options.streamed_outputs
         timeline = simulated(self.graph, chosen, whole, streamed)
-        return lay_out(timeline, chosen, streamed, self.options.layout)
+        return lay_out(
+            timeline, chosen, streamed, self.options.layout, kernels=self.options.kernels
+        )
 
     def least(self) -> Plan:
         """The least arena whose plan is affordable."""
         # Prescribed tiles cost what they cost.
-        found = self.narrowed(math.inf if self.options.tiling else OVERHEAD * self.layers_cost)
+        found = self.narrowed(math.inf if self.options.tiling else self.budget)
         whole = max(self.graph.tensors[op.output].bytes for op in self.graph.ops)
         if self.search.bound or whole >= found.arena_total:
             return found
@@ -347,7 +365,14 @@ class _Planner:
         return simulated(self.graph, chosen, capacities, streamed, self.input_strips)
 
     def placed(self, timeline: Timeline, chosen: Sequence[Candidate], rounds: int) -> Plan:
-        return lay_out(timeline, chosen, self.options.streamed_outputs, self.options.layout, rounds)
+        return lay_out(
+            timeline,
+            chosen,
+            self.options.streamed_outputs,
+            self.options.layout,
+            rounds,
+            self.options.kernels,
+        )
 
     def clashing(
         self,
@@ -392,9 +417,8 @@ class _Planner:
         affordable one, else the cheapest."""
         for room in accumulate(self.options.memories or ()):
             cascades = self.search.cheapest(min(room, limit))
-            budget = OVERHEAD * self.layers_cost
             chosen = [c for cascade in cascades or () for c in cascade.chosen]
-            if chosen and self.cost(chosen, ()) <= budget:
+            if chosen and self.cost(chosen, ()) <= self.budget:
                 found = self.fitting(min(room, limit))
                 if found is not None:
                     return found.plan

@@ -14,7 +14,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.native import Layout
 from narrows.plan.cost import instructions
 from narrows.plan.place import Item, Slot, Times, live_bytes, place
-from narrows.plan.plan import Plan, Ring
+from narrows.plan.plan import PORTABLE, Plan, Ring
 from narrows.plan.schedule import Network, Schedule, network
 from narrows.stages.firings import Columns, Firings, Positions, input_strips, outline
 from narrows.stages.stage import Extent, Stage
@@ -49,7 +49,9 @@ class Candidate:
         return self.firings.is_exact
 
 
-def candidate(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Candidate:
+def candidate(
+    graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN, kernels: str = PORTABLE
+) -> Candidate:
     """Size a stage."""
     found = outline(graph, stage, layout)
     firings, columns = found.firings(), found.columns
@@ -67,7 +69,7 @@ def candidate(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Can
         columns,
         state - idle + windows + given,
         scratch + idle,
-        instructions(graph, stage, firings, layout),
+        instructions(graph, stage, firings, layout, kernels),
     )
 
 
@@ -227,6 +229,7 @@ def lay_out(
     streamed: tuple[int, ...] = (),
     layout: Layout = Layout.PLAIN,
     rounds: int = 8000,
+    kernels: str = PORTABLE,
 ) -> Plan:
     """Place everything. rounds: effort of the placement."""
     items = timeline.items(chosen)
@@ -254,4 +257,5 @@ def lay_out(
         streamed_outputs=streamed,
         input_strips=() if strips == input_strips(timeline.graph, ()) else strips,
         layout=layout,
+        kernels=kernels,
     )

@@ -334,8 +334,12 @@ class _Replay:
         self.graph = graph
         self.actors = actors
         self.rings = {ring.tensor: ring for ring in plan.rings}
-        self.alive: npt.NDArray[np.bool_] = np.zeros(sum(plan.arena_bytes), np.bool_)
+        # Most slices are short, for which bytes are several times as fast as an array of NumPy.
+        self.alive = bytearray(sum(plan.arena_bytes))
         self.bases = [sum(plan.arena_bytes[:i]) for i in range(len(plan.arena_bytes))]
+        self.columns = [_columns(graph, actor) for actor in actors]
+        self.needs = [list(zip(actor.inputs, actor.hi, strict=True)) for actor in actors]
+        self.read = [sorted(set(actor.inputs) & self.rings.keys()) for actor in actors]
         self.produced = dict.fromkeys(self.rings, 0)
         for i, info in enumerate(graph.tensors):
             if info.data is not None:
@@ -347,10 +351,12 @@ class _Replay:
             if ring.capacity == graph.tensors[tensor].height * graph.tensors[tensor].width
         }
         self.held = _held(graph, plan)
-        self.readers: dict[int, list[int]] = {tensor: [] for tensor in self.rings}
-        for number, actor in enumerate(actors):
-            for index in set(actor.inputs) & self.rings.keys():
-                self.readers[index].append(number)
+        self.readers: dict[int, list[tuple[_Actor, list[int]]]] = {i: [] for i in self.rings}
+        for actor in actors:
+            for tensor, lo in zip(actor.inputs, actor.lo, strict=True):
+                if tensor in self.rings:
+                    info = graph.tensors[tensor]
+                    self.readers[tensor].append((actor, [*lo, info.height * info.width]))
         for tensor in self.rings:
             self.dead[tensor] = self.least_needed(tensor)
         self.wakes = [self.woken_by(number) for number in range(len(actors))]
@@ -358,11 +364,12 @@ class _Replay:
     def woken_by(self, number: int) -> list[int]:
         """Who may be able to fire after a stage has: itself, its readers, its sources."""
         actor = self.actors[number]
-        sources = {
-            i for i, other in enumerate(self.actors) if other.output in (actor.inputs or (-1,))
+        neighbours = {
+            i
+            for i, other in enumerate(self.actors)
+            if other.output in (actor.inputs or (-1,)) or actor.output in other.inputs
         }
-        readers = [] if actor.output is None else self.readers[actor.output]
-        return sorted({number, *readers, *sources})
+        return sorted({number, *neighbours})
 
     def run(self) -> None:
         """Fire the smallest that can; only those in the heap may be able to."""
@@ -372,8 +379,8 @@ class _Replay:
         while heap:
             number = heappop(heap)
             queued.discard(number)
-            if self.can_fire(self.actors[number]):
-                self.fire(self.actors[number])
+            if self.can_fire(number):
+                self.fire(number)
                 for other in self.wakes[number]:
                     if other not in queued:
                         queued.add(other)
@@ -383,23 +390,14 @@ class _Replay:
 
     def least_needed(self, tensor: int) -> int:
         """Pixels below which no reader needs any more."""
-        if not self.readers[tensor]:
-            return 0
-        info = self.graph.tensors[tensor]
-        least = info.height * info.width
-        for number in self.readers[tensor]:
-            actor = self.actors[number]
-            if not actor.finished:
-                for other, lo in zip(actor.inputs, actor.lo, strict=True):
-                    if other == tensor:
-                        least = min(least, lo[actor.fired])
-        return least
+        return min((lo[actor.fired] for actor, lo in self.readers[tensor]), default=0)
 
-    def can_fire(self, actor: _Actor) -> bool:
+    def can_fire(self, number: int) -> bool:
+        actor = self.actors[number]
         if actor.finished:
             return False
         firing = actor.fired
-        for tensor, hi in zip(actor.inputs, actor.hi, strict=True):
+        for tensor, hi in self.needs[number]:
             if self.produced[tensor] < hi[firing]:
                 return False
         if actor.output is None or actor.output in self.whole:
@@ -407,45 +405,47 @@ class _Replay:
         held = actor.given[firing] - self.dead[actor.output]
         return held <= self.rings[actor.output].capacity
 
-    def fire(self, actor: _Actor) -> None:
-        place, stage = f"firing {actor.fired} of {actor.name}", actor.stage
-        columns = _columns(self.graph, actor)
+    def fire(self, number: int) -> None:
+        actor, columns = self.actors[number], self.columns[number]
+        stage, firing = actor.stage, actor.fired
         if stage and stage.state.bytes:
-            if actor.fired == 0:
-                self.write(self.part(stage, columns.before), f"the state of {place}")
-            if columns.row is not None:
-                for some in columns.carried if columns.row > 0 else ():
-                    self.alive[self.part(stage, some)] = False
-                self.write(self.part(stage, columns.all), f"the columns of {place}")
-        output, given = actor.output, actor.given[actor.fired]
+            if firing == 0:
+                self.write(self.part(stage, columns.before), actor, "the state of {}")
+            if columns.gives(firing):
+                for some in () if columns.is_first(firing) else columns.carried:
+                    self.free(self.part(stage, some))
+                self.write(self.part(stage, columns.all), actor, "the columns of {}")
+        output, given = actor.output, actor.given[firing]
         if output is not None:
             for piece in self.pieces(output, self.produced[output], given):
-                self.write(piece, f"what {place} gives")
+                self.write(piece, actor, "what {} gives")
         if stage and stage.scratch.bytes:
             scratch = self.place(stage.scratch.offset, stage.scratch.bytes)
-            self.require_free(scratch, f"the scratch of {place}")
+            self.require_free(scratch, actor, "the scratch of {}")
         actor.fired += 1
         if output is not None:
             first, self.produced[output] = self.produced[output], given
             # What nobody reads lives no longer, although it counts as never dead.
             self.die(output, first, self.dead[output] if self.readers[output] else given)
-        for tensor in set(actor.inputs) & self.rings.keys():
+        for tensor in self.read[number]:
             before, now = self.dead[tensor], self.least_needed(tensor)
-            _require(now >= before, f"{place} needs pixels again that were dead")
+            if now < before:
+                place = f"firing {firing} of {actor.name}"
+                raise PlanError(f"invalid plan: {place} needs pixels again that were dead")
             self.dead[tensor] = now
             self.die(tensor, before, now)
         if stage and stage.state.bytes:
-            self.alive[self.part(stage, columns.all)] = False
-            for some in () if columns.is_last else columns.carried:
-                self.alive[self.part(stage, some)] = True
+            self.free(self.part(stage, columns.all))
+            for some in () if columns.is_last(firing) else columns.carried:
+                self.fill(self.part(stage, some))
             if actor.finished:
-                self.alive[self.part(stage, columns.before)] = False
+                self.free(self.part(stage, columns.before))
 
     def die(self, tensor: int, first: int, end: int) -> None:
         """Pixels [first, end) are dead, as far as they have been given."""
         if tensor not in self.held:
             for piece in self.pieces(tensor, first, min(end, self.produced[tensor])):
-                self.alive[piece] = False
+                self.free(piece)
 
     def part(self, stage: Stage, piece: range) -> slice:
         """Of a stage's state."""
@@ -464,14 +464,22 @@ class _Replay:
             yield self.place(ring.offset + at * channels, count * channels)
             first += count
 
-    def write(self, piece: slice, what: str) -> None:
-        self.require_free(piece, what)
-        self.alive[piece] = True
+    def fill(self, piece: slice) -> None:
+        self.alive[piece] = b"\1" * (piece.stop - piece.start)
 
-    def require_free(self, piece: slice, what: str) -> None:
-        if self.alive[piece].any():
-            byte = piece.start + int(self.alive[piece].argmax())
-            raise PlanError(f"invalid plan: {self.whose(byte)} is overwritten by {what}")
+    def free(self, piece: slice) -> None:
+        self.alive[piece] = bytes(piece.stop - piece.start)
+
+    def write(self, piece: slice, actor: _Actor, what: str) -> None:
+        self.require_free(piece, actor, what)
+        self.fill(piece)
+
+    def require_free(self, piece: slice, actor: _Actor, what: str) -> None:
+        """what: is written there, with {} for the actor's next firing."""
+        byte = self.alive.find(1, piece.start, piece.stop)
+        if byte >= 0:
+            writer = what.format(f"firing {actor.fired} of {actor.name}")
+            raise PlanError(f"invalid plan: {self.whose(byte)} is overwritten by {writer}")
 
     def whose(self, byte: int) -> str:
         """Who lives on a byte."""
@@ -486,19 +494,33 @@ class _Replay:
 @dataclass(frozen=True)
 class _Columns:
     """Bytes of a state: ``before`` live from the first firing to the last; ``all`` are what a
-    firing of row number ``row`` expands into, if it gives one, and of them ``carried`` live until
-    the next firing, unless it is the row's last.
+    firing that gives something expands into, and of them ``carried`` live until the next firing,
+    unless it is the row's last.
+
+    absorbing: how many firings come before the first that gives something.
+    parts: how many firings give a row.
     """
 
     before: range
     all: range = range(0)
     carried: tuple[range, ...] = ()
-    row: int | None = None
-    is_last: bool = True
+    absorbing: int = 0
+    parts: int = 1
+
+    def gives(self, firing: int) -> bool:
+        return firing >= self.absorbing
+
+    def is_first(self, firing: int) -> bool:
+        """Whether it is the first of a row."""
+        return (firing - self.absorbing) % self.parts == 0
+
+    def is_last(self, firing: int) -> bool:
+        """Whether it carries nothing on."""
+        return not self.gives(firing) or self.is_first(firing + 1)
 
 
 def _columns(graph: QGraph, actor: _Actor) -> _Columns:
-    """Of the next firing."""
+    """How an actor keeps columns in its state."""
     stage = actor.stage
     if stage is None or stage.form is not Form.ROLLING:
         return _Columns(range(stage.state.bytes if stage else 0))
@@ -513,13 +535,12 @@ def _columns(graph: QGraph, actor: _Actor) -> _Columns:
     held = min(grid.width, (stage.col_tile - 1) * step + max(width, step)) * channels
     shared = min(grid.width, max(0, width - step)) * channels
     starts = [before + i * held for i in range(min(grid.height, height - stage.kept_rows))]
-    number = actor.fired - (len(actor.given) - out.height * parts)
     return _Columns(
         range(before),
         range(before, starts[-1] + held),
         tuple(range(start, start + shared) for start in starts),
-        None if number < 0 else number % parts,
-        number < 0 or number % parts == parts - 1,
+        len(actor.given) - out.height * parts,
+        parts,
     )
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from narrows.graph.qgraph import Elementwise, QElementwise
+from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
 from narrows.quantize.fixed_point import Int64Array, requantize
 
 
 def elementwise(
     op: QElementwise, a: Int64Array, b: Int64Array, za: int, zb: int, zo: int
 ) -> Int64Array:
-    """ADD, SUB or MUL of int8 values that broadcast, clamped to the operator's range.
+    """An ELEMENTWISE of int8 values that broadcast, clamped to the operator's range.
 
     za, zb, zo: zero points of the operands and of the output.
     """
+    if op.function in EXTREMA:
+        extremum = np.maximum if op.function is Elementwise.MAXIMUM else np.minimum
+        return np.clip(extremum(a, b), op.act_min, op.act_max)
     a, b = a - za, b - zb
     if op.function is Elementwise.MUL:
         x = requantize(a * b, *op.out)
+    elif op.function is Elementwise.PRELU:
+        x = np.where(a >= 0, requantize(a, *op.a), requantize(a * b, *op.out))
     else:
         a = requantize(a << op.left_shift, *op.a)
         b = requantize(b << op.left_shift, *op.b)

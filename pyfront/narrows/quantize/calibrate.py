@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from narrows.errors import InputError
 from narrows.graph.graph import Graph
+from narrows.jobs import in_order
 from narrows.quantize.float_model import FloatArray, FloatModel, Sample
 
 Ranges: TypeAlias = Mapping[int, tuple[float, float]]
@@ -17,10 +18,14 @@ Ranges: TypeAlias = Mapping[int, tuple[float, float]]
 
 
 class Observer(Protocol):
-    """Sees one tensor in every sample, and keeps a summary of bounded size."""
+    """Sees one tensor, and keeps a summary of bounded size."""
 
     def update(self, values: FloatArray) -> None:
         """One more sample. values: [height, width, channels], finite; not to be kept."""
+        ...
+
+    def add(self, later: Any) -> None:
+        """What another one of this kind has seen in samples behind these."""
         ...
 
     def range(self) -> tuple[float, float]:
@@ -43,6 +48,10 @@ class MinMax:
         """See Observer."""
         self._least = min(self._least, float(values.min()))
         self._most = max(self._most, float(values.max()))
+
+    def add(self, later: MinMax) -> None:
+        """See Observer."""
+        self._least, self._most = min(self._least, later._least), max(self._most, later._most)
 
     def range(self) -> tuple[float, float]:
         """See Observer."""
@@ -70,11 +79,16 @@ def observe(
     samples: Iterable[Sample],
     observer: Callable[[Graph, int], AnyObserver],
     progress: Callable[[int], None] | None = None,
+    jobs: int = 1,
 ) -> dict[int, AnyObserver]:
     """What watched each input and every operator's output.
 
+    Each sample has observers of its own, which are added up in the samples' order: so the result
+    does not depend on the number of jobs, not by a bit.
+
     Args:
-        samples: read once, one at a time.
+        samples: read once, one at a time; a few more than there are jobs are in memory.
+        jobs: how many threads run samples.
         progress: called with the number of samples that have been seen.
 
     Raises:
@@ -82,22 +96,32 @@ def observe(
         ModelError: the network is not float.
     """
     model = FloatModel(graph)
-    observers: dict[int, AnyObserver] = {}
-    count = 0
 
-    def watch(tensor: int, values: FloatArray) -> None:
-        if not np.isfinite(values).all():
-            raise InputError(
-                f"{graph.name}: calibration sample {count} gives NaN or infinite values in "
-                f"{graph.tensors[tensor].name}"
-            )
-        if tensor not in observers:
-            observers[tensor] = observer(graph, tensor)
-        observers[tensor].update(values)
+    def run(numbered: tuple[int, Sample]) -> dict[int, AnyObserver]:
+        number, sample = numbered
+        seen: dict[int, AnyObserver] = {}
 
-    for sample in samples:
+        def watch(tensor: int, values: FloatArray) -> None:
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"{graph.name}: calibration sample {number} gives NaN or infinite values in "
+                    f"{graph.tensors[tensor].name}"
+                )
+            seen[tensor] = observer(graph, tensor)
+            seen[tensor].update(values)
+
         with np.errstate(over="ignore", invalid="ignore"):
             model.run(sample, watch)
+        return seen
+
+    observers: dict[int, AnyObserver] = {}
+    count = 0
+    for seen in in_order(run, enumerate(samples), jobs):
+        for tensor, watched in seen.items():
+            if count == 0:
+                observers[tensor] = watched
+            else:
+                observers[tensor].add(watched)
         count += 1
         if progress is not None:
             progress(count)

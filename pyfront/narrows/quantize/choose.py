@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from narrows.graph.graph import Graph, Softmax, readers
+from narrows.jobs import in_order
 from narrows.quantize.float_model import FloatArray, FloatModel, Sample, evaluate
 from narrows.quantize.histogram import Candidate, Histogram, candidates, merged
 from narrows.quantize.lockstep import snap
@@ -38,43 +39,51 @@ class Half:
     samples: Sequence[Sample]
 
 
-def choose_ranges(graph: Graph, halves: tuple[Half, Half]) -> dict[int, Candidate]:
+def choose_ranges(graph: Graph, halves: tuple[Half, Half], jobs: int = 1) -> dict[int, Candidate]:
     """The range of every input and every operator's output, and how it was found.
 
     Args:
         graph: float.
+        jobs: how many threads; each has a tensor at a time.
     """
     reading = readers(graph)
     judged = [
-        [_values(graph, s) for s in half.samples[:: -(-len(half.samples) // SAMPLES)]]
+        list(
+            in_order(
+                lambda sample: _values(graph, sample),
+                half.samples[:: -(-len(half.samples) // SAMPLES)],
+                jobs,
+            )
+        )
         for half in reversed(halves)
     ]
-    chosen = {}
-    for tensor, histogram in halves[0].histograms.items():
-        methods = candidates(merged(histogram, halves[1].histograms[tensor]))
+
+    def choose(tensor: int) -> Candidate:
+        methods = candidates(merged(*(half.histograms[tensor] for half in halves)))
         options = [candidates(half.histograms[tensor]) for half in halves]
         trials = [
             (values, option)
             for option, kept in zip(options, judged, strict=True)
             for values in kept
         ]
-        best = 0
-        if all(len(option) == len(methods) > 1 for option in options):
-            local = sum(
-                _errors(graph, values, tensor, reading.get(tensor, []), option)
-                for values, option in trials
-            )
-            assert isinstance(local, np.ndarray)
-            if local.min() < _ADVANTAGE * local[0]:
-                best = int(local.argmin())
-        if best != 0:
-            extremes, clipped = (
-                sum(_output_error(graph, values, tensor, option[k]) for values, option in trials)
-                for k in (0, best)
-            )
-            best = best if clipped < _ADVANTAGE * extremes else 0
-        chosen[tensor] = methods[best]
-    return chosen
+        if any(len(option) != len(methods) or len(option) == 1 for option in options):
+            return methods[0]
+        local = sum(
+            _errors(graph, values, tensor, reading.get(tensor, []), option)
+            for values, option in trials
+        )
+        assert isinstance(local, np.ndarray)
+        best = int(local.argmin())
+        if not local[best] < _ADVANTAGE * local[0]:
+            return methods[0]
+        extremes, clipped = (
+            sum(_output_error(graph, values, tensor, option[k]) for values, option in trials)
+            for k in (0, best)
+        )
+        return methods[best if clipped < _ADVANTAGE * extremes else 0]
+
+    tensors = list(halves[0].histograms)
+    return dict(zip(tensors, in_order(choose, tensors, jobs), strict=True))
 
 
 def _values(graph: Graph, sample: Sample) -> dict[int, FloatArray]:

@@ -96,6 +96,14 @@ class ChannelStatistics:
         self._count += len(flat)
         self.samples += 1
 
+    def add(self, later: ChannelStatistics) -> None:
+        """See calibrate.Observer."""
+        self._low, self._high = min(self._low, later._low), max(self._high, later._high)
+        self.magnitude = np.maximum(self.magnitude, later.magnitude)
+        self._squares = self._squares + later._squares
+        self._count += later._count
+        self.samples += later.samples
+
     def range(self) -> tuple[float, float]:
         """See calibrate.Observer."""
         return float(self._low), float(self._high)

@@ -137,3 +137,18 @@ def tanh(a: Any, integer_bits: int) -> Int64Array:
 def input_radius(integer_bits: int, left_shift: int) -> int:
     """TFLite's CalculateInputRadius: differences from here on saturate."""
     return floor(((1 << integer_bits) - 1) * 2.0 ** (31 - integer_bits) / 2.0**left_shift)
+
+
+def inverse_square_root(x: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """(multiplier, shift) of 1 / sqrt(x) for x from 1 to 255, as TFLite's
+    GetInvSqrtQuantizedMultiplierExp finds them: five Newton-Raphson steps in Q3.28."""
+    pairs = (31 - np.frexp(x.astype(np.float64))[1]) // 2 - 1  # bits to shift by, in twos
+    half = divide_by_power((x << (2 * pairs)) >> 1, 1)
+    root = np.full_like(x, 1 << 28)
+    for _ in range(5):
+        cube = shift_left_saturating(high_mul(high_mul(root, root), root), 6)
+        step = high_mul((1 << 28) + (1 << 27), root) - high_mul(half, cube)
+        root = shift_left_saturating(step, 3)
+    root = high_mul(root, 1518500250)  # constant: sqrt(1/2)
+    one = x == 1
+    return np.where(one, _INT32_MAX, root), np.where(one, 0, pairs - 11)

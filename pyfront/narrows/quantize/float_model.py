@@ -33,6 +33,7 @@ from narrows.graph.graph import (
 )
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import Elementwise
+from narrows.quantize import functions
 from narrows.quantize.lower import nearest_positions
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -180,6 +181,13 @@ def _evaluate(
                     return a - b
                 case Elementwise.MUL:
                     return a * b
+                case Elementwise.MAXIMUM:
+                    return np.maximum(a, b)
+                case Elementwise.MINIMUM:
+                    return np.minimum(a, b)
+                case Elementwise.PRELU:
+                    leaky: FloatArray = np.where(a >= 0, a, a * b)
+                    return leaky
         case Pool():
             return _pool(operator, x, (shape[0], shape[1]))
         case Mean():
@@ -368,6 +376,8 @@ def _unary(operator: Unary, x: FloatArray) -> FloatArray:
             return activate(x, Activation.RELU6)
         case UnaryFunction.REQUANTIZE:
             return x
+        case function:
+            return functions.evaluate(function, x)
 
 
 def _resize(operator: Resize, x: FloatArray, size: tuple[int, int]) -> FloatArray:

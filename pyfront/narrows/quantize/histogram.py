@@ -53,6 +53,15 @@ class Histogram:
         numbers = np.minimum(places.astype(np.int32), BINS - 1)
         self.counts += np.bincount(numbers, minlength=BINS)
 
+    def add(self, later: Histogram) -> None:
+        """See calibrate.Observer."""
+        copy = Histogram()
+        copy.counts, copy.reach = later.counts, later.reach
+        self._grow(later.reach)
+        copy._grow(self.reach)
+        self.counts = self.counts + copy.counts
+        self.least, self.most = min(self.least, later.least), max(self.most, later.most)
+
     def _grow(self, needed: float) -> None:
         if needed <= self.reach:
             return
@@ -81,13 +90,8 @@ class Histogram:
 def merged(a: Histogram, b: Histogram) -> Histogram:
     """What one observer of both streams would have counted."""
     result = Histogram()
-    for part in (a, b):
-        copy = Histogram()
-        copy.counts, copy.reach = part.counts, part.reach
-        result._grow(part.reach)
-        copy._grow(result.reach)
-        result.counts = result.counts + copy.counts
-        result.least, result.most = min(result.least, part.least), max(result.most, part.most)
+    result.add(a)
+    result.add(b)
     return result
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from narrows.graph.graph import WEIGHTED, Graph, Operator, Pad, Quantization, Tensor
+from narrows.jobs import in_order
 from narrows.quantize.float_model import FloatArray, FloatModel, Sample, evaluate
 
 # Samples that are kept: at most so many, and so many bytes of live values.
@@ -117,15 +119,15 @@ class Step:
     outputs: list[FloatArray]
 
 
-def walk(graph: Graph, samples: Sequence[Sample]) -> Iterator[Step]:
+def walk(graph: Graph, samples: Sequence[Sample], jobs: int = 1) -> Iterator[Step]:
     """Run all samples through a float network, one operator after the other; holds what is
-    still to be read."""
+    still to be read. jobs: how many threads; each has a sample at a time."""
     model = FloatModel(graph)
     constants = {i: t.data for i, t in enumerate(graph.tensors) if t.data is not None}
     values = [{**constants, **model.inputs(sample)} for sample in samples]
     for number, (operator, dying) in enumerate(zip(graph.operators, _dying(graph), strict=True)):
         inputs = [[held[i] for i in operator.inputs] for held in values]
-        outputs = [evaluate(operator, x, graph.tensors) for x in inputs]
+        outputs = list(in_order(partial(_evaluate, operator, graph.tensors), inputs, jobs))
         for held, y in zip(values, outputs, strict=True):
             held[operator.output] = y
         yield Step(number, operator, inputs, outputs)
@@ -134,12 +136,19 @@ def walk(graph: Graph, samples: Sequence[Sample]) -> Iterator[Step]:
                 del held[index]
 
 
+def _evaluate(
+    operator: Operator, tensors: Sequence[Tensor], inputs: Sequence[FloatArray]
+) -> FloatArray:
+    return evaluate(operator, inputs, tensors)
+
+
 class Twin:
     """The quantized network on the same samples; driven from outside, operator by operator, so
-    that an operator can be changed before it runs."""
+    that an operator can be changed before it runs. jobs: as of ``walk``."""
 
-    def __init__(self, quantized: Graph, samples: Sequence[Sample]) -> None:
+    def __init__(self, quantized: Graph, samples: Sequence[Sample], jobs: int = 1) -> None:
         self.quantized = quantized
+        self._jobs = jobs
         self._dying = _dying(quantized)
         real = dequantized(quantized)
         self.operators = real.operators
@@ -163,11 +172,14 @@ class Twin:
     def step(self, number: int) -> list[FloatArray]:
         """Run an operator; for each sample its output."""
         operator = self.operators[number]
-        outputs = []
-        for held, inputs in zip(self._values, self.inputs(number), strict=True):
-            y = evaluate(operator, inputs, self.tensors)
-            held[operator.output] = snap(y, self._q(operator.output))
-            outputs.append(held[operator.output])
+        q = self._q(operator.output)
+
+        def run(inputs: Sequence[FloatArray]) -> FloatArray:
+            return snap(evaluate(operator, inputs, self.tensors), q)
+
+        outputs = list(in_order(run, self.inputs(number), self._jobs))
+        for held, y in zip(self._values, outputs, strict=True):
+            held[operator.output] = y
             for index in self._dying[number]:
                 del held[index]
         return outputs

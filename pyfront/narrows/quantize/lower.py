@@ -34,6 +34,7 @@ from narrows.graph.graph import (
 )
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
+    EXTREMA,
     Edge,
     Elementwise,
     Int8Array,
@@ -66,6 +67,7 @@ from narrows.quantize.tables import (
 from narrows.quantize.verify import verify_qgraph
 
 _LEFT_SHIFT = 20  # of ADD and SUB on int8
+_SUMS = (Elementwise.ADD, Elementwise.SUB)
 _MAX_CONCAT = 4
 
 
@@ -218,7 +220,7 @@ class _Lowering:
             (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
             output,
             operator.function,
-            0 if operator.function is Elementwise.MUL else _LEFT_SHIFT,
+            _LEFT_SHIFT if operator.function in _SUMS else 0,
             *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
             low,
             high,
@@ -307,8 +309,12 @@ def _elementwise_multipliers(
     function: Elementwise, a: np.float32, b: np.float32, y: np.float32
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """(multiplier, shift) of both operands and of the output."""
-    if function is Elementwise.MUL:
-        return (0, 0), (0, 0), quantize_multiplier(float(a) * float(b) / float(y))
+    none = (0, 0)
+    if function in EXTREMA:
+        return none, none, none
+    if function not in _SUMS:
+        rest = quantize_multiplier(float(a) / float(y)) if function is Elementwise.PRELU else none
+        return rest, none, quantize_multiplier(float(a) * float(b) / float(y))
     twice = 2 * float(max(a, b))
     reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
     first, second, third = (quantize_multiplier(real) for real in reals)

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log10
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from narrows.graph.graph import WEIGHTED, Softmax, Tensor
+from narrows.jobs import in_order
+from narrows.quantize.float_model import FloatArray
 from narrows.quantize.lockstep import Twin, walk
 from narrows.quantize.pipeline import Quantized
+
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 MOST_DECIBELS = 99.0
 """Of two signals that are equal."""
@@ -51,22 +56,25 @@ def decibels(signal: float, noise: float) -> float:
     return min(MOST_DECIBELS, 10 * log10(signal / noise)) if signal > 0 else -MOST_DECIBELS
 
 
-def measure_layers(quantized: Quantized) -> list[LayerReport]:
+def measure_layers(quantized: Quantized, jobs: int = 1) -> list[LayerReport]:
     """Run both networks on the samples that were kept.
+
+    Args:
+        jobs: how many threads; the result does not depend on it.
 
     Returns:
         One report for each operator, in order.
     """
     prepared, graph = quantized.prepared, quantized.graph
-    twin = Twin(graph, quantized.samples)
+    twin = Twin(graph, quantized.samples, jobs)
     reports = []
-    for step in walk(prepared, quantized.samples):
+    for step in walk(prepared, quantized.samples, jobs):
         got = twin.step(step.number)
         signal = np.zeros(step.outputs[0].shape[2])
         noise = np.zeros_like(signal)
-        for right, real in zip(step.outputs, got, strict=True):
-            signal += np.square(right, dtype=np.float64).sum(axis=(0, 1))
-            noise += np.square(right - real, dtype=np.float64).sum(axis=(0, 1))
+        for right, wrong in in_order(_powers, zip(step.outputs, got, strict=True), jobs):
+            signal += right
+            noise += wrong
         ratio = np.where(signal > 0, noise / np.where(signal > 0, signal, 1), 0)
         worst = np.argsort(-ratio, kind="stable")[:_WORST]
         operator = step.operator
@@ -100,6 +108,13 @@ def measure_layers(quantized: Quantized) -> list[LayerReport]:
             )
         )
     return reports
+
+
+def _powers(values: tuple[FloatArray, FloatArray]) -> tuple[Float64Array, Float64Array]:
+    """Sums of squares by channel: of the right values, and of what the others lack to them."""
+    right, real = values
+    signal = np.square(right, dtype=np.float64).sum(axis=(0, 1))
+    return signal, np.square(right - real, dtype=np.float64).sum(axis=(0, 1))
 
 
 def logits_decibels(quantized: Quantized, reports: list[LayerReport]) -> float:

@@ -39,7 +39,8 @@ Progress: TypeAlias = Callable[[str, float], None]
 class PipelineOptions:
     """equalize, choose: whether channels are equalized, and ranges chosen by measured error
     instead of the extremes. refine: of weights and biases; None for neither.
-    count: samples, if known; for progress only."""
+    count: samples, if known; for progress only.
+    jobs: how many threads compute; the result does not depend on it."""
 
     equalize: bool = True
     choose: bool = True
@@ -48,6 +49,7 @@ class PipelineOptions:
     edges: ExternalDtype = "int8"
     count: int | None = None
     progress: Progress | None = None
+    jobs: int = 1
 
 
 MIN_MAX = PipelineOptions(equalize=False, choose=False, refine=None)
@@ -75,7 +77,8 @@ def quantize_network(
 
     Args:
         graph: all tensors float32.
-        samples: called twice; read one at a time. A few are kept, within 400 MiB.
+        samples: called twice; read one at a time, by this thread. A few are kept, within 400 MiB;
+            with several jobs, as many more are at work.
 
     Raises:
         ModelError: a weight that is not finite, or the network is quantized already.
@@ -92,18 +95,20 @@ def quantize_network(
         samples(),
         lambda _graph, _tensor: ChannelStatistics(),
         _part(step, "calibrate channels", 0.0, 0.35, options.count),
+        options.jobs,
     )
     count = next(iter(statistics.values())).samples
     if options.equalize:
         graph = equalize(graph, statistics)
-    halves = _halves(graph, samples(), count, _part(step, "calibrate", 0.35, 0.75, count))
+    calibrating = _part(step, "calibrate", 0.35, 0.75, count)
+    halves = _halves(graph, samples(), count, calibrating, options.jobs)
     kept = [sample for half in halves for sample in half.samples]
     histograms = halves[0].histograms
     if len(halves) == 2:
         histograms = {i: merged(h, halves[1].histograms[i]) for i, h in histograms.items()}
     step("choose ranges", 0.75)
     if options.choose and len(halves) == 2:
-        chosen = choose_ranges(graph, (halves[0], halves[1]))
+        chosen = choose_ranges(graph, (halves[0], halves[1]), options.jobs)
     else:
         chosen = {i: candidates(histogram)[0] for i, histogram in histograms.items()}
     ranges = {i: (candidate.least, candidate.most) for i, candidate in chosen.items()}
@@ -117,6 +122,7 @@ def quantize_network(
             kept,
             options.refine,
             lambda done: step("refine", 0.8 + 0.2 * done),
+            options.jobs,
         )
     result = drop_unused(quantized)
     verify_quantized(result)
@@ -125,7 +131,11 @@ def quantize_network(
 
 
 def _halves(
-    graph: Graph, samples: Iterable[Sample], count: int, progress: Callable[[int], None]
+    graph: Graph,
+    samples: Iterable[Sample],
+    count: int,
+    progress: Callable[[int], None],
+    jobs: int,
 ) -> list[Half]:
     """Calibrate in two halves; in one if there is but one sample."""
     stream = iter(samples)
@@ -140,6 +150,7 @@ def _halves(
             keeper.through(islice(stream, size)),
             lambda _graph, _tensor: Histogram(),
             lambda done, begin=begin: progress(begin + done),  # type: ignore[misc]
+            jobs,
         )
         halves.append(Half(histograms, keeper.samples))
         seen += size

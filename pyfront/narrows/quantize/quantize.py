@@ -35,7 +35,7 @@ from narrows.graph.graph import (
     verify_graph,
 )
 from narrows.graph.passes import drop_unused, fuse_activations
-from narrows.graph.qgraph import Elementwise, ExternalDtype
+from narrows.graph.qgraph import EXTREMA, Elementwise, ExternalDtype
 from narrows.graph.scales import ANY, covers, hull, prescribed_scale, shares_scale
 from narrows.quantize.calibrate import MakeObserver, Ranges, calibrate, min_max
 from narrows.quantize.float_model import FloatArray, Sample, verify_float
@@ -314,10 +314,14 @@ def _raise_scales(
                 group, least = groups[operator.inputs[0]], 2.0**-25 / operator.beta
             case Binary(function=Elementwise.MUL):
                 least = scales[0] * scales[1] / _MAX_RATIO
-            case Binary():
+            case Binary(function=Elementwise.PRELU):
+                least = scales[0] * max(1.0, scales[1]) / _MAX_RATIO
+            case Binary() if operator.function not in EXTREMA:
                 least = max(scales) * 2.0**-18
             case Unary(function=UnaryFunction.HARD_SWISH):
                 least = scales[0] / 120
+            case Unary(function=UnaryFunction.RSQRT):
+                least = 1 / (scales[0] ** 0.5 * _MAX_RATIO)
             case _:
                 least = max(scales) / _MAX_RATIO
         q = of_group[group]

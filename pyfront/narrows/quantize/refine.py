@@ -28,6 +28,7 @@ from narrows.graph.graph import (
     Graph,
     Tensor,
 )
+from narrows.jobs import in_order
 from narrows.quantize.float_model import FloatArray, Sample, seen, unit_of
 from narrows.quantize.lockstep import Twin, dequantize_tensor, walk
 
@@ -39,6 +40,8 @@ _Weighted: TypeAlias = Conv | DepthwiseConv | FullyConnected
 _DAMPING = 0.05
 # Rows of one sample that go into a covariance.
 _MOST_ROWS = 2048
+# Rows of weights that are rounded at a time: what is read and written for a column fits a cache.
+_ROWS = 64
 # Layers with more inputs per output are rounded to nearest: time grows with the third power.
 _MOST_INPUTS = 2048
 
@@ -57,6 +60,7 @@ def refine(
     samples: Sequence[Sample],
     options: RefineOptions | None = None,
     progress: Callable[[float], None] | None = None,
+    jobs: int = 1,
 ) -> Graph:
     """Replace integers of weights and biases.
 
@@ -65,20 +69,21 @@ def refine(
         quantized: from it, with the same activations and operators under the same indices.
         samples: run through both at once.
         progress: called with the share that is done, 0 to 1.
+        jobs: how many threads; the result does not depend on it.
 
     Returns:
         The quantized network with the same scales.
     """
     options = options or RefineOptions()
-    twin = Twin(quantized, samples)
+    twin = Twin(quantized, samples, jobs)
     tensors = list(quantized.tensors)
-    for step in walk(graph, samples):
+    for step in walk(graph, samples, jobs):
         operator, target = step.operator, quantized.operators[step.number]
         if isinstance(operator, WEIGHTED):
             assert isinstance(target, WEIGHTED)
-            layer = _Layer(graph, operator)
-            right = [layer.rows(x[0]) for x in step.inputs]
-            real = [layer.rows(x[0]) for x in twin.inputs(step.number)]
+            layer = _Layer(graph, operator, jobs)
+            right = list(in_order(layer.rows, step.inputs, jobs))
+            real = list(in_order(layer.rows, twin.inputs(step.number), jobs))
             if options.rounding:
                 tensors[target.weights] = layer.rounded(tensors[target.weights], real)
             if options.bias and target.bias is not None:
@@ -96,7 +101,8 @@ def refine(
 class _Layer:
     """One weighted operator of the float network, its weights as a matrix [out, inputs]."""
 
-    def __init__(self, graph: Graph, operator: _Weighted) -> None:
+    def __init__(self, graph: Graph, operator: _Weighted, jobs: int) -> None:
+        self.jobs = jobs
         self.operator = operator
         self.shape = graph.tensors[operator.weights].shape
         self.size = graph.tensors[operator.output].shape[:2]
@@ -111,9 +117,9 @@ class _Layer:
             matrix = data.reshape(-1, self.shape[2]).T
         return matrix
 
-    def rows(self, x: FloatArray) -> FloatArray:
+    def rows(self, inputs: Sequence[FloatArray]) -> FloatArray:
         """See float_model.seen."""
-        return seen(self.operator, x, self.shape, (self.size[0], self.size[1]))
+        return seen(self.operator, inputs[0], self.shape, (self.size[0], self.size[1]))
 
     def rounded(self, tensor: Tensor, samples: Sequence[FloatArray]) -> Tensor:
         """The weights' integers, rounded by what the samples' rows say."""
@@ -123,7 +129,7 @@ class _Layer:
         if self.weights.shape[1] > _MOST_INPUTS:
             return tensor
         steps = self.weights / q.scales.astype(np.float64).reshape(-1, 1)
-        integers = round_adaptively(steps, self._covariance(samples)).astype(np.int8)
+        integers = round_adaptively(steps, self._covariance(samples), self.jobs).astype(np.int8)
         shaped = integers.T if self.depthwise else integers
         return replace(tensor, data=np.ascontiguousarray(shaped.reshape(self.shape)))
 
@@ -133,16 +139,21 @@ class _Layer:
         unit = unit_of(max(float(np.abs(rows).max()) for rows in samples))
         thinned = [rows[:: -(-len(rows) // _MOST_ROWS)] for rows in samples]
         count = sum(map(len, thinned))
-        mean = sum(rows.sum(axis=0, dtype=np.float64) for rows in thinned) / count
-        total: Float64Array | float = 0.0
-        for rows in thinned:
-            centered = rows - np.asarray(mean, np.float32)
+        mean = np.asarray(
+            sum(rows.sum(axis=0, dtype=np.float64) for rows in thinned) / count, np.float32
+        )
+
+        def squared(rows: FloatArray) -> FloatArray:
+            centered = rows - mean
             centered /= np.float32(unit)
             if self.depthwise:
                 by_channel = centered.transpose(2, 1, 0)
-                total = total + (by_channel @ by_channel.transpose(0, 2, 1)).astype(np.float64)
+                products: FloatArray = by_channel @ by_channel.transpose(0, 2, 1)
             else:
-                total = total + (centered.T @ centered).astype(np.float64)[np.newaxis]
+                products = (centered.T @ centered)[np.newaxis]
+            return products
+
+        total = sum(part.astype(np.float64) for part in in_order(squared, thinned, self.jobs))
         return np.asarray(total / count, np.float64)
 
     def mean_error(
@@ -171,12 +182,13 @@ def _shifted(bias: Tensor, error: Float64Array) -> Tensor:
     return replace(bias, data=np.clip(steps, -(2.0**31), 2.0**31 - 1).astype(np.int32))
 
 
-def round_adaptively(steps: Float64Array, covariance: Float64Array) -> Float64Array:
+def round_adaptively(steps: Float64Array, covariance: Float64Array, jobs: int = 1) -> Float64Array:
     """Round rows of weights so that their products with inputs of this covariance are near.
 
     Args:
         steps: [out, inputs], in steps of the weights' scale.
         covariance: [1 or out, inputs, inputs] of the inputs, symmetric, not negative.
+        jobs: how many threads; each has some rows at a time.
 
     Returns:
         Integers -127 to 127. No row's error is above that of rounding to nearest.
@@ -189,17 +201,26 @@ def round_adaptively(steps: Float64Array, covariance: Float64Array) -> Float64Ar
     ordered = damped[:, order][:, :, order]
     # The upper factor U of the inverse, U'U: row j says how an error at j is made good behind.
     upper = np.linalg.cholesky(np.linalg.inv(ordered)).transpose(0, 2, 1)
-    rest = steps[:, order]
+
+    def rounded(first: int) -> Float64Array:
+        some = slice(first, first + _ROWS)
+        return _round_columns(steps[some, order], upper if len(upper) == 1 else upper[some])
+
+    adaptive = np.empty_like(steps)
+    adaptive[:, order] = np.concatenate(list(in_order(rounded, range(0, len(steps), _ROWS), jobs)))
+    nearest = np.clip(np.rint(steps), -127, 127)
+    better = _error(adaptive - steps, damped) < _error(nearest - steps, damped)
+    return np.where(better[:, np.newaxis], adaptive, nearest)
+
+
+def _round_columns(rest: Float64Array, upper: Float64Array) -> Float64Array:
+    """Column by column; ``rest`` takes the errors that are spread. upper: [1 or out, ...]."""
     result = np.empty_like(rest)
     for j in range(rest.shape[1]):
         result[:, j] = np.clip(np.rint(rest[:, j]), -127, 127)
         error = (rest[:, j] - result[:, j]) / upper[:, j, j]
         rest[:, j + 1 :] -= error[:, np.newaxis] * upper[:, j, j + 1 :]
-    adaptive = np.empty_like(result)
-    adaptive[:, order] = result
-    nearest = np.clip(np.rint(steps), -127, 127)
-    better = _error(adaptive - steps, damped) < _error(nearest - steps, damped)
-    return np.where(better[:, np.newaxis], adaptive, nearest)
+    return result
 
 
 def _error(wrong: Float64Array, covariance: Float64Array) -> Float64Array:

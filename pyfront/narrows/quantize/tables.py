@@ -11,14 +11,17 @@ from math import frexp
 
 import numpy as np
 
+from narrows.graph.edges import dequantize, quantize
 from narrows.graph.graph import Quantization, Unary, UnaryFunction
 from narrows.graph.qgraph import Int32Array
+from narrows.quantize import functions
 from narrows.quantize.fixed_point import (
     Int64Array,
     divide_by_power,
     exp_on_negative_values,
     high_mul,
     input_radius,
+    inverse_square_root,
     logistic,
     quantize_multiplier,
     requantize,
@@ -44,6 +47,8 @@ def requantized(x: Int64Array, source: Quantization, target: Quantization) -> In
 
 def unary_table(operator: Unary, source: Quantization, target: Quantization) -> bytes:
     """256 bytes: the function of every int8 value."""
+    if operator.in_floats:
+        return _in_floats(operator.function, source, target)
     x = ALL_INT8 - source.zero_point
     match operator.function:
         case UnaryFunction.REQUANTIZE:
@@ -68,6 +73,47 @@ def unary_table(operator: Unary, source: Quantization, target: Quantization) -> 
             return as_bytes(_saturating(x, source, tanh, 31 - 7, 0))
         case UnaryFunction.HARD_SWISH:
             return as_bytes(_hard_swish(x, source, target) + target.zero_point)
+        case UnaryFunction.ABS:
+            return as_bytes(requantized(np.abs(x) + source.zero_point, source, target))
+        case UnaryFunction.RSQRT:
+            return as_bytes(_rsqrt(x, source, target))
+        case function:
+            return _rounded(function, source, target)
+
+
+def _in_floats(function: UnaryFunction, source: Quantization, target: Quantization) -> bytes:
+    """DEQUANTIZE, the function in float32, QUANTIZE. What is NaN or too large for the int32 of
+    QUANTIZE, where C does not define it, is clamped: NaN becomes the least value."""
+    with np.errstate(over="ignore"):
+        x = dequantize(ALL_INT8, float(source.scale), source.zero_point)
+        y = np.nan_to_num(functions.evaluate(function, x), nan=-np.inf)
+        return bytes(quantize(y, float(target.scale), target.zero_point, np.int8).tobytes())
+
+
+def _rounded(function: UnaryFunction, source: Quantization, target: Quantization) -> bytes:
+    """A table as TensorFlow Lite itself fills it for a function in int8, by float32: ELU of TFLite
+    Micro; EXP, LOG, SQRT and GELU of LiteRT, since TFLite Micro has these in float32 or not."""
+    with np.errstate(over="ignore"):
+        x = source.scale * (ALL_INT8 - source.zero_point).astype(np.float32)
+        y = np.nan_to_num(functions.evaluate(function, x), nan=-np.inf)
+        if function is UnaryFunction.ELU:  # less exact next to 0 than in float32
+            y = np.where(x < 0, functions.evaluate(UnaryFunction.EXP, x) - np.float32(1), x)
+        if function is UnaryFunction.SQRT:  # LiteRT's does not round
+            steps = np.trunc(y / target.scale)
+        else:
+            steps = (y * (np.float32(1) / target.scale)).astype(np.float64)
+            steps = np.trunc(steps + np.copysign(0.5, steps))
+    return as_bytes(np.clip(steps + target.zero_point, -128, 127).astype(np.int64))
+
+
+def _rsqrt(x: Int64Array, source: Quantization, target: Quantization) -> Int64Array:
+    """RSQRT, not clamped; the most where TFLite Micro gives that (at 0) or stops (below)."""
+    bits = 20  # of the root's fraction
+    real = 1.0 / float(np.sqrt(source.scale) * target.scale)
+    multiplier, shift = quantize_multiplier(real)
+    root, root_shift = inverse_square_root(np.maximum(x, 1))
+    y = requantize(requantize(np.ones_like(x), root, root_shift + bits), multiplier, shift - bits)
+    return np.where(x > 0, y + target.zero_point, 127)
 
 
 def _saturating(

@@ -8,7 +8,6 @@ import numpy as np
 from narrows.errors import ModelError
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
-    Elementwise,
     Int32Array,
     QConcat,
     QConv,
@@ -186,8 +185,7 @@ def _elementwise_problem(op: QElementwise, a: QTensor, b: QTensor, y: QTensor) -
             return f"shapes {_shape(a)}, {_shape(b)}, {_shape(y)}"
     if not 0 <= op.left_shift <= 20:
         return f"left shift {op.left_shift}"
-    pairs = (op.out,) if op.function is Elementwise.MUL else (op.a, op.b, op.out)
-    for multiplier, shift in pairs:
+    for multiplier, shift in (op.a, op.b, op.out):
         problem = _multiplier_problem(multiplier, shift)
         if problem is not None:
             return problem

@@ -31,6 +31,10 @@ EXPAND, PROJECT, ADD = 1, 2, 4
 """Flags of BOTTLENECK."""
 
 
+_PRESCALED_BITS = 14
+"""Bits behind the point of a prescaled sum times its multiplier, over 2^32 (``requant.h``)."""
+
+
 def op_code(op: QOp) -> Op:
     """The stage kind of an operator that fires alone."""
     match op:
@@ -154,13 +158,27 @@ def bottleneck_params(graph: QGraph, parts: Bottleneck, stage: Stage, body: Body
 
 def channel_table(graph: QGraph, op: QConv | QDepthwise) -> bytes:
     """12 bytes per output channel: bias with the input's zero point folded in (modulo 2^32),
-    multiplier, shift."""
+    multiplier, shift and prescale."""
     axes = (1, 2, 3) if isinstance(op, QConv) else (0, 1)
-    sums = op.weights.astype(np.int64).sum(axis=axes)
+    weights = op.weights.astype(np.int64)
     zero_point = graph.tensors[op.inputs[0]].zero_point
-    bias = (op.bias.astype(np.int64) - zero_point * sums).astype(np.int32)
-    table: npt.NDArray[np.int32] = np.stack([bias, op.multiplier, op.shift], axis=1)
+    bias = op.bias.astype(np.int64) - zero_point * weights.sum(axis=axes)
+    least = bias + np.minimum(-128 * weights, 127 * weights).sum(axis=axes)
+    most = bias + np.maximum(-128 * weights, 127 * weights).sum(axis=axes)
+    scale = _prescales(np.maximum(-least, most), op.shift)
+    last = np.where(scale > 0, scale << 16 | op.shift & 0xFF, op.shift)
+    table: npt.NDArray[np.int32] = np.stack([bias.astype(np.int32), op.multiplier, last], axis=1)
     return table.astype("<i4").tobytes()
+
+
+def _prescales(
+    magnitudes: npt.NDArray[np.int64], shifts: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """The prescale of each channel, 0 for none, by a magnitude that no sum of it exceeds."""
+    powers = _PRESCALED_BITS - 1 + shifts.astype(np.int64)
+    is_right = (shifts < 0) & (powers >= 0)
+    scale = np.left_shift(np.int64(1), np.where(is_right, powers, 0))
+    return np.where(is_right & (magnitudes < 2**31 // (4 * scale)), scale, 0)
 
 
 def _window(place: str, op: QConv | QDepthwise, kernel: tuple[int, ...], last: int) -> bytes:

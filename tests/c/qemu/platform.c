@@ -35,10 +35,22 @@ void platform_exit(int code)
     }
 }
 
+/* The floating-point and vector registers, coprocessors 10 and 11, are off after a reset. */
+static void enable_vectors(void)
+{
+#ifdef __ARM_FP
+    volatile uint32_t *const coprocessor_access = (volatile uint32_t *)0xE000ED88u;
+
+    *coprocessor_access |= 0xFu << 20;
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+}
+
 void reset(void)
 {
     const uint32_t *image = &data_image;
 
+    enable_vectors();
     for (uint32_t *word = &data_start; word < &data_end; word++) {
         *word = *image++;
     }
