@@ -67,30 +67,31 @@ static inline void nrw_copy_rows(int8_t *to, const struct nrw_window *window, pt
 
 /* 16 bytes of a row of each of two windows. */
 #define NRW_COPY_CHUNK(T, AT)              \
-    "vldrb" T ".8 q0, [%4, #" AT "]\n"     \
-    "vldrb" T ".8 q1, [%5, #" AT "]\n"     \
+    "vldrb" T ".8 q0, [%3, #" AT "]\n"     \
+    "vldrb" T ".8 q1, [%4, #" AT "]\n"     \
     "vstrb" T ".8 q0, [%0, #" AT "]\n"     \
     "vstrb" T ".8 q1, [%1, #" AT "]\n"
 
 /* Rows of whole chunks and, at LAST, one that may be a part. GCC has no name for the predicate
- * register, so the functions that this becomes a part of must not use predicates themselves. */
+ * register, so the functions that this becomes a part of must not use predicates themselves. The
+ * loop counts where it ends, in LR: without optimization GCC has no register for another count. */
 #define NRW_COPY_TWO(WHOLE, LAST)                                                            \
-    __asm__ volatile("vctp.8 %8\n"                                                           \
-                     "dls lr, %3\n"                                                          \
+    __asm__ volatile("vctp.8 %3\n"                                                           \
+                     "dls lr, lr\n"                                                          \
                      "1:\n"                                                                  \
-                     "ldr %4, [%2], #4\n"                                                    \
-                     "add %4, %6\n"                                                          \
-                     "add %5, %4, %7\n"                                                      \
+                     "ldr %3, [%2], #4\n"                                                    \
+                     "add %3, %6\n"                                                          \
+                     "add %4, %3, %7\n"                                                      \
                      WHOLE                                                                   \
                      "vpstttt\n"                                                             \
                      NRW_COPY_CHUNK("t", LAST)                                               \
-                     "add %0, %9\n"                                                          \
-                     "add %1, %9\n"                                                          \
+                     "add %0, %8\n"                                                          \
+                     "add %1, %8\n"                                                          \
                      "le lr, 1b\n"                                                           \
-                     : "+r"(first), "+r"(second), "+r"(rows), "+r"(count), "=&r"(from),      \
-                       "=&r"(from_second)                                                    \
-                     : "r"(column), "r"(step), "r"(last), "r"(bytes)                         \
-                     : "lr", "q0", "q1", "memory")
+                     : "+r"(first), "+r"(second), "+r"(rows), "+r"(last), "=&r"(from_second), \
+                       "+r"(count)                                                           \
+                     : "r"(column), "r"(step), "r"(bytes)                                    \
+                     : "q0", "q1", "memory")
 
 /* As nrw_copy_rows, of two windows at once; the second one's rows begin `step` bytes behind the
  * first's. */
@@ -99,9 +100,9 @@ static inline void nrw_copy_rows_of_two(int8_t *first, int8_t *second,
                                         uint32_t step, uint32_t bytes)
 {
     const int8_t *const *rows = window->rows;
-    uint32_t count = window->kernel_h;
-    const uint32_t last = bytes - (bytes - 1) / 16 * 16;
-    const int8_t *from, *from_second;
+    register uint32_t count __asm__("lr") = window->kernel_h;
+    uint32_t last = bytes - (bytes - 1) / 16 * 16;
+    const int8_t *from_second;
 
     if (bytes <= 16) {
         NRW_COPY_TWO("", "0");

@@ -3,7 +3,7 @@
 
 #include "../src/check.h"
 
-int nrw_check_arithmetic(struct nrw_model *model, const struct nrw_elementwise_params *params)
+NRW_COLD int nrw_check_arithmetic(struct nrw_model *model, const struct nrw_elementwise_params *params)
 {
     REQUIRE(params->multiplier_a >= 0, params->multiplier_a);
     REQUIRE(params->multiplier_b >= 0, params->multiplier_b);

@@ -10,7 +10,7 @@ static bool covers(uint32_t in, uint32_t out, uint32_t kernel, uint32_t stride, 
     return pad < kernel && (out - 1) * stride < in + pad;
 }
 
-int nrw_check_pool(struct nrw_model *model, const struct nrw_stage *stage)
+NRW_COLD int nrw_check_pool(struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_geometry *geometry = nrw_at(model, stage->params);
     const struct nrw_tensor *in = nrw_input_of(model, stage, 0);

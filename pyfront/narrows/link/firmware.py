@@ -46,8 +46,10 @@ _FOLDER_FLAGS = {
 # Portable kernels do what is rare where there are others with SIMD instructions, but for the
 # convolution of plain weights.
 _PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
-# The files of the runtime whose code runs once for a model.
+# The files of the runtime whose code runs once for a model, and the operators that do more than
+# ask a kernel for a row.
 _ONCE = ("blob", "check", "model", "sizes")
+_BUSY = ("bottleneck", "bottleneck_compute", "conv", "depthwise")
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),
@@ -269,6 +271,8 @@ def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
     if file.parent.name == "kernels" and rare:
         return _PORTABLE_FLAGS.get(board.core.kernels, ())
     if file.parent.name == "src" and file.stem in _ONCE:
+        return ("-Os",)
+    if file.parent.name == "ops" and file.stem not in _BUSY:
         return ("-Os",)
     return _FOLDER_FLAGS.get(file.parent.name, ())
 
