@@ -75,12 +75,9 @@ enum nrw_op {
     NRW_OP_LOOKUP = 10,
     NRW_OP_CONCAT = 11,
     NRW_OP_RESIZE = 12,
-    NRW_OP_SLICE = 13,
     NRW_OP_PAD = 14,
-    NRW_OP_RESHAPE = 15,
-    NRW_OP_SPACE_TO_DEPTH = 16,
-    NRW_OP_DEPTH_TO_SPACE = 17,
-    NRW_OP_COUNT = 18
+    NRW_OP_MOVE = 18,
+    NRW_OP_COUNT = 19
 };
 
 /* How a stage goes through its operator's work (SPEC.md, Forms); part of the blob format. */

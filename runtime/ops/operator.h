@@ -107,25 +107,22 @@ struct nrw_operator {
  * bit i, whether the build has form i of it. Firmware for known models may define a list of what
  * these need; a blob that needs more is refused with NRW_ERR_OPERATOR. */
 #ifndef NRW_OPERATORS
-#define NRW_OPERATORS(X)                             \
-    X(INPUT, input, NRW_ALL_FORMS)                   \
-    X(OUTPUT, output, NRW_ALL_FORMS)                 \
-    X(CONV, conv, NRW_ALL_FORMS)                     \
-    X(DEPTHWISE, depthwise, NRW_ALL_FORMS)           \
-    X(BOTTLENECK, bottleneck, NRW_ALL_FORMS)         \
-    X(ELEMENTWISE, elementwise, NRW_ALL_FORMS)       \
-    X(AVG_POOL, avg_pool, NRW_ALL_FORMS)             \
-    X(MAX_POOL, max_pool, NRW_ALL_FORMS)             \
-    X(MEAN, mean, NRW_ALL_FORMS)                     \
-    X(SOFTMAX, softmax, NRW_ALL_FORMS)               \
-    X(LOOKUP, lookup, NRW_ALL_FORMS)                 \
-    X(CONCAT, concat, NRW_ALL_FORMS)                 \
-    X(RESIZE, resize, NRW_ALL_FORMS)                 \
-    X(SLICE, slice, NRW_ALL_FORMS)                   \
-    X(PAD, pad, NRW_ALL_FORMS)                       \
-    X(RESHAPE, reshape, NRW_ALL_FORMS)               \
-    X(SPACE_TO_DEPTH, space_to_depth, NRW_ALL_FORMS) \
-    X(DEPTH_TO_SPACE, depth_to_space, NRW_ALL_FORMS)
+#define NRW_OPERATORS(X)                       \
+    X(INPUT, input, NRW_ALL_FORMS)             \
+    X(OUTPUT, output, NRW_ALL_FORMS)           \
+    X(CONV, conv, NRW_ALL_FORMS)               \
+    X(DEPTHWISE, depthwise, NRW_ALL_FORMS)     \
+    X(BOTTLENECK, bottleneck, NRW_ALL_FORMS)   \
+    X(ELEMENTWISE, elementwise, NRW_ALL_FORMS) \
+    X(AVG_POOL, avg_pool, NRW_ALL_FORMS)       \
+    X(MAX_POOL, max_pool, NRW_ALL_FORMS)       \
+    X(MEAN, mean, NRW_ALL_FORMS)               \
+    X(SOFTMAX, softmax, NRW_ALL_FORMS)         \
+    X(LOOKUP, lookup, NRW_ALL_FORMS)           \
+    X(CONCAT, concat, NRW_ALL_FORMS)           \
+    X(RESIZE, resize, NRW_ALL_FORMS)           \
+    X(PAD, pad, NRW_ALL_FORMS)                 \
+    X(MOVE, move, NRW_ALL_FORMS)
 #endif
 
 /* The forms that any operator of the build has. */

@@ -121,11 +121,7 @@ struct nrw_resize_params {
     uint32_t rows, cols;
 };
 
-/* Arrays in the order height, width, channels. */
-struct nrw_slice_params {
-    uint16_t begin[3], stride[3];
-};
-
+/* before: height, width, channels. */
 struct nrw_pad_params {
     uint16_t before[3];
     int8_t value;
@@ -141,7 +137,6 @@ typedef char nrw_sizeof_bottleneck[sizeof(struct nrw_bottleneck_params) == 116 ?
 typedef char nrw_sizeof_pointwise[sizeof(struct nrw_pointwise_params) == 12 ? 1 : -1];
 typedef char nrw_sizeof_elementwise[sizeof(struct nrw_elementwise_params) == 24 ? 1 : -1];
 typedef char nrw_sizeof_mean[sizeof(struct nrw_mean_params) == 16 ? 1 : -1];
-typedef char nrw_sizeof_slice[sizeof(struct nrw_slice_params) == 12 ? 1 : -1];
 typedef char nrw_sizeof_pad[sizeof(struct nrw_pad_params) == 8 ? 1 : -1];
 typedef char nrw_sizeof_channel[sizeof(struct nrw_channel) == 12 ? 1 : -1];
 

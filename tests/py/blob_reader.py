@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy as np
 NONE = 0xFFFF
 (
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
-    LOOKUP, CONCAT, RESIZE, SLICE, PAD, RESHAPE, SPACE_TO_DEPTH, DEPTH_TO_SPACE,
-) = range(18)  # fmt: skip
+    LOOKUP, CONCAT, RESIZE,
+) = range(13)  # fmt: skip
+PAD, MOVE = 14, 18
 PLAIN, BLOCKED, PAIRED = range(3)
 SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
 FORMS = {
@@ -320,7 +322,7 @@ class _Reader:
         at = stage.params
         if stage.op == OUTPUT:
             return {"output": at}
-        if stage.op in (INPUT, RESHAPE):
+        if stage.op == INPUT:
             require(at == 0, "params of an operator without any")
             return {}
         require(at >= self.records_end, "params")
@@ -372,21 +374,24 @@ class _Reader:
                 "rows": self.array("<u2", 2 * out.height, rows).reshape(-1, 2),
                 "cols": self.array("<u2", 2 * out.width, cols).reshape(-1, 2),
             }
-        if stage.op == SLICE:
-            values = self.unpack("6H", at)
-            return {"begin": values[:3], "stride": values[3:]}
-        if stage.op in (SPACE_TO_DEPTH, DEPTH_TO_SPACE):
-            block, order, zero = self.unpack("BBH", at)
-            wide, deep = (source, out) if stage.op == SPACE_TO_DEPTH else (out, source)
-            require(zero == 0 and order <= (stage.op == DEPTH_TO_SPACE), "order")
-            sizes = (deep.height * block, deep.width * block, wide.channels * block**2)
-            require(block > 0 and sizes == (wide.height, wide.width, deep.channels), "block")
-            orders = {"order": ("DCR", "CRD")[order]} if stage.op == DEPTH_TO_SPACE else {}
-            return {"block": block, **orders}
+        if stage.op == MOVE:
+            return self.move(at, source, out)
         require(stage.op == PAD, "operator")
         *before, value, zero = self.unpack("HHHbB", at)
         require(zero == 0, "reserved")
         return {"before": tuple(before), "value": value}
+
+    def move(self, at: int, source: Tensor, out: Tensor) -> dict[str, Any]:
+        offset, *loops = self.unpack("11I", at)
+        counts, strides = loops[:5], loops[5:]
+        sizes = [t.pixels * t.channels for t in (source, out)]
+        require(max(sizes) < 2**31 and prod(counts) == sizes[1], "counts of loops")
+        last = offset + sum((n - 1) * s for n, s in zip(counts, strides, strict=True))
+        require(last < sizes[0], "loops beyond the input")
+        reads = np.array([offset])
+        for n, s in zip(counts, strides, strict=True):
+            reads = (reads[:, None] + np.arange(n) * s).ravel()
+        return {"reads": reads}
 
     def elementwise(self, at: int) -> dict[str, Any]:
         (ma, mb, mo, sa, sb, so, left, low, high, function, *zeros) = self.unpack(
@@ -460,7 +465,7 @@ def by_pixels(stage: Stage) -> bool:
         return bool(stage.fields["axis"] != 1)
     if stage.op == MEAN:
         return accumulates(stage)
-    return stage.op not in (OUTPUT, RESIZE, PAD, RESHAPE)
+    return stage.op not in (OUTPUT, RESIZE, PAD)
 
 
 def clip(value: int, size: int) -> int:
@@ -469,19 +474,18 @@ def clip(value: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Axis:
-    """(stride, pad, span) of a window along an axis of an input; so many neighbours share it."""
+    """(stride, pad, span) of a window along an axis of an input."""
 
     size: int
     stride: int = 1
     pad: int = 0
     span: int = 1
-    sharing: int = 1
 
     def start(self, first: int) -> int:
-        return clip(first // self.sharing * self.stride - self.pad, self.size)
+        return clip(first * self.stride - self.pad, self.size)
 
     def end(self, end: int) -> int:
-        return clip((end - 1) // self.sharing * self.stride - self.pad + self.span, self.size)
+        return clip((end - 1) * self.stride - self.pad + self.span, self.size)
 
 
 class Engine:
@@ -610,6 +614,8 @@ class Engine:
                 return (clip(row, rows.size) * source.width,) * 2
             at = row * source.width
             return at + columns.start(x), at + columns.end(x + stage.strip)
+        if stage.op == MOVE:
+            return self.moved_from(stage, source, firing)
         y0, y1, x0, x1 = self.gives(stage, firing)
         if not by_pixels(stage):
             top, bottom = self.whole_rows(stage, which, y0)
@@ -620,6 +626,13 @@ class Engine:
         if stage.op == BOTTLENECK and stage.flags & 4:
             lo = min(lo, y0 * source.width + x0)
         return lo, hi
+
+    def moved_from(self, stage: Stage, source: Tensor, firing: int) -> tuple[int, int]:
+        """From the first pixel that is still read to the last that has been read."""
+        size = stage.strip * self.blob.tensors[stage.output].channels
+        reads = stage.fields["reads"] // source.channels
+        lo = reads[firing * size :].min()
+        return int(lo), int(reads[: (firing + 1) * size].max()) + 1
 
     def pixels(
         self, stage: Stage, width: int, top: int, bottom: int, left: int, right: int, after: int
@@ -674,20 +687,6 @@ class Engine:
                 for size, whole in zip(sizes, (out.height, out.width), strict=True)
             )
             return rows, columns
-        if stage.op == SLICE:
-            rows, columns = (
-                Axis(size, stride, -begin)
-                for size, stride, begin in zip(
-                    sizes, fields["stride"][:2], fields["begin"][:2], strict=True
-                )
-            )
-            return rows, columns
-        if stage.op == SPACE_TO_DEPTH:
-            rows, columns = (Axis(size, fields["block"], 0, fields["block"]) for size in sizes)
-            return rows, columns
-        if stage.op == DEPTH_TO_SPACE:
-            rows, columns = (Axis(size, sharing=fields["block"]) for size in sizes)
-            return rows, columns
         before = 0
         if stage.op == CONCAT and fields["axis"] == 0:
             before = sum(self.source(stage, i).height for i in range(which))
@@ -699,10 +698,6 @@ class Engine:
         if stage.op == RESIZE:
             low, fraction = (int(v) for v in stage.fields["rows"][y])
             return low, low + (fraction != 0) + 1
-        if stage.op == RESHAPE:
-            out = self.blob.tensors[stage.output]
-            row_in, row_out = source.width * source.channels, out.width * out.channels
-            return y * row_out // row_in, -(-(y + 1) * row_out // row_in)
         rows = Axis(source.height, 1, stage.fields["before"][0] if stage.op == PAD else 0)
         return rows.start(y), rows.end(y + 1)
 
@@ -748,7 +743,7 @@ def stage_work(engine: Engine, stage: Stage) -> int:
 def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:
     """The rule of "Wrapped rows": bytes of scratch for an input."""
     source = engine.source(stage, which)
-    if not source.may_wrap:
+    if not source.may_wrap or stage.op == MOVE:
         return 0
     if stage.op == BOTTLENECK:
         segment = bottleneck_columns(stage, source)
@@ -756,9 +751,7 @@ def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:
         segment = stage.strip
     else:
         _, columns = engine.windows(stage, which)
-        # A strip may begin with the last of those that share a window.
-        windows = (stage.strip + columns.sharing - 2) // columns.sharing + 1
-        segment = min(source.width, (windows - 1) * columns.stride + columns.span)
+        segment = min(source.width, (stage.strip - 1) * columns.stride + columns.span)
     return -(-segment * source.channels // 16) * 16
 
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
 
-from narrows.graph.moves import DepthToSpace, Rearrangement, Slice, SpaceToDepth
+from narrows.graph.moves import DepthToSpace, Rearrangement, Reshape, Slice, SpaceToDepth, Transpose
 from narrows.graph.qgraph import (
     Axis,
     Edge,
@@ -23,7 +25,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
     QTensor,
@@ -276,7 +277,24 @@ class GraphBuilder:
 
     def reshape(self, source: int, height: int, width: int, channels: int) -> int:
         output = self.tensor(height, width, channels, self.tensors[source].zero_point)
-        self.ops.append(QReshape((source,), output))
+        self.ops.append(Reshape((source,), output))
+        return output
+
+    def transpose(self, source: int, sizes: Sequence[int], order: Sequence[int]) -> int:
+        """The source seen under some shape, its dimensions in another order, and the last two of
+        them as width and channels."""
+        output = len(self.tensors)
+        self.ops.append(Transpose((source,), output, tuple(sizes), tuple(order)))
+        *_, width, channels = (sizes[d] for d in order)
+        height = prod(sizes) // (width * channels)
+        return self.tensor(height, width, channels, self.tensors[source].zero_point)
+
+    def shuffled(self, source: int, groups: int) -> int:
+        """Channel shuffle."""
+        height, width, channels = self.shape(source)
+        output = self.tensor(height, width, channels, self.tensors[source].zero_point)
+        sizes = (height, width, groups, channels // groups)
+        self.ops.append(Transpose((source,), output, sizes, (0, 1, 3, 2)))
         return output
 
     def graph(self, outputs: list[int]) -> QGraph:
@@ -359,7 +377,7 @@ def _random_block(
     same = bool(rng.integers(4))
     new_channels = int(rng.integers(1, 9))
     peers = [t for t in live if t != source and build.shape(t)[:2] == (height, width)]
-    match int(rng.integers(16)):
+    match int(rng.integers(17)):
         case 0 | 1:
             return build.conv(source, new_channels, kernel, stride, dilation, same)
         case 2:
@@ -408,6 +426,16 @@ def _random_block(
             if channels % 4 == 0 and height * width <= 100:
                 return build.depth_to_space(source, 2, str(rng.choice(["DCR", "CRD"])))
             return build.slice(source)
+        case 15 if channels % 2 == 0 and rng.integers(2):
+            return build.shuffled(source, int(rng.choice([2, channels // 2])))
+        case 15:
+            sizes = [height, width, channels]
+            for n in (2, 3):
+                fits = [d for d, size in enumerate(sizes) if size % n == 0 and size > n]
+                if fits and rng.integers(2):
+                    d = int(rng.choice(fits))
+                    sizes[d : d + 1] = [sizes[d] // n, n]
+            return build.transpose(source, sizes, [int(d) for d in rng.permutation(len(sizes))])
         case _:
             if rng.integers(2):
                 return build.reshape(source, width, height, channels)

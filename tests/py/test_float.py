@@ -26,14 +26,13 @@ from narrows.graph.graph import (
     Pad,
     Pool,
     Port,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
     Unary,
     UnaryFunction,
 )
-from narrows.graph.moves import DepthToSpace, Slice, SpaceToDepth
+from narrows.graph.moves import DepthToSpace, Reshape, Slice, SpaceToDepth, Transpose
 from narrows.graph.passes import fuse_activations
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.tflite import import_tflite
@@ -140,6 +139,7 @@ GRAPHS = {
     "space to depth": single(SpaceToDepth((X,), Y, 2), (6, 4, 3), (3, 2, 12)),
     "depth to space": single(DepthToSpace((X,), Y, 2), (3, 2, 12), (6, 4, 3)),
     "pad": single(Pad((X,), Y, (1, 0, 0), -1.5), (3, 4, 2), (5, 6, 2)),
+    "transpose": single(Transpose((X,), Y, (3, 4, 2), (2, 0, 1)), (3, 4, 2), (2, 3, 4)),
     "reshape": single(Reshape((X,), Y), (3, 4, 2), (1, 1, 24)),
 }
 

@@ -19,7 +19,7 @@ from narrows.quantize import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
-TINY = GOLDEN / "tiny-3.1.nrw"
+TINY = GOLDEN / "tiny-3.2.nrw"
 MAJOR = 3
 BYTES = re.compile(r"^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)(?:  |$)", re.MULTILINE)
 

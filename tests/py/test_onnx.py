@@ -25,11 +25,10 @@ from narrows.graph.graph import (
     FullyConnected,
     Graph,
     Pad,
-    Reshape,
     Unary,
     UnaryFunction,
 )
-from narrows.graph.moves import Slice
+from narrows.graph.moves import Reshape, Slice
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx, supported_operators
 from narrows.quantize.float_model import FloatModel

@@ -14,7 +14,8 @@ from models import case
 from narrows.cli import main
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge, channels_last, dequantize, quantize
-from narrows.graph.graph import Conv, FullyConnected, Graph, Reshape
+from narrows.graph.graph import Conv, FullyConnected, Graph
+from narrows.graph.moves import Reshape
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx
 from narrows.quantize.float_model import FloatModel

@@ -28,7 +28,6 @@ from narrows.graph.graph import (
     Pad,
     Pool,
     Port,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
@@ -286,17 +285,16 @@ class _Exporter:
                 sizes = zip(operator.before, source.shape, shape, strict=True)
                 amounts = [(b, m - b - n) for b, n, m in sizes]
                 return self._pad(inputs[0], amounts, operator.inputs[0], operator.value, out)
-            case Reshape():
-                return self._reshape(inputs[0], self._like(out), (1, *shape))
 
     def _moved(self, operator: Move, x: int) -> int:
-        form = operator.written(self.graph.tensors[operator.output].shape)
-        if form is None:
-            raise _Inexpressible(f"{operator.kind} of this order")
-        operands = [x, *(self._ints(values.tolist()) for values in form.operands)]
-        return self._write(
-            form.name, operands, self._like(operator.output), form.options, **form.fields
-        )
+        out = operator.output
+        source, target = (self.graph.tensors[i].shape for i in (operator.inputs[0], out))
+        steps = operator.written(source, target)
+        for form in steps:
+            operands = [x, *(self._ints(values.tolist()) for values in form.operands)]
+            y = self._like(out) if form is steps[-1] else self._like(out, form.shape)
+            x = self._write(form.name, operands, y, form.options, None, **form.fields)
+        return x
 
     def _pad(
         self, x: int, amounts: Sequence[tuple[int, int]], like: int, value: float, out: int | None

@@ -250,14 +250,6 @@ class Pad:
     value: float
 
 
-@dataclass(frozen=True)
-class Reshape:
-    """The same elements in the same order under another height, width and channels."""
-
-    inputs: tuple[int]
-    output: int
-
-
 Operator: TypeAlias = (
     Conv
     | DepthwiseConv
@@ -271,7 +263,6 @@ Operator: TypeAlias = (
     | Resize
     | Move
     | Pad
-    | Reshape
 )
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that give every element of their output the value of one of their input's: no scale, no
 arithmetic. One class says all that this package has to know of such an operator, and stands for it
-in a Graph and in a QGraph; adding one takes that class and its record in ``runtime/ops``."""
+in a Graph and in a QGraph. The runtime has one operator for all of them, MOVE, whose loops each
+class gives; adding one takes no more than that class."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,20 +35,52 @@ class Named(NamedTuple):
 class Written(NamedTuple):
     """An operator of a ``.tflite`` file.
 
-    operands: constants, int32. options: the table's name; fields: by their names in it.
+    shape: of its output, batch included. operands: constants, int32. options: the table's name;
+    fields: by their names in it.
     """
 
     name: str
+    shape: Shape
     operands: tuple[npt.NDArray[np.int32], ...] = ()
     options: str | None = None
-    fields: Mapping[str, int] = {}
+    fields: Mapping[str, int | Shape] = {}
+
+
+MAX_LOOPS = 5
+"""Loops of MOVE (runtime/SPEC.md)."""
+
+
+class Loops(NamedTuple):
+    """Where the elements of an output stand in the input, one after the other: nested loops over
+    it, the last of them the innermost. Numbers are elements."""
+
+    offset: int
+    counts: Shape
+    strides: Shape
+
+    def merged(self) -> Loops:
+        """The same with as few loops as can be."""
+        loops: list[tuple[int, int]] = []
+        for count, stride in zip(self.counts, self.strides, strict=True):
+            if count == 1:
+                continue
+            if loops and loops[-1][1] == count * stride:
+                count *= loops.pop()[0]
+            loops.append((count, stride))
+        loops = loops or [(1, 1)]
+        return Loops(self.offset, tuple(n for n, _ in loops), tuple(s for _, s in loops))
+
+
+def _strides(shape: Shape) -> Shape:
+    """Elements from one place of each dimension to the next."""
+    return tuple(prod(shape[d + 1 :]) for d in range(len(shape)))
 
 
 @dataclass(frozen=True)
 class Move(ABC):
     """inputs: one tensor.
 
-    kind: as ``native.Op`` calls it, in small letters.
+    kind: what people call it, in small letters.
     """
 
     inputs: tuple[int]
@@ -62,12 +96,20 @@ class Move(ABC):
         """What it makes of x, in the target's shape."""
 
     @abstractmethod
-    def params(self) -> bytes:
-        """Its parameters in a blob (runtime/SPEC.md). Raises: struct.error: no room for one."""
+    def loops(self, source: Shape, target: Shape) -> Loops:
+        """The same for the runtime."""
 
     @abstractmethod
-    def written(self, target: Shape) -> Written | None:
-        """How a ``.tflite`` has it; None if it cannot."""
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
+        """The operators that a ``.tflite`` has for it, one behind the other."""
+
+    def params(self, source: Shape, target: Shape) -> bytes:
+        """Its parameters in a blob (runtime/SPEC.md). Raises: struct.error: no room for one."""
+        offset, counts, strides = self.loops(source, target).merged()
+        absent = MAX_LOOPS - len(counts)
+        return struct.pack(
+            f"<I{MAX_LOOPS}I{MAX_LOOPS}I", offset, *(1,) * absent, *counts, *(0,) * absent, *strides
+        )
 
 
 @dataclass(frozen=True)
@@ -89,13 +131,16 @@ class Slice(Move):
         taken = zip(self.begin, cut, self.stride, strict=True)
         return x[tuple(slice(b, e, s) for b, e, s in taken)]
 
-    def params(self) -> bytes:
-        return struct.pack("<6H", *self.begin, *self.stride)
+    def loops(self, source: Shape, target: Shape) -> Loops:
+        steps = _strides(source)
+        offset = sum(b * n for b, n in zip(self.begin, steps, strict=True))
+        strides = tuple(s * n for s, n in zip(self.stride, steps, strict=True))
+        return Loops(offset, target, strides)
 
-    def written(self, target: Shape) -> Written:
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
         ranges = ((0, *self.begin), (1, *self.ends(target)), (1, *self.stride))
         operands = tuple(np.array(values, np.int32) for values in ranges)
-        return Written("STRIDED_SLICE", operands, "StridedSliceOptions")
+        return (Written("STRIDED_SLICE", (1, *target), operands, "StridedSliceOptions"),)
 
     def ends(self, target: Shape) -> Shape:
         """Where what is cut out ends, along each axis."""
@@ -103,9 +148,91 @@ class Slice(Move):
         return tuple(b + (n - 1) * s + 1 for b, n, s in steps)
 
 
-class Rearrangement(Move):
-    """A move of all elements that needs no more than some options, whose output has a shape of its
-    own, and that formats have under a name.
+@dataclass(frozen=True)
+class Reshape(Move):
+    """The same elements in the same order under another height, width and channels."""
+
+    kind: ClassVar[str] = "reshape"
+
+    def problem(self, source: Shape, target: Shape) -> str | None:
+        return None if prod(source) == prod(target) else f"shape {target}"
+
+    def moved(self, x: Elements, target: Shape) -> Elements:
+        return x.reshape(target)
+
+    def loops(self, source: Shape, target: Shape) -> Loops:
+        return Loops(0, source, _strides(source))
+
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
+        return (_reshape((1, *target)),)
+
+
+def _reshape(shape: Shape) -> Written:
+    operands = (np.array(shape, np.int32),)
+    return Written("RESHAPE", shape, operands, "ReshapeOptions", {"new_shape": shape})
+
+
+class Permutation(Move):
+    """A move of all elements: the input's, seen under some shape, have its dimensions put in
+    another order, and are seen under the output's."""
+
+    @abstractmethod
+    def dimensions(self, source: Shape) -> tuple[Shape, Shape]:
+        """That shape, and its dimensions in the order in which they are put."""
+
+    def moved(self, x: Elements, target: Shape) -> Elements:
+        height, width, channels = x.shape
+        sizes, order = self.dimensions((height, width, channels))
+        return np.reshape(x.reshape(sizes).transpose(order), target)
+
+    def loops(self, source: Shape, target: Shape) -> Loops:
+        sizes, order = self.dimensions(source)
+        strides = _strides(sizes)
+        return Loops(0, tuple(sizes[d] for d in order), tuple(strides[d] for d in order))
+
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
+        loops = self.loops(source, target).merged()
+        # The loops' dimensions in the order of the input, in which strides fall.
+        falling = sorted(range(len(loops.counts)), key=lambda d: -loops.strides[d])
+        order = np.array([falling.index(d) for d in range(len(falling))], np.int32)
+        steps = [
+            _reshape(tuple(loops.counts[d] for d in falling)),
+            Written("TRANSPOSE", loops.counts, (order,), "TransposeOptions"),
+            _reshape((1, *target)),
+        ]
+        before = (1, *source)
+        kept = []
+        for step in steps:
+            if step.name == "TRANSPOSE" or step.shape != before:
+                kept.append(step)
+            before = step.shape
+        return tuple(kept)
+
+
+@dataclass(frozen=True)
+class Transpose(Permutation):
+    """sizes: the shape under which the input is seen. order: of its dimensions."""
+
+    sizes: Shape
+    order: Shape
+    kind: ClassVar[str] = "transpose"
+
+    def problem(self, source: Shape, target: Shape) -> str | None:
+        if sorted(self.order) != list(range(len(self.sizes))):
+            return f"order {self.order}"
+        if not prod(source) == prod(target) == prod(self.sizes):
+            return f"{source} as {self.sizes} to {target}"
+        if len(self.loops(source, target).merged().counts) > MAX_LOOPS:
+            return f"order {self.order} of {self.sizes} moves more than {MAX_LOOPS} dimensions"
+        return None
+
+    def dimensions(self, source: Shape) -> tuple[Shape, Shape]:
+        return self.sizes, self.order
+
+
+class Rearrangement(Permutation):
+    """A permutation that needs no more than some options, whose output has a shape of its own, and
+    that formats have under a name.
 
     constraints: which of them are taken, for the table of supported operators.
     """
@@ -125,9 +252,10 @@ class Rearrangement(Move):
             return str(error)
         return None if made == target else f"shape {target} instead of {made}"
 
-    def written(self, target: Shape) -> Written | None:
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
         fields = {name: getattr(self, field) for name, field in self.in_tflite.fields.items()}
-        return Written(self.in_tflite.name, (), self.in_tflite.options, fields)
+        name, options = self.in_tflite.name, self.in_tflite.options
+        return (Written(name, (1, *target), (), options, fields),)
 
 
 @dataclass(frozen=True)
@@ -145,19 +273,17 @@ class SpaceToDepth(Rearrangement):
         _check(self.block, divides=(height, width), shape=source)
         return height // self.block, width // self.block, channels * self.block**2
 
-    def moved(self, x: Elements, target: Shape) -> Elements:
-        height, width, _ = target
-        blocks: Elements = x.reshape(height, self.block, width, self.block, -1)
-        return np.reshape(blocks.transpose(0, 2, 1, 3, 4), target)
-
-    def params(self) -> bytes:
-        return struct.pack("<BBH", self.block, 0, 0)
+    def dimensions(self, source: Shape) -> tuple[Shape, Shape]:
+        height, width, channels = source
+        block = self.block
+        return (height // block, block, width // block, block, channels), (0, 2, 1, 3, 4)
 
 
 @dataclass(frozen=True)
 class DepthToSpace(Rearrangement):
     """The way back. order: of the deep channels, "DCR" as SpaceToDepth makes them, place by place,
-    or "CRD", channel by channel, as PyTorch's PixelShuffle has them and no ``.tflite``."""
+    or "CRD", channel by channel, as PyTorch's PixelShuffle has them; a ``.tflite`` does that by a
+    TRANSPOSE."""
 
     block: int
     order: str = "DCR"
@@ -173,18 +299,17 @@ class DepthToSpace(Rearrangement):
             raise ValueError(f"mode {self.order}")
         return height * self.block, width * self.block, channels // self.block**2
 
-    def moved(self, x: Elements, target: Shape) -> Elements:
-        height, width, _ = x.shape
-        blocks: Elements = x.reshape(height, width, self.block, self.block, -1)
+    def dimensions(self, source: Shape) -> tuple[Shape, Shape]:
+        height, width, channels = source
+        block, each = self.block, channels // self.block**2
         if self.order == "CRD":
-            blocks = np.moveaxis(x.reshape(height, width, -1, self.block, self.block), 2, 4)
-        return np.reshape(blocks.transpose(0, 2, 1, 3, 4), target)
+            return (height, width, each, block, block), (0, 3, 1, 4, 2)
+        return (height, width, block, block, each), (0, 2, 1, 3, 4)
 
-    def params(self) -> bytes:
-        return struct.pack("<BBH", self.block, _ORDERS.index(self.order), 0)
-
-    def written(self, target: Shape) -> Written | None:
-        return super().written(target) if self.order == "DCR" else None
+    def written(self, source: Shape, target: Shape) -> tuple[Written, ...]:
+        if self.order == "CRD":
+            return Permutation.written(self, source, target)
+        return super().written(source, target)
 
 
 _ORDERS = ("DCR", "CRD")

@@ -66,6 +66,10 @@ class QTensor:
     live: LiveChannels | None = None
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
     def row_bytes(self) -> int:
         return self.width * self.channels
 
@@ -276,15 +280,6 @@ class QPad:
     kind: ClassVar[str] = "pad"
 
 
-@dataclass(frozen=True, eq=False)
-class QReshape:
-    """The same bytes under another height, width and channels."""
-
-    inputs: tuple[int]
-    output: int
-    kind: ClassVar[str] = "reshape"
-
-
 QOp: TypeAlias = (
     QConv
     | QDepthwise
@@ -297,7 +292,6 @@ QOp: TypeAlias = (
     | QResize
     | Move
     | QPad
-    | QReshape
 )
 
 

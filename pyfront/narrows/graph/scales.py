@@ -13,7 +13,6 @@ from narrows.graph.graph import (
     Operator,
     Pad,
     Pool,
-    Reshape,
     Resize,
     Softmax,
     Unary,
@@ -27,7 +26,7 @@ Interval: TypeAlias = tuple[float, float]
 ANY: Interval = (-inf, inf)
 
 # These operators move, choose or average elements.
-_SHARING = (Pool, Concat, Resize, Reshape, Pad, Move)
+_SHARING = (Pool, Concat, Resize, Pad, Move)
 _PRESCRIBED = {
     UnaryFunction.LOGISTIC: (1 / 256, -128),
     UnaryFunction.TANH: (1 / 128, 0),

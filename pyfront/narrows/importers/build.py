@@ -23,9 +23,9 @@ from narrows.graph.graph import (
     Array,
     Operator,
     Quantization,
-    Reshape,
     Tensor,
 )
+from narrows.graph.moves import Reshape
 from narrows.importers.refusals import NotAbsorbed, Refused
 from narrows.importers.views import Layout, View, regroup, standard
 

@@ -20,7 +20,6 @@ from narrows.graph.graph import (
     Operator,
     Pad,
     Pool,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
@@ -131,7 +130,7 @@ def _interval(
             x = hull(x, (operator.value, operator.value))
         case Softmax():
             x = (0, 1)
-        case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Mean() | Reshape():
+        case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Mean():
             pass
         case Pool() | Resize() | Move():
             pass

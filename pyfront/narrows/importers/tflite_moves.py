@@ -9,8 +9,7 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
-from narrows.graph.graph import Reshape
-from narrows.graph.moves import Rearrangement
+from narrows.graph.moves import Rearrangement, Reshape
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.refusals import Refused

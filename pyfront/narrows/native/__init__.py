@@ -85,11 +85,8 @@ class Op(IntEnum):
     LOOKUP = 10
     CONCAT = 11
     RESIZE = 12
-    SLICE = 13
     PAD = 14
-    RESHAPE = 15
-    SPACE_TO_DEPTH = 16
-    DEPTH_TO_SPACE = 17
+    MOVE = 18
 
 
 class Form(IntEnum):

@@ -63,9 +63,10 @@ void plan_outline_of(const void *sketch, uint32_t tensors, struct plan_outline *
     outline->state_bytes = sizes.state;
     outline->scratch_bytes = sizes.scratch;
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        const uint32_t segment =
-            by_rows(&model, stage) ? 0 : nrw_segment_pixels(&model, stage, i);
-        outline->segments[i] = segment;
+        const bool whole = by_rows(&model, stage);
+        const uint32_t segment = whole ? 0 : nrw_segment_pixels(&model, stage, i);
+        /* 0 says that rows are whole; an operator that reads nothing side by side reads a pixel. */
+        outline->segments[i] = whole ? 0 : nrw_most(segment, 1);
         outline->wrapped_bytes[i] =
             nrw_wrapped_row_bytes(segment, nrw_pixel_bytes(nrw_input_of(&model, stage, i)));
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from narrows.graph.moves import Move
+from narrows.graph.moves import Move, Reshape
 from narrows.graph.qgraph import (
     Elementwise,
     QConcat,
@@ -26,7 +26,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
     QTensor,
@@ -442,7 +441,7 @@ class _Counter:
                 self.done["softmax.element"] += elements
             case QLookup():
                 self.done["lookup.element"] += elements
-            case QReshape():
+            case Reshape():
                 self.copied(elements, _WORD)
                 self.done["reshape.firing"] += calls
             case QResize():

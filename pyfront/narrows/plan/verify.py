@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import PlanError
-from narrows.graph.moves import DepthToSpace, Slice, SpaceToDepth
+from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Axis,
     QConcat,
@@ -30,7 +30,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
 )
 from narrows.native import Form
@@ -560,9 +559,7 @@ def _fires_rows(graph: QGraph, stage: Stage) -> bool:
     op = graph.ops[stage.ops[0]]
     if isinstance(op, QConcat):
         return op.axis == Axis.WIDTH
-    return isinstance(op, (QPad, QReshape, QResize)) or (
-        isinstance(op, QMean) and not op.over_height
-    )
+    return isinstance(op, (QPad, QResize)) or (isinstance(op, QMean) and not op.over_height)
 
 
 def _depthwise(graph: QGraph, stage: Stage) -> QDepthwise:
@@ -585,27 +582,24 @@ def _has_add(graph: QGraph, stage: Stage) -> bool:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Input positions [start(a), end(b)) that output positions [a, b) need along an axis. block:
-    how many neighbours have the same window."""
+    """Input positions [start(a), end(b)) that output positions [a, b) need along an axis."""
 
     stride: int
     pad: int
     span: int
     size: int
-    block: int = 1
 
     def start(self, first: Numbers) -> Numbers:
-        return np.clip(first // self.block * self.stride - self.pad, 0, self.size)
+        return np.clip(first * self.stride - self.pad, 0, self.size)
 
     def end(self, end: Numbers) -> Numbers:
-        last = (end - 1) // self.block * self.stride
-        return np.clip(last - self.pad + self.span, 0, self.size)
+        return np.clip((end - 1) * self.stride - self.pad + self.span, 0, self.size)
 
 
 def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
     """Of rows and columns, for input ``which`` of an operator of pixels."""
     source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
-    strides, pads, spans, block = (1, 1), (0, 0), (1, 1), 1
+    strides, pads, spans = (1, 1), (0, 0), (1, 1)
     if isinstance(op, (QConv, QDepthwise)):
         kernel = op.weights.shape[1:3] if isinstance(op, QConv) else op.weights.shape[:2]
         strides, pads = op.stride, op.pad
@@ -616,25 +610,16 @@ def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
         strides = (int(source.height == out.height), int(source.width == out.width))
     elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
-    elif isinstance(op, Slice):
-        strides, pads = op.stride[:2], (-op.begin[0], -op.begin[1])
-    elif isinstance(op, SpaceToDepth):
-        strides = spans = (op.block, op.block)
-    elif isinstance(op, DepthToSpace):
-        block = op.block
-    rows = _Windows(strides[0], pads[0], spans[0], source.height, block)
-    return rows, _Windows(strides[1], pads[1], spans[1], source.width, block)
+    rows = _Windows(strides[0], pads[0], spans[0], source.height)
+    return rows, _Windows(strides[1], pads[1], spans[1], source.width)
 
 
 def _whole_rows(graph: QGraph, op: QOp, which: int, y: Numbers) -> tuple[Numbers, Numbers]:
     """Rows [t, b) of an input that output rows y of an operator of rows need."""
-    source, out = graph.tensors[op.inputs[which]], graph.tensors[op.output]
+    source = graph.tensors[op.inputs[which]]
     if isinstance(op, QResize):
         low, fraction = op.rows.astype(np.int64)[y].T
         return low, low + (fraction != 0) + 1
-    if isinstance(op, QReshape):
-        into, outof = out.width * out.channels, source.width * source.channels
-        return y * into // outof, -(-(y + 1) * into // outof)
     pad = op.before[0] if isinstance(op, QPad) else 0
     rows = _Windows(1, pad, 1, source.height)
     return rows.start(y), rows.end(y + 1)
@@ -698,12 +683,24 @@ def _ordinary_need(
         width = graph.tensors[op.inputs[which]].width
         top, bottom = _whole_rows(graph, op, which, y0)
         return top * width, np.maximum(top, bottom) * width
+    if isinstance(op, Move):
+        return _moved_pixels(graph, op, stage.strip)
     rows, columns = _windows(graph, op, which)
     seen = (rows.start(y0), rows.end(y1), columns.start(x0), columns.end(x1))
     lo, hi = _of_source(graph, stage, columns.size, *seen, rows.start(y1))
     if _has_add(graph, stage):
         lo = np.minimum(lo, y0 * columns.size + x0)
     return lo, hi
+
+
+def _moved_pixels(graph: QGraph, op: Move, strip: int) -> tuple[Numbers, Numbers]:
+    """[lo, hi) of each firing: from the first pixel that it or a later one reads to the last that
+    it or an earlier one reads."""
+    source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    pixels = np.repeat(np.arange(source.height * source.width), source.channels)
+    read = op.moved(pixels.reshape(source.shape), out.shape).reshape(-1, strip * out.channels)
+    later = np.minimum.accumulate(read.min(axis=1)[::-1])[::-1]
+    return later, np.maximum.accumulate(read.max(axis=1)) + 1
 
 
 def _of_source(

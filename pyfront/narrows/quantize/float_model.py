@@ -23,7 +23,6 @@ from narrows.graph.graph import (
     Operator,
     Pad,
     Pool,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
@@ -212,8 +211,6 @@ def _evaluate(
             after = [n - b - m for n, b, m in zip(shape, operator.before, x.shape, strict=True)]
             widths = list(zip(operator.before, after, strict=True))
             return np.pad(x, widths, constant_values=np.float32(operator.value))
-        case Reshape():
-            return x.reshape(shape)
 
 
 def unit_of(magnitude: float) -> float:

@@ -26,13 +26,12 @@ from narrows.graph.graph import (
     Pool,
     Port,
     Quantization,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
     Unary,
 )
-from narrows.graph.moves import Move
+from narrows.graph.moves import Move, Reshape
 from narrows.graph.qgraph import (
     EXTREMA,
     Edge,
@@ -49,7 +48,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
     QTensor,
@@ -178,8 +176,6 @@ class _Lowering:
                 self.ops.append(replace(operator, inputs=one, output=output))
             case Pad():
                 self.ops.append(QPad(one, output, operator.before, int(operator.value)))
-            case Reshape():
-                self.ops.append(QReshape(one, output))
 
     def _weighted(
         self, operator: Conv | DepthwiseConv | FullyConnected, inputs: tuple[int], output: int
@@ -267,7 +263,7 @@ class _Lowering:
             self.ops.append(QConcat(tuple(inputs[:_MAX_CONCAT]), joined, operator.axis))
             inputs = [joined, *inputs[_MAX_CONCAT:]]
         if len(inputs) == 1:
-            self.ops.append(QReshape((inputs[0],), output))
+            self.ops.append(Reshape((inputs[0],), output))
         else:
             self.ops.append(QConcat(tuple(inputs), output, operator.axis))
 

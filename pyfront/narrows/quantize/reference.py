@@ -25,7 +25,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
     QTensor,
@@ -110,8 +109,6 @@ def _compute(op: QOp, x: list[Int8Array], sources: list[QTensor], target: QTenso
             inside = tuple(slice(b, b + n) for b, n in zip(op.before, x[0].shape, strict=True))
             padded[inside] = x[0]
             return padded
-        case QReshape():
-            return x[0]
 
 
 def _int8(x: Int64Array, low: int = -128, high: int = 127) -> Int8Array:

@@ -12,7 +12,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QTensor,
 )
@@ -48,7 +47,7 @@ def least_strip(graph: QGraph, op: QOp, form: Form) -> int:
             covered = op.pad[1] == 0 and op.kernel[1] >= source.width
             whole = covered and graph.tensors[op.output].width == 1
         return 1 if whole else source.width
-    if isinstance(op, (QPad, QResize, QReshape, QMean)) or (
+    if isinstance(op, (QPad, QResize, QMean)) or (
         isinstance(op, QConcat) and op.axis == Axis.WIDTH
     ):
         return graph.tensors[op.output].width

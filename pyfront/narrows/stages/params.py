@@ -18,7 +18,6 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
 )
@@ -57,11 +56,9 @@ def op_code(op: QOp) -> Op:
         case QResize():
             return Op.RESIZE
         case Move():
-            return Op[op.kind.upper()]
+            return Op.MOVE
         case QPad():
             return Op.PAD
-        case QReshape():
-            return Op.RESHAPE
 
 
 def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
@@ -93,12 +90,11 @@ def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
             rows = body.add(op.rows.astype("<u2").tobytes())
             return fields("<II", place, rows, body.add(op.cols.astype("<u2").tobytes()))
         case Move():
+            x, y = (graph.tensors[i] for i in (op.inputs[0], op.output))
             with for_the_format(place):
-                return op.params()
+                return op.params(x.shape, y.shape)
         case QPad():
             return fields("<HHHbB", place, *op.before, op.value, 0)
-        case QReshape():
-            return b""
 
 
 def elementwise_params(place: str, op: QElementwise, swap: bool) -> bytes:

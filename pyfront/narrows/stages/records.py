@@ -13,7 +13,7 @@ from narrows.graph.qgraph import QTensor
 from narrows.native import Form, Op
 
 MAGIC = b"NRWB"
-MAJOR, MINOR = 3, 1
+MAJOR, MINOR = 3, 2
 ELEMENT_BYTES = 1
 """Bytes of an element of every tensor that this version runs."""
 HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")

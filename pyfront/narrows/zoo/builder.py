@@ -29,7 +29,6 @@ from narrows.graph.graph import (
     Operator,
     Pool,
     Port,
-    Reshape,
     Resize,
     Softmax,
     Tensor,
@@ -37,6 +36,7 @@ from narrows.graph.graph import (
     UnaryFunction,
     verify_graph,
 )
+from narrows.graph.moves import Reshape
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.quantize.float_model import FloatArray, activate, evaluate
 
