@@ -61,6 +61,9 @@ static struct nrw_range needs(const struct nrw_model *model, const struct nrw_st
     for (uint32_t i = LOOPS; i-- > 0;) {
         const uint32_t count = params->count[i];
         const uint32_t stride = params->stride[i];
+        if (count == 1) {
+            continue;
+        }
         const uint32_t low = first % count;
         const uint32_t high = last % count;
         least += low * stride;
@@ -107,9 +110,13 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
         uint32_t from = params->offset;
         uint32_t rest = next;
         for (uint32_t i = LOOPS; i-- > 0;) {
-            digits[i] = rest % params->count[i];
-            rest /= params->count[i];
-            from += digits[i] * params->stride[i];
+            const uint32_t count = params->count[i];
+            digits[i] = 0;
+            if (count > 1) { /* most moves need few loops, and small cores divide by a function */
+                digits[i] = rest % count;
+                rest /= count;
+                from += digits[i] * params->stride[i];
+            }
         }
         from %= ring;
         /* As much at once as the two inner loops give, and the ring's end does not cut. */

@@ -118,6 +118,11 @@ def _blocks(net: single.Net, x: int) -> int:
     return deep
 
 
+def _shuffle(net: single.Net, x: int) -> int:
+    parts = net.transpose(net.reshape(x, (1, 7, 6, 2, 2)), (0, 1, 2, 4, 3))
+    return net.transpose(net.reshape(parts, (1, 7, 6, 4)), (0, 3, 1, 2))
+
+
 def _block(net: single.Net, x: int) -> int:
     """An inverted residual with a gate, and a head."""
     wide = net.conv(x, (1, 1), 12, activation=RELU6)
@@ -200,6 +205,7 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
     "blocks": lambda net: net.add(
         "SpaceToDepth", net.add("DepthToSpace", "x", blocksize=2, mode="CRD"), blocksize=2
     ),
+    "shuffle": lambda net: net.conv(test_onnx.shuffled(net, "x", 2, 5), 4, 6, 1, 1),
     "transpose": lambda net: net.add("Softmax", net.add("Transpose", "x", perm=[0, 2, 3, 1])),
     "shapes": lambda net: _shapes(net),
     "minimum": lambda net: net.add(

@@ -66,7 +66,6 @@ def _operators(*names: str, never: tuple[str, ...] = ()) -> Refused:
 DAMAGED = r"truncated|damaged|not an? (ONNX|\.tflite)"
 # The operators that compute a shape at run time, where only a refused operator reads it.
 _SHAPE_ARITHMETIC = (r"\bSHAPE\b", r"\bPACK\b", r"\bSTRIDED_SLICE\b")
-_FIVE_DIMENSIONS = Refused((r"(?i)\breshape\b", "dimensions"), ("batch",))
 _NEW_BLOB = Refused(("blob format", "compile the model anew"), by=("run", "info"))
 
 OUTCOMES: dict[str, Outcome] = {
@@ -89,10 +88,10 @@ OUTCOMES: dict[str, Outcome] = {
     "mis_RESIZE_BILINEAR.tflite": Refused(("RESIZE_BILINEAR", "scale")),
     "mis_STRIDED_SLICE.tflite": Refused(("STRIDED_SLICE", "scale")),
     # Shapes of five dimensions, and of one.
-    "shuffle.int8.tflite": _FIVE_DIMENSIONS,
-    "shuffle.float.tflite": _FIVE_DIMENSIONS,
-    "shuffle.old.onnx": _FIVE_DIMENSIONS,
-    "yolo_head.old.onnx": _FIVE_DIMENSIONS,
+    "shuffle.int8.tflite": Exact(),
+    "shuffle.float.tflite": Quantized(),
+    "shuffle.old.onnx": Quantized(),
+    "yolo_head.old.onnx": Quantized(),
     "conv1d.old.onnx": Quantized(),
     "conv1d_dil.old.onnx": Quantized(),
     "t2o_gap1d.onnx": Quantized(),

@@ -118,7 +118,10 @@ def _moves(build: GraphBuilder) -> list[int]:
     x = build.input(4, 6, 5)
     joined = [build.concat([x, x, x, x], axis) for axis in Axis]
     resized = [build.resize(x, 1, 1), build.resize(x, 60, 70)]
-    return [*joined, *resized, build.reshape(x, 120, 1, 1), build.reshape(x, 1, 1, 120)]
+    turned = [build.transpose(x, (4, 6, 5), order) for order in ((2, 1, 0), (1, 0, 2))]
+    many = build.transpose(build.input(6, 4, 30), (2, 3, 4, 6, 5), (4, 3, 2, 1, 0))
+    moved = [*turned, many, build.shuffled(x, 5), build.slice(x), build.space_to_depth(x, 2)]
+    return [*joined, *resized, build.reshape(x, 120, 1, 1), build.reshape(x, 1, 1, 120), *moved]
 
 
 def _elements(build: GraphBuilder) -> list[int]:

@@ -28,7 +28,7 @@ from narrows.graph.graph import (
     Unary,
     UnaryFunction,
 )
-from narrows.graph.moves import Reshape, Slice
+from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx, supported_operators
 from narrows.quantize.float_model import FloatModel
@@ -445,7 +445,7 @@ def test_slice() -> None:
 def test_depth_to_space(mode: str) -> None:
     net = Net()
     y = net.add("DepthToSpace", net.add("Concat", "x", "x", axis=1), blocksize=2, mode=mode)
-    check(net, y, net.add("SpaceToDepth", y, blocksize=2), export=mode == "DCR")
+    check(net, y, net.add("SpaceToDepth", y, blocksize=2))
 
 
 def test_depth_to_space_without_a_mode() -> None:
@@ -457,13 +457,6 @@ def test_a_mode_of_depth_to_space_that_does_not_exist() -> None:
     net = Net()
     with pytest.raises(UnsupportedError, match=r"DepthToSpace.*mode ROW"):
         import_onnx(net.model(net.add("DepthToSpace", "x", blocksize=2, mode="ROW")))
-
-
-def test_a_mode_of_depth_to_space_that_no_tflite_has() -> None:
-    net = Net()
-    graph = import_onnx(net.model(net.add("DepthToSpace", "x", blocksize=2, mode="CRD")))
-    with pytest.raises(UnsupportedError, match="depth_to_space"):
-        export_tflite(graph)
 
 
 def test_split() -> None:
@@ -600,8 +593,46 @@ def test_inputs_that_do_not_fit(shape: tuple[int | str, ...], message: str) -> N
 def test_a_layout_change_that_cannot_be_absorbed() -> None:
     net = Net()
     y = net.add("Reshape", net.add("Flatten", "x"), net.constant([1, 6, 4, 7]))
-    with pytest.raises(UnsupportedError, match="cannot be absorbed"):
-        import_onnx(net.model(net.conv(y, 2, 6, 1, 1)))
+    graph = check(net, net.conv(y, 2, 6, 1, 1))
+    assert kinds(graph) == [Transpose, Transpose, Conv]
+
+
+def shuffled(net: Net, x: str, groups: int, dimensions: int) -> str:
+    """Channel shuffle of [1, channels, height, width] as PyTorch has it, or without splitting
+    height from width."""
+    _, channels, height, width = net.shape
+    inner = [height, width] if dimensions == 5 else [height * width]
+    parts = net.constant([1, groups, channels // groups, *inner])
+    order = [0, 2, 1, *range(3, dimensions)]
+    y = net.add("Transpose", net.add("Reshape", x, parts), perm=order)
+    return net.add("Reshape", y, net.constant(list(net.shape)))
+
+
+@pytest.mark.parametrize("dimensions", [4, 5])
+@pytest.mark.parametrize("groups", [2, 3])
+def test_channel_shuffle(groups: int, dimensions: int) -> None:
+    net = Net((1, 6, 5, 4))
+    y = net.conv(shuffled(net, "x", groups, dimensions), 4, 6, 3, 3)
+    graph = check(net, y, net.add("Relu", shuffled(net, "x", groups, dimensions)))
+    assert kinds(graph).count(Transpose) == 1
+    (move,) = (op for op in graph.operators if isinstance(op, Transpose))
+    assert (move.sizes, move.order) == ((5, 4, groups, 6 // groups), (0, 1, 3, 2))
+
+
+def test_a_shuffle_there_and_back_moves_nothing() -> None:
+    net = Net((1, 6, 5, 4))
+    y = shuffled(net, shuffled(net, "x", 2, 5), 3, 5)
+    assert kinds(check(net, net.conv(y, 4, 6, 1, 1))) == [Conv]
+
+
+def test_a_head_of_anchors() -> None:
+    """What a YOLO network ends with: five dimensions, and what is taken of the last of them."""
+    net = Net((1, 12, 5, 4))
+    y = net.add("Reshape", "x", net.constant([1, 3, 4, 5, 4]))
+    y = net.add("Sigmoid", net.add("Transpose", y, perm=[0, 1, 3, 4, 2]))
+    rows = net.add("Reshape", y, net.constant([1, -1, 4]))
+    ends = net.constant([0]), net.constant([2]), net.constant([2])
+    check(net, y, rows, net.add("Slice", rows, *ends))
 
 
 def small() -> bytes:

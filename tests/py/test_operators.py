@@ -560,6 +560,40 @@ def test_blocks_that_do_not_fit(name: str, shape: tuple[int, ...], block: int) -
         import_tflite(model)
 
 
+@pytest.mark.parametrize("order", [(0, 2, 1, 3), (0, 3, 1, 2), (0, 2, 3, 1), (0, 3, 2, 1)])
+def test_transpose(order: tuple[int, ...]) -> None:
+    net = Net(1)
+    x = net.int8((1, 6, 5, 4))
+    y = net.transpose(x, order)
+    _check(net, [x], net.conv(y, (3, 3), 3), y)
+
+
+def test_an_input_with_channels_first() -> None:
+    """As PyTorch's converters write it."""
+    net = Net(2)
+    x = net.int8((1, 3, 8, 6))
+    y = net.conv(net.transpose(x, (0, 2, 3, 1)), (3, 3), 4, stride=(2, 2))
+    _check(net, [x], net.transpose(y, (0, 3, 1, 2)))
+
+
+@pytest.mark.parametrize("parts", [(1, 6, 5, 2, 4), (1, 6, 5, 4, 2), (1, 30, 2, 4), (30, 4, 2)])
+def test_channel_shuffle(parts: tuple[int, ...]) -> None:
+    net = Net(3)
+    x = net.int8((1, 6, 5, 8))
+    *rest, a, b = range(len(parts))
+    y = net.reshape(net.transpose(net.reshape(x, parts), (*rest, b, a)), (1, 6, 5, 8))
+    _check(net, [x], net.conv(y, (1, 1), 3), net.unary("LOGISTIC", y, 1 / 256, -128))
+
+
+def test_five_dimensions_that_change_places() -> None:
+    """Windows of 2 x 3 pixels beside each other, which is what an output has, too."""
+    net = Net(4)
+    x = net.int8((1, 6, 9, 4))
+    y = net.transpose(net.reshape(x, (3, 2, 3, 3, 4)), (0, 2, 1, 3, 4))
+    z = net.transpose(net.reshape(x, (3, 2, 3, 3, 4)), (4, 3, 2, 1, 0))
+    _check(net, [x], y, net.reshape(y, (9, 6, 4)), z)
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_split(axis: int) -> None:
     net = Net(axis)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Generic, Literal, TypeVar
 
@@ -25,9 +25,9 @@ from narrows.graph.graph import (
     Quantization,
     Tensor,
 )
-from narrows.graph.moves import Reshape
-from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import Layout, View, regroup, standard
+from narrows.graph.moves import Reshape, Transpose
+from narrows.importers.refusals import Refused
+from narrows.importers.views import AnyView, Layout, Pieces, View, in_pieces, regroup, standard
 
 
 class Builder:
@@ -43,7 +43,8 @@ class Builder:
         self.dtype = dtype
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
-        self._relabelled: dict[tuple[int, tuple[int, int, int]], int] = {}
+        # By a tensor, the storage of what it is moved to, and the sizes and order of the move.
+        self._relabelled: dict[tuple[object, ...], int] = {}
 
     def plain_layout(self, shape: tuple[int, ...]) -> Layout:
         """How a tensor of this shape is stored when nothing before has decided it."""
@@ -85,29 +86,57 @@ class Builder:
         storage, axes = layout
         return View(self.tensor(name, storage, quantization, data), shape, storage, axes)
 
-    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+    def pieced(self, view: AnyView, shape: tuple[int, ...]) -> AnyView:
         """The same elements in the same order under another shape."""
         regrouped = regroup(view, shape)
         return self.relabel(view, shape) if regrouped is None else regrouped
 
-    def relabel(self, view: View, shape: tuple[int, ...], layout: Layout | None = None) -> View:
-        """The same elements as a tensor of ``shape``, plain or with a layout; adds a RESHAPE where
-        needed."""
+    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+        """The same, over whole stored axes."""
+        regrouped = regroup(view, shape)
+        return regrouped if isinstance(regrouped, View) else self.relabel(view, shape)
+
+    def settled(self, view: AnyView) -> View:
+        """The same elements with each dimension on whole stored axes."""
+        return view if isinstance(view, View) else self.relabel(view, view.shape)
+
+    def given(self, view: AnyView) -> int:
+        """The tensor that has the elements in the model's order, for an output of the model."""
+        if view.contiguous:
+            return view.tensor
+        shape = view.shape
+        flat = shape if len(shape) < 4 else (prod(shape[:-2]), *shape[-2:])
+        return self.relabel(view, flat, standard(flat)).tensor
+
+    def relabel(self, view: AnyView, shape: tuple[int, ...], layout: Layout | None = None) -> View:
+        """The same elements as a tensor of ``shape``, plain or with a layout; adds a RESHAPE or a
+        TRANSPOSE where needed. The layout stores the elements in their order."""
         storage, axes = layout or self.plain_layout(shape)
-        if not view.contiguous:
-            raise NotAbsorbed(self.movers)
-        if storage == view.storage:
+        if view.contiguous and storage == view.storage:
             return View(view.tensor, shape, storage, axes)
-        key = (view.tensor, storage)
+        made = self._moved(in_pieces(view), storage)
+        return View(made, shape, storage, axes)
+
+    def _moved(self, view: Pieces, storage: tuple[int, int, int]) -> int:
+        """The tensor of the view's elements in the order of its dimensions."""
+        sizes, order = (view.sizes, view.order()) if not view.contiguous else ((), ())
+        key = (view.tensor, storage, sizes, order)
         if key not in self._relabelled:
             source = self.tensors[view.tensor]
+            transpose = Transpose((view.tensor,), 0, sizes, order)
+            data = source.data
+            if order and data is not None:
+                data = transpose.moved(data, storage)
+            elif order and (problem := transpose.problem(view.storage, storage)) is not None:
+                raise Refused(f"it needs a TRANSPOSE, but {problem}")
             # A float tensor's quantization is that of the QuantizeLinear right behind it.
             q = source.quantization if self.dtype == "int8" else None
-            made = self.tensor(source.name, storage, q, source.data)
-            if source.data is None:
-                self.operators.append(Reshape((view.tensor,), made))
+            made = self.tensor(source.name, storage, q, data)
+            if data is None:
+                move = replace(transpose, output=made) if order else Reshape((view.tensor,), made)
+                self.operators.append(move)
             self._relabelled[key] = made
-        return View(self._relabelled[key], shape, storage, axes)
+        return self._relabelled[key]
 
 
 class Node(ABC):
@@ -134,15 +163,19 @@ class Node(ABC):
         """Whether the file wants output i."""
 
     @abstractmethod
-    def view(self, i: int = 0) -> View:
+    def pieces(self, i: int = 0) -> AnyView:
         """Where input i stands. Constants get a tensor of their own."""
+
+    def view(self, i: int = 0) -> View:
+        """Where input i stands, its dimensions on whole axes."""
+        return self.importer.settled(self.pieces(i))
 
     @abstractmethod
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         """The tensor that output i becomes."""
 
     @abstractmethod
-    def result(self, view: View, i: int = 0) -> None:
+    def result(self, view: AnyView, i: int = 0) -> None:
         """Output i is this view."""
 
     def emit(self, operator: Operator) -> None:

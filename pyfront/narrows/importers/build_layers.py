@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -28,7 +29,7 @@ from narrows.graph.graph import (
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.build import Builder, Node
 from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, View
 
 # A fully connected layer over more rows than this reads a flattened copy instead: as a
 # convolution it would hold all of its input's rows in one kernel.
@@ -254,7 +255,7 @@ def _aligned(a: View, b: View) -> tuple[tuple[Axis, ...], ...] | None:
 
 def unary(
     node: Node,
-    x: View,
+    x: AnyView,
     function: UnaryFunction,
     alpha: float = 0.0,
     *,
@@ -264,6 +265,8 @@ def unary(
     it; None: if TFLite Micro has the function in float32 alone."""
     if not 0.0 <= alpha < _MAX_ALPHA:
         raise Refused(f"alpha {alpha}")
+    with suppress(Refused):  # on whole axes where it can be, so that others read what is moved, too
+        x = node.importer.settled(x)
     y = node.new(x.storage)
     in_floats = function in FLOAT_FUNCTIONS if in_floats is None else in_floats
     node.emit(Unary((x.tensor,), y, function, alpha, in_floats))

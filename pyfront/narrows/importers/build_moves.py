@@ -13,10 +13,10 @@ from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
 from narrows.importers.build import Node
 from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import View
+from narrows.importers.views import AnyView, View
 
 
-def permuted(x: View, order: Sequence[int]) -> View:
+def permuted(x: AnyView, order: Sequence[int]) -> AnyView:
     """x with its dimensions in another order; moves nothing."""
     if sorted(order) != list(range(len(x.shape))):
         raise Refused(f"permutation {list(order)}")

@@ -170,7 +170,7 @@ def gemm(node: Node) -> None:
     """Weights and bias are constants, the input is not transposed."""
     if node.flag("transA"):
         raise Refused("its input is transposed")
-    shape = node.view(0).shape
+    shape = node.pieces(0).shape
     if len(shape) != 2:
         raise Refused(f"its input has shape {list(shape)}, two dimensions expected")
     for i, name in ((1, "alpha"), (2, "beta")):
@@ -225,12 +225,11 @@ def _operands(node: Node) -> list[View]:
     views = []
     for i, value in enumerate(values):
         if isinstance(value, Constant):
-            other = values[1 - i]
-            if not isinstance(other, View):
+            if isinstance(values[1 - i], Constant):
                 raise Refused("both operands are constants of a kind that is not folded")
-            views.append(operand(node, i, other))
+            views.append(operand(node, i, node.view(1 - i)))
         else:
-            views.append(value)
+            views.append(node.view(i))
     return views
 
 
@@ -293,7 +292,7 @@ def softmax(node: Node) -> None:
 
 def unary(node: Node) -> None:
     """Any shape."""
-    layers.unary(node, node.view(0), _FUNCTIONS[node.operator])
+    layers.unary(node, node.pieces(0), _FUNCTIONS[node.operator])
 
 
 def elu(node: Node) -> None:
@@ -301,7 +300,7 @@ def elu(node: Node) -> None:
     alpha = float(node.attribute("alpha", 1.0))
     if alpha != 1:
         raise Refused(f"alpha {alpha:g}; TFLite's ELU has 1")
-    layers.unary(node, node.view(0), UnaryFunction.ELU)
+    layers.unary(node, node.pieces(0), UnaryFunction.ELU)
 
 
 def gelu(node: Node) -> None:
@@ -310,7 +309,7 @@ def gelu(node: Node) -> None:
     functions = {"none": UnaryFunction.GELU, "tanh": UnaryFunction.GELU_TANH}
     if form not in functions:
         raise Refused(f"approximate {form}")
-    layers.unary(node, node.view(0), functions[form])
+    layers.unary(node, node.pieces(0), functions[form])
 
 
 def power(node: Node) -> None:
@@ -319,13 +318,13 @@ def power(node: Node) -> None:
     functions = {2.0: UnaryFunction.SQUARE, 0.5: UnaryFunction.SQRT}
     if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in functions:
         raise Refused("its exponent is neither 2 nor 0.5")
-    layers.unary(node, node.view(0), functions[float(exponent.reshape(-1)[0])])
+    layers.unary(node, node.pieces(0), functions[float(exponent.reshape(-1)[0])])
 
 
 def leaky_relu(node: Node) -> None:
     """alpha is not negative."""
     alpha = float(node.attribute("alpha", 0.01))
-    layers.unary(node, node.view(0), UnaryFunction.LEAKY_RELU, alpha)
+    layers.unary(node, node.pieces(0), UnaryFunction.LEAKY_RELU, alpha)
 
 
 def prelu(node: Node) -> None:

@@ -18,10 +18,10 @@ from narrows.importers.build_layers import dimensions
 from narrows.importers.onnx_node import NCHW, Node, is_nchw
 from narrows.importers.onnx_upgrade import LEGACY_NEAREST
 from narrows.importers.refusals import Refused
-from narrows.importers.views import HEIGHT, WIDTH, View
+from narrows.importers.views import HEIGHT, WIDTH, AnyView
 
 
-def _shape_of(node: Node, x: View) -> tuple[int, ...]:
+def _shape_of(node: Node, x: AnyView) -> tuple[int, ...]:
     rank, count = len(x.shape), prod(x.shape)
     if node.operator == "Flatten":
         axis = int(node.attribute("axis", 1))
@@ -57,10 +57,10 @@ def _shape_of(node: Node, x: View) -> tuple[int, ...]:
 
 
 def reshape(node: Node) -> None:
-    """A constant shape; absorbed where it only joins or splits off dimensions."""
-    x = node.view(0)
+    """A constant shape; absorbed where it only joins or splits dimensions."""
+    x = node.pieces(0)
     node.still_integers()
-    node.result(node.importer.reshaped(x, _shape_of(node, x)))
+    node.result(node.importer.pieced(x, _shape_of(node, x)))
 
 
 def identity(node: Node) -> None:
@@ -75,13 +75,14 @@ def identity(node: Node) -> None:
     if node.operator == "Dropout" and node.has(2) and node.constant(2, "mode").data.any():
         raise Refused("it is in training mode")
     node.still_integers()
-    node.result(node.view(0))
+    node.result(node.pieces(0))
 
 
 def transpose(node: Node) -> None:
-    """Absorbed by what reads it: spatial operators that want NCHW, Gemm, elementwise operators,
-    another Transpose, ReduceMean."""
-    x = node.view(0)
+    """Of any number of dimensions, of which up to five change places. Absorbed by Reshape, another
+    Transpose, spatial operators that want NCHW, Gemm, elementwise operators and ReduceMean where
+    these can."""
+    x = node.pieces(0)
     order = [int(n) for n in node.attribute("perm", list(range(len(x.shape)))[::-1])]
     node.still_integers()
     node.result(moves.permuted(x, order))

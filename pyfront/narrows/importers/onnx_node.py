@@ -41,7 +41,17 @@ from narrows.importers.onnx_file import (
 from narrows.importers.onnx_kinds import kinds_of
 from narrows.importers.onnx_upgrade import upgraded
 from narrows.importers.refusals import NO_RULE, NotAbsorbed, Refused, Skipped, Step, causes
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, Layout, View, check_batch, standard
+from narrows.importers.views import (
+    CHANNELS,
+    HEIGHT,
+    WIDTH,
+    AnyView,
+    Layout,
+    Pieces,
+    View,
+    check_batch,
+    standard,
+)
 
 _INPUTS = ("float32", "int8", "uint8")
 _OF_SHAPES = {"int64", "bool"}
@@ -63,7 +73,7 @@ _ANY_ORDER = frozenset((
 ))  # fmt: skip
 
 
-Value: TypeAlias = Constant | View | None
+Value: TypeAlias = Constant | View | Pieces | None
 
 
 def real(node: Node) -> None:
@@ -272,17 +282,27 @@ class Importer(build.Builder):
         value = self.values.get(name)
         if value is None and name in self.values:
             raise Skipped
-        if not isinstance(value, View):
+        if value is None or isinstance(value, Constant):
             raise Refused("it does not depend on an input")
-        nchw = len(value.shape) == 4 and is_nchw(value)
+        if len(value.shape) <= 4:
+            value = self.settled(value)
+        nchw = len(value.shape) == 4 and isinstance(value, View) and is_nchw(value)
         nchw = nchw or (not value.contiguous and _is_channels_last(value))
-        if nchw:
-            shape = _channels_last(value.shape)
-        elif value.contiguous:
-            shape = value.shape
-        else:
-            raise NotAbsorbed(self.movers)
-        return Port(name, value.tensor, self._outside(name), shape, 0.0, 0, channels_first=nchw)
+        tensor = value.tensor if nchw else self.given(value)
+        shape = _channels_last(value.shape) if nchw else value.shape
+        return Port(name, tensor, self._outside(name), shape, 0.0, 0, channels_first=nchw)
+
+    def settled(self, view: AnyView) -> View:
+        if isinstance(view, View) or view.contiguous or len(view.shape) != 4 or view.shape[0] != 1:
+            return super().settled(view)
+        return self.turned(view, _layout(view.shape, nchw=True))
+
+    def turned(self, x: AnyView, layout: Layout) -> View:
+        """x with this layout, which stores it with channels last."""
+        last = x.picked([0, *range(2, len(x.shape)), 1])
+        storage, axes = layout
+        turned = (storage, (axes[0], *axes[2:], axes[1]))
+        return replace(self.relabel(last, last.shape, turned), shape=x.shape, axes=axes)
 
     def _outside(self, name: str) -> ExternalDtype:
         """The type of an input or output; of integers whose quantization is dropped, float32."""
@@ -333,7 +353,7 @@ class Importer(build.Builder):
         if operator == "Constant":
             self.values[record.outputs[0]] = given_constant(record)
             return True
-        if operator in ("Shape", "Size") and isinstance(values[0], View):
+        if operator in ("Shape", "Size") and isinstance(values[0], View | Pieces):
             shape = values[0].shape
             numbers = np.array(prod(shape), np.int64)
             if operator == "Shape":
@@ -380,7 +400,7 @@ def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1])
 
 
-def _is_channels_last(view: View) -> bool:
+def _is_channels_last(view: AnyView) -> bool:
     """[1, channels, height, width] or [1, channels, length] is stored with channels last, and
     otherwise in the order of its dimensions."""
     rank = len(view.shape)
@@ -445,15 +465,15 @@ class Node(build.Node):
             raise Refused(f"its {name} is {number}, 0 or 1 are defined")
         return bool(number)
 
-    def value(self, i: int) -> Constant | View:
+    def value(self, i: int) -> Constant | View | Pieces:
         value = self.importer.values[self.record.inputs[i]]
         if value is None:
             raise Skipped
         return value
 
-    def view(self, i: int = 0) -> View:
+    def pieces(self, i: int = 0) -> AnyView:
         value, name = self.value(i), self.record.inputs[i]
-        if isinstance(value, View):
+        if not isinstance(value, Constant):
             return value
         layout = standard(value.data.shape)
         if value.data.dtype.kind != "f":
@@ -488,44 +508,35 @@ class Node(build.Node):
     def nchw(self) -> View:
         """Input 0 of an operator that works on [1, channels, height, width]."""
         x = self._with_channels((4,))
-        if not is_nchw(x):
-            x = self._turned(x, _layout(x.shape, nchw=True))
+        if not (isinstance(x, View) and is_nchw(x)):
+            x = self.importer.turned(x, _layout(x.shape, nchw=True))
         return replace(x, axes=NCHW)
 
     def pixels(self) -> View:
         """Input 0 of an operator that works on [1, channels, height, width], which may be stored
         as width and height, or on [1, channels, length], which is stored as either."""
         x = self._with_channels((3, 4))
-        axes = pixel_axes(x)
-        if axes is None:
+        axes = pixel_axes(x) if isinstance(x, View) else None
+        if not isinstance(x, View) or axes is None:
             nchw = len(x.shape) == 4
-            x = self._turned(x, _layout(x.shape, nchw=True) if nchw else _line_layout(x.shape))
+            layout = _layout(x.shape, nchw=True) if nchw else _line_layout(x.shape)
+            x = self.importer.turned(x, layout)
             axes = (HEIGHT, WIDTH) if nchw else (HEIGHT,)
         return replace(x, axes=((), (CHANNELS,), *((axis,) for axis in axes)))
 
-    def _with_channels(self, ranks: Sequence[int]) -> View:
+    def _with_channels(self, ranks: Sequence[int]) -> AnyView:
         if isinstance(self.value(0), Constant):
             raise Refused("its input is a constant; let onnxsim compute it beforehand")
-        x = self.view(0)
+        x = self.pieces(0)
         if len(x.shape) not in ranks or x.shape[0] != 1:
             takes = "[1, channels, height, width]" + " or [1, channels, length]" * (3 in ranks)
             raise Refused(f"its input has shape {list(x.shape)}; it takes {takes}")
         return x
 
-    def _turned(self, x: View, layout: Layout) -> View:
-        """x, whose elements are stored in the order of channels last, or are so few that it does
-        not matter, with this layout."""
-        last = x.picked([0, *range(2, len(x.shape)), 1])
-        if not last.contiguous:
-            raise NotAbsorbed(self.importer.movers)
-        storage, axes = layout
-        turned = (storage, (axes[0], *axes[2:], axes[1]))
-        return replace(self.importer.relabel(last, last.shape, turned), shape=x.shape, axes=axes)
-
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         return self.importer.tensor(self.record.outputs[i], storage)
 
-    def result(self, view: View, i: int = 0) -> None:
+    def result(self, view: AnyView, i: int = 0) -> None:
         self.importer.values[self.record.outputs[i]] = view
 
     def type_of(self, attribute: str) -> str:

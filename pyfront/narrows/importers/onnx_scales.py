@@ -12,12 +12,12 @@ from narrows.graph.graph import Quantization, Unary, UnaryFunction
 from narrows.importers.onnx_constants import Integers, NotTflites
 from narrows.importers.onnx_node import Node
 from narrows.importers.refusals import Refused
-from narrows.importers.views import View
+from narrows.importers.views import AnyView
 
 
 def quantize_linear(node: Node) -> None:
     """Behind an activation: int8 or uint8 with one scale."""
-    x, importer = node.view(0), node.importer
+    x, importer = node.pieces(0), node.importer
     kind = node.quantized_type()
     scales, zero_points = node.parameters(kind)
     if importer.keep and kind not in ("int8", "uint8"):
@@ -42,7 +42,7 @@ def quantize_linear(node: Node) -> None:
 
 def dequantize_linear(node: Node) -> None:
     """With the scale and zero point of the QuantizeLinear before."""
-    x, importer = node.view(0), node.importer
+    x, importer = node.pieces(0), node.importer
     given = importer.integer.get(node.record.inputs[0])
     if given is None:
         raise Refused(f"{node.record.inputs[0]} holds no integers; a QuantizeLinear is missing")
@@ -61,7 +61,7 @@ def dequantize_linear(node: Node) -> None:
     node.result(x)
 
 
-def _clipped(node: Node, x: View, integers: Integers) -> View:
+def _clipped(node: Node, x: AnyView, integers: Integers) -> AnyView:
     """x within what the integers can hold."""
     q, limits = integers.quantization, np.iinfo(integers.kind)
     assert q is not None

@@ -41,7 +41,7 @@ def int8_or_in_floats(node: Node) -> None:
         return
     if node.operator.inputs[0] in node.importer.assumed:
         raise Skipped  # the refused operator before it says enough
-    x = node.view(0).tensor
+    x = node.pieces(0).tensor
     if node.output().dtype != "float32" or node.importer.tensors[x].quantization is None:
         raise Refused(f"{node.input(0).name} is float32, but no DEQUANTIZE of int8 gives it")
 

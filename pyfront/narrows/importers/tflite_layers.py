@@ -179,7 +179,7 @@ def unary(node: Node) -> None:
         function = UnaryFunction.GELU_TANH
     alpha = float(node.options.get("Alpha", 0.0))
     in_floats = None if node.is_float else node.in_floats
-    layers.unary(node, node.view(0), function, alpha, in_floats=in_floats)
+    layers.unary(node, node.pieces(0), function, alpha, in_floats=in_floats)
     if node.in_floats:
         node.importer.pending.add(node.importer.operators[-1].output)
 
@@ -202,7 +202,7 @@ def quantize(node: Node) -> None:
         leave(node)
         ratio(node)
     elif source.dtype in ("float32", "uint8"):
-        x = node.view(0)
+        x = node.pieces(0)
         tensor = node.importer.tensors[x.tensor]
         known = tensor.quantization
         q = per_tensor(target)
@@ -234,4 +234,4 @@ def leave(node: Node) -> None:
         )
     if node.output().dtype not in ("float32", "uint8"):
         raise Refused(f"its output is {node.output().dtype}")
-    node.result(node.view(0))
+    node.result(node.pieces(0))

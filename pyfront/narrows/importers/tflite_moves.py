@@ -14,7 +14,7 @@ from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.refusals import Refused
 from narrows.importers.tflite_node import Node, UnknownShape, per_tensor, same_quantization
-from narrows.importers.views import HEIGHT, WIDTH, View, regroup
+from narrows.importers.views import HEIGHT, WIDTH, AnyView, regroup
 
 # TensorFlow Lite's own limit of a tensor's dimensions.
 _MAX_RANK = 8
@@ -129,7 +129,7 @@ def pad(node: Node) -> None:
 def reshape(node: Node) -> None:
     """Any shapes of as many elements."""
     repeated = node.importer.repeats.get(node.operator.inputs[0])
-    x = node.view(0) if repeated is None else repeated
+    x = node.pieces(0) if repeated is None else repeated
     shape = _target(node, x)
     if prod(shape) != prod(x.shape):
         raise UnknownShape(
@@ -142,10 +142,10 @@ def reshape(node: Node) -> None:
         y = node.new(x.storage)
         node.emit(Reshape((x.tensor,), y))
         x = replace(x, tensor=y)
-    node.result(node.importer.reshaped(x, shape), anew=True)
+    node.result(node.importer.pieced(x, shape), anew=True)
 
 
-def _target(node: Node, x: View) -> tuple[int, ...]:
+def _target(node: Node, x: AnyView) -> tuple[int, ...]:
     """The shape that a RESHAPE or its like gives: the file's, unless that has another number of
     elements. Then it is found only when the model runs, as the operand says."""
     stated = node.output().shape
@@ -198,9 +198,9 @@ def tile(node: Node) -> None:
 
 
 def transpose(node: Node) -> None:
-    """Absorbed by what reads it: MEAN, FULLY_CONNECTED, elementwise operators, another
-    TRANSPOSE, a RESHAPE that only joins or splits off dimensions."""
-    x = node.view(0)
+    """Of any number of dimensions, of which up to five change places. Absorbed by RESHAPE, another
+    TRANSPOSE, elementwise operators, MEAN and FULLY_CONNECTED where these can."""
+    x = node.pieces(0)
     order = [int(n) for n in node.values(1, "permutation")]
     order = [n + len(order) * (n < 0) for n in order]
     node.result(moves.permuted(x, order))

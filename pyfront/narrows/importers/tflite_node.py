@@ -18,11 +18,11 @@ from narrows.errors import ModelError, Unsupported, UnsupportedError
 from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, verify_graph
 from narrows.importers import build
 from narrows.importers.folding import Budget
-from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, NotAbsorbed, Refused, Skipped
+from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, Refused, Skipped
 from narrows.importers.tflite_constants import FOLDED, foldable, folded
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 from narrows.importers.tflite_kinds import Refusals, needed, operands, read
-from narrows.importers.views import View, check_batch, standard
+from narrows.importers.views import AnyView, View, check_batch, standard
 
 ACTIVATIONS = {
     0: Activation.NONE,
@@ -59,7 +59,7 @@ class Importer(build.Builder):
         self.rules = rules
         # Decibels and words of each output that is off what the file means, by operator.
         self.off: dict[str, list[tuple[float, str]]] = {}
-        self.views: dict[int, View | None] = {}  # None: refused, and nothing can be assumed
+        self.views: dict[int, AnyView | None] = {}  # None: refused, and nothing can be assumed
         self.assumed: set[int] = set()  # outputs of what was refused
         # Inputs, and what is computed in float32, whose QUANTIZE has not been seen.
         self.pending: set[int] = set()
@@ -191,7 +191,7 @@ class Importer(build.Builder):
         q = tensor.quantization if dtype != "float32" else None
         return Port(
             tensor.name,
-            view.tensor,
+            self.given(view),
             dtype,
             tensor.shape,
             float(q.scale) if q else 0.0,
@@ -217,12 +217,15 @@ class Importer(build.Builder):
                 reason = "no operator computes it"
             elif view is None or index in self.assumed:
                 continue
-            elif not view.contiguous:
-                reason = str(NotAbsorbed(self.movers))
             elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
                 if index not in self.record.inputs:
                     reason = "it is computed in float32; a QUANTIZE behind it is missing"
+            else:
+                try:
+                    self.given(view)
+                except Refused as refusal:
+                    reason = str(refusal)
             if reason is not None:
                 refused.append(Unsupported("output", number, name, reason))
         return refused
@@ -262,7 +265,7 @@ class Importer(build.Builder):
         is_shape = operator.name == "SHAPE" and output.dtype in ("int32", "int64")
         if is_shape and node.input_count == 1:
             constant = node.input(0).data
-            shape = node.view(0).shape if constant is None else constant.shape
+            shape = node.pieces(0).shape if constant is None else constant.shape
             values = np.array(shape, output.dtype)
         else:
             inputs = [node.input(i) for i in range(node.input_count)]
@@ -325,7 +328,7 @@ class Node(build.Node):
             raise Refused(f"its {what} is not a constant of integers")
         return tensor.data.reshape(-1)
 
-    def view(self, i: int = 0) -> View:
+    def pieces(self, i: int = 0) -> AnyView:
         index = self.operator.inputs[i]
         record = self.importer.tensor_of(index)
         if index in self.importer.repeats:
@@ -349,7 +352,7 @@ class Node(build.Node):
 
     def plain(self, i: int) -> View:
         """Input i in NHWC order."""
-        return self.importer.relabel(self.view(i), self.input(i).shape)
+        return self.importer.relabel(self.pieces(i), self.input(i).shape)
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
@@ -359,7 +362,7 @@ class Node(build.Node):
         """Let its output be what the file says of it."""
         self.importer.assume(self.operator.outputs[0])
 
-    def result(self, view: View, i: int = 0, *, anew: bool = False) -> None:
+    def result(self, view: AnyView, i: int = 0, *, anew: bool = False) -> None:
         """Output i is this view; the file must agree on its shape, unless that follows from one
         that is found only when the model runs. anew: it is such a one."""
         index, output = self.operator.outputs[i], self.output(i)

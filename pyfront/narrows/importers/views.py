@@ -2,14 +2,15 @@
 """Views: how a model's tensor of any rank and order stands in a [height, width, channels] one.
 
 RESHAPE, SQUEEZE, EXPAND_DIMS and TRANSPOSE move no bytes here: they only change which axes of
-the stored tensor a dimension of the model's tensor stands for. A reader that needs the
-plain NHWC order asks for it, and only then may bytes have to be relabelled.
+the stored tensor, or which pieces of such axes, a dimension of the model's tensor stands for. A
+reader that needs whole axes or the plain NHWC order asks for it, and only then may bytes have to
+be relabelled or moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
@@ -72,6 +73,48 @@ class View:
         )
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What a View is, but dimensions may run over parts of stored axes.
+
+    sizes: the pieces that the stored axes are cut into, slowest first, all longer than 1. numbers:
+    for each dimension of ``shape`` the pieces that it runs over, slowest first.
+    """
+
+    tensor: int
+    shape: tuple[int, ...]
+    storage: tuple[int, int, int]
+    sizes: tuple[int, ...]
+    numbers: tuple[tuple[int, ...], ...]
+
+    def order(self) -> tuple[int, ...]:
+        """The pieces in the order of the model's dimensions."""
+        return tuple(number for group in self.numbers for number in group)
+
+    @property
+    def contiguous(self) -> bool:
+        """The model's elements and the stored bytes have the same order."""
+        return list(self.order()) == sorted(self.order())
+
+    def picked(self, dimensions: Sequence[int]) -> Pieces:
+        """These of the model's dimensions, in this order; those left out have size 1."""
+        shape = tuple(self.shape[d] for d in dimensions)
+        return replace(self, shape=shape, numbers=tuple(self.numbers[d] for d in dimensions))
+
+
+AnyView: TypeAlias = View | Pieces
+
+
+def in_pieces(view: AnyView) -> Pieces:
+    """A view whose pieces are whole axes."""
+    if isinstance(view, Pieces):
+        return view
+    long = [a for a in Axis if view.storage[a] > 1]
+    numbers = tuple(tuple(long.index(a) for a in group if a in long) for group in view.axes)
+    sizes = tuple(view.storage[a] for a in long)
+    return Pieces(view.tensor, view.shape, view.storage, sizes, numbers)
+
+
 def standard(shape: tuple[int, ...]) -> Layout:
     """Storage and axes of a tensor that has no layout yet: NHWC, short ranks by rows.
 
@@ -112,16 +155,51 @@ def check_batch(shape: tuple[int, ...]) -> None:
         raise Refused(f"shape {list(shape)} has a batch of {shape[0]}, 1 is supported")
 
 
-def regroup(view: View, shape: tuple[int, ...]) -> View | None:
-    """The view under another shape if its dimensions are runs of stored axes, else None."""
-    rest = list(view.order())
-    axes: list[tuple[Axis, ...]] = []
+def regroup(view: AnyView, shape: tuple[int, ...]) -> AnyView | None:
+    """The view under another shape if its dimensions are runs of stored axes or of pieces of such,
+    else None."""
+    whole = in_pieces(view)
+    rest = [(number, whole.sizes[number]) for number in whole.order()]
+    parts: list[list[int]] = [[] for _ in whole.sizes]
+    groups: list[list[tuple[int, int]]] = []
     for n in shape:
-        group: list[Axis] = []
-        while n > 1 and rest and n % view.storage[rest[0]] == 0:
-            n //= view.storage[rest[0]]
-            group.append(rest.pop(0))
-        if n > 1:
-            return None
-        axes.append(tuple(group))
-    return View(view.tensor, shape, view.storage, tuple(axes))
+        group: list[tuple[int, int]] = []
+        while n > 1:
+            if not rest:
+                return None
+            number, size = rest.pop(0)
+            if n % size and size % n:
+                return None
+            part = min(n, size)
+            group.append((number, len(parts[number])))
+            parts[number].append(part)
+            n //= part
+            if size > part:
+                rest.insert(0, (number, size // part))
+        groups.append(group)
+    first = [sum(len(p) for p in parts[:number]) for number in range(len(parts))]
+    sizes = tuple(size for p in parts for size in p)
+    numbers = tuple(tuple(first[number] + i for number, i in group) for group in groups)
+    return _joined(Pieces(view.tensor, shape, view.storage, sizes, numbers))
+
+
+def _joined(view: Pieces) -> AnyView:
+    """The same as a View if its dimensions run over whole axes."""
+    owners: list[Axis] = []
+    for axis in Axis:
+        rest = view.storage[axis]
+        while rest > 1:
+            rest //= view.sizes[len(owners)]
+            owners.append(axis)
+    axes = []
+    for group in view.numbers:
+        named, left = [], list(group)
+        while left:
+            axis = owners[left[0]]
+            whole = [number for number, owner in enumerate(owners) if owner == axis]
+            if left[: len(whole)] != whole:
+                return view
+            named.append(axis)
+            del left[: len(whole)]
+        axes.append(tuple(named))
+    return View(view.tensor, view.shape, view.storage, tuple(axes))

@@ -447,7 +447,14 @@ class _Counter:
             case QResize():
                 self.done["resize.element"] += elements
                 self.done["pixel"] += pixels
-            case QConcat() | Move() | QPad():
+            case Move():
+                counts = (1, *op.loops(source.shape, out.shape).merged().counts)
+                inner = min(counts[-1], elements // calls)
+                at_once = min(inner * counts[-2], elements // calls)
+                self.done["move.element"] += elements
+                self.done["move.pixel"] += elements // inner
+                self.done["move.call"] += elements // at_once
+            case QConcat() | QPad():
                 self.done["move.element"] += source.bytes if isinstance(op, QPad) else elements
                 self.done["move.pixel"] += pixels * len(op.inputs)
                 self.done["move.call"] += calls * len(op.inputs)
