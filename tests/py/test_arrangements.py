@@ -13,7 +13,8 @@ from narrows.blob import parse_blob
 from narrows.compare import compare_inputs
 from narrows.compile import CompileOptions, compile_model
 from narrows.graph.edges import to_external, to_internal
-from narrows.graph.qgraph import QGraph, QReshape
+from narrows.graph.moves import Reshape
+from narrows.graph.qgraph import QGraph
 from narrows.importers.tflite import import_tflite
 from narrows.native import Model, Run
 from narrows.pack import pack
@@ -131,8 +132,8 @@ def test_an_operator_that_needs_a_picture_keeps_the_axes() -> None:
 
 def test_an_input_needs_no_reshape() -> None:
     graph, (found,) = arranged(written("reshaped"))
-    assert sum(isinstance(op, QReshape) for op in graph.ops) == 1
-    assert not any(isinstance(op, QReshape) for op in found.ops)
+    assert sum(isinstance(op, Reshape) for op in graph.ops) == 1
+    assert not any(isinstance(op, Reshape) for op in found.ops)
     assert found.inputs[0].shape == (1, 240)
     assert found.tensors[found.inputs[0].tensor].height == 12
 

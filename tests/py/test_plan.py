@@ -30,6 +30,7 @@ from narrows.plan.schedule import plan_network
 from narrows.plan.search import Search, cut_points
 from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
 from narrows.plan.ways import Way
+from narrows.stages.firings import stage_firings
 from narrows.stages.stage import Extent, Stage
 from random_graphs import GraphBuilder, random_graph, seeds
 
@@ -225,6 +226,18 @@ def test_short_rings_stream_and_whole_ones_wait() -> None:
     order = net.simulate({**short, 2: net.pixels[2]}).order.tolist()
     assert order.index(2) < firings[0]
     assert order.index(1) < order.index(2) < len(order) - order[::-1].index(0)
+
+
+def test_what_moves_need() -> None:
+    """The worked examples of runtime/SPEC.md."""
+    build = GraphBuilder(np.random.default_rng(1))
+    shuffled = build.shuffled(build.input(2, 2, 6), 2)
+    turned = build.transpose(build.input(2, 3, 1), (2, 3, 1), (1, 0, 2))
+    graph = build.graph([shuffled, turned])
+    found = stage_firings(graph, Stage((0,), 1))
+    assert list(zip(*found.lo, *found.hi, strict=True)) == [(n, n + 1) for n in range(4)]
+    found = stage_firings(graph, Stage((1,), 2))
+    assert list(zip(*found.lo, *found.hi, strict=True)) == [(0, 4), (1, 5), (2, 6)]
 
 
 def test_stall_names_the_full_ring() -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from narrows.graph.moves import Slice
+from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.graph.qgraph import (
     Axis,
     QConcat,
@@ -27,13 +27,14 @@ from narrows.graph.qgraph import (
     QOp,
     QPad,
     QPool,
-    QReshape,
     QResize,
     QSoftmax,
     QTensor,
 )
 from narrows.quantize.verify import verify_qgraph
 
+# These see their input and their output as elements in a row.
+_OF_BYTES = (Reshape, Transpose)
 _AXES = {Axis.HEIGHT: Axis.WIDTH, Axis.WIDTH: Axis.HEIGHT, Axis.CHANNELS: Axis.CHANNELS}
 
 
@@ -58,7 +59,7 @@ def _at_inputs(graph: QGraph) -> QGraph:
     outputs = {edge.tensor for edge in graph.outputs}
     for edge in graph.inputs:
         readers = [op for op in ops if edge.tensor in op.inputs]
-        if edge.tensor in outputs or len(readers) != 1 or not isinstance(readers[0], QReshape):
+        if edge.tensor in outputs or len(readers) != 1 or not isinstance(readers[0], Reshape):
             continue
         (reader,) = readers
         if reader.output in outputs:
@@ -108,12 +109,12 @@ def _upright(graph: QGraph) -> QGraph | None:
 
 
 def _parts(graph: QGraph) -> Iterator[set[int]]:
-    """Tensors of more than a pixel that operators connect. Both sides of a RESHAPE have the same
-    bytes whatever the shape of either."""
+    """Tensors of more than a pixel that operators connect. What sees both
+    sides as bytes in a row gives the same whatever the shape of either."""
     part_of: dict[int, set[int]] = {}
     for op in graph.ops:
         sides = [[*op.inputs, op.output]]
-        if isinstance(op, QReshape):
+        if isinstance(op, _OF_BYTES):
             sides = [[op.inputs[0]], [op.output]]
         for side in sides:
             joined = set[int]()
@@ -125,7 +126,7 @@ def _parts(graph: QGraph) -> Iterator[set[int]]:
 
 
 def _lies(graph: QGraph, part: set[int]) -> bool:
-    ops = [op for op in graph.ops if _among(op, part) and not isinstance(op, QReshape)]
+    ops = [op for op in graph.ops if _among(op, part) and not isinstance(op, _OF_BYTES)]
     return all(graph.tensors[t].height == 1 for t in part) and None not in map(_turned, ops)
 
 
@@ -158,7 +159,7 @@ def _turned(op: QOp) -> QOp | None:
         return replace(op, before=_swapped(op.before))
     if isinstance(op, Slice):
         return replace(op, begin=_swapped(op.begin), stride=_swapped(op.stride))
-    return op if isinstance(op, (QElementwise, QSoftmax, QLookup, QReshape)) else None
+    return op if isinstance(op, (QElementwise, QSoftmax, QLookup, *_OF_BYTES)) else None
 
 
 def _turned_window(op: QConv | QDepthwise | QPool) -> QOp:
