@@ -594,6 +594,19 @@ def test_five_dimensions_that_change_places() -> None:
     _check(net, [x], y, net.reshape(y, (9, 6, 4)), z)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_chains_of_reshapes_and_transpositions(seed: int) -> None:
+    net = Net(seed)
+    y = x = net.int8((1, 4, 6, 8))
+    for _ in range(3):
+        sizes = [1] * int(net.rng.integers(2, 6))
+        for factor in (2, 2, 2, 2, 2, 2, 3):
+            sizes[int(net.rng.integers(len(sizes)))] *= factor
+        order = [int(d) for d in net.rng.permutation(len(sizes))]
+        y = net.transpose(net.reshape(y, sizes), order)
+    _check(net, [x], y, net.conv(net.reshape(y, (1, 6, 8, 4)), (1, 1), 3))
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_split(axis: int) -> None:
     net = Net(axis)

@@ -89,54 +89,75 @@ class Builder:
     def pieced(self, view: AnyView, shape: tuple[int, ...]) -> AnyView:
         """The same elements in the same order under another shape."""
         regrouped = regroup(view, shape)
+        if regrouped is None and any(n > 1 for n in shape[:-3]):
+            regrouped = regroup(self.flat(view, shape), shape)
         return self.relabel(view, shape) if regrouped is None else regrouped
+
+    def flat(self, view: AnyView, shape: tuple[int, ...], name: str = "") -> View:
+        """The same elements as a tensor that holds them in the order of this shape."""
+        flat = shape if len(shape) < 4 else (prod(shape[:-2]), *shape[-2:])
+        return self.relabel(view, flat, standard(flat), name)
 
     def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
         """The same, over whole stored axes."""
         regrouped = regroup(view, shape)
         return regrouped if isinstance(regrouped, View) else self.relabel(view, shape)
 
-    def settled(self, view: AnyView) -> View:
-        """The same elements with each dimension on whole stored axes."""
-        return view if isinstance(view, View) else self.relabel(view, view.shape)
+    def settled(self, view: AnyView, name: str = "") -> View:
+        """The same elements with each dimension on whole stored axes. name: of the value."""
+        if isinstance(view, View):
+            return view
+        return self.relabel(view, view.shape, name=name)
 
-    def given(self, view: AnyView) -> int:
+    def given(self, view: AnyView, name: str) -> int:
         """The tensor that has the elements in the model's order, for an output of the model."""
-        if view.contiguous:
-            return view.tensor
-        shape = view.shape
-        flat = shape if len(shape) < 4 else (prod(shape[:-2]), *shape[-2:])
-        return self.relabel(view, flat, standard(flat)).tensor
+        return view.tensor if view.contiguous else self.flat(view, view.shape, name).tensor
 
-    def relabel(self, view: AnyView, shape: tuple[int, ...], layout: Layout | None = None) -> View:
+    def relabel(
+        self,
+        view: AnyView,
+        shape: tuple[int, ...],
+        layout: Layout | None = None,
+        name: str = "",
+    ) -> View:
         """The same elements as a tensor of ``shape``, plain or with a layout; adds a RESHAPE or a
-        TRANSPOSE where needed. The layout stores the elements in their order."""
+        TRANSPOSE where needed. The layout stores the elements in their order. name: of what a
+        TRANSPOSE makes, if not that of the tensor before it."""
         storage, axes = layout or self.plain_layout(shape)
         if view.contiguous and storage == view.storage:
             return View(view.tensor, shape, storage, axes)
-        made = self._moved(in_pieces(view), storage)
+        made = self._moved(in_pieces(view), storage, name)
         return View(made, shape, storage, axes)
 
-    def _moved(self, view: Pieces, storage: tuple[int, int, int]) -> int:
+    def _moved(self, view: Pieces, storage: tuple[int, int, int], name: str) -> int:
         """The tensor of the view's elements in the order of its dimensions."""
-        sizes, order = (view.sizes, view.order()) if not view.contiguous else ((), ())
-        key = (view.tensor, storage, sizes, order)
+        transpose = None if view.contiguous else transposition(view)
+        key = (view.tensor, storage, transpose)
         if key not in self._relabelled:
             source = self.tensors[view.tensor]
-            transpose = Transpose((view.tensor,), 0, sizes, order)
             data = source.data
-            if order and data is not None:
-                data = transpose.moved(data, storage)
-            elif order and (problem := transpose.problem(view.storage, storage)) is not None:
-                raise Refused(f"it needs a TRANSPOSE, but {problem}")
+            if transpose is not None:
+                problem = transpose.problem(view.storage, storage)
+                if problem is not None:
+                    raise Refused(f"it needs a TRANSPOSE, but {problem}")
+                data = None if data is None else transpose.moved(data, storage)
+            if data is None and source.quantization is None and self.dtype == "int8":
+                raise Refused("it moves elements of an input before that is quantized")
             # A float tensor's quantization is that of the QuantizeLinear right behind it.
             q = source.quantization if self.dtype == "int8" else None
-            made = self.tensor(source.name, storage, q, data)
+            name = name if transpose and name else source.name
+            made = self.tensor(name, storage, q, data)
             if data is None:
-                move = replace(transpose, output=made) if order else Reshape((view.tensor,), made)
-                self.operators.append(move)
+                move = transpose or Reshape((view.tensor,), made)
+                self.operators.append(replace(move, output=made))
             self._relabelled[key] = made
         return self._relabelled[key]
+
+
+def transposition(view: AnyView) -> Transpose:
+    """What puts a view's elements in the order of its dimensions, its output left open."""
+    whole = in_pieces(view)
+    return Transpose((view.tensor,), 0, whole.sizes, whole.order())
 
 
 class Node(ABC):
@@ -168,7 +189,11 @@ class Node(ABC):
 
     def view(self, i: int = 0) -> View:
         """Where input i stands, its dimensions on whole axes."""
-        return self.importer.settled(self.pieces(i))
+        return self.importer.settled(self.pieces(i), self.called(i))
+
+    @abstractmethod
+    def called(self, i: int) -> str:
+        """What the model calls input i."""
 
     @abstractmethod
     def new(self, storage: Sequence[int], i: int = 0) -> int:

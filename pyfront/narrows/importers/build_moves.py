@@ -11,15 +11,18 @@ from typing import Any, Literal
 from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Resize
 from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
-from narrows.importers.build import Node
+from narrows.importers.build import Node, transposition
 from narrows.importers.refusals import NotAbsorbed, Refused
 from narrows.importers.views import AnyView, View
 
 
-def permuted(x: AnyView, order: Sequence[int]) -> AnyView:
-    """x with its dimensions in another order; moves nothing."""
+def permuted(node: Node, x: AnyView, order: Sequence[int]) -> AnyView:
+    """x with its dimensions in another order; moves nothing, unless what has been permuted before
+    and this would be too much at once."""
     if sorted(order) != list(range(len(x.shape))):
         raise Refused(f"permutation {list(order)}")
+    if not x.contiguous and transposition(x.picked(order)).problem(x.storage, x.storage):
+        x = node.importer.pieced(node.importer.flat(x, x.shape), x.shape)
     return x.picked(order)
 
 

@@ -85,7 +85,7 @@ def transpose(node: Node) -> None:
     x = node.pieces(0)
     order = [int(n) for n in node.attribute("perm", list(range(len(x.shape)))[::-1])]
     node.still_integers()
-    node.result(moves.permuted(x, order))
+    node.result(moves.permuted(node, x, order))
 
 
 def concat(node: Node) -> None:

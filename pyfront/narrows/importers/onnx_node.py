@@ -285,24 +285,25 @@ class Importer(build.Builder):
         if value is None or isinstance(value, Constant):
             raise Refused("it does not depend on an input")
         if len(value.shape) <= 4:
-            value = self.settled(value)
+            value = self.settled(value, printable(name))
         nchw = len(value.shape) == 4 and isinstance(value, View) and is_nchw(value)
         nchw = nchw or (not value.contiguous and _is_channels_last(value))
-        tensor = value.tensor if nchw else self.given(value)
+        tensor = value.tensor if nchw else self.given(value, printable(name))
         shape = _channels_last(value.shape) if nchw else value.shape
         return Port(name, tensor, self._outside(name), shape, 0.0, 0, channels_first=nchw)
 
-    def settled(self, view: AnyView) -> View:
+    def settled(self, view: AnyView, name: str = "") -> View:
         if isinstance(view, View) or view.contiguous or len(view.shape) != 4 or view.shape[0] != 1:
-            return super().settled(view)
-        return self.turned(view, _layout(view.shape, nchw=True))
+            return super().settled(view, name)
+        return self.turned(view, _layout(view.shape, nchw=True), name)
 
-    def turned(self, x: AnyView, layout: Layout) -> View:
+    def turned(self, x: AnyView, layout: Layout, name: str) -> View:
         """x with this layout, which stores it with channels last."""
         last = x.picked([0, *range(2, len(x.shape)), 1])
         storage, axes = layout
         turned = (storage, (axes[0], *axes[2:], axes[1]))
-        return replace(self.relabel(last, last.shape, turned), shape=x.shape, axes=axes)
+        whole = self.relabel(last, last.shape, turned, name)
+        return replace(whole, shape=x.shape, axes=axes)
 
     def _outside(self, name: str) -> ExternalDtype:
         """The type of an input or output; of integers whose quantization is dropped, float32."""
@@ -509,7 +510,7 @@ class Node(build.Node):
         """Input 0 of an operator that works on [1, channels, height, width]."""
         x = self._with_channels((4,))
         if not (isinstance(x, View) and is_nchw(x)):
-            x = self.importer.turned(x, _layout(x.shape, nchw=True))
+            x = self.importer.turned(x, _layout(x.shape, nchw=True), self.called(0))
         return replace(x, axes=NCHW)
 
     def pixels(self) -> View:
@@ -520,7 +521,7 @@ class Node(build.Node):
         if not isinstance(x, View) or axes is None:
             nchw = len(x.shape) == 4
             layout = _layout(x.shape, nchw=True) if nchw else _line_layout(x.shape)
-            x = self.importer.turned(x, layout)
+            x = self.importer.turned(x, layout, self.called(0))
             axes = (HEIGHT, WIDTH) if nchw else (HEIGHT,)
         return replace(x, axes=((), (CHANNELS,), *((axis,) for axis in axes)))
 
@@ -532,6 +533,9 @@ class Node(build.Node):
             takes = "[1, channels, height, width]" + " or [1, channels, length]" * (3 in ranks)
             raise Refused(f"its input has shape {list(x.shape)}; it takes {takes}")
         return x
+
+    def called(self, i: int) -> str:
+        return printable(self.record.inputs[i])
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         return self.importer.tensor(self.record.outputs[i], storage)

@@ -203,7 +203,7 @@ def transpose(node: Node) -> None:
     x = node.pieces(0)
     order = [int(n) for n in node.values(1, "permutation")]
     order = [n + len(order) * (n < 0) for n in order]
-    node.result(moves.permuted(x, order))
+    node.result(moves.permuted(node, x, order))
 
 
 def options_of(kind: type[Rearrangement]) -> tuple[str, ...]:

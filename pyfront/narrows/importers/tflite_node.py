@@ -191,7 +191,7 @@ class Importer(build.Builder):
         q = tensor.quantization if dtype != "float32" else None
         return Port(
             tensor.name,
-            self.given(view),
+            self.given(view, tensor.name),
             dtype,
             tensor.shape,
             float(q.scale) if q else 0.0,
@@ -223,7 +223,7 @@ class Importer(build.Builder):
                     reason = "it is computed in float32; a QUANTIZE behind it is missing"
             else:
                 try:
-                    self.given(view)
+                    self.given(view, name)
                 except Refused as refusal:
                     reason = str(refusal)
             if reason is not None:
@@ -350,9 +350,12 @@ class Node(build.Node):
             raise Skipped
         return view
 
+    def called(self, i: int) -> str:
+        return self.input(i).name
+
     def plain(self, i: int) -> View:
         """Input i in NHWC order."""
-        return self.importer.relabel(self.pieces(i), self.input(i).shape)
+        return self.importer.relabel(self.pieces(i), self.input(i).shape, name=self.called(i))
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
