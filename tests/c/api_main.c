@@ -649,6 +649,7 @@ static void misuse_blob(void)
         {INPUT_AT + 22, 2, 1, NRW_ERR_STRUCTURE},   /* elements of 2 bytes: not implemented */
         {STAGES_AT, 99, 1, NRW_ERR_STRUCTURE},      /* an INPUT that is none */
         {STAGES_AT + 36, 99, 1, NRW_ERR_OPERATOR},  /* no such operator */
+        {STAGES_AT + 36, 15, 1, NRW_ERR_OPERATOR},  /* one that MOVE has replaced */
         {STAGES_AT + 36 + 1, 1, 1, NRW_ERR_STRUCTURE}, /* a form that CONV does not have */
         {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels: more firings */
         {STAGES_AT + 6, 2, 1, NRW_ERR_STRUCTURE},   /* an INPUT by 2 pixels of 3 */
