@@ -60,7 +60,8 @@ enum nrw_status {
     NRW_ERR_OPERATOR = -12    /* an operator or a form of it that this build lacks: error_at */
 };
 
-/* Stage kinds; the numbers are part of the blob format. */
+/* Stage kinds; the numbers are part of the blob format. (13 and 15 to 17 were operators that MOVE
+ * has replaced.) */
 enum nrw_op {
     NRW_OP_INPUT = 0,
     NRW_OP_OUTPUT = 1,
