@@ -99,6 +99,14 @@ def concat(node: Node) -> None:
     moves.concat(node, views, d)
 
 
+def gather(node: Node) -> None:
+    """Indices are a constant; they are up to 64 runs of equal steps."""
+    indices = node.constant(1, "operand of indices").data
+    x = node.view(0)
+    (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
+    moves.gather(node, x, d, np.where(indices < 0, indices + x.shape[d], indices))
+
+
 def cut(node: Node) -> None:
     """Starts, ends, axes and steps are constants; steps are positive."""
     x = node.view(0)

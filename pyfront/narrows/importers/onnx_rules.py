@@ -57,6 +57,7 @@ RULES: dict[str, Rule] = {
     "ReduceMax": _REDUCE,
     "Softmax": Rule(layers.softmax, (1, 1)),
     "Concat": Rule(moves.concat, (1, 1024)),
+    "Gather": Rule(moves.gather, (2, 2)),
     "Slice": Rule(moves.cut, (3, 5)),
     "Split": Rule(moves.split, (1, 2), outputs=None),
     "Pad": Rule(moves.pad, (2, 4)),

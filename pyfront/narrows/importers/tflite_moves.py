@@ -32,6 +32,29 @@ def concatenation(node: Node) -> None:
     moves.concat(node, [node.view(i) for i in range(count)], dimension)
 
 
+def pack(node: Node) -> None:
+    """Along a new dimension that is height, width or channels."""
+    (dimension,) = dimensions([node.options["Axis"]], len(node.input(0).shape) + 1)
+    moves.stack(node, [node.view(i) for i in range(node.input_count)], dimension)
+
+
+def unpack(node: Node) -> None:
+    """Along height, width or channels."""
+    x = node.view(0)
+    (dimension,) = dimensions([node.options["Axis"]], len(x.shape))
+    moves.split(node, x, dimension, [1] * x.shape[dimension], keep=False)
+
+
+def gather(node: Node) -> None:
+    """Indices are a constant; they are up to 64 runs of equal steps; no batch dimensions."""
+    if node.options["BatchDims"]:
+        raise Refused(f"{node.options['BatchDims']} batch dimensions")
+    indices = node.values(1, "indices").reshape(node.input(1).shape)
+    x = node.view(0)
+    (dimension,) = dimensions([node.options["Axis"]], len(x.shape))
+    moves.gather(node, x, dimension, indices)
+
+
 def resize(node: Node) -> None:
     """The size is a constant; align_corners and half_pixel_centers as TFLite Micro has them."""
     x = node.plain(0)

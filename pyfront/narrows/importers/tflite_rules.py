@@ -128,6 +128,25 @@ RULES: dict[str, Rule] = {
         (checks.all_int8, checks.quantized_as_output, checks.not_fused),
         options=("ConcatenationOptions", ("Axis", _FUSED)),
     ),
+    "PACK": Rule(
+        moves.pack,
+        (1, 1024),
+        (checks.all_int8, checks.quantized_as_output),
+        options=("PackOptions", ("Axis",)),
+    ),
+    "UNPACK": Rule(
+        moves.unpack,
+        (1, 1),
+        (checks.activations_int8, checks.quantized_as_input),
+        outputs=None,
+        options=("UnpackOptions", ("Axis",)),
+    ),
+    "GATHER": Rule(
+        moves.gather,
+        (2, 2),
+        (checks.activations_int8, checks.quantized_as_input),
+        options=("GatherOptions", ("Axis", "BatchDims")),
+    ),
     "RESIZE_BILINEAR": Rule(
         moves.resize,
         (2, 2),
