@@ -21,11 +21,12 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -114,8 +115,11 @@ GRAPHS = {
     "dense": single(FullyConnected((X,), Y, W, B, RELU), (3, 2, 5), (1, 1, 6), (6, 3, 2, 5)),
     "average pool": pool("average", 3, 2, 1, (7, 7, 3), (4, 4, 3)),
     "max pool": pool("max", 3, 2, 1, (7, 7, 3), (4, 4, 3)),
-    "mean": single(Mean((X,), Y, True, True), (5, 4, 3), (1, 1, 3)),
-    "mean over width": single(Mean((X,), Y, False, True), (5, 4, 3), (5, 1, 3)),
+    **{
+        f"{f.value} over {axes}": single(Reduce((X,), Y, f, axes), (5, 4, 3), shape)
+        for f in Reduction
+        for axes, shape in (((0, 1), (1, 1, 3)), ((1,), (5, 1, 3)), ((2,), (5, 4, 1)))
+    },
     "softmax": single(Softmax((X,), Y, 0.7), (4, 3, 9), (4, 3, 9)),
     **{
         f.value: unary(f, 0.2)

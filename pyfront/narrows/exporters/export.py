@@ -23,11 +23,11 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
+    Reduce,
     Reshape,
     Resize,
     Softmax,
@@ -58,6 +58,9 @@ _VERSIONS = {
     "AVERAGE_POOL_2D": (1, 2),
     "MAX_POOL_2D": (1, 2),
     "MEAN": (1, 2),
+    "SUM": (1, 2),
+    "REDUCE_MAX": (1, 2),
+    "REDUCE_MIN": (1, 2),
     "SOFTMAX": (1, 2),
     "LOGISTIC": (1, 2),
     "TANH": (1, 2),
@@ -256,11 +259,11 @@ class _Exporter:
                 )
             case Pool():
                 return self._pool(operator, inputs[0])
-            case Mean():
-                axes = [1] * operator.over_height + [2] * operator.over_width
-                operands = [inputs[0], self._ints(axes)]
+            case Reduce():
+                name = operator.function.value
+                operands = [inputs[0], self._ints([axis + 1 for axis in operator.axes])]
                 return self._write(
-                    "MEAN", operands, self._like(out), "ReducerOptions", keep_dims=True
+                    name, operands, self._like(out), "ReducerOptions", keep_dims=True
                 )
             case Softmax():
                 return self._write(

@@ -157,12 +157,23 @@ class Pool:
     activation: Activation
 
 
+class Reduction(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    MEAN = "MEAN"
+    SUM = "SUM"
+    MAX = "REDUCE_MAX"
+    MIN = "REDUCE_MIN"
+
+
 @dataclass(frozen=True)
-class Mean:
+class Reduce:
+    """Over some axes, which have size 1 in the output."""
+
     inputs: tuple[int]
     output: int
-    over_height: bool
-    over_width: bool
+    function: Reduction
+    axes: tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -264,7 +275,7 @@ Operator: TypeAlias = (
     | FullyConnected
     | Binary
     | Pool
-    | Mean
+    | Reduce
     | Softmax
     | Unary
     | Concat

@@ -66,6 +66,10 @@ class QTensor:
     live: LiveChannels | None = None
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
     def row_bytes(self) -> int:
         return self.width * self.channels
 

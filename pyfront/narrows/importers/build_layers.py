@@ -19,8 +19,9 @@ from narrows.graph.graph import (
     Conv,
     DepthwiseConv,
     FullyConnected,
-    Mean,
     Pool,
+    Reduce,
+    Reduction,
     Softmax,
     Unary,
     UnaryFunction,
@@ -35,6 +36,8 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 MAX_FLATTENED_HEIGHT = 64
 _MAX_STRIDE = 255
 _MAX_ALPHA = 2.0**15
+# Weights of a convolution that sums over channels.
+_MAX_SUMMED = 2**20
 
 
 # --- Sliding windows ------------------------------------------------------------------------
@@ -283,47 +286,44 @@ def dimensions(values: Iterable[int], rank: int) -> set[int]:
     return named
 
 
-def averaged(x: View, over: Iterable[int]) -> set[Axis]:
+def long_axes(x: View, over: Iterable[int]) -> tuple[Axis, ...]:
     """The stored axes longer than 1 that these dimensions run over."""
-    axes = {a for d in over for a in x.axes[d] if x.storage[a] > 1}
-    if CHANNELS in axes:
-        raise Refused("it runs over channels")
-    return axes
+    return tuple(sorted(a for d in over for a in x.axes[d] if x.storage[a] > 1))
 
 
-def mean(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The mean over dimensions of x becomes output 0; keep: with size 1 instead of left out. A
-    mean over dimensions of size 1 is x itself."""
-    axes, y = averaged(x, over), x.tensor
+def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bool) -> None:
+    """What a function makes of the elements along dimensions of x becomes output 0; keep: with
+    size 1 instead of left out. Over dimensions of size 1 it is x itself."""
+    axes, y = long_axes(x, over), x.tensor
     if axes:
+        if CHANNELS in axes:
+            _check_reduction(x, function, axes)
         y = node.new(_without(x, axes))
-        node.emit(Mean((x.tensor,), y, HEIGHT in axes, WIDTH in axes))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def maximum(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The maximum over dimensions of x becomes output 0: a pooling whose kernel is the whole
-    input. keep: as of mean."""
-    axes, y = averaged(x, over), x.tensor
-    if axes:
-        y = node.new(_without(x, axes))
-        height, width = (x.storage[a] if a in axes else 1 for a in (HEIGHT, WIDTH))
-        node.emit(Pool((x.tensor,), y, "max", (height, width), (1, 1), (0, 0), Activation.NONE))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def _without(x: View, axes: set[Axis]) -> tuple[int, int, int]:
-    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
-    return height, width, channels
-
-
-def _reduced(node: Node, x: View, y: int, over: set[int], *, keep: bool) -> None:
-    """The tensor y, of which dimensions of x have size 1 or are left out, becomes output 0."""
-    storage = _without(x, averaged(x, over))
+        node.emit(Reduce((x.tensor,), y, function, axes))
+    storage = _without(x, axes)
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]
     node.result(View(y, shape, storage, labels).picked(kept))
+
+
+def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> None:
+    """Whether a reduction over channels can be lowered: sums to a convolution whose weights are
+    all 1, extrema to a pooling of as many rows as there are pixels."""
+    pixels = prod(x.storage[a] for a in (HEIGHT, WIDTH) if a not in axes)
+    summed = prod(x.storage[a] for a in axes)
+    if function in (Reduction.MAX, Reduction.MIN):
+        if pixels > MAX_DIMENSION:
+            raise Refused(
+                f"it runs over the channels of {pixels} pixels, more than {MAX_DIMENSION}"
+            )
+    elif summed > _MAX_SUMMED:
+        raise Refused(f"it sums {summed} elements, channels among them, more than {_MAX_SUMMED}")
+
+
+def _without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
+    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
+    return height, width, channels
 
 
 def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:

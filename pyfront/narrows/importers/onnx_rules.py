@@ -55,6 +55,8 @@ RULES: dict[str, Rule] = {
     "GlobalMaxPool": _GLOBAL_POOL,
     "ReduceMean": _REDUCE,
     "ReduceMax": _REDUCE,
+    "ReduceMin": _REDUCE,
+    "ReduceSum": _REDUCE,
     "Softmax": Rule(layers.softmax, (1, 1)),
     "Concat": Rule(moves.concat, (1, 1024)),
     "Gather": Rule(moves.gather, (2, 2)),

@@ -193,6 +193,12 @@ def ratio(node: Node) -> None:
         raise Refused("its output's scale is too small for its input's")
 
 
+def total_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -30 times the input's."""
+    if not node.is_float and not _fits(_scale(node.input(0)) / _scale(node.output()), 30):
+        raise Refused("its output's scale is too small for its input's")
+
+
 def root_scale(node: Node) -> None:
     """The output's scale, times the square root of the input's, is more than 2 ** -30 and less
     than 2 ** 12."""

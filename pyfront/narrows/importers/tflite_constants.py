@@ -102,7 +102,6 @@ FOLDED: Mapping[str, Function] = {
 }
 OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "REDUCE_PROD": ("ReducerOptions", ("KeepDims",)),
-    "SUM": ("ReducerOptions", ("KeepDims",)),
 }
 
 

@@ -23,6 +23,13 @@ _POOL = Rule(
 _IN_FLOATS = Rule(layers.unary, (1, 1), (checks.in_floats,))
 _IN_TABLE = Rule(layers.unary, (1, 1), (checks.int8_or_in_floats,))
 _EXTREMUM = Rule(layers.binary, (2, 2), (checks.both_int8, checks.quantized_as_output))
+_REDUCER = ("ReducerOptions", ("KeepDims",))
+_CHOICE = Rule(
+    layers.reduce,
+    (2, 2),
+    (checks.activations_int8, checks.quantized_as_input),
+    options=_REDUCER,
+)
 _CORNERS = ("AlignCorners", "HalfPixelCenters")
 _LABELS = (checks.same_type, checks.quantized_as_input)
 _LABELS_TAKEN = (checks.same_type, checks.taken_as_input)
@@ -68,18 +75,12 @@ RULES: dict[str, Rule] = {
     "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
-    "MEAN": Rule(
-        layers.mean,
-        (2, 2),
-        (checks.activations_int8, checks.ratio),
-        options=("ReducerOptions", ("KeepDims",)),
+    "MEAN": Rule(layers.reduce, (2, 2), (checks.activations_int8, checks.ratio), options=_REDUCER),
+    "SUM": Rule(
+        layers.reduce, (2, 2), (checks.activations_int8, checks.total_scale), options=_REDUCER
     ),
-    "REDUCE_MAX": Rule(
-        layers.maximum,
-        (2, 2),
-        (checks.activations_int8, checks.quantized_as_input),
-        options=("ReducerOptions", ("KeepDims",)),
-    ),
+    "REDUCE_MAX": _CHOICE,
+    "REDUCE_MIN": _CHOICE,
     "SOFTMAX": Rule(
         layers.softmax,
         (1, 1),
@@ -144,7 +145,7 @@ RULES: dict[str, Rule] = {
     "GATHER": Rule(
         moves.gather,
         (2, 2),
-        (checks.activations_int8, checks.quantized_as_input),
+        (checks.activations_int8, checks.taken_as_input),
         options=("GatherOptions", ("Axis", "BatchDims")),
     ),
     "RESIZE_BILINEAR": Rule(

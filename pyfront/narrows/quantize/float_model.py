@@ -19,10 +19,11 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -44,6 +45,13 @@ Observe: TypeAlias = Callable[[int, FloatArray], None]
 
 # Elements of a depthwise convolution's output that are summed at once: stays in the cache.
 _BLOCK_ELEMENTS = 1 << 15
+
+_REDUCTIONS: dict[Reduction, Callable[..., FloatArray]] = {
+    Reduction.MEAN: np.mean,
+    Reduction.SUM: np.sum,
+    Reduction.MAX: np.max,
+    Reduction.MIN: np.min,
+}
 
 
 def verify_float(graph: Graph) -> None:
@@ -190,11 +198,8 @@ def _evaluate(
                     return leaky
         case Pool():
             return _pool(operator, x, (shape[0], shape[1]))
-        case Mean():
-            over = (operator.over_height, operator.over_width)
-            axes = tuple(axis for axis in (0, 1) if over[axis])
-            mean: FloatArray = x.mean(axis=axes, keepdims=True, dtype=np.float32)
-            return mean
+        case Reduce():
+            return np.asarray(_REDUCTIONS[operator.function](x, operator.axes, keepdims=True))
         case Softmax():
             scaled = np.float32(operator.beta) * x
             powers = np.exp(scaled - scaled.max(axis=2, keepdims=True))

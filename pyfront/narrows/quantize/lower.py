@@ -7,7 +7,9 @@ in double from float32 scales.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -20,12 +22,13 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
     Quantization,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -35,6 +38,7 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     EXTREMA,
+    Axis,
     Edge,
     Elementwise,
     Int8Array,
@@ -69,6 +73,7 @@ from narrows.quantize.verify import verify_qgraph
 _LEFT_SHIFT = 20  # of ADD and SUB on int8
 _SUMS = (Elementwise.ADD, Elementwise.SUB)
 _MAX_CONCAT = 4
+_COMPLEMENT = as_bytes(-1 - ALL_INT8)
 
 
 def lower(graph: Graph) -> QGraph:
@@ -163,8 +168,10 @@ class _Lowering:
                         high,
                     )
                 )
-            case Mean():
-                self.ops.append(self._mean(operator, one, output))
+            case Reduce(function=Reduction.MEAN | Reduction.SUM):
+                self.ops.append(self._sum(operator, one, output))
+            case Reduce():
+                self._extremum(operator, one, output)
             case Softmax():
                 self.ops.append(QSoftmax(one, output, softmax_table(operator.beta, self.of(x))))
             case Unary():
@@ -236,34 +243,77 @@ class _Lowering:
                 return QLookup((op.inputs[other],), output, table, operator.function.name)
         return op
 
-    def _mean(self, operator: Mean, inputs: tuple[int], output: int) -> QMean:
+    def _sum(self, operator: Reduce, inputs: tuple[int], output: int) -> QMean | QConv:
+        """MEAN and SUM. Over channels, too, they are a convolution whose weights are all 1."""
         x, y = self.of(operator.inputs[0]), self.of(operator.output)
-        source = self.tensors[inputs[0]]
-        count = source.height if operator.over_height else 1
-        count *= source.width if operator.over_width else 1
+        source, axes = self.tensors[inputs[0]], operator.axes
+        shape = source.shape
+        count = prod(shape[axis] for axis in axes)
         multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
-        # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
-        bits = min(count.bit_length() - 1, 32, 31 + shift)
-        return QMean(
-            inputs,
-            output,
-            operator.over_height,
-            operator.over_width,
-            -x.zero_point * count,
-            (multiplier << bits) // count,
-            shift - bits,
+        if operator.function is Reduction.MEAN:
+            # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
+            bits = min(count.bit_length() - 1, 32, 31 + shift)
+            multiplier, shift = (multiplier << bits) // count, shift - bits
+        if Axis.CHANNELS in axes:
+            kernel = tuple(shape[axis] if axis in axes else 1 for axis in Axis)
+            weights = np.ones((1, *kernel), np.int8)
+            bias, *numbers = (np.array([n], np.int32) for n in (0, multiplier, shift))
+            window = ((1, 1), (1, 1), (0, 0))
+            return QConv(inputs, output, weights, bias, numbers[0], numbers[1], *window, -128, 127)
+        over = (Axis.HEIGHT in axes, Axis.WIDTH in axes)
+        return QMean(inputs, output, *over, -x.zero_point * count, multiplier, shift)
+
+    def _extremum(self, operator: Reduce, inputs: tuple[int], output: int) -> None:
+        """MAX is a pooling with one window, or one for each row or column; channels are the width
+        of another one. MIN is MAX of the complements -1 - x, whose order is the opposite one."""
+        (height, width, channels), axes = self.tensors[inputs[0]].shape, operator.axes
+        kernel = (height if Axis.HEIGHT in axes else 1, width if Axis.WIDTH in axes else 1)
+        height, width = height // kernel[0], width // kernel[1]
+        pixels, end = height * width, self.tensors[output].shape
+        lowest, deep = operator.function is Reduction.MIN, Axis.CHANNELS in axes
+
+        def pool(kernel: tuple[int, int]) -> Callable[[tuple[int], int], QOp]:
+            return lambda x, y: QPool(x, y, "max", kernel, (1, 1), (0, 0), -128, 127)
+
+        def complement(x: tuple[int], y: int) -> QOp:
+            return QLookup(x, y, _COMPLEMENT, "complement")
+
+        # Whether there is such an operator, the operator, and the shape that it makes.
+        steps: list[tuple[bool, Callable[[tuple[int], int], QOp], tuple[int, int, int]]] = [
+            (lowest, complement, self.tensors[inputs[0]].shape),
+            (kernel != (1, 1), pool(kernel), (height, width, channels)),
+            (deep, QReshape, (pixels, channels, 1)),
+            (deep, pool((1, channels)), (pixels, 1, 1)),
+            (deep and width > 1, QReshape, end),
+            (lowest, complement, end),
+        ]
+        chosen = [(make, shape) for is_wanted, make, shape in steps if is_wanted]
+        for make, shape in chosen[:-1]:
+            y = self._part(output, shape, complement=lowest)
+            self.ops.append(make(inputs, y))
+            inputs = (y,)
+        self.ops.append(chosen[-1][0](inputs, output))
+
+    def _part(self, whole: int, shape: tuple[int, int, int], *, complement: bool = False) -> int:
+        """A new tensor between the operators that one of the model's becomes. complement: it holds
+        -1 - x in the place of x."""
+        tensor = self.tensors[whole]
+        zero_point = -1 - tensor.zero_point if complement else tensor.zero_point
+        height, width, channels = shape
+        self.tensors.append(
+            QTensor(f"{tensor.name} (part)", height, width, channels, tensor.scale, zero_point)
         )
+        return len(self.tensors) - 1
 
     def _concat(self, operator: Concat, output: int) -> None:
         inputs = [self.number[i] for i in operator.inputs]
         while len(inputs) > _MAX_CONCAT:
-            parts = [self.tensors[i] for i in inputs[:_MAX_CONCAT]]
-            whole = self.tensors[output]
-            field = ("height", "width", "channels")[operator.axis]
-            length = sum(getattr(part, field) for part in parts)
-            name = f"{whole.name} (part)"
-            self.tensors.append(replace(whole, name=name, **{field: length}))
-            joined = len(self.tensors) - 1
+            shapes = [self.tensors[i].shape for i in inputs[:_MAX_CONCAT]]
+            height, width, channels = (
+                sum(lengths) if axis == operator.axis else lengths[0]
+                for axis, lengths in enumerate(zip(*shapes, strict=True))
+            )
+            joined = self._part(output, (height, width, channels))
             self.ops.append(QConcat(tuple(inputs[:_MAX_CONCAT]), joined, operator.axis))
             inputs = [joined, *inputs[_MAX_CONCAT:]]
         if len(inputs) == 1:
