@@ -121,7 +121,7 @@ def test_gather(axis: int, indices: int | list[int]) -> None:
 def test_gather_of_many_runs_is_refused() -> None:
     net = Net(5)
     x = net.int8((1, 2, 2, 70))
-    assert "66 runs of equal steps, up to 64" in refusal(
+    assert "it takes 66 runs of equal steps along dimension 3, up to 64" in refusal(
         net, x, gathered(net, x, 3, range(65, -1, -1))
     )
     assert "indices [70]" in refusal(net, x, gathered(net, x, 3, [70]))
@@ -138,3 +138,57 @@ def test_onnx_gather(axis: int, indices: int | list[int]) -> None:
     net = OnnxNet()
     check_onnx(net, add(net, "x"))
     check_qdq(add)
+
+
+# --- Padding with a tensor's own elements -----------------------------------------------------
+
+
+def mirrored(net: Net, x: int, amounts: Sequence[tuple[int, int]], mode: int) -> int:
+    shape = [n + sum(pair) for n, pair in zip(net.shapes[x], amounts, strict=True)]
+    y = net.like(x, shape)
+    net.operator("MIRROR_PAD", [x, net.ints(amounts)], [y], "MirrorPadOptions", {"mode": mode})
+    return y
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        ((0, 0), (1, 1), (1, 1), (0, 0)),
+        ((0, 0), (3, 0), (0, 2), (0, 0)),
+        ((0, 0), (0, 0), (0, 0), (1, 2)),
+        ((0, 0), (0, 0), (0, 0), (0, 0)),
+    ],
+)
+def test_mirror_pad(amounts: Sequence[tuple[int, int]], mode: int) -> None:
+    net = Net(6)
+    x = net.int8((1, 5, 4, 3))
+    y = mirrored(net, x, amounts, mode)
+    check(net.finish([x], [net.conv(y, (3, 3), 2)]), net.rng)
+
+
+def test_mirror_pad_that_is_refused() -> None:
+    net = Net(7)
+    x = net.int8((1, 40, 4, 3))
+    for amounts, mode in (((4, 0), 0), ((5, 0), 1), ((-1, 2), 0)):
+        y = mirrored(net, x, ((0, 0), (0, 0), amounts, (0, 0)), mode)
+        assert "MIRROR_PAD" in refusal(net, x, y)
+    assert "65 runs" in refusal(net, x, mirrored(net, x, ((0, 0), (32, 32), (0, 0), (0, 0)), 0))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+@pytest.mark.parametrize("pads", [[0, 0, 1, 1, 0, 0, 1, 1], [0, 2, 0, 3, 0, 1, 2, 0]])
+def test_onnx_pad_with_its_own_elements(pads: list[int], mode: str) -> None:
+    def add(net: OnnxNet, x: str) -> str:
+        return str(net.add("Pad", x, net.constant(pads), mode=mode))
+
+    net = OnnxNet()
+    check_onnx(net, add(net, "x"), opset=19)
+    check_qdq(add)
+
+
+def test_onnx_pad_of_too_few_elements() -> None:
+    net = OnnxNet()
+    y = net.add("Pad", "x", net.constant([0, 0, 7, 0, 0, 0, 0, 0]), mode="reflect")
+    with pytest.raises(UnsupportedError, match=r"Pad .*paddings"):
+        import_onnx(net.model(y), "refused")

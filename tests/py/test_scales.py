@@ -113,6 +113,12 @@ def _gather(net: Net, x: int) -> list[int]:
     return [y]
 
 
+def _mirror_pad(net: Net, x: int) -> list[int]:
+    y, amounts = net.like(x, (1, 10, 9, 4)), net.ints(((0, 0), (1, 1), (1, 0), (0, 0)))
+    net.operator("MIRROR_PAD", [x, amounts], [y], "MirrorPadOptions", {})
+    return [y]
+
+
 def _tile(net: Net, x: int) -> list[int]:
     y = net.like(x, (1, 8, 16, 4))
     net.operator("TILE", [x, net.ints((1, 1, 2, 1))], [y], version=3)
@@ -126,6 +132,7 @@ REFUSED: dict[str, Callable[[Net, int], list[int]]] = {
     "REDUCE_MIN": _reduce("REDUCE_MIN"),
     "PACK": _pack,
     "UNPACK": _unpack,
+    "MIRROR_PAD": _mirror_pad,
     "TILE": _tile,
     "CONCATENATION": lambda net, x: [net.concat([x, x], 3)],
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR"),

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from narrows.graph.graph import MAX_DIMENSION, Array, Concat, Pad, Resize
 from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
@@ -127,28 +129,53 @@ def split(node: Node, x: View, dimension: int, sizes: Sequence[int], *, keep: bo
 
 
 def gather(node: Node, x: View, dimension: int, indices: Array) -> None:
-    """The elements of x at these indices of a dimension become output 0: slices, one behind the
-    other. indices: whose dimensions stand in the place of the dimension; a number leaves it out."""
+    """The elements of x at these indices of a dimension become output 0. indices: whose dimensions
+    stand in the place of the dimension; a number leaves it out."""
+    rank = len(x.shape)
+    whole = _gathered(node, x, dimension, indices.reshape(-1))
+    if indices.ndim == 0:
+        node.result(whole.picked([d for d in range(rank) if d != dimension]))
+    else:
+        shape = (*x.shape[:dimension], *indices.shape, *x.shape[dimension + 1 :])
+        node.result(node.importer.reshaped(whole, shape))
+
+
+def pad_with_itself(
+    node: Node,
+    x: View,
+    amounts: Sequence[tuple[int, int]],
+    mode: Literal["reflect", "symmetric", "edge", "wrap"],
+) -> None:
+    """x with elements of its own before and after each dimension becomes output 0. mode: which
+    ones, as NumPy calls it."""
+    for d, (n, (before, after)) in enumerate(zip(x.shape, amounts, strict=True)):
+        least = 0 if mode == "edge" else max(before, after) + (mode == "reflect")
+        if not (min(before, after) >= 0 and max(before, after) <= MAX_DIMENSION and least <= n):
+            raise Refused(f"paddings {list(amounts)} of shape {list(x.shape)}")
+        if before or after:
+            x = _gathered(node, x, d, np.pad(np.arange(n), (before, after), mode))
+    node.result(x)
+
+
+def _gathered(node: Node, x: View, dimension: int, indices: Array) -> View:
+    """The elements of x at these indices of a dimension, as the tensor of output 0: slices, one
+    behind the other."""
     count, rank = x.shape[dimension], len(x.shape)
-    places = [int(n) for n in indices.reshape(-1)]
+    places = [int(n) for n in indices]
     if not places or min(places) < 0 or max(places) >= count:
         raise Refused(f"indices {places[:MAX_RUNS]} of a dimension of size {count}")
     runs = _runs(places)
     if len(runs) > MAX_RUNS:
         raise Refused(
-            f"its indices are {len(runs)} runs of equal steps, up to {MAX_RUNS} are supported"
+            f"it takes {len(runs)} runs of equal steps along dimension {dimension}, up to "
+            f"{MAX_RUNS} are supported"
         )
     parts = []
     for first, stride, length in runs:
         begin, step, size = [0] * rank, [1] * rank, list(x.shape)
         begin[dimension], step[dimension], size[dimension] = first, stride, length
         parts.append(cut(node, x, begin, step, size))
-    whole = parts[0] if len(parts) == 1 else joined(node, parts, dimension)
-    if indices.ndim == 0:
-        node.result(whole.picked([d for d in range(rank) if d != dimension]))
-    else:
-        shape = (*x.shape[:dimension], *indices.shape, *x.shape[dimension + 1 :])
-        node.result(node.importer.reshaped(whole, shape))
+    return parts[0] if len(parts) == 1 else joined(node, parts, dimension)
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int, int]]:

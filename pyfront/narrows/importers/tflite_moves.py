@@ -9,6 +9,8 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
+import tflite
+
 from narrows.graph.graph import Reshape
 from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
@@ -21,6 +23,10 @@ from narrows.importers.views import HEIGHT, WIDTH, View, regroup
 _MAX_RANK = 8
 # TensorFlow Lite Micro's limit of the inputs of a CONCATENATION.
 _MAX_COPIES = 10
+_MIRRORS: dict[int, Literal["reflect", "symmetric"]] = {
+    tflite.MirrorPadMode.REFLECT: "reflect",
+    tflite.MirrorPadMode.SYMMETRIC: "symmetric",
+}
 
 
 def concatenation(node: Node) -> None:
@@ -130,12 +136,7 @@ def split(node: Node) -> None:
 def pad(node: Node) -> None:
     """Paddings are constants; not of the batch. Folded into a convolution that reads it alone,
     if the constant is the zero point."""
-    x = node.view(0)
-    rank = len(x.shape)
-    values = node.values(1, "paddings")
-    if len(values) != 2 * rank:
-        raise Refused(f"{len(values)} paddings of {rank} dimensions")
-    amounts = [(int(b), int(a)) for b, a in values.reshape(rank, 2)]
+    amounts = _amounts(node)
     q = per_tensor(node.output())
     value: float = 0 if q is None else q.zero_point
     if node.name == "PADV2" and node.has(2):
@@ -147,7 +148,23 @@ def pad(node: Node) -> None:
         if not node.is_float and not same_quantization(constant, node.output()):
             raise Refused("its value is not quantized as its output")
         value = constant.data.reshape(-1)[0].item()
-    moves.pad(node, x, amounts, value)
+    moves.pad(node, node.view(0), amounts, value)
+
+
+def mirror_pad(node: Node) -> None:
+    """Paddings are constants that add up to 63 elements to a dimension; not of the batch."""
+    mode = node.options["Mode"]
+    if mode not in _MIRRORS:
+        raise Refused(f"mode {mode}")
+    moves.pad_with_itself(node, node.view(0), _amounts(node), _MIRRORS[mode])
+
+
+def _amounts(node: Node) -> list[tuple[int, int]]:
+    """How many elements are added before and after each dimension."""
+    rank, values = len(node.input(0).shape), node.values(1, "paddings")
+    if len(values) != 2 * rank:
+        raise Refused(f"{len(values)} paddings of {rank} dimensions")
+    return [(int(b), int(a)) for b, a in values.reshape(rank, 2)]
 
 
 def reshape(node: Node) -> None:

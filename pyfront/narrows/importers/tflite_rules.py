@@ -178,6 +178,12 @@ RULES: dict[str, Rule] = {
     ),
     "PAD": Rule(moves.pad, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
     "PADV2": Rule(moves.pad, (2, 3), (checks.activations_int8, checks.quantized_as_input)),
+    "MIRROR_PAD": Rule(
+        moves.mirror_pad,
+        (2, 2),
+        (checks.activations_int8, checks.quantized_as_input),
+        options=("MirrorPadOptions", ("Mode",)),
+    ),
     "RESHAPE": Rule(moves.reshape, (1, 2), _LABELS_TAKEN),
     "SQUEEZE": Rule(moves.reshape, (1, 1), _LABELS_TAKEN),
     "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),
