@@ -173,6 +173,9 @@ def test_mirror_pad_that_is_refused() -> None:
     for amounts, mode in (((4, 0), 0), ((5, 0), 1), ((-1, 2), 0)):
         y = mirrored(net, x, ((0, 0), (0, 0), amounts, (0, 0)), mode)
         assert "MIRROR_PAD" in refusal(net, x, y)
+    y = net.like(x, (1, 42, 4, 3))
+    net.operator("MIRROR_PAD", [x, net.ints(((0, 0), (1, 1), (0, 0), (0, 0)))], [y])
+    assert "it has no mode" in refusal(net, x, y)
     assert "65 runs" in refusal(net, x, mirrored(net, x, ((0, 0), (32, 32), (0, 0), (0, 0)), 0))
 
 

@@ -12,7 +12,8 @@ by ``2 ** max(-shift, 0)``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Literal, TypeAlias
 
@@ -314,6 +315,26 @@ class QGraph:
     ops: tuple[QOp, ...]
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
+
+
+def without_unused(graph: QGraph) -> QGraph:
+    """Without tensors that no operator and no edge has."""
+    edges = (*graph.inputs, *graph.outputs)
+    used = {edge.tensor for edge in edges}.union(*((*op.inputs, op.output) for op in graph.ops))
+    number = {old: new for new, old in enumerate(sorted(used))}
+    return replace(
+        graph,
+        tensors=tuple(t for i, t in enumerate(graph.tensors) if i in used),
+        ops=tuple(renamed(op, number) for op in graph.ops),
+        inputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.inputs),
+        outputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.outputs),
+    )
+
+
+def renamed(op: QOp, names: Mapping[int, int]) -> QOp:
+    """The operator with other numbers for some tensors."""
+    inputs = tuple(names.get(t, t) for t in op.inputs)
+    return replace(op, inputs=inputs, output=names.get(op.output, op.output))  # type: ignore[arg-type]
 
 
 def macs(graph: QGraph) -> int:

@@ -153,9 +153,9 @@ def pad(node: Node) -> None:
 
 def mirror_pad(node: Node) -> None:
     """Paddings are constants that add up to 63 elements to a dimension; not of the batch."""
-    mode = node.options["Mode"]
+    mode = node.options.get("Mode")
     if mode not in _MIRRORS:
-        raise Refused(f"mode {mode}")
+        raise Refused("it has no mode" if mode is None else f"mode {mode}")
     moves.pad_with_itself(node, node.view(0), _amounts(node), _MIRRORS[mode])
 
 

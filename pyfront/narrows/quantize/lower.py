@@ -59,6 +59,7 @@ from narrows.graph.qgraph import (
     QTensor,
 )
 from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.chains import fold_chains
 from narrows.quantize.fixed_point import quantize_multiplier, round_half_away
 from narrows.quantize.tables import (
     ALL_INT8,
@@ -94,6 +95,8 @@ def lower(graph: Graph) -> QGraph:
         tuple(lowering.edge(port, is_input=True) for port in graph.inputs),
         tuple(lowering.edge(port, is_input=False) for port in graph.outputs),
     )
+    verify_qgraph(qgraph)
+    qgraph = fold_chains(qgraph)
     verify_qgraph(qgraph)
     return qgraph
 
