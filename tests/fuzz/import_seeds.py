@@ -14,6 +14,7 @@ import test_onnx
 from cases import CASES
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
 from single import RELU, RELU6, VALID
+from test_chains import compared, selected
 from test_functions import in_floats
 from test_lowered import gathered, mirrored, unpacked
 from test_onnx import Qdq, qdq_network
@@ -46,6 +47,9 @@ _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "mul": lambda net, x: net.binary("MUL", x, net.mean(x, (1, 2), True)),
     "square": lambda net, x: net.binary("MUL", x, x),
     "maximum": lambda net, x: net.extremum("MAXIMUM", x, net.like(x, IMAGE, data=np.ones(IMAGE))),
+    "select": lambda net, x: selected(
+        net, compared(net, "LESS", x, net.constant((1, 1, 1, 4))), x, net.like(x, (), [5]), IMAGE
+    ),
     "prelu": lambda net, x: net.prelu(x, net.constant((1, 1, 4))),
     "average_pool": lambda net, x: net.pool("AVERAGE_POOL_2D", x, (3, 3), (2, 2)),
     "max_pool": lambda net, x: net.pool("MAX_POOL_2D", x, (2, 3), (1, 2), VALID, RELU),

@@ -112,7 +112,7 @@ OUTCOMES: dict[str, Outcome] = {
     "dilated2d.int8.tflite": Exact((r"warning.*SPACE_TO_BATCH_ND .*LiteRT",), tflm_errs=True),
     "elu.int8.tflite": Exact(),
     "gelu.int8.tflite": NearLiteRt(),
-    "selu.int8.tflite": Refused(("GREATER", "SELECT_V2")),
+    "selu.int8.tflite": NearLiteRt(),
     "mish.int8.tflite": NearLiteRt(),
     "softplus.int8.tflite": NearLiteRt(),
     "gmp1d.int8.tflite": Exact(),

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from narrows.graph.graph import Relation
 from narrows.graph.qgraph import QGraph
 from single import Net
 from subjects import check
+from test_lowered import refusal
 from test_operators import ALL
 
 
@@ -70,3 +72,71 @@ def test_an_operand_of_another_shape_is_no_chain() -> None:
         net.rng,
         [[np.arange(-128, 128).astype(np.int8).reshape(1, 1, 256, 1)]],
     )
+
+
+# --- Comparisons and SELECT_V2 ----------------------------------------------------------------
+
+
+def compared(net: Net, name: str, a: int, b: int) -> int:
+    y = net.tensor(np.broadcast_shapes(net.shapes[a], net.shapes[b]), "bool")
+    net.operator(name, [a, b], [y], f"{name.title().replace('_', '')}Options", {}, version=2)
+    return y
+
+
+def selected(net: Net, where: int, a: int, b: int, shape: Any) -> int:
+    y = net.like(a, shape)
+    net.operator("SELECT_V2", [where, a, b], [y], "SelectV2Options", {})
+    return y
+
+
+def number(net: Net, like: int, value: int) -> int:
+    return net.like(like, (), np.array(value, np.int8))
+
+
+@pytest.mark.parametrize("relation", [r.value for r in Relation])
+def test_one_tensor_compared_with_a_number(relation: str) -> None:
+    for scale in (0.9, 0.05, 1e-3, 1e-7):
+        net = Net(7)
+        x = net.int8(ALL.shape, scale)
+        limit = net.int8((), scale, data=np.array(net.rng.integers(-100, 101)))
+        y = net.unary("LEAKY_RELU", x, options={"alpha": 0.1})
+        first, last = compared(net, relation, x, limit), compared(net, relation, limit, x)
+        z = selected(net, first, number(net, y, 9), y, ALL.shape)
+        assert kinds(every(net, x, selected(net, last, y, z, ALL.shape))) == ["lookup"]
+
+
+@pytest.mark.parametrize("relation", [r.value for r in Relation])
+@pytest.mark.parametrize("shape", [(1, 5, 4, 3), (1, 1, 1, 3), (1, 5, 1, 1)])
+def test_two_tensors_compared(shape: Any, relation: str) -> None:
+    net, whole = Net(8), (1, 5, 4, 3)
+    a, c = net.int8(whole, 0.05, 3), net.int8(whole, 0.05, 3)
+    b = net.int8(shape, 0.07 if shape == (1, 1, 1, 3) else 0.05, 3)
+    y = selected(net, compared(net, relation, a, b), a, c, whole)
+    numbers = [number(net, a, value) for value in (-128, 40)]
+    z = selected(net, compared(net, relation, b, a), numbers[0], numbers[1], whole)
+    check(net.finish([a, b, c], [y, z]), net.rng, board=relation == "GREATER" and shape == whole)
+
+
+def test_comparisons_that_are_refused() -> None:
+    net = Net(9)
+    x = net.int8((1, 4, 4, 2), 1.5)
+    where = compared(net, "LESS", x, net.int8((), 0.1, data=np.array(3)))
+    assert "scales below 1 are compared" in refusal(
+        net, x, selected(net, where, x, x, (1, 4, 4, 2))
+    )
+    net = Net(9)
+    x = net.int8((1, 4, 4, 2), 0.1)
+    where = compared(net, "LESS", x, number(net, x, 3))
+    assert "it is bool; int8, uint8 and float32 are supported" in refusal(net, x, where)
+    y = net.int8((1, 4, 4, 2), 0.2)
+    net.operator("SELECT_V2", [where, x, x], [y], "SelectV2Options", {})
+    assert "is not quantized as its output" in refusal(net, x, y)
+    y = net.like(x, (1, 4, 4, 2))
+    net.operator("SELECT_V2", [x, x, x], [y], "SelectV2Options", {})
+    assert "is no output of a comparison" in refusal(net, x, y)
+    net = Net(9)
+    x, y = (net.tensor((1, 4), "float32") for _ in range(2))
+    where = net.tensor((1, 4), "bool")
+    net.operator("LESS", [x, x], [where], "LessOptions", {})
+    net.operator("SELECT_V2", [where, x, x], [y], "SelectV2Options", {})
+    assert "it compares float32; convert the model to int8" in refusal(net, x, y)

@@ -18,6 +18,7 @@ from narrows.exporters.tflite import ModelWriter
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
@@ -28,8 +29,10 @@ from narrows.graph.graph import (
     Pool,
     Port,
     Reduce,
+    Relation,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -53,6 +56,7 @@ _VERSIONS = {
     "ADD": (1, 2),
     "SUB": (1, 2),
     "MUL": (1, 2),
+    **{relation.value: (1, 2) for relation in Relation},
     "MAXIMUM": (1, 2),
     "MINIMUM": (1, 2),
     "AVERAGE_POOL_2D": (1, 2),
@@ -257,6 +261,12 @@ class _Exporter:
                     f"{name.capitalize()}Options",
                     fused_activation_function=_ACTIVATIONS[operator.activation],
                 )
+            case Compare():
+                name = operator.relation.value
+                table = f"{name.title().replace('_', '')}Options"
+                return self._write(name, inputs, self._like(out), table)
+            case Select():
+                return self._write("SELECT_V2", inputs, self._like(out), "SelectV2Options")
             case Pool():
                 return self._pool(operator, inputs[0])
             case Reduce():

@@ -59,7 +59,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
-    dtype: Literal["float32", "int8", "int32"]
+    dtype: Literal["float32", "int8", "int32", "bool"]
     quantization: Quantization | None
     data: Array | None = None
     bounds: tuple[float, float] | None = None
@@ -142,6 +142,35 @@ class Binary:
     output: int
     function: Elementwise
     activation: Activation
+
+
+class Relation(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    EQUAL = "EQUAL"
+    NOT_EQUAL = "NOT_EQUAL"
+    GREATER = "GREATER"
+    GREATER_EQUAL = "GREATER_EQUAL"
+    LESS = "LESS"
+    LESS_EQUAL = "LESS_EQUAL"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Where a relation of two tensors holds; operands as of Binary. The output is bool."""
+
+    inputs: tuple[int, int]
+    output: int
+    relation: Relation
+
+
+@dataclass(frozen=True)
+class Select:
+    """The second tensor where the first, which is bool, is true, and the third elsewhere; each may
+    be 1 in any dimension."""
+
+    inputs: tuple[int, int, int]
+    output: int
 
 
 @dataclass(frozen=True)
@@ -274,6 +303,8 @@ Operator: TypeAlias = (
     | DepthwiseConv
     | FullyConnected
     | Binary
+    | Compare
+    | Select
     | Pool
     | Reduce
     | Softmax

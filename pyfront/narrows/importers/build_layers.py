@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -16,12 +16,16 @@ from narrows.graph.graph import (
     Activation,
     Array,
     Binary,
+    Compare,
     Conv,
     DepthwiseConv,
     FullyConnected,
+    Operator,
     Pool,
     Reduce,
     Reduction,
+    Relation,
+    Select,
     Softmax,
     Unary,
     UnaryFunction,
@@ -211,6 +215,34 @@ def binary(
     activation: Activation = Activation.NONE,
 ) -> None:
     """Two operands, broadcast to one shape, become output 0."""
+    _paired(node, a, b, lambda inputs, y: Binary(inputs, y, function, activation))
+
+
+def compare(node: Node, a: View, b: View, relation: Relation) -> None:
+    """Where a relation of two operands, broadcast to one shape, holds becomes output 0."""
+    _paired(node, a, b, lambda inputs, y: Compare(inputs, y, relation))
+
+
+def select(node: Node, where: View, a: View, b: View) -> None:
+    """a where ``where`` is true, else b, become output 0; stored alike, broadcast to one shape."""
+    views = (where, a, b)
+    try:
+        shape = np.broadcast_shapes(*(v.shape for v in views))
+    except ValueError:
+        raise Refused(f"shapes {[list(v.shape) for v in views]}") from None
+    where, a, b = (of_rank(node.importer, v, len(shape)) for v in views)
+    axes = _aligned(where, a)
+    if axes is None or axes != _aligned(where, b):
+        raise Refused(f"its operands of shapes {[list(v.shape) for v in views]} are stored unlike")
+    height, width, channels = np.broadcast_shapes(where.storage, a.storage, b.storage)
+    storage = (height, width, channels)
+    y = node.new(storage)
+    node.emit(Select((where.tensor, a.tensor, b.tensor), y))
+    node.result(View(y, shape, storage, axes))
+
+
+def _paired(node: Node, a: View, b: View, make: Callable[[tuple[int, int], int], Operator]) -> None:
+    """What is made of two operands, broadcast to one shape, becomes output 0."""
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -226,7 +258,7 @@ def binary(
     height, width, channels = (max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
     storage = (height, width, channels)
     y = node.new(storage)
-    node.emit(Binary((a.tensor, b.tensor), y, function, activation))
+    node.emit(make((a.tensor, b.tensor), y))
     node.result(View(y, shape, storage, axes[len(axes) - len(shape) :]))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from narrows.graph.graph import Array, Reduction, Tensor, Unary, UnaryFunction
+from narrows.graph.graph import Array, Reduction, Relation, Tensor, Unary, UnaryFunction
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.refusals import Refused
@@ -131,6 +131,16 @@ def binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels."""
     function = Elementwise[node.name]
     layers.binary(node, node.view(0), node.view(1), function, node.activation)
+
+
+def compare(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels."""
+    layers.compare(node, node.view(0), node.view(1), Relation(node.name))
+
+
+def select(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels."""
+    layers.select(node, node.view(0), node.view(1), node.view(2))
 
 
 def pool(node: Node) -> None:

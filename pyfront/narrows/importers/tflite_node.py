@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
-from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, verify_graph
+from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, Tensor, verify_graph
 from narrows.importers import build
 from narrows.importers.folding import Budget
 from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, NotAbsorbed, Refused, Skipped
@@ -219,6 +219,9 @@ class Importer(build.Builder):
                 continue
             elif not view.contiguous:
                 reason = str(NotAbsorbed(self.movers))
+            elif self.record.tensors[index].dtype not in ("int8", "uint8", "float32"):
+                dtype = self.record.tensors[index].dtype
+                reason = f"it is {dtype}; int8, uint8 and float32 are supported"
             elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
                 if index not in self.record.inputs:
@@ -353,6 +356,8 @@ class Node(build.Node):
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
+        if record.dtype == "bool":
+            return self.importer.constant(Tensor(record.name, tuple(storage), "bool", None))
         return self.importer.tensor(record.name, storage, record.quantization)
 
     def assume(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from narrows.graph.graph import Relation
 from narrows.graph.moves import REARRANGEMENTS
 from narrows.importers import tflite_checks as checks
 from narrows.importers import tflite_layers as layers
@@ -73,6 +74,8 @@ RULES: dict[str, Rule] = {
     "MAXIMUM": _EXTREMUM,
     "MINIMUM": _EXTREMUM,
     "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
+    **{r.value: Rule(layers.compare, (2, 2), (checks.compared,)) for r in Relation},
+    "SELECT_V2": Rule(layers.select, (3, 3), (checks.selected,)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "MEAN": Rule(layers.reduce, (2, 2), (checks.activations_int8, checks.ratio), options=_REDUCER),

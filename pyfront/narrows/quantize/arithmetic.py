@@ -3,10 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
+from narrows.graph.graph import Relation
 from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
 from narrows.quantize.fixed_point import Int64Array, requantize
+
+RELATIONS: Mapping[Relation, Callable[[Any, Any], Any]] = {
+    Relation.EQUAL: np.equal,
+    Relation.NOT_EQUAL: np.not_equal,
+    Relation.GREATER: np.greater,
+    Relation.GREATER_EQUAL: np.greater_equal,
+    Relation.LESS: np.less,
+    Relation.LESS_EQUAL: np.less_equal,
+}
 
 
 def elementwise(

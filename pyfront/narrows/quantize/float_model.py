@@ -14,6 +14,7 @@ from narrows.errors import InputError, ModelError
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
@@ -26,6 +27,7 @@ from narrows.graph.graph import (
     Reduction,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -35,6 +37,7 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import Elementwise
 from narrows.quantize import functions
+from narrows.quantize.arithmetic import RELATIONS
 from narrows.quantize.lower import nearest_positions
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -196,6 +199,10 @@ def _evaluate(
                 case Elementwise.PRELU:
                     leaky: FloatArray = np.where(a >= 0, a, a * b)
                     return leaky
+        case Compare():
+            return np.asarray(RELATIONS[operator.relation](inputs[0], inputs[1]), np.float32)
+        case Select():
+            return np.where(x != 0, inputs[1], inputs[2])
         case Pool():
             return _pool(operator, x, (shape[0], shape[1]))
         case Reduce():

@@ -17,6 +17,7 @@ from narrows.errors import ModelError
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
@@ -31,6 +32,7 @@ from narrows.graph.graph import (
     Reduction,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -58,7 +60,7 @@ from narrows.graph.qgraph import (
     QSoftmax,
     QTensor,
 )
-from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.arithmetic import RELATIONS, elementwise
 from narrows.quantize.chains import fold_chains
 from narrows.quantize.fixed_point import quantize_multiplier, round_half_away
 from narrows.quantize.tables import (
@@ -74,6 +76,8 @@ from narrows.quantize.verify import verify_qgraph
 _LEFT_SHIFT = 20  # of ADD and SUB on int8
 _SUMS = (Elementwise.ADD, Elementwise.SUB)
 _MAX_CONCAT = 4
+# A multiplier and shift that change nothing.
+_ONE = (2**30, 1)
 _COMPLEMENT = as_bytes(-1 - ALL_INT8)
 
 
@@ -132,8 +136,10 @@ class _Lowering:
         self.ops: list[QOp] = []
 
     def _tensor(self, tensor: Tensor) -> QTensor:
-        q = self.parameters(tensor)
         height, width, channels = tensor.shape
+        if tensor.dtype == "bool":  # true is the greatest int8, false the least
+            return QTensor(tensor.name, height, width, channels, 1.0, 0)
+        q = self.parameters(tensor)
         return QTensor(
             tensor.name, height, width, channels, float(q.scale), q.zero_point, tensor.data
         )
@@ -157,6 +163,10 @@ class _Lowering:
                 self.ops.append(self._weighted(operator, one, output))
             case Binary():
                 self.ops.append(self._binary(operator, output))
+            case Compare():
+                self._compare(operator, output)
+            case Select():
+                self._select(operator, output)
             case Pool():
                 low, high = activation_range(operator.activation, self.of(operator.output))
                 self.ops.append(
@@ -226,25 +236,62 @@ class _Lowering:
     def _binary(self, operator: Binary, output: int) -> QElementwise | QLookup:
         a, b, y = (self.of(i) for i in (*operator.inputs, operator.output))
         low, high = activation_range(operator.activation, y)
-        op = QElementwise(
-            (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
-            output,
-            operator.function,
-            _LEFT_SHIFT if operator.function in _SUMS else 0,
-            *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
-            low,
-            high,
+        return self._elementwise(
+            QElementwise(
+                (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
+                output,
+                operator.function,
+                _LEFT_SHIFT if operator.function in _SUMS else 0,
+                *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
+                low,
+                high,
+            )
         )
+
+    def _elementwise(self, op: QElementwise) -> QElementwise | QLookup:
+        """The operator, or its table where an operand is a constant number."""
         for constant, other in ((0, 1), (1, 0)):
             tensor, rest = (self.tensors[op.inputs[i]] for i in (constant, other))
             if tensor.data is not None and tensor.bytes == 1 and rest.data is None:
                 value = np.full(256, int(tensor.data.flat[0]), np.int64)
                 left, right = (value, ALL_INT8) if constant == 0 else (ALL_INT8, value)
-                table = as_bytes(
-                    elementwise(op, left, right, a.zero_point, b.zero_point, y.zero_point)
-                )
-                return QLookup((op.inputs[other],), output, table, operator.function.name)
+                a, b, y = (self.tensors[i].zero_point for i in (*op.inputs, op.output))
+                table = as_bytes(elementwise(op, left, right, a, b, y))
+                return QLookup((op.inputs[other],), op.output, table, op.function.name)
         return op
+
+    def _compare(self, operator: Compare, output: int) -> None:
+        """A difference of the operands, clamped, which has its sign, and a table of the signs."""
+        a, b = (quantize_multiplier(float(self.of(i).scale)) for i in operator.inputs)
+        difference = self._part(output, self.tensors[output].shape)
+        inputs = (self.number[operator.inputs[0]], self.number[operator.inputs[1]])
+        sub = Elementwise.SUB
+        numbers = (a, b, _ONE, -128, 127)
+        self.ops.append(self._elementwise(QElementwise(inputs, difference, sub, 8, *numbers)))
+        holds = RELATIONS[operator.relation](ALL_INT8, 0)
+        table = as_bytes(np.where(holds, 127, -128))
+        self.ops.append(QLookup((difference,), output, table, operator.relation.value))
+
+    def _select(self, operator: Select, output: int) -> None:
+        """The greater one of what is the least int8 wherever it is not selected."""
+        where, a, b = (self.number[i] for i in operator.inputs)
+        elsewhere = self._part(output, self.tensors[where].shape)
+        self.ops.append(QLookup((where,), elsewhere, _COMPLEMENT, "complement"))
+        parts = [self._extreme(Elementwise.MINIMUM, a, where)]
+        parts.append(self._extreme(Elementwise.MINIMUM, b, elsewhere))
+        self._extreme(Elementwise.MAXIMUM, parts[0], parts[1], output)
+
+    def _extreme(self, function: Elementwise, a: int, b: int, output: int | None = None) -> int:
+        """A tensor of the greater or lesser elements of two; a new one like the first if output is
+        None."""
+        if output is None:
+            shapes = (self.tensors[a].shape, self.tensors[b].shape)
+            height, width, channels = np.broadcast_shapes(*shapes)
+            output = self._part(a, (height, width, channels))
+        none = (0, 0)
+        op = QElementwise((a, b), output, function, 0, none, none, none, -128, 127)
+        self.ops.append(self._elementwise(op))
+        return output
 
     def _sum(self, operator: Reduce, inputs: tuple[int], output: int) -> QMean | QConv:
         """MEAN and SUM. Over channels, too, they are a convolution whose weights are all 1."""
