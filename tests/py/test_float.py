@@ -130,6 +130,7 @@ GRAPHS = {
     "add": binary(Elementwise.ADD, (5, 4, 3), Activation.RELU_N1_TO_1),
     "sub a channel's value": binary(Elementwise.SUB, (1, 1, 3), RELU),
     "mul by one value": binary(Elementwise.MUL, (1, 1, 1)),
+    "squared difference": binary(Elementwise.SQUARED_DIFFERENCE, (1, 4, 3)),
     "maximum": binary(Elementwise.MAXIMUM, (5, 4, 3)),
     "minimum": binary(Elementwise.MINIMUM, (1, 1, 3)),
     "prelu": binary(Elementwise.PRELU, (1, 1, 3)),

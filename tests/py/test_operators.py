@@ -246,6 +246,20 @@ def test_prelu_of_every_value(scales: Any, zero_points: Any) -> None:
     check(net.finish([x, slopes], [y]), net.rng, [inputs])
 
 
+@pytest.mark.parametrize("scales", [(0.02, 0.01, 0.02), (3.0, 2.0, 1e-9), (1e-4, 0.7, 1.0)])
+@pytest.mark.parametrize("zero_points", [(-128, 127), (127, 127), (-3, 5)])
+def test_squared_difference_of_every_value(zero_points: Any, scales: Any) -> None:
+    values = np.arange(-128, 128, dtype=np.int8)
+    net = Net(_seed(scales))
+    a = net.int8((1, 256, 1, 1), scales[0], zero_points[0])
+    b = net.int8((1, 1, 256, 1), scales[1], zero_points[1])
+    y, z = net.int8((1, 256, 256, 1), scales[2]), net.int8((1, 256, 1, 1), scales[2])
+    net.operator("SQUARED_DIFFERENCE", [a, b], [y], version=2)
+    net.operator("SQUARED_DIFFERENCE", [net.constant(()), a], [z], version=2)
+    inputs = [values.reshape(1, 256, 1, 1), values.reshape(1, 1, 256, 1)]
+    check(net.finish([a, b], [y, z]), net.rng, [inputs])
+
+
 @pytest.mark.parametrize("scales", [(1e-6, 10.0, 1.0), (10.0, 10.0, 1e-4), (1.0, 3e-4, 1e5)])
 @pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])
 def test_binary_scales(name: str, scales: Any) -> None:

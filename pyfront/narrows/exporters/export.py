@@ -57,6 +57,7 @@ _VERSIONS = {
     "SUB": (1, 2),
     "MUL": (1, 2),
     **{relation.value: (1, 2) for relation in Relation},
+    "SQUARED_DIFFERENCE": (1, 2),
     "MAXIMUM": (1, 2),
     "MINIMUM": (1, 2),
     "AVERAGE_POOL_2D": (1, 2),
@@ -250,8 +251,8 @@ class _Exporter:
             case Binary() if operator.function in EXTREMA:
                 table = "MaximumMinimumOptions"
                 return self._write(operator.function.name, inputs, self._like(out), table)
-            case Binary(function=Elementwise.PRELU):
-                return self._write("PRELU", inputs, self._like(out))
+            case Binary(function=Elementwise.PRELU | Elementwise.SQUARED_DIFFERENCE):
+                return self._write(operator.function.name, inputs, self._like(out))
             case Binary():
                 name = operator.function.name
                 return self._write(

@@ -136,7 +136,7 @@ class FullyConnected:
 @dataclass(frozen=True)
 class Binary:
     """Two tensors by element; an operand may be 1 in any dimension and may be a constant. PRELU:
-    the second are the slopes below zero; it, MAXIMUM and MINIMUM have no activation."""
+    the second are the slopes below zero. Only ADD, SUB and MUL have an activation."""
 
     inputs: tuple[int, int]
     output: int

@@ -154,6 +154,7 @@ class Elementwise(IntEnum):
     MAXIMUM = 3
     MINIMUM = 4
     PRELU = 5
+    SQUARED_DIFFERENCE = 6
 
 
 EXTREMA = (Elementwise.MAXIMUM, Elementwise.MINIMUM)
@@ -164,7 +165,8 @@ class QElementwise:
     """Two tensors by element; an operand may be 1 in any of height, width, channels (broadcast).
 
     ADD, SUB: requantize(requantize((a - za) << left_shift, *a) +- requantize((b - zb) <<
-    left_shift, *b), *out) + zo. MUL: requantize((a - za) * (b - zb), *out) + zo.
+    left_shift, *b), *out) + zo. SQUARED_DIFFERENCE: as SUB, of which *out takes the square. MUL:
+    requantize((a - za) * (b - zb), *out) + zo.
     MAXIMUM, MINIMUM: of a and b themselves. PRELU: requantize(a - za, *a) + zo if a >= za, else as
     MUL. Each of a, b, out is (multiplier, shift), and (0, 0) where it is not used.
     """

@@ -169,6 +169,16 @@ def sum_scales(node: Node) -> None:
         raise Refused("its output's scale is too small for its operands'")
 
 
+def square_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -42 times the square of the larger scale of the
+    operands."""
+    if node.is_float:
+        return
+    twice = 2 * max(_scale(node.input(0)), _scale(node.input(1)))
+    if not _fits(twice**2 / 2.0**14 / _scale(node.output()), 30):
+        raise Refused("its output's scale is too small for its operands'")
+
+
 def probabilities(node: Node) -> None:
     """The output has scale 1/256 and zero point -128."""
     if node.is_float:

@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
     **{r.value: Rule(layers.compare, (2, 2), (checks.compared,)) for r in Relation},
     "SELECT_V2": Rule(layers.select, (3, 3), (checks.selected,)),
+    "SQUARED_DIFFERENCE": Rule(layers.binary, (2, 2), (checks.both_int8, checks.square_scale)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "MEAN": Rule(layers.reduce, (2, 2), (checks.activations_int8, checks.ratio), options=_REDUCER),

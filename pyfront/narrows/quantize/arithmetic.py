@@ -10,7 +10,7 @@ import numpy as np
 
 from narrows.graph.graph import Relation
 from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
-from narrows.quantize.fixed_point import Int64Array, requantize
+from narrows.quantize.fixed_point import Int64Array, requantize, wrap
 
 RELATIONS: Mapping[Relation, Callable[[Any, Any], Any]] = {
     Relation.EQUAL: np.equal,
@@ -40,5 +40,8 @@ def elementwise(
     else:
         a = requantize(a << op.left_shift, *op.a)
         b = requantize(b << op.left_shift, *op.b)
-        x = requantize(a + b if op.function is Elementwise.ADD else a - b, *op.out)
+        total = a + b if op.function is Elementwise.ADD else a - b
+        if op.function is Elementwise.SQUARED_DIFFERENCE:
+            total = wrap(total * total)
+        x = requantize(total, *op.out)
     return np.clip(x + zo, op.act_min, op.act_max)

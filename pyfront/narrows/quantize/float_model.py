@@ -196,6 +196,9 @@ def _evaluate(
                     return np.maximum(a, b)
                 case Elementwise.MINIMUM:
                     return np.minimum(a, b)
+                case Elementwise.SQUARED_DIFFERENCE:
+                    square: FloatArray = np.square(a - b)
+                    return square
                 case Elementwise.PRELU:
                     leaky: FloatArray = np.where(a >= 0, a, a * b)
                     return leaky

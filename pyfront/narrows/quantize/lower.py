@@ -73,8 +73,8 @@ from narrows.quantize.tables import (
 )
 from narrows.quantize.verify import verify_qgraph
 
-_LEFT_SHIFT = 20  # of ADD and SUB on int8
-_SUMS = (Elementwise.ADD, Elementwise.SUB)
+# Of what TFLite computes from both operands in a common scale, on int8.
+_LEFT_SHIFTS = {Elementwise.ADD: 20, Elementwise.SUB: 20, Elementwise.SQUARED_DIFFERENCE: 7}
 _MAX_CONCAT = 4
 # A multiplier and shift that change nothing.
 _ONE = (2**30, 1)
@@ -241,7 +241,7 @@ class _Lowering:
                 (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
                 output,
                 operator.function,
-                _LEFT_SHIFT if operator.function in _SUMS else 0,
+                _LEFT_SHIFTS.get(operator.function, 0),
                 *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
                 low,
                 high,
@@ -412,11 +412,13 @@ def _elementwise_multipliers(
     none = (0, 0)
     if function in EXTREMA:
         return none, none, none
-    if function not in _SUMS:
+    if function not in _LEFT_SHIFTS:
         rest = quantize_multiplier(float(a) / float(y)) if function is Elementwise.PRELU else none
         return rest, none, quantize_multiplier(float(a) * float(b) / float(y))
     twice = 2 * float(max(a, b))
-    reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
+    step = twice / 2.0 ** _LEFT_SHIFTS[function]
+    square = step if function is Elementwise.SQUARED_DIFFERENCE else 1.0
+    reals = (float(a) / twice, float(b) / twice, step * square / float(y))
     first, second, third = (quantize_multiplier(real) for real in reals)
     return first, second, third
 
