@@ -62,6 +62,12 @@ def test_two_sources_are_no_chain(shape: Any) -> None:
     assert "elementwise" in kinds(every(net, x, net.binary("ADD", y, net.binary("ADD", mean, y))))
 
 
+def test_a_number_in_a_table_that_is_an_output_too() -> None:
+    net = Net(10)
+    x, factor = net.int8(ALL.shape), net.constant((1,))
+    assert kinds(every(net, x, net.binary("MUL", x, factor), factor)) == ["lookup"]
+
+
 def test_an_operand_of_another_shape_is_no_chain() -> None:
     net = Net(6)
     x = net.int8((1, 1, 256, 1))
