@@ -18,7 +18,7 @@ from narrows.errors import ModelError, Unsupported, UnsupportedError
 from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, Tensor, verify_graph
 from narrows.importers import build
 from narrows.importers.folding import Budget
-from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, NotAbsorbed, Refused, Skipped
+from narrows.importers.refusals import NotAbsorbed, Refused, Skipped, not_supported
 from narrows.importers.tflite_constants import FOLDED, foldable, folded
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 from narrows.importers.tflite_kinds import Refusals, needed, operands, read
@@ -238,7 +238,7 @@ class Importer(build.Builder):
                 return None
             rule = self.rules.get(operator.name)
             if rule is None:
-                return CONSTANTS_ONLY if operator.name in FOLDED else NO_RULE
+                return not_supported(operator.name, of_constants=operator.name in FOLDED)
             if any(i in self.views and self.views[i] is None for i in operands(operator)):
                 raise Skipped
             rule.apply(node)
