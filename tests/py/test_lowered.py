@@ -143,6 +143,9 @@ def test_onnx_gather(axis: int, indices: int | list[int]) -> None:
 # --- Padding with a tensor's own elements -----------------------------------------------------
 
 
+NOTHING = ((0, 0), (0, 0), (0, 0), (0, 0))
+
+
 def mirrored(net: Net, x: int, amounts: Sequence[tuple[int, int]], mode: int) -> int:
     shape = [n + sum(pair) for n, pair in zip(net.shapes[x], amounts, strict=True)]
     y = net.like(x, shape)
@@ -157,14 +160,15 @@ def mirrored(net: Net, x: int, amounts: Sequence[tuple[int, int]], mode: int) ->
         ((0, 0), (1, 1), (1, 1), (0, 0)),
         ((0, 0), (3, 0), (0, 2), (0, 0)),
         ((0, 0), (0, 0), (0, 0), (1, 2)),
-        ((0, 0), (0, 0), (0, 0), (0, 0)),
+        NOTHING,
     ],
 )
 def test_mirror_pad(amounts: Sequence[tuple[int, int]], mode: int) -> None:
     net = Net(6)
     x = net.int8((1, 5, 4, 3))
     y = mirrored(net, x, amounts, mode)
-    check(net.finish([x], [net.conv(y, (3, 3), 2)]), net.rng)
+    qgraph = check(net.finish([x], [net.conv(y, (3, 3), 2)]), net.rng)
+    assert sum(tensor.name == f"tensor_{y}" for tensor in qgraph.tensors) == (amounts != NOTHING)
 
 
 def test_mirror_pad_that_is_refused() -> None:

@@ -148,11 +148,14 @@ def pad_with_itself(
 ) -> None:
     """x with elements of its own before and after each dimension becomes output 0. mode: which
     ones, as NumPy calls it."""
+    source = x.tensor
     for d, (n, (before, after)) in enumerate(zip(x.shape, amounts, strict=True)):
         least = 0 if mode == "edge" else max(before, after) + (mode == "reflect")
         if not (min(before, after) >= 0 and max(before, after) <= MAX_DIMENSION and least <= n):
             raise Refused(f"paddings {list(amounts)} of shape {list(x.shape)}")
         if before or after:
+            if x.tensor != source:
+                _name_part(node, x)
             x = _gathered(node, x, d, np.pad(np.arange(n), (before, after), mode))
     node.result(x)
 
@@ -175,7 +178,17 @@ def _gathered(node: Node, x: View, dimension: int, indices: Array) -> View:
         begin, step, size = [0] * rank, [1] * rank, list(x.shape)
         begin[dimension], step[dimension], size[dimension] = first, stride, length
         parts.append(cut(node, x, begin, step, size))
-    return parts[0] if len(parts) == 1 else joined(node, parts, dimension)
+    if len(parts) == 1:
+        return parts[0]
+    for part in parts:
+        _name_part(node, part)
+    return joined(node, parts, dimension)
+
+
+def _name_part(node: Node, x: View) -> None:
+    """Tell a tensor that is only on the way to output 0 from that by its name."""
+    tensor = node.importer.tensors[x.tensor]
+    node.importer.tensors[x.tensor] = replace(tensor, name=f"{tensor.name} (part)")
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int, int]]:
