@@ -88,6 +88,17 @@ def test_unpack(axis: int) -> None:
     check(net.finish([x], unpacked(net, x, axis)), net.rng)
 
 
+def test_counts_that_contradict_the_tensors() -> None:
+    net = Net(9)
+    x = net.int8((1, 3, 4, 2))
+    y, z = net.like(x, (1, 3, 4)), net.like(x, (1, 3, 4, 1))
+    net.operator("UNPACK", [x], [y], "UnpackOptions", {"axis": 3, "num": 2})
+    net.operator("PACK", [y], [z], "PackOptions", {"axis": 3, "values_count": 2})
+    said = refusal(net, x, z)
+    assert "1 outputs instead of 2" in said
+    assert "1 inputs instead of 2" in said
+
+
 def test_rows_that_are_unpacked_and_packed_the_other_way_round() -> None:
     net = Net(3)
     x = net.int8((1, 3, 4, 2))

@@ -40,12 +40,16 @@ def concatenation(node: Node) -> None:
 
 def pack(node: Node) -> None:
     """Along a new dimension that is height, width or channels."""
+    if node.options["ValuesCount"] != node.input_count:
+        raise Refused(f"{node.input_count} inputs instead of {node.options['ValuesCount']}")
     (dimension,) = dimensions([node.options["Axis"]], len(node.input(0).shape) + 1)
     moves.stack(node, [node.view(i) for i in range(node.input_count)], dimension)
 
 
 def unpack(node: Node) -> None:
     """Along height, width or channels."""
+    if node.options["Num"] != node.output_count:
+        raise Refused(f"{node.output_count} outputs instead of {node.options['Num']}")
     x = node.view(0)
     (dimension,) = dimensions([node.options["Axis"]], len(x.shape))
     moves.split(node, x, dimension, [1] * x.shape[dimension], keep=False)

@@ -137,14 +137,14 @@ RULES: dict[str, Rule] = {
         moves.pack,
         (1, 1024),
         (checks.all_int8, checks.quantized_as_output),
-        options=("PackOptions", ("Axis",)),
+        options=("PackOptions", ("Axis", "ValuesCount")),
     ),
     "UNPACK": Rule(
         moves.unpack,
         (1, 1),
         (checks.activations_int8, checks.quantized_as_input),
         outputs=None,
-        options=("UnpackOptions", ("Axis",)),
+        options=("UnpackOptions", ("Axis", "Num")),
     ),
     "GATHER": Rule(
         moves.gather,
