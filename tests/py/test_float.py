@@ -195,7 +195,7 @@ def test_every_tensor_can_be_seen() -> None:
 
 
 def test_samples_that_do_not_fit() -> None:
-    model = FloatModel(GRAPHS["mean"])
+    model = FloatModel(GRAPHS["MEAN over (0, 1)"])
     x = uniform(model.graph)
     with pytest.raises(InputError, match="2 arrays for 1 input"):
         model.run([x, x])
