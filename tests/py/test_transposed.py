@@ -14,7 +14,7 @@ import pytest
 from litert import litert_outputs
 from narrows.errors import UnsupportedError
 from narrows.exporters.export import export_tflite
-from narrows.graph.graph import Activation, Concat, Conv, DepthwiseConv, Reshape
+from narrows.graph.graph import Activation, Concat, Conv, DepthwiseConv, Reshape, Unary
 from narrows.graph.qgraph import macs
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
@@ -22,7 +22,7 @@ from narrows.quantize.float_model import FloatModel
 from narrows.quantize.lower import lower
 from narrows.quantize.quantize import quantize
 from oracle import Oracle
-from single import ACTIVATIONS, RELU, SAME, VALID, Net
+from single import ACTIVATIONS, NONE, RELU, SAME, VALID, Net
 from subjects import check
 from test_onnx import Net as OnnxNet
 from test_onnx import Qdq, batch_norm, kinds
@@ -128,6 +128,8 @@ def test_phases_of_columns_that_are_alike_are_one_convolution() -> None:
     x = net.int8((1, 4, 4, 3))
     graph = import_tflite(net.finish([x], [net.transpose_conv(x, (2, 2), 5)]), "alike")
     assert kinds(graph) == [Conv, Conv, Concat, Reshape]
+    names = [graph.tensors[op.output].name for op in graph.operators]
+    assert names == [*(f"{names[3]}/part{i}" for i in range(3)), graph.outputs[0].name]
     net = seeded("stride 1")
     x = net.int8((1, 4, 4, 3))
     y = net.transpose_conv(x, (3, 3), 5, stride=(1, 1))
@@ -173,16 +175,20 @@ def test_shapes_that_are_refused() -> None:
 
 
 def test_a_float_network() -> None:
-    """In float32, to be quantized: LiteRT's values, and what quantize makes of it is exact."""
+    """In float32, to be quantized: LiteRT's values, and what quantize makes of it is exact. A RELU
+    that stands by itself becomes a part of the convolutions."""
     net = seeded("float")
     x, y = (net.tensor(shape, "float32") for shape in ((1, 5, 4, 3), (1, 10, 8, 4)))
     w = net.tensor((4, 3, 3, 3), "float32", data=net.rng.normal(0, 0.4, (4, 3, 3, 3)))
     bias = net.tensor((4,), "float32", data=net.rng.normal(0, 0.4, 4))
-    options = {"padding": SAME, "stride_h": 2, "stride_w": 2, "fused_activation_function": RELU}
+    options = {"padding": SAME, "stride_h": 2, "stride_w": 2, "fused_activation_function": NONE}
     inputs = [net.ints((1, 10, 8, 4)), w, x, bias]
     net.operator("TRANSPOSE_CONV", inputs, [y], "TransposeConvOptions", options, version=3)
-    model = net.finish([x], [y])
+    rectified = net.tensor((1, 10, 8, 4), "float32")
+    net.operator("RELU", [y], [rectified])
+    model = net.finish([x], [rectified])
     graph = import_tflite(model, "float")
+    assert Unary not in kinds(graph)
     samples = [[net.rng.normal(0, 1, (1, 5, 4, 3)).astype(np.float32)] for _ in range(4)]
     for sample in samples:
         (want,) = litert_outputs(model, sample, "BUILTIN_REF")
@@ -279,6 +285,11 @@ def test_onnx_qdq(groups: int) -> None:
             r"cuts off \[0, 3\] pixels of kernels over \[1, 3\]",
         ),
         ((4, 3, 3, 3), {"group": 3}, "3 groups and a kernel of shape"),
+        (
+            (4, 3, 3, 3),
+            {"group": 2, "strides": [9, 15]},
+            r"2 groups of stride \[9, 15\]; up to 256",
+        ),
         ((4, 3, 3, 3), {"output_padding": [-1, 0]}, "output_padding"),
         ((4, 3, 2, 2), {"strides": [3, 3], "auto_pad": "SAME_UPPER"}, "leaves room at its stride"),
         ((4, 3, 3, 3), {"pads": [2, 2, 9, 9]}, "from shape"),

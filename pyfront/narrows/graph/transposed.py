@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import count, groupby
 from math import gcd
 
 import numpy as np
@@ -79,8 +79,10 @@ class _Expanding:
     def __init__(self, graph: Graph) -> None:
         self.tensors = list(graph.tensors)
         self.operators: list[Operator] = []
+        self._numbers = count()
 
     def expand(self, operator: Conv | DepthwiseConv) -> None:
+        self._numbers = count()
         x, y = self.tensors[operator.inputs[0]], self.tensors[operator.output]
         kernel, is_depthwise = self.tensors[operator.weights], isinstance(operator, DepthwiseConv)
         sizes = kernel.shape[:2] if is_depthwise else kernel.shape[1:3]
@@ -97,8 +99,8 @@ class _Expanding:
         lines = []
         for row in rows:
             parts = [self._phase(operator, row, group, (height, width)) for group in alike]
-            lines.append(self._joined(parts, Axis.CHANNELS))
-        whole = self._joined(lines, Axis.WIDTH)
+            lines.append(self._joined(parts, operator.output, Axis.CHANNELS))
+        whole = self._joined(lines, operator.output, Axis.WIDTH)
         shape = (height * len(rows), width * len(columns), y.shape[2])
         if self.tensors[whole].shape != shape:
             whole = self._added(Reshape((whole,), operator.output), shape)
@@ -106,8 +108,7 @@ class _Expanding:
             self._added(Slice((whole,), operator.output, (0, 0, 0), (1, 1, 1)), y.shape)
         last = self.operators[-1]
         self.operators[-1] = replace(last, output=operator.output)
-        if not isinstance(last, (Conv, DepthwiseConv)):  # it moves what is clipped already
-            self.tensors[operator.output] = replace(y, bounds=None)
+        self.tensors[operator.output] = replace(self.tensors[last.output], name=y.name)
 
     def _phase(
         self,
@@ -141,19 +142,20 @@ class _Expanding:
         )
         return self._added(phase, (*size, data.shape[channel]))
 
-    def _joined(self, parts: Sequence[int], axis: Axis) -> int:
+    def _joined(self, parts: Sequence[int], target: int, axis: Axis) -> int:
         if len(parts) == 1:
             return parts[0]
         shape = list(self.tensors[parts[0]].shape)
         shape[axis] = sum(self.tensors[i].shape[axis] for i in parts)
-        like = self.operators[-1].output
-        return self._added(Concat(tuple(parts), like, axis), shape)
+        return self._added(Concat(tuple(parts), target, axis), shape)
 
     def _added(self, operator: Operator, shape: Sequence[int]) -> int:
-        """Add an operator; its output is another tensor like the one that it names."""
-        like = self.tensors[operator.output]
-        number = len(self.tensors)
-        self.tensors.append(replace(like, shape=tuple(shape)))
+        """Add an operator; its output is a part of the tensor that it names."""
+        whole, number = self.tensors[operator.output], len(self.tensors)
+        clips = isinstance(operator, (Conv, DepthwiseConv))  # the others move what is clipped
+        bounds = whole.bounds if clips else None
+        name = f"{whole.name}/part{next(self._numbers)}"
+        self.tensors.append(replace(whole, name=name, shape=tuple(shape), bounds=bounds))
         self.operators.append(replace(operator, output=number))
         return number
 

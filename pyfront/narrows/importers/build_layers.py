@@ -178,6 +178,11 @@ def grouped(
     bias of input and output channels, which the number of groups divides."""
     if groups > _MAX_GROUPS:
         raise Refused(f"{groups} groups, at most {_MAX_GROUPS} are supported")
+    if transposed and groups * prod(window.stride) > _MAX_PHASES:
+        raise Refused(
+            f"{groups} groups of stride {list(window.stride)}; up to {_MAX_PHASES} phases of them "
+            "all are supported"
+        )
     b, parts = node.importer, []
     source, target = b.tensors[x.tensor], b.tensors[y]
     # A float tensor's quantization is that of the QuantizeLinear right behind it.
