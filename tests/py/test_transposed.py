@@ -62,7 +62,7 @@ def test_windows(window: Any, padding: int) -> None:
 
 
 @pytest.mark.parametrize("padding", [SAME, VALID])
-@pytest.mark.parametrize("size", [(9, 7), (10, 8), (11, 9), (12, 15), (3, 2)], ids=str)
+@pytest.mark.parametrize("size", [(9, 7), (10, 8), (11, 9), (12, 15), (3, 4)], ids=str)
 def test_sizes(size: tuple[int, int], padding: int) -> None:
     """More and less than the kernels cover: only sums of the bias, and inputs that count for
     nothing."""
@@ -151,6 +151,7 @@ def refusal(net: Net, x: int, y: int) -> str:
         ({"size": (60000, 9), "stride": (3, 3), "padding": VALID}, None),
         ({"size": (65535, 2)}, "from shape [5, 4, 3] by stride [2, 2] to [65535, 2, 4]"),
         ({"padding": 2}, "padding 2"),
+        ({"padding": VALID, "size": (10, 2)}, "padding VALID, and its kernel is larger than its"),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], reason: str | None) -> None:

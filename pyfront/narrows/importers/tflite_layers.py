@@ -148,7 +148,11 @@ def transpose_conv(node: Node) -> None:
         raise Refused(f"output shape {list(shape)}, [1, height, width, {out}] expected")
     kernel, size = (kernel_h, kernel_w), shape[1:3]
     stride = (node.options["StrideH"], node.options["StrideW"])
-    before = layers.same_padding(size, kernel, stride, (1, 1))[0] if _is_same(node) else [0, 0]
+    before = [0, 0]
+    if _is_same(node):
+        before, _ = layers.same_padding(size, kernel, stride, (1, 1))
+    elif any(n < k for n, k in zip(size, kernel, strict=True)):  # no convolution gives its input
+        raise Refused(f"padding VALID, and its kernel is larger than its output, {list(size)}")
     window = layers.scatter(x.storage, kernel, stride, (1, 1), before, shape[1:])
     y = node.new((*size, out))
     constants = (_weight_tensor(node, weights, 0), _bias_tensor(node, out))
