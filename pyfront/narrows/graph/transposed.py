@@ -7,6 +7,10 @@ convolution of stride 1, with as many products as the transposed one has for it.
 become channels of one tensor, phases of rows stand side by side along its width; then all pixels
 are in their order, and a RESHAPE says which shape they have. Sums, biases, multipliers and
 activations are those of the transposed convolution, and so is every bit.
+
+Two things cost more: where the stride does not divide the output's size, all phases have as many
+pixels as the longest, and a SLICE cuts off what is behind the end; where the stride is longer than
+the kernel, phases that see nothing of it get a tap of 0.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def conv(node: Node) -> None:
     constant, kernel, groups = _kernel(node, x)
     out, inner = constant.data.shape[:2]
     if out % groups or inner * groups != x.storage[2]:
-        raise _Ungrouped(groups, constant, x)
+        raise _ungrouped(groups, constant, x)
     stride, dilation = (_pair(node, x, name, 1) for name in ("strides", "dilations"))
     padding = _pads(node, x, kernel, stride, dilation)
     window = layers.slide(x.storage[:2], kernel, stride, dilation, padding)
@@ -104,17 +104,16 @@ def conv_transpose(node: Node) -> None:
     constant, kernel, groups = _kernel(node, x)
     channels, out = constant.data.shape[0], constant.data.shape[1] * groups
     if channels % groups or channels != x.storage[2]:
-        raise _Ungrouped(groups, constant, x)
+        raise _ungrouped(groups, constant, x)
     stride, dilation = (_pair(node, x, name, 1) for name in ("strides", "dilations"))
     before, size = _scattered(node, x, kernel, stride, dilation)
     window = layers.scatter(x.storage, kernel, stride, dilation, before, (*size, out))
     _convolution(node, x, constant, window, (groups, out), transposed=True)
 
 
-class _Ungrouped(Refused):
-    def __init__(self, groups: int, constant: Constant, x: View) -> None:
-        shape, channels = list(constant.data.shape), x.storage[2]
-        super().__init__(f"{groups} groups and a kernel of shape {shape} for {channels} channels")
+def _ungrouped(groups: int, constant: Constant, x: View) -> Refused:
+    shape, channels = list(constant.data.shape), x.storage[2]
+    return Refused(f"{groups} groups and a kernel of shape {shape} for {channels} channels")
 
 
 def _kernel(node: Node, x: View) -> tuple[Constant, list[int], int]:
