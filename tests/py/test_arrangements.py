@@ -4,27 +4,36 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
+from hostile_blobs import sealed
 from narrows.blob import parse_blob
 from narrows.compare import compare_inputs
 from narrows.compile import CompileOptions, compile_model
+from narrows.errors import BlobError
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.qgraph import QGraph, QReshape
 from narrows.importers.tflite import import_tflite
-from narrows.native import Model, Run
+from narrows.native import Form, Layout, Model, Op, Run
 from narrows.pack import pack
 from narrows.plan import PlanOptions
+from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
+from narrows.plan.random_plan import random_plan
 from narrows.quantize import reference
 from narrows.quantize.arrangements import arrangements
 from narrows.quantize.lower import lower
 from narrows.result import no_progress
 from narrows.sides import open_side
+from narrows.stages.records import GEOMETRY, HEADER, STAGE, TENSOR
+from narrows.stages.stage import Stage
 from oracle import Oracle
+from random_graphs import random_inputs
 from single import RELU, SAME, VALID, Net
 from subjects import typical_inputs
 
@@ -43,7 +52,7 @@ def along_time(net: Net, x: int) -> int:
     y = net.pad(y, [(0, 0), (0, 0), (2, 1), (0, 0)])
     y = net.concat([y, y], 2)
     y = net.resize("RESIZE_NEAREST_NEIGHBOR", y, (1, 2 * net.shapes[y][2]), False, False)
-    return net.conv(y, (1, 4), 6, stride=(1, 3))
+    return net.conv(y, (1, 4), 8, stride=(1, 3))
 
 
 def with_mean(net: Net) -> tuple[int, int]:
@@ -64,7 +73,20 @@ def reshaped(net: Net) -> tuple[int, int]:
     return x, net.reshape(y, (1, 12 * 10 * 4))
 
 
+def tall(net: Net) -> tuple[int, int]:
+    """More rows than a window may have."""
+    x = net.int8((1, 70, 2, 3))
+    return x, net.fully_connected(net.conv(x, (3, 1), 8), 5)
+
+
+def dense(net: Net) -> tuple[int, int]:
+    x = net.int8((1, 1024))
+    return x, net.fully_connected(net.fully_connected(x, 96, activation=RELU), 5)
+
+
 NETWORKS = {"mean": with_mean, "flattened": flattened, "reshaped": reshaped}
+ADDED_UP = {"flattened": flattened, "tall": tall, "dense": dense}
+NETWORKS |= ADDED_UP
 
 
 def written(name: str, seed: int = 3) -> bytes:
@@ -97,6 +119,54 @@ def test_each_arrangement_gives_the_same_bytes(name: str, seed: int) -> None:
             ):
                 outside = to_external(edge, arrangement.tensors[edge.tensor], got)
                 np.testing.assert_array_equal(outside, wanted)
+
+
+@pytest.mark.parametrize("name", ADDED_UP)
+def test_a_fully_connected_layer_needs_no_whole_input(name: str) -> None:
+    _, (found, *_) = arranged(written(name))
+    planned = plan(found)
+    (stage,) = adding_up(found, planned)
+    source = found.tensors[found.ops[stage.ops[0]].inputs[0]]
+    (ring,) = [r for r in planned.rings if found.tensors[r.tensor] is source]
+    assert ring.capacity * source.channels <= source.bytes // 4
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("name", ADDED_UP)
+def test_products_are_added_up_in_every_layout(name: str, layout: Layout) -> None:
+    _, (found, *_) = arranged(written(name))
+    plans = [random_plan(found, Random(seed), [layout]) for seed in range(6)]
+    assert any(adding_up(found, planned) for planned in plans)
+    for planned in plans:
+        run = Run(Model(pack(found, planned, {}), name))
+        for inside in (random_inputs(found, seed) for seed in range(2)):
+            for got, wanted in zip(run.infer(inside), reference.run(found, inside), strict=True):
+                np.testing.assert_array_equal(got, wanted)
+
+
+# Fields of the geometry: the kernel's height and width, dilations, paddings.
+@pytest.mark.parametrize("field", [0, 1, 4, 5, 6, 7])
+def test_a_kernel_that_is_not_the_whole_input_adds_nothing_up(field: int) -> None:
+    _, (found, *_) = arranged(written("tall"))
+    blob = bytearray(pack(found, plan(found), {}))
+    tensors, stages = struct.unpack_from("<HH", blob, 32)
+    records = range(HEADER.size + tensors * TENSOR.size, len(blob), STAGE.size)[:stages]
+    found_stages = [STAGE.unpack_from(blob, at) for at in records]
+    (at,) = [s[10] for s in found_stages if s[:2] == (Op.CONV, Form.ACCUMULATING)]
+    values = list(GEOMETRY.unpack_from(blob, at))
+    values[field] += 1
+    GEOMETRY.pack_into(blob, at, *values)
+    with pytest.raises(BlobError):
+        Model(sealed(bytes(blob)), "tall").verify()
+
+
+def adding_up(graph: QGraph, planned: Plan) -> list[Stage]:
+    """The convolutions that do."""
+    return [
+        stage
+        for stage in planned.stages
+        if stage.form is Form.ACCUMULATING and graph.ops[stage.ops[0]].kind == "conv"
+    ]
 
 
 @pytest.mark.parametrize("name", ["mean", "flattened"])

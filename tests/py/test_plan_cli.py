@@ -85,9 +85,10 @@ def test_random_graphs(seed: int) -> None:
 
 
 def test_what_is_beaten_goes() -> None:
-    planned = plan(lower(zoo.shapes("ds_cnn")))
+    graph = lower(zoo.shapes("ds_cnn"))
+    planned = plan(graph)
     points = [(100, 5.0), (90, 5.0), (90, 6.0), (80, 4.0), (70, 9.0), (60, 9.5), (60, 9.5)]
-    kept = undominated([Choice(planned, *point) for point in points])
+    kept = undominated([Choice(graph, planned, *point) for point in points])
     assert [(c.ram_bytes, c.instructions) for c in kept] == [(80, 4.0), (70, 9.0), (60, 9.5)]
 
 

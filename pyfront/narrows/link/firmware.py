@@ -46,10 +46,10 @@ _FOLDER_FLAGS = {
 # Portable kernels do what is rare where there are others with SIMD instructions, but for the
 # convolution of plain weights.
 _PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
-# The files of the runtime whose code runs once for a model, and the operators that do more than
-# ask a kernel for a row.
+# The files of the runtime whose code runs once for a model. Of the operators, those that do more
+# than ask a kernel for a strip.
 _ONCE = ("blob", "check", "model", "sizes")
-_BUSY = ("bottleneck", "bottleneck_compute", "conv", "depthwise")
+_BUSY = ("bottleneck_compute",)
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),

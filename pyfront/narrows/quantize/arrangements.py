@@ -16,6 +16,7 @@ import numpy as np
 
 from narrows.graph.moves import Slice
 from narrows.graph.qgraph import (
+    MAX_COVERED,
     Axis,
     QConcat,
     QConv,
@@ -34,13 +35,17 @@ from narrows.graph.qgraph import (
 )
 from narrows.quantize.verify import verify_qgraph
 
+_WORD = 4
+_PART = 64
+"""Elements of a flat input that come at a time, at most."""
+
 _AXES = {Axis.HEIGHT: Axis.WIDTH, Axis.WIDTH: Axis.HEIGHT, Axis.CHANNELS: Axis.CHANNELS}
 
 
 def arrangements(graph: QGraph) -> tuple[QGraph, ...]:
     """All that are worth planning; the first is the one that can be had in the least RAM, others
     may be faster."""
-    graph = _at_inputs(graph)
+    graph = _in_parts(_at_inputs(graph))
     upright = _upright(graph)
     found = (graph,) if upright is None else (upright, graph)
     for arrangement in found:
@@ -91,6 +96,49 @@ def _renamed(op: QOp, names: Mapping[int, int]) -> QOp:
 
 def _shaped(tensor: QTensor, other: QTensor) -> QTensor:
     return replace(tensor, height=other.height, width=other.width, channels=other.channels)
+
+
+# --- Fully connected layers --------------------------------------------------------------------
+
+
+def _in_parts(graph: QGraph) -> QGraph:
+    """With rows of pixels for what fully connected layers read as one pixel: of what a RESHAPE
+    flattened, its own; of an input, parts of it. So they can add up what each row gives."""
+    tensors, ops = list(graph.tensors), list(graph.ops)
+    edges = {edge.tensor for edge in (*graph.inputs, *graph.outputs)}
+    for place, op in enumerate(ops):
+        if not isinstance(op, QConv) or not _maps_one_pixel(graph, op):
+            continue
+        (flat,) = op.inputs
+        if sum(flat in other.inputs for other in ops) > 1 or tensors[flat].live is not None:
+            continue
+        maker = next((other for other in ops if other.output == flat), None)
+        if isinstance(maker, QReshape) and flat not in edges:
+            if _is_countable(tensors[maker.inputs[0]]):
+                ops[place] = _over(tensors[maker.inputs[0]], replace(op, inputs=maker.inputs))
+                ops[ops.index(maker)] = ops[place]
+        elif flat in {edge.tensor for edge in graph.inputs} and _is_countable(tensors[flat]):
+            part = max(n for n in range(_WORD, _PART + 1, _WORD) if tensors[flat].channels % n == 0)
+            rows = tensors[flat].channels // part
+            tensors[flat] = replace(tensors[flat], height=rows, channels=part)
+            ops[place] = _over(tensors[flat], op)
+    return _used(replace(graph, tensors=tuple(tensors), ops=tuple(dict.fromkeys(ops))))
+
+
+def _maps_one_pixel(graph: QGraph, op: QConv) -> bool:
+    source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    return op.weights.shape[1:3] == (1, 1) and source.bytes == source.channels and out.width == 1
+
+
+def _is_countable(tensor: QTensor) -> bool:
+    """Whether a convolution may add up what its rows give."""
+    return tensor.channels % _WORD == 0 and tensor.bytes <= MAX_COVERED
+
+
+def _over(source: QTensor, op: QConv) -> QConv:
+    """The layer with these rows of pixels for its input."""
+    shape = (len(op.weights), source.height, source.width, source.channels)
+    return replace(op, weights=op.weights.reshape(shape))
 
 
 # --- Width for height --------------------------------------------------------------------------
