@@ -59,7 +59,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
-    dtype: Literal["float32", "int8", "int32"]
+    dtype: Literal["float32", "int8", "int32", "bool"]
     quantization: Quantization | None
     data: Array | None = None
     bounds: tuple[float, float] | None = None
@@ -93,7 +93,11 @@ class Activation(Enum):
 @dataclass(frozen=True)
 class Conv:
     """weights: [out, kernel_h, kernel_w, in], scales along axis 0. bias: [out] or None.
-    pad: (top, left); the rest follows from the output's shape."""
+    pad: (top, left); the rest follows from the output's shape.
+
+    transposed: each input pixel adds the kernel to the output, ``stride`` pixels behind the one
+        before; ``pad`` of what that gives is cut off. Importers make convolutions of it
+        (graph.transposed), so that none is left in what they return."""
 
     inputs: tuple[int]
     output: int
@@ -103,6 +107,7 @@ class Conv:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     activation: Activation
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class DepthwiseConv:
     pad: tuple[int, int]
     activation: Activation
     depth_multiplier: int
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,41 @@ class FullyConnected:
 @dataclass(frozen=True)
 class Binary:
     """Two tensors by element; an operand may be 1 in any dimension and may be a constant. PRELU:
-    the second are the slopes below zero; it, MAXIMUM and MINIMUM have no activation."""
+    the second are the slopes below zero. Only ADD, SUB and MUL have an activation."""
 
     inputs: tuple[int, int]
     output: int
     function: Elementwise
     activation: Activation
+
+
+class Relation(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    EQUAL = "EQUAL"
+    NOT_EQUAL = "NOT_EQUAL"
+    GREATER = "GREATER"
+    GREATER_EQUAL = "GREATER_EQUAL"
+    LESS = "LESS"
+    LESS_EQUAL = "LESS_EQUAL"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Where a relation of two tensors holds; operands as of Binary. The output is bool."""
+
+    inputs: tuple[int, int]
+    output: int
+    relation: Relation
+
+
+@dataclass(frozen=True)
+class Select:
+    """The second tensor where the first, which is bool, is true, and the third elsewhere; each may
+    be 1 in any dimension."""
+
+    inputs: tuple[int, int, int]
+    output: int
 
 
 @dataclass(frozen=True)
@@ -157,12 +192,23 @@ class Pool:
     activation: Activation
 
 
+class Reduction(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    MEAN = "MEAN"
+    SUM = "SUM"
+    MAX = "REDUCE_MAX"
+    MIN = "REDUCE_MIN"
+
+
 @dataclass(frozen=True)
-class Mean:
+class Reduce:
+    """Over some axes, which have size 1 in the output."""
+
     inputs: tuple[int]
     output: int
-    over_height: bool
-    over_width: bool
+    function: Reduction
+    axes: tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -255,8 +301,10 @@ Operator: TypeAlias = (
     | DepthwiseConv
     | FullyConnected
     | Binary
+    | Compare
+    | Select
     | Pool
-    | Mean
+    | Reduce
     | Softmax
     | Unary
     | Concat

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
@@ -14,18 +14,26 @@ import numpy as np
 from narrows.graph.graph import (
     FLOAT_FUNCTIONS,
     MAX_DIMENSION,
+    MAX_TENSOR_BYTES,
     Activation,
     Array,
     Binary,
+    Compare,
+    Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
-    Mean,
+    Operator,
     Pool,
+    Reduce,
+    Reduction,
+    Relation,
+    Select,
     Softmax,
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.build import Builder, Node
 from narrows.importers.refusals import NotAbsorbed, Refused
@@ -35,7 +43,12 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, View
 # convolution it would hold all of its input's rows in one kernel.
 MAX_FLATTENED_HEIGHT = 64
 _MAX_STRIDE = 255
+_MAX_GROUPS = 64
+_MAX_PHASES = 256
+_MAX_ZEROS = 2**26
 _MAX_ALPHA = 2.0**15
+# Weights of a convolution that sums over channels.
+_MAX_SUMMED = 2**20
 
 
 # --- Sliding windows ------------------------------------------------------------------------
@@ -95,6 +108,37 @@ def slide(
     return Window(*pairs)
 
 
+def scatter(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    target: Sequence[int],
+) -> Window:
+    """The window of a transposed convolution. shape, target: height, width and channels of its
+    input and output. before: what is cut off above and on the left of all that kernels cover."""
+    _check_window(kernel, stride, dilation)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if prod(stride) > _MAX_PHASES:
+        raise Refused(f"stride {list(stride)}; up to {_MAX_PHASES} phases are supported")
+    if any(not 0 <= b < span for b, span in zip(before, spans, strict=True)):
+        raise Refused(f"it cuts off {list(before)} pixels of kernels over {spans}")
+    # The phases stand side by side for a while, with some pixels more (graph.transposed).
+    rows, columns = (
+        max(n, -(-m // s)) + span
+        for n, m, s, span in zip(shape, target, stride, spans, strict=False)
+    )
+    longest = max(rows * stride[0], columns * max(stride), target[2] * stride[1])
+    elements = rows * columns * prod(stride) * target[2]
+    zeros = prod(stride) * target[2] * shape[2]  # where phases have no part of the kernel
+    sizes = longest > MAX_DIMENSION or elements > MAX_TENSOR_BYTES or zeros > _MAX_ZEROS
+    if min(target) < 1 or sizes:
+        raise Refused(f"from shape {list(shape)} by stride {list(stride)} to {list(target)}")
+    pairs = ((int(n[0]), int(n[1])) for n in (kernel, stride, dilation, before, target))
+    return Window(*pairs)
+
+
 def _check_window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> None:
     limits = [(n, _MAX_STRIDE) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
     if not all(1 <= n <= limit for n, limit in limits):
@@ -111,18 +155,58 @@ def conv(
     constants: tuple[int, int | None],
     window: Window,
     activation: Activation = Activation.NONE,
+    *,
+    transposed: bool = False,
 ) -> View:
     """A convolution from x to the tensor y, or a depthwise one if the weights have no dimension
-    of inputs. constants: weights and bias."""
+    of inputs. constants: weights and bias. transposed: the window is one of ``scatter``."""
     w, bias = constants
     b, geometry = node.importer, (window.stride, window.dilation, window.before)
     storage = b.tensors[y].shape
+    operator: Conv | DepthwiseConv = Conv((x.tensor,), y, w, bias, *geometry, activation)
     if len(b.tensors[w].shape) == 3:
         multiplier = storage[2] // x.storage[2]
-        node.emit(DepthwiseConv((x.tensor,), y, w, bias, *geometry, activation, multiplier))
-    else:
-        node.emit(Conv((x.tensor,), y, w, bias, *geometry, activation))
+        operator = DepthwiseConv((x.tensor,), y, w, bias, *geometry, activation, multiplier)
+    node.emit(replace(operator, transposed=transposed))
     return x.on(y, storage)
+
+
+def grouped(
+    node: Node,
+    x: View,
+    y: int,
+    constants: Callable[[slice, slice], tuple[int, int | None]],
+    window: Window,
+    activation: Activation = Activation.NONE,
+    *,
+    groups: int,
+    transposed: bool = False,
+) -> View:
+    """A convolution for each group of channels of x, joined in the tensor y. constants: weights and
+    bias of input and output channels, which the number of groups divides."""
+    if groups > _MAX_GROUPS:
+        raise Refused(f"{groups} groups, at most {_MAX_GROUPS} are supported")
+    if transposed and groups * prod(window.stride) > _MAX_PHASES:
+        raise Refused(
+            f"{groups} groups of stride {list(window.stride)}; up to {_MAX_PHASES} phases of them "
+            "all are supported"
+        )
+    b, parts = node.importer, []
+    source, target = b.tensors[x.tensor], b.tensors[y]
+    # A float tensor's quantization is that of the QuantizeLinear right behind it.
+    quantizations = [t.quantization if b.dtype == "int8" else None for t in (source, target)]
+    each = [t.shape[2] // groups for t in (source, target)]
+    for i in range(groups):
+        inner, outer = (slice(i * n, (i + 1) * n) for n in each)
+        shape = (*source.shape[:2], each[0])
+        part = b.tensor(f"{target.name}/in{i}", shape, quantizations[0])
+        result = b.tensor(f"{target.name}/out{i}", (*window.size, each[1]), quantizations[1])
+        node.emit(Slice((x.tensor,), part, (0, 0, inner.start), (1, 1, 1)))
+        of_group = constants(inner, outer)
+        conv(node, x.on(part, shape), result, of_group, window, activation, transposed=transposed)
+        parts.append(result)
+    node.emit(Concat(tuple(parts), y, CHANNELS))
+    return x.on(y, target.shape)
 
 
 def pool(
@@ -209,6 +293,34 @@ def binary(
     activation: Activation = Activation.NONE,
 ) -> None:
     """Two operands, broadcast to one shape, become output 0."""
+    _paired(node, a, b, lambda inputs, y: Binary(inputs, y, function, activation))
+
+
+def compare(node: Node, a: View, b: View, relation: Relation) -> None:
+    """Where a relation of two operands, broadcast to one shape, holds becomes output 0."""
+    _paired(node, a, b, lambda inputs, y: Compare(inputs, y, relation))
+
+
+def select(node: Node, where: View, a: View, b: View) -> None:
+    """a where ``where`` is true, else b, become output 0; stored alike, broadcast to one shape."""
+    views = (where, a, b)
+    try:
+        shape = np.broadcast_shapes(*(v.shape for v in views))
+    except ValueError:
+        raise Refused(f"shapes {[list(v.shape) for v in views]}") from None
+    where, a, b = (of_rank(node.importer, v, len(shape)) for v in views)
+    axes = _aligned(where, a)
+    if axes is None or axes != _aligned(where, b):
+        raise Refused(f"its operands of shapes {[list(v.shape) for v in views]} are stored unlike")
+    height, width, channels = np.broadcast_shapes(where.storage, a.storage, b.storage)
+    storage = (height, width, channels)
+    y = node.new(storage)
+    node.emit(Select((where.tensor, a.tensor, b.tensor), y))
+    node.result(View(y, shape, storage, axes))
+
+
+def _paired(node: Node, a: View, b: View, make: Callable[[tuple[int, int], int], Operator]) -> None:
+    """What is made of two operands, broadcast to one shape, becomes output 0."""
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -224,7 +336,7 @@ def binary(
     height, width, channels = (max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
     storage = (height, width, channels)
     y = node.new(storage)
-    node.emit(Binary((a.tensor, b.tensor), y, function, activation))
+    node.emit(make((a.tensor, b.tensor), y))
     node.result(View(y, shape, storage, axes[len(axes) - len(shape) :]))
 
 
@@ -286,47 +398,44 @@ def dimensions(values: Iterable[int], rank: int) -> set[int]:
     return named
 
 
-def averaged(x: View, over: Iterable[int]) -> set[Axis]:
+def long_axes(x: View, over: Iterable[int]) -> tuple[Axis, ...]:
     """The stored axes longer than 1 that these dimensions run over."""
-    axes = {a for d in over for a in x.axes[d] if x.storage[a] > 1}
-    if CHANNELS in axes:
-        raise Refused("it runs over channels")
-    return axes
+    return tuple(sorted(a for d in over for a in x.axes[d] if x.storage[a] > 1))
 
 
-def mean(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The mean over dimensions of x becomes output 0; keep: with size 1 instead of left out. A
-    mean over dimensions of size 1 is x itself."""
-    axes, y = averaged(x, over), x.tensor
+def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bool) -> None:
+    """What a function makes of the elements along dimensions of x becomes output 0; keep: with
+    size 1 instead of left out. Over dimensions of size 1 it is x itself."""
+    axes, y = long_axes(x, over), x.tensor
     if axes:
+        if CHANNELS in axes:
+            _check_reduction(x, function, axes)
         y = node.new(_without(x, axes))
-        node.emit(Mean((x.tensor,), y, HEIGHT in axes, WIDTH in axes))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def maximum(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The maximum over dimensions of x becomes output 0: a pooling whose kernel is the whole
-    input. keep: as of mean."""
-    axes, y = averaged(x, over), x.tensor
-    if axes:
-        y = node.new(_without(x, axes))
-        height, width = (x.storage[a] if a in axes else 1 for a in (HEIGHT, WIDTH))
-        node.emit(Pool((x.tensor,), y, "max", (height, width), (1, 1), (0, 0), Activation.NONE))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def _without(x: View, axes: set[Axis]) -> tuple[int, int, int]:
-    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
-    return height, width, channels
-
-
-def _reduced(node: Node, x: View, y: int, over: set[int], *, keep: bool) -> None:
-    """The tensor y, of which dimensions of x have size 1 or are left out, becomes output 0."""
-    storage = _without(x, averaged(x, over))
+        node.emit(Reduce((x.tensor,), y, function, axes))
+    storage = _without(x, axes)
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]
     node.result(View(y, shape, storage, labels).picked(kept))
+
+
+def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> None:
+    """Whether a reduction over channels can be lowered: sums to a convolution whose weights are
+    all 1, extrema to a pooling of as many rows as there are pixels."""
+    pixels = prod(x.storage[a] for a in (HEIGHT, WIDTH) if a not in axes)
+    summed = prod(x.storage[a] for a in axes)
+    if function in (Reduction.MAX, Reduction.MIN):
+        if pixels > MAX_DIMENSION:
+            raise Refused(
+                f"it runs over the channels of {pixels} pixels, more than {MAX_DIMENSION}"
+            )
+    elif summed > _MAX_SUMMED:
+        raise Refused(f"it sums {summed} elements, channels among them, more than {_MAX_SUMMED}")
+
+
+def _without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
+    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
+    return height, width, channels
 
 
 def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:

@@ -16,10 +16,11 @@ from narrows.graph.graph import (
     Binary,
     Concat,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
+    Reduce,
+    Reduction,
     Resize,
     Softmax,
     Tensor,
@@ -130,9 +131,11 @@ def _interval(
             x = hull(x, (operator.value, operator.value))
         case Softmax():
             x = (0, 1)
-        case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Mean():
+        case Unary(function=UnaryFunction.REQUANTIZE) | Concat():
             pass
         case Pool() | Resize() | Move():
+            pass
+        case Reduce() if operator.function is not Reduction.SUM:
             pass
         case Unary() if operator.function in _FUNCTIONS:
             x = _FUNCTIONS[operator.function]

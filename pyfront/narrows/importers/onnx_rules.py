@@ -19,6 +19,7 @@ _REDUCE = Rule(layers.reduce, (1, 2))
 _LABELS, _SAME = Rule(moves.reshape, (1, 2), ()), Rule(moves.identity, (1, 3), ())
 RULES: dict[str, Rule] = {
     "Conv": Rule(layers.conv, (2, 3)),
+    "ConvTranspose": Rule(layers.conv_transpose, (2, 3)),
     "BatchNormalization": Rule(layers.batch_normalization, (5, 5)),
     "Gemm": Rule(layers.gemm, (2, 3)),
     "MatMul": Rule(layers.matmul, (2, 2)),
@@ -55,8 +56,11 @@ RULES: dict[str, Rule] = {
     "GlobalMaxPool": _GLOBAL_POOL,
     "ReduceMean": _REDUCE,
     "ReduceMax": _REDUCE,
+    "ReduceMin": _REDUCE,
+    "ReduceSum": _REDUCE,
     "Softmax": Rule(layers.softmax, (1, 1)),
     "Concat": Rule(moves.concat, (1, 1024)),
+    "Gather": Rule(moves.gather, (2, 2)),
     "Slice": Rule(moves.cut, (3, 5)),
     "Split": Rule(moves.split, (1, 2), outputs=None),
     "Pad": Rule(moves.pad, (2, 4)),

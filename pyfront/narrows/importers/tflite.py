@@ -13,7 +13,8 @@ from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
-from narrows.graph.passes import drop_unused, fold_padding
+from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
+from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_constants import OPTIONS
 from narrows.importers.tflite_dilation import fold_dilations
@@ -49,7 +50,8 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
     record, notes = fold_dilations(read_model(data, path, {**OPTIONS, **options}))
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     graph = replace(graph, warnings=(*notes, *graph.warnings))
-    for step in (fold_padding, drop_unused):
+    # Converters leave a RELU behind a TRANSPOSE_CONV to itself, in float networks too.
+    for step in (fuse_activations, expand_transposed, fold_padding, drop_unused):
         graph = step(graph)
         verify_graph(graph)
     return graph

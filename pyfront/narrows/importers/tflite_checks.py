@@ -20,17 +20,22 @@ from narrows.importers.tflite_node import (
 )
 
 
-def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
+def activations_int8(node: Node, inputs: Iterable[int] | None = None) -> None:
     """Activations are int8 with one scale and zero point per tensor."""
-    tensors = [node.input(i) for i in inputs]
+    tensors = [node.input(i) for i in ((_source(node),) if inputs is None else inputs)]
     tensors += [node.output(i) for i in range(node.output_count)]
     for tensor in tensors:
-        if tensor.dtype != node.importer.dtype:
-            raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
-        if not node.is_float and per_tensor(tensor) is None:
-            raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
-        if tensor.is_variable or tensor.is_sparse:
-            raise Refused(f"{tensor.name} is a variable or sparse")
+        _check_int8(node, tensor)
+
+
+def _check_int8(node: Node, tensor: TensorRecord) -> None:
+    """Or float32 in a network of that."""
+    if tensor.dtype != node.importer.dtype:
+        raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
+    if not node.is_float and per_tensor(tensor) is None:
+        raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
+    if tensor.is_variable or tensor.is_sparse:
+        raise Refused(f"{tensor.name} is a variable or sparse")
 
 
 def int8_or_in_floats(node: Node) -> None:
@@ -63,14 +68,9 @@ def both_int8(node: Node) -> None:
     activations_int8(node, (0, 1))
 
 
-def second_int8(node: Node) -> None:
-    """Activations are int8 with one scale and zero point per tensor."""
-    activations_int8(node, (1,))
-
-
 def rank_4(node: Node) -> None:
     """The input has four dimensions, batch 1."""
-    shape = node.input(0).shape
+    shape = node.input(_source(node)).shape
     if len(shape) != 4 or shape[0] != 1:
         raise Refused(f"its input has shape {list(shape)}, [1, height, width, channels] expected")
 
@@ -100,11 +100,17 @@ def weights(node: Node) -> None:
 
 def bias(node: Node) -> None:
     """The bias is a constant of int32, or left out."""
-    if node.has(2):
-        bias = node.input(2)
+    place = place_of_bias(node)
+    if node.has(place):
+        bias = node.input(place)
         dtype = "float32" if node.is_float else "int32"
         if bias.data is None or bias.dtype != dtype:
             raise Refused(f"its bias {bias.name} is not a constant of {dtype}")
+
+
+def place_of_bias(node: Node) -> int:
+    """Which input of an operator with weights the bias is."""
+    return 3 if node.name == "TRANSPOSE_CONV" else 2
 
 
 def fused(node: Node) -> None:
@@ -118,6 +124,32 @@ def quantized_as_output(node: Node) -> None:
     for i in range(node.input_count):
         if not node.is_float and not same_quantization(node.input(i), node.output()):
             raise Refused(f"{node.input(i).name} is not quantized as its output")
+
+
+def compared(node: Node) -> None:
+    """Both operands are int8 with one scale, below 1, and zero point per tensor; one may be a
+    constant. A SELECT_V2 reads the output."""
+    if node.is_float:
+        raise Refused("it compares float32; convert the model to int8, whose comparisons are taken")
+    for tensor in (node.input(0), node.input(1)):
+        _check_int8(node, tensor)
+        if not _scale(tensor) < 1:  # TFLite Micro stops
+            raise Refused(f"{tensor.name} has {tensor.scale_words}; scales below 1 are compared")
+    if node.output().dtype != "bool":
+        raise Refused(f"its output is {node.output().dtype}")
+
+
+def selected(node: Node) -> None:
+    """The first operand is the output of a comparison, the others are int8 and quantized as the
+    output; they may be constants."""
+    if node.is_float:
+        raise Refused("it selects float32; convert the model to int8, whose SELECT_V2 is taken")
+    if node.input(0).dtype != "bool" or node.input(0).data is not None:
+        raise Refused(f"{node.input(0).name} is no output of a comparison")
+    for tensor in (node.input(1), node.input(2), node.output()):
+        _check_int8(node, tensor)
+        if not same_quantization(tensor, node.output()):
+            raise Refused(f"{tensor.name} is not quantized as its output")
 
 
 def not_fused(node: Node) -> None:
@@ -135,6 +167,16 @@ def sum_scales(node: Node) -> None:
     assert b is not None
     assert out is not None
     if not 2.0 * float(max(a.scale, b.scale)) < 2.0**20 * float(out.scale):
+        raise Refused("its output's scale is too small for its operands'")
+
+
+def square_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -42 times the square of the larger scale of the
+    operands."""
+    if node.is_float:
+        return
+    twice = 2 * max(_scale(node.input(0)), _scale(node.input(1)))
+    if not _fits(twice**2 / 2.0**14 / _scale(node.output()), 30):
         raise Refused("its output's scale is too small for its operands'")
 
 
@@ -190,6 +232,12 @@ def ratio(node: Node) -> None:
         return
     slope = max(1.0, float(node.options.get("Alpha", 1.0)))
     if not _fits(_scale(node.input(0)) * slope / _scale(node.output()), 31):
+        raise Refused("its output's scale is too small for its input's")
+
+
+def total_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -30 times the input's."""
+    if not node.is_float and not _fits(_scale(node.input(0)) / _scale(node.output()), 30):
         raise Refused("its output's scale is too small for its input's")
 
 
@@ -274,7 +322,7 @@ def taken_as_tanh(node: Node) -> None:
 
 def _source(node: Node) -> int:
     """Which input the elements come from."""
-    return 1 if node.name == "SPLIT" else 0
+    return {"SPLIT": 1, "TRANSPOSE_CONV": 2}.get(node.name, 0)
 
 
 def _warn(node: Node, i: int, taken: Quantization) -> None:

@@ -66,7 +66,7 @@ class _Packer:
             for tensor in stage_inputs(graph, stage)
             if graph.tensors[tensor].data is not None
         }
-        used = sorted(self.rings.keys() | constants)
+        used = sorted(self.rings.keys() | constants | set(self.outputs))
         self.number = {tensor: i for i, tensor in enumerate(used)}
         self.stage_count = len(self.inputs) + len(plan.stages) + len(self.streamed)
 
