@@ -47,7 +47,7 @@ static bool is_started(const struct nrw_run *run)
 
 static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
 {
-    return nrw_is_constant(tensor) ? nrw_pixels(tensor)
+    return nrw_is_given(tensor) ? nrw_pixels(tensor)
                                    : progress_of(run)[tensor->producer].produced;
 }
 
@@ -109,7 +109,8 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 
 /* --- Poison ------------------------------------------------------------------------------ */
 
-/* An output that stands in the arena at the end: no OUTPUT stage reads it. */
+/* What stands in the arena at the end: an output that no OUTPUT stage reads, or what a variable
+ * becomes. */
 static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tensor)
 {
     bool is_output = false;
@@ -117,7 +118,16 @@ static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tens
     for (uint32_t i = 0; i < model->output_count; i++) {
         is_output = is_output || nrw_tensors(model) + nrw_outputs(model)[i] == tensor;
     }
-    return is_output && nrw_hands_out(model, tensor) == NULL;
+    if (is_output && nrw_hands_out(model, tensor) == NULL) {
+        return true;
+    }
+    const struct nrw_variables *all = nrw_variables_of(model);
+    for (uint32_t i = 0; all != NULL && i < all->count; i++) {
+        if (nrw_tensors(model) + all->each[i].source == tensor) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
@@ -213,7 +223,7 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     run->next = (uint16_t)index;
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        if (nrw_is_constant(in) || (nrw_is_whole(in) && !NRW_POISON)) {
+        if (nrw_is_given(in) || (nrw_is_whole(in) && !NRW_POISON)) {
             continue;
         }
         struct progress *producer = all + in->producer;
@@ -245,12 +255,13 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     }
 }
 
-static int start(struct nrw_run *run)
+static int begin(struct nrw_run *run)
 {
     const struct nrw_model *model = run->model;
 
     run->last_stage = NRW_NONE;
     run->waiting = NRW_NONE;
+    run->next = 0;
     memset(run->progress, 0, nrw_progress_bytes(model));
     for (uint32_t s = 0; s < model->stage_count; s++) {
         struct progress *progress = progress_of(run) + s;
@@ -261,10 +272,32 @@ static int start(struct nrw_run *run)
             progress->room = pixels_dead(run, out, NRW_NONE, NULL) + out->capacity;
         }
     }
-    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
-        poison(run, i << 28, model->arena_bytes[i]);
-    }
     return NRW_OK;
+}
+
+/* Sets every variable: to what it is first, or to what the inference that has ended makes it. */
+static void set_variables(const struct nrw_run *run, bool is_first)
+{
+    const struct nrw_variables *all = nrw_variables_of(run->model);
+
+    for (uint32_t i = 0; all != NULL && i < all->count; i++) {
+        const struct nrw_variable *variable = &all->each[i];
+        const struct nrw_tensor *tensors = nrw_tensors(run->model);
+        const struct nrw_tensor *tensor = tensors + variable->tensor;
+        memmove(nrw_arena(run, tensor->offset),
+                is_first ? nrw_at(run->model, variable->initial)
+                         : nrw_pixel_at(run, tensors + variable->source, variable->first),
+                nrw_pixels(tensor) * nrw_pixel_bytes(tensor));
+    }
+}
+
+static int start(struct nrw_run *run)
+{
+    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
+        poison(run, i << 28, run->model->arena_bytes[i]);
+    }
+    set_variables(run, true);
+    return begin(run);
 }
 
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
@@ -306,6 +339,32 @@ int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
     run->progress = run->memories[0] + model->arena_bytes[0];
     run->model = model;
     return start(run);
+}
+
+int nrw_next(struct nrw_run *run)
+{
+    if (!is_started(run)) {
+        return NRW_ERR_STATE;
+    }
+    for (uint32_t s = 0; s < run->model->stage_count; s++) {
+        if (progress_of(run)[s].state != FINISHED) {
+            return begin(run);
+        }
+    }
+    set_variables(run, false);
+    return begin(run);
+}
+
+void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
+{
+    const struct nrw_variables *all = is_started(run) ? nrw_variables_of(run->model) : NULL;
+
+    if (bytes == NULL || all == NULL || i < 0 || i >= all->count) {
+        return NULL;
+    }
+    const struct nrw_tensor *tensor = nrw_tensors(run->model) + all->each[i].tensor;
+    *bytes = nrw_pixels(tensor) * nrw_pixel_bytes(tensor);
+    return nrw_arena(run, tensor->offset);
 }
 
 int nrw_step(struct nrw_run *run)

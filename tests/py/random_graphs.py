@@ -340,7 +340,7 @@ def random_graph(seed: int, size: int = 8) -> QGraph:
         live.append(build.input(height, width, int(rng.integers(1, 4))))
     for _ in range(size):
         source = live[int(rng.integers(max(0, len(live) - 2), len(live)))]
-        live.append(_random_block(build, rng, live, source))
+        live.append(random_block(build, rng, live, source))
     read = {tensor for op in build.ops for tensor in op.inputs}
     outputs = [op.output for op in build.ops if op.output not in read]
     if rng.integers(4) == 0:  # an output that other operators read
@@ -349,7 +349,7 @@ def random_graph(seed: int, size: int = 8) -> QGraph:
     return build.graph(outputs)
 
 
-def _random_block(
+def random_block(
     build: GraphBuilder, rng: np.random.Generator, live: list[int], source: int
 ) -> int:
     height, width, channels = build.shape(source)

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
-from narrows.graph.passes import drop_unused, fold_padding
+from narrows.graph.passes import drop_unused, fold_assigned, fold_padding
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_constants import OPTIONS
 from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
+from narrows.importers.tflite_variables import fold_variables
 
 
 def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
@@ -46,10 +47,11 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
-    record, notes = fold_dilations(read_model(data, path, {**OPTIONS, **options}))
+    record = fold_variables(read_model(data, path, {**OPTIONS, **options}))
+    record, notes = fold_dilations(record)
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     graph = replace(graph, warnings=(*notes, *graph.warnings))
-    for step in (fold_padding, drop_unused):
+    for step in (fold_padding, fold_assigned, drop_unused):
         graph = step(graph)
         verify_graph(graph)
     return graph
