@@ -136,7 +136,7 @@ struct nrw_run {
     uint16_t last_stage;
     uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
     uint16_t next;            /* no stage below this one can fire */
-    uint16_t reserved;
+    uint16_t begins;          /* what the next inference begins with */
 };
 
 /* Shape and quantization of a tensor. */

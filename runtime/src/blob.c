@@ -94,18 +94,14 @@ NRW_COLD static int check_tensors(struct nrw_model *model)
                 tensor->capacity);
         const uint64_t bytes = (uint64_t)tensor->capacity * nrw_pixel_bytes(tensor);
         REQUIRE(bytes < 1u << 28, tensor->capacity);
-        if (nrw_is_given(tensor)) {
-            REQUIRE(nrw_is_whole(tensor), tensor->capacity);
-            REQUIRE(tensor->producer == NRW_NONE, tensor->producer);
-            REQUIRE(tensor->flags == NRW_CONSTANT ? nrw_in_body(model, tensor->offset, bytes, 16)
-                                                  : nrw_in_arena(model, tensor->offset, bytes),
-                    tensor->offset);
-        } else {
-            REQUIRE(tensor->producer < model->stage_count &&
-                        stages[tensor->producer].output == i,
-                    tensor->producer);
-            REQUIRE(nrw_in_arena(model, tensor->offset, bytes), tensor->offset);
-        }
+        REQUIRE(!nrw_is_given(tensor) || nrw_is_whole(tensor), tensor->capacity);
+        REQUIRE(nrw_is_given(tensor) ? tensor->producer == NRW_NONE
+                                     : tensor->producer < model->stage_count &&
+                                           stages[tensor->producer].output == i,
+                tensor->producer);
+        REQUIRE(tensor->flags == NRW_CONSTANT ? nrw_in_body(model, tensor->offset, bytes, 16)
+                                              : nrw_in_arena(model, tensor->offset, bytes),
+                tensor->offset);
         REQUIRE(tensor->first_reader == readers, tensor->first_reader);
         REQUIRE(tensor->reader_count <= model->reader_count - readers, tensor->reader_count);
         readers += tensor->reader_count;
@@ -270,37 +266,35 @@ NRW_COLD static int check_variables(struct nrw_model *model)
 {
     const struct nrw_header *header = nrw_header_of(model);
     const struct nrw_variables *all = nrw_at(model, header->variables);
-    const uint32_t record = sizeof(struct nrw_variable);
+    const struct nrw_variable *variable = all->each;
     size_t room = nrw_arena_bytes(model);
     uint32_t count = 0;
 
     if (header->variables != 0) {
-        REQUIRE(nrw_in_body(model, header->variables, sizeof *all - record, 4), header->variables);
+        REQUIRE(nrw_in_body(model, header->variables, sizeof all->count, 4), header->variables);
         count = all->count;
-        REQUIRE(count > 0 && nrw_in_body(model, header->variables, 4u + count * record, 4),
+        REQUIRE(nrw_in_body(model, header->variables,
+                            sizeof all->count + (uint64_t)count * sizeof *variable, 4),
                 all->count);
-        REQUIRE(all->reserved == 0, all->reserved);
     }
-    const struct nrw_variable *variable = all->each;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct nrw_tensor *tensor = nrw_tensors(model) + i;
         if (tensor->flags != NRW_PERSISTENT) {
             continue;
         }
         REQUIRE(count > 0, tensor->flags);
-        REQUIRE(variable->tensor == i, variable->tensor);
-        REQUIRE(variable->source < model->tensor_count, variable->source);
+        REQUIRE(variable->tensor == i && variable->source < model->tensor_count,
+                variable->tensor);
         const struct nrw_tensor *source = nrw_tensors(model) + variable->source;
-        REQUIRE(!nrw_is_given(source) && nrw_is_whole(source) &&
-                    source->channels == tensor->channels,
+        const uint32_t pixels = nrw_pixels(tensor);
+        const uint32_t bytes = pixels * nrw_pixel_bytes(tensor);
+        REQUIRE(source->flags == 0 && nrw_is_whole(source) &&
+                    source->channels == tensor->channels &&
+                    nrw_fits(variable->first, pixels, source->capacity, 1),
                 variable->source);
-        REQUIRE(variable->first <= nrw_pixels(source) &&
-                    nrw_pixels(tensor) <= nrw_pixels(source) - variable->first,
-                variable->first);
         /* No plan lets them overlap, so setting all of them takes no longer than the arena. */
-        const uint32_t bytes = nrw_pixels(tensor) * nrw_pixel_bytes(tensor);
-        REQUIRE(bytes <= room, variable->tensor);
-        REQUIRE(nrw_in_body(model, variable->initial, bytes, 1), variable->initial);
+        REQUIRE(bytes <= room && nrw_in_body(model, variable->initial, bytes, 1),
+                variable->initial);
         room -= bytes;
         variable++;
         count--;

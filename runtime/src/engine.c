@@ -255,10 +255,45 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     }
 }
 
-static int begin(struct nrw_run *run)
+/* What the next inference of a run begins with; 0 in a run that is new. */
+enum {
+    FIRST,     /* variables as the blob has them */
+    UNCHANGED, /* variables as they are: the last inference is not done */
+    NEXT       /* variables as the last inference has made them */
+};
+
+/* Sets every variable for the inference that begins. */
+static void set_variables(const struct nrw_run *run)
+{
+    const struct nrw_tensor *tensors = nrw_tensors(run->model);
+    const struct nrw_variables *all = nrw_variables_of(run->model);
+
+    const uint32_t count = all != NULL ? all->count : 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nrw_variable *variable = &all->each[i];
+        const struct nrw_tensor *tensor = tensors + variable->tensor;
+        const uint8_t *from = nrw_at(run->model, variable->initial);
+        if (run->begins == NEXT) {
+            from = nrw_arena(run, tensors[variable->source].offset) +
+                   variable->first * nrw_pixel_bytes(tensor);
+        }
+        memmove(nrw_arena(run, tensor->offset), from,
+                nrw_pixels(tensor) * nrw_pixel_bytes(tensor));
+    }
+}
+
+NRW_COLD static int begin(struct nrw_run *run)
 {
     const struct nrw_model *model = run->model;
 
+    for (uint32_t i = 0; NRW_POISON && run->begins == FIRST && i < NRW_MEMORIES; i++) {
+        poison(run, i << 28, model->arena_bytes[i]);
+    }
+    if (run->begins != UNCHANGED) {
+        set_variables(run);
+    }
+    run->begins = UNCHANGED;
     run->last_stage = NRW_NONE;
     run->waiting = NRW_NONE;
     run->next = 0;
@@ -275,32 +310,7 @@ static int begin(struct nrw_run *run)
     return NRW_OK;
 }
 
-/* Sets every variable: to what it is first, or to what the inference that has ended makes it. */
-static void set_variables(const struct nrw_run *run, bool is_first)
-{
-    const struct nrw_variables *all = nrw_variables_of(run->model);
-
-    for (uint32_t i = 0; all != NULL && i < all->count; i++) {
-        const struct nrw_variable *variable = &all->each[i];
-        const struct nrw_tensor *tensors = nrw_tensors(run->model);
-        const struct nrw_tensor *tensor = tensors + variable->tensor;
-        memmove(nrw_arena(run, tensor->offset),
-                is_first ? nrw_at(run->model, variable->initial)
-                         : nrw_pixel_at(run, tensors + variable->source, variable->first),
-                nrw_pixels(tensor) * nrw_pixel_bytes(tensor));
-    }
-}
-
-static int start(struct nrw_run *run)
-{
-    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
-        poison(run, i << 28, run->model->arena_bytes[i]);
-    }
-    set_variables(run, true);
-    return begin(run);
-}
-
-int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
+NRW_COLD int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
 {
     if (run == NULL || memory == NULL || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;
@@ -316,10 +326,10 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
     }
     run->progress = at;
     run->model = model;
-    return start(run);
+    return begin(run);
 }
 
-int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
+NRW_COLD int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count)
 {
     if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !nrw_is_open(model)) {
@@ -338,28 +348,19 @@ int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
     }
     run->progress = run->memories[0] + model->arena_bytes[0];
     run->model = model;
-    return start(run);
-}
-
-int nrw_next(struct nrw_run *run)
-{
-    if (!is_started(run)) {
-        return NRW_ERR_STATE;
-    }
-    for (uint32_t s = 0; s < run->model->stage_count; s++) {
-        if (progress_of(run)[s].state != FINISHED) {
-            return begin(run);
-        }
-    }
-    set_variables(run, false);
     return begin(run);
 }
 
-void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
+NRW_COLD int nrw_next(struct nrw_run *run)
+{
+    return is_started(run) ? begin(run) : NRW_ERR_STATE;
+}
+
+NRW_COLD void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
 {
     const struct nrw_variables *all = is_started(run) ? nrw_variables_of(run->model) : NULL;
 
-    if (bytes == NULL || all == NULL || i < 0 || i >= all->count) {
+    if (bytes == NULL || all == NULL || (uint32_t)i >= all->count) {
         return NULL;
     }
     const struct nrw_tensor *tensor = nrw_tensors(run->model) + all->each[i].tensor;
@@ -401,7 +402,11 @@ int nrw_step(struct nrw_run *run)
             while (s > 0 && progress[s - 1].state == FINISHED) {
                 s--;
             }
-            return s == 0 ? NRW_DONE : NRW_ERR_STALLED;
+            if (s > 0) {
+                return NRW_ERR_STALLED;
+            }
+            run->begins = NEXT;
+            return NRW_DONE;
         }
         nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
         if (compute != NULL) {

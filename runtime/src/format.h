@@ -15,7 +15,8 @@
 #error "a blob is little-endian and used in place: this target is not supported"
 #endif
 
-/* What runs once, when a blob is opened, is compiled to be small even where the rest is fast. */
+/* What runs once, when a blob is opened or an inference begins, is compiled to be small even where
+ * the rest is fast. */
 #ifdef __GNUC__
 #define NRW_COLD __attribute__((cold))
 #else
@@ -53,7 +54,7 @@ struct nrw_variable {
 };
 
 struct nrw_variables {
-    uint16_t count, reserved;
+    uint32_t count;
     struct nrw_variable each[1]; /* `count` of them */
 };
 

@@ -192,11 +192,11 @@ class _Reader:
     def read_variables(self) -> list[Variable]:
         at = self.header["variables"]
         persistent = [i for i, tensor in enumerate(self.tensors) if tensor.persistent]
-        require((at != 0) == bool(persistent), "a list where there are variables")
+        require(at != 0 or not persistent, "a list where there are variables")
         variables: list[Variable] = []
         if at:
             require(at % 4 == 0 and at >= self.records_end, "variables")
-            require(self.unpack("HH", at) == (len(persistent), 0), "count of variables")
+            require(self.unpack("I", at) == (len(persistent),), "count of variables")
         for number, tensor in enumerate(persistent):
             found, source, first, initial = self.unpack("HHII", at + 4 + 12 * number)
             require(found == tensor and source < len(self.tensors), f"variable {number}")

@@ -31,6 +31,21 @@ def wake_word(name: str) -> Path:
     return Path(package.origin).with_name("models") / f"{name}.tflite"
 
 
+FEATURES = (1, 3, 40)  # three frames of 40 spectral features, as microWakeWord's models take them
+
+
+def features(rng: np.random.Generator, count: int) -> Array:
+    """Sounds and silence: bursts of a few features, which wander and fade."""
+    frames = np.zeros((count, *FEATURES))
+    level = np.zeros(40)
+    for frame in frames.reshape(-1, 40):
+        if rng.random() < 0.05:
+            level += 250 * rng.random() * np.exp(-(((np.arange(40) - rng.uniform(0, 40)) / 6) ** 2))
+        level = np.roll(level, rng.integers(-1, 2)) * rng.uniform(0.85, 1.02)
+        frame[:] = level - 128 + rng.normal(0, 4, 40)
+    return np.clip(frames, -128, 127).astype(np.int8)
+
+
 @dataclass(frozen=True)
 class Remembered:
     """A variable in the place of an input and an output of a model: ``read`` becomes ``assigned``;

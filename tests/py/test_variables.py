@@ -37,21 +37,16 @@ from narrows.reference import Tflm
 from oracle import Oracle
 from random_graphs import GraphBuilder, random_block, random_graph, random_inputs, seeds
 from single import Net
-from streams import WAKE_WORDS, Array, Remembered, assigned, packed, streaming, wake_word
-
-FEATURES = (1, 3, 40)  # three frames of 40 spectral features, as microWakeWord's models take them
-
-
-def features(rng: np.random.Generator, count: int) -> Array:
-    """Sounds and silence: bursts of a few features, which wander and fade."""
-    frames = np.zeros((count, *FEATURES))
-    level = np.zeros(40)
-    for frame in frames.reshape(-1, 40):
-        if rng.random() < 0.05:
-            level += 250 * rng.random() * np.exp(-(((np.arange(40) - rng.uniform(0, 40)) / 6) ** 2))
-        level = np.roll(level, rng.integers(-1, 2)) * rng.uniform(0.85, 1.02)
-        frame[:] = level - 128 + rng.normal(0, 4, 40)
-    return np.clip(frames, -128, 127).astype(np.int8)
+from streams import (
+    WAKE_WORDS,
+    Array,
+    Remembered,
+    assigned,
+    features,
+    packed,
+    streaming,
+    wake_word,
+)
 
 
 def check_frames(data: bytes, blob: bytes, frames: Array) -> None:
@@ -375,25 +370,25 @@ def test_a_subgraph_that_is_not_there() -> None:
 
 def test_every_field_of_the_list_is_checked(alexa: bytes) -> None:
     (at,) = struct.unpack_from("<I", alexa, 68)
-    count, _ = struct.unpack_from("<HH", alexa, at)
+    (count,) = struct.unpack_from("<I", alexa, at)
     tensor, source, _, _ = struct.unpack_from("<HHII", alexa, at + 4)
-    flags = 80 + 24 * tensor + 21
+    (last,) = struct.unpack_from("<H", alexa, at + 4 + 12 * (count - 1))
+    flags, last_flags = (80 + 24 * number + 21 for number in (tensor, last))
     faults: list[tuple[int, str, int, int]] = [
         # at, layout and value that is wrong there, field that the runtime names
         (68, "<I", 0, flags),
         (68, "<I", 80, 68),
         (68, "<I", at + 2, 68),
         (68, "<I", len(alexa), 68),
-        (at, "<H", 0, at),
-        (at, "<H", count + 1, 68),
-        (at, "<H", count - 1, 80 + 24 * struct.unpack_from("<H", alexa, at + 4 + 60)[0] + 21),
-        (at, "<H", 65535, at),
-        (at + 2, "<H", 1, at + 2),
+        (at, "<I", 0, flags),
+        (at, "<I", count + 1, 68),
+        (at, "<I", count - 1, last_flags),
+        (at, "<I", 2**32 - 1, at),
         (at + 4, "<H", tensor + 1, at + 4),
-        (at + 6, "<H", 65535, at + 6),
+        (at + 6, "<H", 65535, at + 4),
         (at + 6, "<H", tensor, at + 6),
-        (at + 8, "<I", 2**32 - 1, at + 8),
-        (at + 8, "<I", 2, at + 8),
+        (at + 8, "<I", 2**32 - 1, at + 6),
+        (at + 8, "<I", 2, at + 6),
         (at + 12, "<I", len(alexa), at + 12),
         (at + 12, "<I", 80, at + 12),
         (flags, "<B", 3, flags),

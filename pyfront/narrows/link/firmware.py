@@ -48,8 +48,8 @@ _FOLDER_FLAGS = {
 _PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
 # The files of the runtime whose code runs once for a model, and the operators that do more than
 # ask a kernel for a row.
-_ONCE = ("blob", "check", "model", "sizes")
-_BUSY = ("bottleneck", "bottleneck_compute", "conv", "depthwise")
+_ONCE = ("blob", "check", "model", "sizes", "stage", "work")
+_BUSY = ("bottleneck_compute", "conv", "depthwise")
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),

@@ -176,7 +176,7 @@ class _Packer:
             numbers = (self.number[tensor], self.number[variable.source])
             records += fields(VARIABLE, info.name, *numbers, variable.row * info.width, first)
         count = len(self.variables)
-        return body.add(fields("<HH", "variables", count, 0) + records) if count else 0
+        return body.add(fields("<I", "variables", count) + records) if count else 0
 
     def stage_records(self, body: Body) -> bytes:
         records = b""
