@@ -54,6 +54,17 @@ def plan_options(
     )
 
 
+def remarks(layout: int, board: Board | None) -> list[str]:
+    """What the user of a board should know of a blob that runs there, a line each. layout: of its
+    weights."""
+    if board is None or Layout[board.core.layout.upper()] == layout:
+        return []
+    return [
+        f"weights in the {Layout(layout).name.lower()} layout; {board.name} is faster with "
+        f"{board.core.layout} ones: compile the model with --board {board.name}"
+    ]
+
+
 def predicted_seconds(
     instructions: float, board: Board | None, layout: Layout = Layout.PLAIN
 ) -> float | None:

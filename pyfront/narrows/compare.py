@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from narrows.data import Dataset, Item, load_array, load_input
 from narrows.errors import InputError, UsageError
-from narrows.graph.edges import Array, core_shape, dequantize, real
+from narrows.graph.edges import Array, dequantize, real
 from narrows.jobs import in_order
 from narrows.quantize.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
@@ -198,9 +199,11 @@ def _pairs(a: Side, b: Side, exact: bool) -> list[tuple[int, int]]:
     names = {layer.name: j for j, layer in reversed(list(enumerate(b.layers)))}
     pairs: dict[int, int] = {}
     for i, layer in enumerate(a.layers):
-        for j in (partner.get(i, -1), names.get(layer.name, -1)):
+        edge, named = partner.get(i, -1), names.get(layer.name, -1)
+        for j, shape in ((edge, math.prod), (named, _line)):
             free = j >= 0 and i not in pairs and j not in pairs.values()
-            if free and _comparable(layer, b.layers[j], exact):
+            alike = free and shape(layer.shape) == shape(b.layers[j].shape)
+            if alike and _comparable(layer, b.layers[j], exact):
                 pairs[i] = j
     return list(pairs.items())
 
@@ -213,11 +216,15 @@ def _unpaired(side: Side, paired: Iterable[int]) -> tuple[str, ...]:
 
 
 def _comparable(a: Layer, b: Layer, exact: bool) -> bool:
-    if core_shape(a.shape) != core_shape(b.shape):
-        return False
     if exact:
         return not (a.is_float or b.is_float)
     return all(layer.is_float or layer.scale is not None for layer in (a, b))
+
+
+def _line(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """A shape without the ones before its channels: the same bytes, whether they stand along the
+    height or the width."""
+    return (*(n for n in shape[:2] if n != 1), shape[2])
 
 
 def _values(side: Side, other: Side, item: Item, name: str) -> Array:

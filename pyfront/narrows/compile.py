@@ -16,8 +16,9 @@ from narrows.native import Model
 from narrows.pack import pack
 from narrows.plan.cost import figures
 from narrows.plan.plan import Plan
-from narrows.plan.planner import PlanOptions, plan
+from narrows.plan.planner import PlanOptions, plan_best
 from narrows.plan.ram import ram_bytes
+from narrows.quantize.arrangements import arrangements
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.result import Progress, no_progress
@@ -63,12 +64,12 @@ def compile_model(
     graph = load(path)
 
     progress("lower", _PLAN / 2)
-    qgraph = without_dead_channels(lower(graph))
+    qgraphs = arrangements(without_dead_channels(lower(graph)))
 
     try:
         progress("plan", _PLAN)
-        planned = plan(
-            qgraph,
+        qgraph, planned = plan_best(
+            qgraphs,
             replace(options.plan, all_ram=True),
             lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
         )

@@ -40,7 +40,7 @@ NRW_COLD static int check_expansion(struct nrw_model *model, const struct nrw_bo
     REQUIRE(params->grid_width > 0, params->grid_width);
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
-    return nrw_check_conv(model, &params->expand, in->channels, params->mid_channels);
+    return nrw_check_conv(model, &params->expand, in->channels, params->mid_channels, false);
 }
 
 NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)

@@ -1,29 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CONV: a convolution of any kernel, stride, dilation and padding.
+ * CONV: a convolution of any kernel, stride, dilation and padding. One whose kernel is the whole
+ * input, which is a fully connected layer, may add up the products of each strip of the input as it
+ * comes: to the kernels, that is the projection of some channels of a single pixel.
  */
 #include "../src/check.h"
 #include "../src/sizes.h"
 #include "../src/stage.h"
 #include "operator.h"
 
+/* Whether the kernel is the whole input, and strips of it begin with whole words of weights in every
+ * layout. */
+NRW_COLD static int check_covering(struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_geometry *geometry = nrw_at(model, stage->params);
+    const struct nrw_tensor *in = nrw_input_of(model, stage, 0);
+
+    REQUIRE(nrw_pixels(nrw_output_of(model, stage)) == 1, stage->output);
+    REQUIRE(geometry->kernel_h == in->height, geometry->kernel_h);
+    REQUIRE(geometry->kernel_w == in->width, geometry->kernel_w);
+    REQUIRE(geometry->pad_top == 0, geometry->pad_top);
+    REQUIRE(geometry->pad_left == 0, geometry->pad_left);
+    REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
+    REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
+    REQUIRE(in->channels % 4 == 0, in->channels);
+    REQUIRE((uint64_t)nrw_pixels(in) * in->channels <= UINT16_MAX, stage->inputs[0]);
+    return NRW_OK;
+}
+
 NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const struct nrw_filter_params *filter = nrw_at(model, stage->params);
+    const bool adds_up = nrw_accumulates(stage);
 
-    return nrw_check_conv(model, filter, nrw_input_of(model, stage, 0)->channels,
-                          nrw_output_of(model, stage)->channels);
+    if (adds_up) {
+        TRY(check_covering(model, stage));
+    }
+    return nrw_check_conv(model, nrw_at(model, stage->params),
+                          nrw_input_of(model, stage, 0)->channels,
+                          nrw_output_of(model, stage)->channels, adds_up);
 }
 
 NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_geometry *geometry = nrw_at(model, stage->params);
-    const struct nrw_sizes sizes = {
-        0, nrw_conv_scratch_bytes(nrw_header_of(model)->layout, geometry->kernel_h,
-                                  geometry->kernel_w, nrw_input_of(model, stage, 0)->channels,
-                                  nrw_output_of(model, stage)->channels, stage->strip)};
+    const uint32_t channels = nrw_output_of(model, stage)->channels;
+    struct nrw_sizes sizes = {0, 0};
 
+    if (nrw_accumulates(stage)) {
+        sizes.state = nrw_accumulate_state_bytes(1, channels);
+    } else {
+        sizes.scratch = nrw_conv_scratch_bytes(
+            nrw_header_of(model)->layout, geometry->kernel_h, geometry->kernel_w,
+            nrw_input_of(model, stage, 0)->channels, channels, stage->strip);
+    }
     return sizes;
+}
+
+/* Products of one output channel in a firing. */
+static uint64_t products(const struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const uint64_t taps =
+        nrw_accumulates(stage) ? 1u : nrw_taps_of(nrw_at(model, stage->params));
+
+    return taps * nrw_input_of(model, stage, 0)->channels * stage->strip;
 }
 
 NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -31,8 +70,9 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const uint64_t depth = nrw_taps_of(nrw_at(model, stage->params)) *
                            nrw_input_of(model, stage, 0)->channels;
+    const uint64_t outputs = nrw_accumulates(stage) ? 1u : stage->strip;
     const struct nrw_work work = {depth * out->channels * nrw_pixels(out),
-                                  (depth + 1) * out->channels * stage->strip, 1};
+                                  (products(model, stage) + outputs) * out->channels, 1};
 
     return work;
 }
@@ -42,10 +82,30 @@ static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stag
                      const struct nrw_firing *firing)
 {
     (void)firing;
-    return nrw_taps_of(nrw_at(model, stage->params)) * nrw_input_of(model, stage, 0)->channels *
-           nrw_output_of(model, stage)->channels * stage->strip;
+    return products(model, stage) * nrw_output_of(model, stage)->channels;
 }
 #endif
+
+/* Adds a strip of the input to the sums; the last one finishes them. */
+static void add_up(const struct nrw_run *run, const struct nrw_stage *stage,
+                   const struct nrw_firing *firing, struct nrw_conv_op *conv)
+{
+    const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
+    const uint32_t first = (uint32_t)(firing->y0 * in->width + firing->x0) * in->channels;
+    const uint32_t count = (uint32_t)stage->strip * in->channels;
+    int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
+
+    if (first == 0) {
+        memset(sums, 0, stage->state_bytes);
+    }
+    conv->in_channels = nrw_pixels(in) * in->channels;
+    run->model->kernels->conv_accumulate(
+        conv, first, count, nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1), count,
+        1, sums);
+    if (firing->is_last) {
+        nrw_conv_finish(conv, sums, 1, nrw_out(run, nrw_output_of(run->model, stage), 0, 0), 0);
+    }
+}
 
 static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
                     const struct nrw_firing *firing)
@@ -58,13 +118,6 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     struct nrw_window window;
     struct nrw_conv_op conv;
 
-    if (nrw_is_pixelwise(model, stage, 0)) {
-        rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
-        nrw_window_over(&window, &params->geometry, in, rows, firing->x0);
-    } else {
-        nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1,
-                   rows);
-    }
     conv.weights = nrw_at(model, params->weights);
     conv.channels = nrw_at(model, params->channels);
     conv.in_channels = in->channels;
@@ -74,6 +127,17 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     conv.act_min = params->geometry.act_min;
     conv.act_max = params->geometry.act_max;
     conv.most_shift = model->conv_shift;
+    if (nrw_accumulates(stage)) {
+        add_up(run, stage, firing, &conv);
+        return;
+    }
+    if (nrw_is_pixelwise(model, stage, 0)) {
+        rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
+        nrw_window_over(&window, &params->geometry, in, rows, firing->x0);
+    } else {
+        nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1,
+                   rows);
+    }
     model->kernels->conv(&conv, &window, firing->x0, firing->x1, 0, out->channels,
                          nrw_out(run, out, firing->y0, firing->x0), out->channels,
                          nrw_arena(run, stage->scratch_offset));
@@ -82,7 +146,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
 const struct nrw_operator nrw_operator_conv = {
     .least_inputs = 1,
     .most_inputs = 1,
-    .forms = 1u << NRW_SINGLE,
+    .forms = 1u << NRW_SINGLE | 1u << NRW_ACCUMULATING,
     .params_bytes = sizeof(struct nrw_filter_params),
     .reads = NRW_READS_GEOMETRY,
     .check = check,

@@ -81,13 +81,14 @@ NRW_COLD static int check_filter(struct nrw_model *model, const struct nrw_filte
 }
 
 int nrw_check_conv(struct nrw_model *model, const struct nrw_filter_params *filter,
-                   uint32_t in_channels, uint32_t out_channels)
+                   uint32_t in_channels, uint32_t out_channels, bool row_by_row)
 {
-    /* kernel_h <= 2^6 and the other factors < 2^16, so a layout's bytes fit a uint64_t. */
+    /* kernel_h <= 2^6 and the other factors < 2^16, or row by row their product is, so a layout's
+     * bytes fit a uint64_t. */
     const struct nrw_filter_shape shape = {filter->geometry.kernel_h, filter->geometry.kernel_w,
                                            in_channels, out_channels};
 
-    TRY(nrw_check_geometry(model, &filter->geometry, false));
+    TRY(nrw_check_geometry(model, &filter->geometry, row_by_row));
     REQUIRE(filter->geometry.depth_multiplier == 0, filter->geometry.depth_multiplier);
     return check_filter(model, filter,
                         nrw_conv_weight_bytes(nrw_header_of(model)->layout, &shape),

@@ -71,9 +71,10 @@ NRW_COLD int nrw_check_clamp(struct nrw_model *model, const int16_t *act_min, co
 NRW_COLD int nrw_check_geometry(struct nrw_model *model, const struct nrw_geometry *geometry,
                                 bool row_by_row);
 
-/* Geometry, weights and channels of a convolution, and of a depthwise one. */
+/* Geometry, weights and channels of a convolution, and of a depthwise one. row_by_row: as for the
+ * geometry; the kernel has 65535 taps of a pixel's channels at most, then. */
 NRW_COLD int nrw_check_conv(struct nrw_model *model, const struct nrw_filter_params *filter,
-                            uint32_t in_channels, uint32_t out_channels);
+                            uint32_t in_channels, uint32_t out_channels, bool row_by_row);
 NRW_COLD int nrw_check_depthwise(struct nrw_model *model, const struct nrw_filter_params *filter,
                                  uint32_t channels);
 

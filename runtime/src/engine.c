@@ -489,7 +489,7 @@ int nrw_push_row(struct nrw_run *run, const void *row)
     return nrw_push_slot(run);
 }
 
-int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
+NRW_COLD int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
 {
     if (!is_started(run) || run->waiting == NRW_NONE || nrw_wanted_input(run) >= 0) {
         return NRW_ERR_STATE;
@@ -512,7 +512,7 @@ int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
     return NRW_OK;
 }
 
-const void *nrw_output(const struct nrw_run *run, int i)
+NRW_COLD const void *nrw_output(const struct nrw_run *run, int i)
 {
     if (!is_started(run) || i < 0 || i >= run->model->output_count) {
         return NULL;

@@ -15,8 +15,8 @@
 #error "a blob is little-endian and used in place: this target is not supported"
 #endif
 
-/* What runs once, when a blob is opened or an inference begins, is compiled to be small even where
- * the rest is fast. */
+/* What runs seldom, when a blob is opened, when an inference begins or where it gives a row of an
+ * output, is compiled to be small even where the rest is fast. */
 #ifdef __GNUC__
 #define NRW_COLD __attribute__((cold))
 #else

@@ -61,6 +61,7 @@ def test_a_model_is_written_once_and_runs(narrows: Narrows, url: str, digits_blo
         assert report["written_bytes"] == written
         assert report["via"] == report["checked"] == "link"
         assert ("is there already" in done.stderr) is (written == 0)
+        assert f"compile the model with --board {BOARD}" in done.stderr
     with open_target(f"serial:{url}", blob.data) as target:
         inputs = [np.zeros(blob.model.inputs[0].shape, np.int8)]
         result = target.infer(inputs)

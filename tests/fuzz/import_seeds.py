@@ -37,7 +37,9 @@ IMAGE = (1, 7, 6, 4)
 _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "conv": lambda net, x: net.conv(x, (3, 3), 6, stride=(2, 1), activation=RELU6),
     "conv_valid": lambda net, x: net.conv(x, (3, 2), 5, dilation=(2, 1), padding=VALID),
+    "groups": lambda net, x: net.conv(x, (3, 2), 6, groups=2, stride=(1, 2)),
     "depthwise": lambda net, x: net.depthwise(x, (3, 3), 2, stride=(2, 2)),
+    "transpose_conv": lambda net, x: net.transpose_conv(x, (3, 4), 3, stride=(2, 3)),
     "fully_connected": lambda net, x: net.fully_connected(x, 5, activation=RELU),
     "fully_connected_pixels": lambda net, x: net.fully_connected(x, 5, (1, 7, 6, 5), 4),
     "add": lambda net, x: net.binary("ADD", x, net.int8(IMAGE, data=np.ones(IMAGE))),
@@ -148,6 +150,9 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
     "conv": lambda net: net.conv("x", 6, 4, 3, 3, pads=[1, 1, 1, 1], strides=[2, 1]),
     "group": lambda net: net.conv("x", 6, 2, 3, 3, group=2, auto_pad="SAME_UPPER"),
     "depthwise": lambda net: net.conv("x", 8, 1, 3, 3, group=4, dilations=[2, 1]),
+    "transposed": lambda net: net.add(
+        "ConvTranspose", "x", net.normal(4, 3, 3, 4), strides=[2, 3], pads=[1, 0, 0, 1]
+    ),
     "batch_norm": lambda net: test_onnx.batch_norm(net, net.conv("x", 4, 4, 1, 1), 4),
     "relu": lambda net: net.add("Relu", "x"),
     "clip": lambda net: net.add("Clip", "x", net.constant(-0.5), net.constant(1.5)),

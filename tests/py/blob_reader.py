@@ -19,7 +19,7 @@ NONE = 0xFFFF
 PLAIN, BLOCKED, PAIRED = range(3)
 SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
 FORMS = {
-    DEPTHWISE: (SINGLE, FOLDED), BOTTLENECK: (TILED, ROLLING),
+    CONV: (SINGLE, ACCUMULATING), DEPTHWISE: (SINGLE, FOLDED), BOTTLENECK: (TILED, ROLLING),
     AVG_POOL: (SINGLE, ACCUMULATING), MEAN: (SINGLE, ACCUMULATING),
 }  # fmt: skip
 
@@ -297,6 +297,14 @@ class _Reader:
         require(-128 <= low <= high <= 127, "range of activations")
         return Windowed((kh, kw), (sh, sw), (dh, dw), (top, left), (low, high), last)
 
+    def check_covering(self, stage: Stage, window: Windowed) -> None:
+        source, out = self.tensors[stage.inputs[0]], self.tensors[stage.output]
+        if accumulates(stage):
+            require(window.kernel == (source.height, source.width), "kernel of a whole input")
+            require((out.height, out.width, *window.pad) == (1, 1, 0, 0), "window of all")
+            require(window.dilation == (1, 1) and source.channels % 4 == 0, "window of all")
+            require(source.pixels * source.channels < 2**16, "window of all")
+
     def filter(
         self, at: int, act: tuple[int, int], taps: int, channels: int, depth: int | None = None
     ) -> Filter:
@@ -364,6 +372,7 @@ class _Reader:
             if stage.op == CONV:
                 require(window.depth_multiplier == 0, "reserved")
                 depth = source.channels
+                self.check_covering(stage, window)
             else:
                 require(out.channels == source.channels * window.depth_multiplier, "multiplier")
             if stage.form == FOLDED:
@@ -761,7 +770,9 @@ def stage_work(engine: Engine, stage: Stage) -> int:
         if stage.op in (AVG_POOL, MAX_POOL):
             width = min(width, engine.source(stage).width)
         per_element = height * width + 1
-    if stage.op == CONV:
+    if stage.op == CONV and accumulates(stage):
+        strip, per_element = 1, stage.strip * engine.source(stage).channels + 1
+    elif stage.op == CONV:
         per_element = height * width * engine.source(stage).channels + 1
     elif stage.form == FOLDED:
         per_element = 7

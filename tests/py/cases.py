@@ -64,8 +64,6 @@ def _operators(*names: str, never: tuple[str, ...] = ()) -> Refused:
 
 # Faults that these files do not have.
 DAMAGED = r"truncated|damaged|not an? (ONNX|\.tflite)"
-# The operators that compute a shape at run time, where only a refused operator reads it.
-_SHAPE_ARITHMETIC = (r"\bSHAPE\b", r"\bPACK\b", r"\bSTRIDED_SLICE\b")
 _FIVE_DIMENSIONS = Refused((r"(?i)\breshape\b", "dimensions"), ("batch",))
 _NEW_BLOB = Refused(("blob format", "compile the model anew"), by=("run", "info"))
 
@@ -97,10 +95,10 @@ OUTCOMES: dict[str, Outcome] = {
     "conv1d_dil.old.onnx": Quantized(),
     "t2o_gap1d.onnx": Quantized(),
     "dense_3d.int8.tflite": Exact(tflm_errs=True),
-    # Operators that are not supported, with what computes their shapes.
-    "tconv.int8.tflite": _operators("TRANSPOSE_CONV", never=_SHAPE_ARITHMETIC),
-    "unet.int8.tflite": _operators("TRANSPOSE_CONV", never=_SHAPE_ARITHMETIC),
-    "convt.old.onnx": _operators("ConvTranspose"),
+    # Transposed convolutions, with what computes their shapes.
+    "tconv.int8.tflite": Exact(),
+    "unet.int8.tflite": Exact(),
+    "convt.old.onnx": Quantized(),
     "gmax.new.onnx": Quantized(),
     "lstm.float.tflite": Refused(("recurrent",)),
     "absmodel.int8.tflite": Exact(),
@@ -116,7 +114,7 @@ OUTCOMES: dict[str, Outcome] = {
     "mish.int8.tflite": NearLiteRt(),
     "softplus.int8.tflite": NearLiteRt(),
     "gmp1d.int8.tflite": Exact(),
-    "grouped.int8.tflite": Refused((r"CONV_2D .*(groups|grouped)",)),
+    "grouped.int8.tflite": Exact(),
     "groupnorm.int8.tflite": Refused((r"(?i)\breshape\b", "dimensions"), ("batch of",)),
     "layernorm.int8.tflite": Refused((r"MEAN .*channels", "SQUARED_DIFFERENCE")),
     "l2norm.int8.tflite": _operators("SUM"),

@@ -116,6 +116,11 @@ class GraphBuilder:
         )
         return output
 
+    def fully_connected(self, source: int, channels: int) -> int:
+        """Over all of the source."""
+        height, width, _ = self.shape(source)
+        return self.conv(source, channels, (height, width), same=False)
+
     def depthwise(
         self,
         source: int,
@@ -341,6 +346,9 @@ def random_graph(seed: int, size: int = 8) -> QGraph:
     for _ in range(size):
         source = live[int(rng.integers(max(0, len(live) - 2), len(live)))]
         live.append(random_block(build, rng, live, source))
+    if rng.integers(3) == 0:
+        fours = 4 * int(rng.integers(1, 3))
+        live.append(build.fully_connected(build.conv(live[-1], fours), int(rng.integers(1, 9))))
     read = {tensor for op in build.ops for tensor in op.inputs}
     outputs = [op.output for op in build.ops if op.output not in read]
     if rng.integers(4) == 0:  # an output that other operators read

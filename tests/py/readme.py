@@ -25,6 +25,7 @@ from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Model
 from narrows.plan import PlanOptions
 from narrows.plan.ram import ram_bytes
+from narrows.quantize.arrangements import arrangements
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.report.front import front
@@ -125,7 +126,7 @@ def figure_table(networks: Sequence[Path]) -> str:
 def front_table(path: Path) -> str:
     """The front of memory plans, without neighbours that differ little; what compile takes is
     bold."""
-    found = front(without_dead_channels(lower(load(path))), PlanOptions())
+    found = front(arrangements(without_dead_channels(lower(load(path)))), PlanOptions())
     lines = ["| RAM | arena | MACs | instructions |", "|---:|---:|---:|---:|"]
     least = found.choices[0].ram_bytes
     for number, c in enumerate(found.choices):

@@ -79,6 +79,7 @@ class Net(ModelWriter):
         per_channel: bool = True,
         bias: bool = True,
         gain: float = 1.0,
+        groups: int = 1,
     ) -> int:
         """CONV_2D or DEPTHWISE_CONV_2D. gain: more than 1 saturates, far less than 1 gives
         zero points only."""
@@ -88,7 +89,7 @@ class Net(ModelWriter):
             for n, k, s, d in zip((height, width), kernel, stride, dilation, strict=True)
         ]
         depthwise = name == "DEPTHWISE_CONV_2D"
-        shape = (1, *kernel, out) if depthwise else (out, *kernel, channels)
+        shape = (1, *kernel, out) if depthwise else (out, *kernel, channels // groups)
         w, scales = self.weights(shape, 3 if depthwise else 0, per_channel)
         terms = kernel[0] * kernel[1] * (1 if depthwise else channels)
         spread = 0.01 * self.scales[x] * terms**0.5 * 70 * 70
@@ -114,6 +115,43 @@ class Net(ModelWriter):
 
     def depthwise(self, x: int, kernel: tuple[int, int], multiplier: int = 1, **kw: Any) -> int:
         return self.window("DEPTHWISE_CONV_2D", x, kernel, self.shapes[x][3] * multiplier, **kw)
+
+    def transpose_conv(
+        self,
+        x: int,
+        kernel: tuple[int, int],
+        out: int,
+        *,
+        stride: tuple[int, int] = (2, 2),
+        padding: int = SAME,
+        size: tuple[int, int] | None = None,
+        shape: int | None = None,
+        activation: int = NONE,
+        per_channel: bool = True,
+        bias: bool = True,
+    ) -> int:
+        """size: height and width of the output, by default all that the kernels cover. shape: a
+        tensor that says the same."""
+        _, height, width, channels = self.shapes[x]
+        if size is None:
+            rows, columns = (
+                n * s if padding == SAME else (n - 1) * s + max(k, s)
+                for n, k, s in zip((height, width), kernel, stride, strict=True)
+            )
+            size = rows, columns
+        w, scales = self.weights((out, *kernel, channels), 0, per_channel)
+        terms = kernel[0] * kernel[1] * channels / (stride[0] * stride[1])
+        y = self.int8((1, *size, out), 0.01 * self.scales[x] * max(terms, 1.0) ** 0.5 * 80)
+        inputs = [self.ints((1, *size, out)) if shape is None else shape, w, x]
+        inputs += [self.bias(x, out, scales)] if bias else []
+        options: dict[str, int | float | bool | Sequence[int]] = {
+            "padding": padding,
+            "stride_h": stride[0],
+            "stride_w": stride[1],
+            "fused_activation_function": activation,
+        }
+        self.operator("TRANSPOSE_CONV", inputs, [y], "TransposeConvOptions", options, version=3)
+        return y
 
     def fully_connected(
         self,

@@ -343,15 +343,19 @@ def test_asymmetric_weights_are_refused() -> None:
     assert "symmetrically" in _reason(net, x, y)
 
 
-def test_grouped_convolutions_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("channels", "out", "groups", "reason"),
+    [
+        (6, 5, 2, "2 groups for 5 output channels"),
+        (5, 4, 2, "its kernel has 2 input channels, its input 5"),
+        (130, 65, 65, "65 groups, at most 64 are supported"),
+    ],
+)
+def test_groups_that_are_refused(channels: int, out: int, groups: int, reason: str) -> None:
     net = Net(1)
-    x = net.int8((1, 4, 4, 4))
-    y = net.conv(x, (3, 3), 4)
-    weights = net._operators[-1].inputs[1]
-    net._tensors[weights] = replace(
-        net._tensors[weights], shape=(4, 3, 3, 2), data=bytes(4 * 3 * 3 * 2)
-    )
-    assert _reason(net, x, y) == "it is grouped: its kernel has 2 input channels, its input 4"
+    x = net.int8((1, 4, 4, channels))
+    y = net.conv(x, (3, 3), out, groups=groups)
+    assert _reason(net, x, y) == reason
 
 
 def test_a_wrong_output_shape_is_refused() -> None:

@@ -88,6 +88,20 @@ def test_depthwise_of_one_channel_is_a_convolution(multiplier: int) -> None:
     assert qgraph.ops[0].kind == "conv"
 
 
+GROUPED = [(6, 4, 2, (1, 1)), (6, 9, 3, (2, 1)), (4, 4, 4, (1, 1)), (4, 12, 4, (2, 2))]
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize(("channels", "out", "groups", "stride"), GROUPED, ids=str)
+def test_groups(channels: int, out: int, groups: int, stride: Any, per_channel: bool) -> None:
+    net = Net(_seed("groups", channels, out, per_channel))
+    x = net.int8((1, 7, 8, channels))
+    options = {"groups": groups, "stride": stride, "per_channel": per_channel, "activation": RELU6}
+    qgraph = _check(net, [x], net.conv(x, (3, 2), out, bias=per_channel, **options))
+    kinds = {op.kind for op in qgraph.ops}
+    assert ("depthwise" in kinds) == (groups == channels)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D"])

@@ -36,7 +36,7 @@ from random_graphs import random_graph
 
 @pytest.fixture(scope="module")
 def digits() -> Front:
-    return front(lower(load(DIGITS_INT8)), PlanOptions())
+    return front([lower(load(DIGITS_INT8))], PlanOptions())
 
 
 # --- The front ---------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def test_the_marked_plan_is_the_one_that_compile_takes(digits: Front) -> None:
 
 def test_progress_rises_to_one() -> None:
     seen: list[float] = []
-    front(lower(zoo.shapes("ds_cnn")), PlanOptions(), lambda _, done: seen.append(done))
+    front([lower(zoo.shapes("ds_cnn"))], PlanOptions(), lambda _, done: seen.append(done))
     assert len(seen) > 3
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
@@ -73,7 +73,7 @@ def test_random_graphs(seed: int) -> None:
     """Branches, several inputs and outputs; and a network without operators."""
     graph = random_graph(seed, size=7)
     for g in (graph, replace(graph, ops=(), outputs=graph.inputs)):
-        found = front(g, PlanOptions())
+        found = front([g], PlanOptions())
         planned = found.choices[found.chosen].plan
         occupied = occupancy(g, planned)
         e = explain(found, occupied)
@@ -85,9 +85,10 @@ def test_random_graphs(seed: int) -> None:
 
 
 def test_what_is_beaten_goes() -> None:
-    planned = plan(lower(zoo.shapes("ds_cnn")))
+    graph = lower(zoo.shapes("ds_cnn"))
+    planned = plan(graph)
     points = [(100, 5.0), (90, 5.0), (90, 6.0), (80, 4.0), (70, 9.0), (60, 9.5), (60, 9.5)]
-    kept = undominated([Choice(planned, *point) for point in points])
+    kept = undominated([Choice(graph, planned, *point) for point in points])
     assert [(c.ram_bytes, c.instructions) for c in kept] == [(80, 4.0), (70, 9.0), (60, 9.5)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from narrows.bench import BoardBench, HostBench, bench_board, bench_host, board_of, can_estimate
 from narrows.blob import Blob, is_blob, parse_blob
 from narrows.boards import Board
-from narrows.budget import plan_options
+from narrows.budget import plan_options, remarks
 from narrows.cli.console import count, print_table, progress_bar, stage_label, warn
 from narrows.cli.places import add_input, add_json
 from narrows.compile import CompileOptions, compile_model
@@ -118,7 +118,9 @@ def _open(
     path = arguments.network
     data = read_file(path, "model")
     if is_blob(path, data):
-        return parse_blob(data, path), None if arguments.model is None else Path(arguments.model)
+        blob = parse_blob(data, path)
+        warn(path, remarks(blob.header.layout, board))
+        return blob, None if arguments.model is None else Path(arguments.model)
     if arguments.model is not None:
         raise UsageError("--model is for a blob; a MODEL is compared with itself")
     compiled = compile_model(path, CompileOptions(plan_options(None, board)), progress)

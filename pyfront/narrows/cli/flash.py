@@ -11,6 +11,7 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.boards import Board, load_board
+from narrows.budget import remarks
 from narrows.cli.build import (
     add_firmware,
     build_firmware,
@@ -97,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
             report = _by_tool(arguments, board, blob, progress)
     arguments.outputs.write_json(report)
     print(_line(report))
+    if blob is not None:
+        warn(arguments.blob, remarks(blob.header.layout, board))
     return 0
 
 

@@ -19,6 +19,7 @@ from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
 from narrows.plan.occupancy import occupancy
 from narrows.plan.planner import OVERHEAD
+from narrows.quantize.arrangements import arrangements
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.report.explain import Explanation, Step, explain
@@ -62,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     board = None if arguments.board is None else load_board(arguments.board)
     options = plan_options(arguments, board)
     with progress_bar() as progress:
-        graph = read_network(arguments.model)
-        found = front(graph, options, progress)
+        found = front(arrangements(read_network(arguments.model)), options, progress)
     chosen = found.choices[found.chosen]
+    graph = chosen.graph
     occupied = occupancy(graph, chosen.plan)
     explanation = explain(found, occupied)
     _print_front(found, board)

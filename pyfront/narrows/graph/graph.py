@@ -108,7 +108,11 @@ class Activation(Enum):
 @dataclass(frozen=True)
 class Conv:
     """weights: [out, kernel_h, kernel_w, in], scales along axis 0. bias: [out] or None.
-    pad: (top, left); the rest follows from the output's shape."""
+    pad: (top, left); the rest follows from the output's shape.
+
+    transposed: each input pixel adds the kernel to the output, ``stride`` pixels behind the one
+        before; ``pad`` of what that gives is cut off. Importers make convolutions of it
+        (graph.transposed), so that none is left in what they return."""
 
     inputs: tuple[int]
     output: int
@@ -118,6 +122,7 @@ class Conv:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     activation: Activation
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class DepthwiseConv:
     pad: tuple[int, int]
     activation: Activation
     depth_multiplier: int
+    transposed: bool = False
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,10 @@ class QDepthwise:
     kind: ClassVar[str] = "depthwise"
 
 
+MAX_COVERED = 65535
+"""Elements of an input that a convolution may cover without having to see them at once."""
+
+
 class Elementwise(IntEnum):
     ADD = 0
     SUB = 1

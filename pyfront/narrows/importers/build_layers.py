@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -13,9 +13,11 @@ import numpy as np
 from narrows.graph.graph import (
     FLOAT_FUNCTIONS,
     MAX_DIMENSION,
+    MAX_TENSOR_BYTES,
     Activation,
     Array,
     Binary,
+    Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
@@ -25,6 +27,7 @@ from narrows.graph.graph import (
     Unary,
     UnaryFunction,
 )
+from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.build import Builder, Node
 from narrows.importers.refusals import NotAbsorbed, Refused
@@ -34,6 +37,9 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 # convolution it would hold all of its input's rows in one kernel.
 MAX_FLATTENED_HEIGHT = 64
 _MAX_STRIDE = 255
+_MAX_GROUPS = 64
+_MAX_PHASES = 256
+_MAX_ZEROS = 2**26
 _MAX_ALPHA = 2.0**15
 
 
@@ -94,6 +100,37 @@ def slide(
     return Window(*pairs)
 
 
+def scatter(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    target: Sequence[int],
+) -> Window:
+    """The window of a transposed convolution. shape, target: height, width and channels of its
+    input and output. before: what is cut off above and on the left of all that kernels cover."""
+    _check_window(kernel, stride, dilation)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if prod(stride) > _MAX_PHASES:
+        raise Refused(f"stride {list(stride)}; up to {_MAX_PHASES} phases are supported")
+    if any(not 0 <= b < span for b, span in zip(before, spans, strict=True)):
+        raise Refused(f"it cuts off {list(before)} pixels of kernels over {spans}")
+    # The phases stand side by side for a while, with some pixels more (graph.transposed).
+    rows, columns = (
+        max(n, -(-m // s)) + span
+        for n, m, s, span in zip(shape, target, stride, spans, strict=False)
+    )
+    longest = max(rows * stride[0], columns * max(stride), target[2] * stride[1])
+    elements = rows * columns * prod(stride) * target[2]
+    zeros = prod(stride) * target[2] * shape[2]  # where phases have no part of the kernel
+    sizes = longest > MAX_DIMENSION or elements > MAX_TENSOR_BYTES or zeros > _MAX_ZEROS
+    if min(target) < 1 or sizes:
+        raise Refused(f"from shape {list(shape)} by stride {list(stride)} to {list(target)}")
+    pairs = ((int(n[0]), int(n[1])) for n in (kernel, stride, dilation, before, target))
+    return Window(*pairs)
+
+
 def _check_window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> None:
     limits = [(n, _MAX_STRIDE) for n in (*stride, *dilation)] + [(n, MAX_DIMENSION) for n in kernel]
     if not all(1 <= n <= limit for n, limit in limits):
@@ -110,18 +147,58 @@ def conv(
     constants: tuple[int, int | None],
     window: Window,
     activation: Activation = Activation.NONE,
+    *,
+    transposed: bool = False,
 ) -> View:
     """A convolution from x to the tensor y, or a depthwise one if the weights have no dimension
-    of inputs. constants: weights and bias."""
+    of inputs. constants: weights and bias. transposed: the window is one of ``scatter``."""
     w, bias = constants
     b, geometry = node.importer, (window.stride, window.dilation, window.before)
     storage = b.tensors[y].shape
+    operator: Conv | DepthwiseConv = Conv((x.tensor,), y, w, bias, *geometry, activation)
     if len(b.tensors[w].shape) == 3:
         multiplier = storage[2] // x.storage[2]
-        node.emit(DepthwiseConv((x.tensor,), y, w, bias, *geometry, activation, multiplier))
-    else:
-        node.emit(Conv((x.tensor,), y, w, bias, *geometry, activation))
+        operator = DepthwiseConv((x.tensor,), y, w, bias, *geometry, activation, multiplier)
+    node.emit(replace(operator, transposed=transposed))
     return x.on(y, storage)
+
+
+def grouped(
+    node: Node,
+    x: View,
+    y: int,
+    constants: Callable[[slice, slice], tuple[int, int | None]],
+    window: Window,
+    activation: Activation = Activation.NONE,
+    *,
+    groups: int,
+    transposed: bool = False,
+) -> View:
+    """A convolution for each group of channels of x, joined in the tensor y. constants: weights and
+    bias of input and output channels, which the number of groups divides."""
+    if groups > _MAX_GROUPS:
+        raise Refused(f"{groups} groups, at most {_MAX_GROUPS} are supported")
+    if transposed and groups * prod(window.stride) > _MAX_PHASES:
+        raise Refused(
+            f"{groups} groups of stride {list(window.stride)}; up to {_MAX_PHASES} phases of them "
+            "all are supported"
+        )
+    b, parts = node.importer, []
+    source, target = b.tensors[x.tensor], b.tensors[y]
+    # A float tensor's quantization is that of the QuantizeLinear right behind it.
+    quantizations = [t.quantization if b.dtype == "int8" else None for t in (source, target)]
+    each = [t.shape[2] // groups for t in (source, target)]
+    for i in range(groups):
+        inner, outer = (slice(i * n, (i + 1) * n) for n in each)
+        shape = (*source.shape[:2], each[0])
+        part = b.tensor(f"{target.name}/in{i}", shape, quantizations[0])
+        result = b.tensor(f"{target.name}/out{i}", (*window.size, each[1]), quantizations[1])
+        node.emit(Slice((x.tensor,), part, (0, 0, inner.start), (1, 1, 1)))
+        of_group = constants(inner, outer)
+        conv(node, x.on(part, shape), result, of_group, window, activation, transposed=transposed)
+        parts.append(result)
+    node.emit(Concat(tuple(parts), y, CHANNELS))
+    return x.on(y, target.shape)
 
 
 def pool(

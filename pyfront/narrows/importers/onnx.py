@@ -21,6 +21,7 @@ import numpy as np
 
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
+from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.onnx_clips import fold_clips
 from narrows.importers.onnx_file import read_onnx
@@ -65,7 +66,7 @@ def import_onnx(
             steps.append(fold_clips)
         if any(t.quantization is not None and t.data is None for t in graph.tensors):
             steps.append(partial(integers, path=path))
-        for step in (*steps, fold_padding, drop_unused):
+        for step in (*steps, expand_transposed, fold_padding, drop_unused):
             graph = step(graph)
             verify_graph(graph)
     return graph

@@ -15,14 +15,12 @@ from narrows.graph.graph import (
     MAX_DIMENSION,
     Activation,
     Binary,
-    Concat,
     Mean,
     Pad,
     Tensor,
     Unary,
     UnaryFunction,
 )
-from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.onnx_constants import Constant, NotTflites
@@ -31,7 +29,6 @@ from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, we
 from narrows.importers.refusals import Refused
 from narrows.importers.views import CHANNELS, View
 
-_MAX_GROUPS = 64
 _FUNCTIONS = {
     "Relu": UnaryFunction.RELU,
     "Sigmoid": UnaryFunction.LOGISTIC,
@@ -77,63 +74,112 @@ def _pads(
     return (before, after) if mode == "SAME_UPPER" else (after, before)
 
 
-def _pair(node: Node, x: View, name: str, default: int | None = None) -> list[int]:
+def _pair(node: Node, x: View, name: str, default: int | None = None, other: int = 1) -> list[int]:
     count = len(x.shape) - 2
     values = node.attribute(name, None if default is None else [default] * count)
     if values is None or len(values) != count:
         raise Refused(f"{name} {values}")
-    return _stored(x, [int(n) for n in values], 1)
+    return _stored(x, [int(n) for n in values], other)
 
 
 def conv(node: Node) -> None:
     """One or two dimensions, any kernel, stride, dilation and padding; depthwise, or in up to 64
     groups."""
     x = node.pixels()
-    constant = node.constant(1, "weights")
-    shape = constant.data.shape
-    if constant.data.ndim != len(x.shape) or constant.data.dtype.kind != "f":
-        raise Refused(f"its weights have shape {list(shape)}")
-    out, inner, *kernel = shape
-    kernel = _stored(x, kernel, 1)
-    constant = with_kernel(constant, [group[0] for group in x.axes[2:]])
-    groups, channels = int(node.attribute("group", 1)), x.storage[2]
-    if min(shape) < 1 or groups < 1 or out % groups or inner * groups != channels:
-        raise Refused(
-            f"{groups} groups and a kernel of shape {list(shape)} for {channels} channels"
-        )
+    constant, kernel, groups = _kernel(node, x)
+    out, inner = constant.data.shape[:2]
+    if out % groups or inner * groups != x.storage[2]:
+        raise _ungrouped(groups, constant, x)
     stride, dilation = (_pair(node, x, name, 1) for name in ("strides", "dilations"))
     padding = _pads(node, x, kernel, stride, dilation)
     window = layers.slide(x.storage[:2], kernel, stride, dilation, padding)
-    y = node.new((*window.size, out))
-    if groups > 1 and inner > 1:
-        _grouped(node, x, y, constant, window, groups)
-        node.result(x.on(y, (*window.size, out)))
-        return
-    if groups > 1:
-        w = weights(node, 1, constant, (2, 3, 0), squeeze=1)
-    else:
-        w = weights(node, 1, constant, (0, 2, 3, 1))
-    node.result(layers.conv(node, x, y, (w, bias(node, 2, out)), window))
+    _convolution(node, x, constant, window, (groups, out))
 
 
-def _grouped(
-    node: Node, x: View, y: int, constant: Constant, window: layers.Window, groups: int
+def conv_transpose(node: Node) -> None:
+    """One or two dimensions, any kernel, dilation and padding, output_padding and output_shape;
+    strides of up to 256 phases, which are convolutions of stride 1; depthwise, or in up to 64
+    groups."""
+    x = node.pixels()
+    constant, kernel, groups = _kernel(node, x)
+    channels, out = constant.data.shape[0], constant.data.shape[1] * groups
+    if channels % groups or channels != x.storage[2]:
+        raise _ungrouped(groups, constant, x)
+    stride, dilation = (_pair(node, x, name, 1) for name in ("strides", "dilations"))
+    before, size = _scattered(node, x, kernel, stride, dilation)
+    window = layers.scatter(x.storage, kernel, stride, dilation, before, (*size, out))
+    _convolution(node, x, constant, window, (groups, out), transposed=True)
+
+
+def _ungrouped(groups: int, constant: Constant, x: View) -> Refused:
+    shape, channels = list(constant.data.shape), x.storage[2]
+    return Refused(f"{groups} groups and a kernel of shape {shape} for {channels} channels")
+
+
+def _kernel(node: Node, x: View) -> tuple[Constant, list[int], int]:
+    """Weights whose last dimensions are height and width, these two, and the number of groups."""
+    constant = node.constant(1, "weights")
+    shape, groups = constant.data.shape, int(node.attribute("group", 1))
+    if constant.data.ndim != len(x.shape) or constant.data.dtype.kind != "f" or min(shape) < 1:
+        raise Refused(f"its weights have shape {list(shape)}")
+    if groups < 1:
+        raise Refused(f"{groups} groups")
+    kernel = _stored(x, shape[2:], 1)
+    return with_kernel(constant, [group[0] for group in x.axes[2:]]), kernel, groups
+
+
+def _scattered(
+    node: Node, x: View, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """What a transposed convolution cuts off above and on the left, and its height and width."""
+    extra, mode = _pair(node, x, "output_padding", 0, 0), node.attribute("auto_pad", "NOTSET")
+    if not all(0 <= n <= MAX_DIMENSION for n in extra):
+        raise Refused(f"output_padding {extra}")
+    whole = [
+        (n - 1) * s + (k - 1) * d + 1 + e
+        for n, s, k, d, e in zip(x.storage, stride, kernel, dilation, extra, strict=False)
+    ]
+    size = None
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        size = [n * s for n, s in zip(x.storage, stride, strict=False)]
+        if any(n < m for n, m in zip(whole, size, strict=True)):  # runtimes differ in the size
+            raise Refused(f"auto_pad {mode}, but a kernel of {kernel} leaves room at its stride")
+    if node.attribute("output_shape", None) is not None:
+        size = _pair(node, x, "output_shape")
+    if size is None:
+        before, after = _pads(node, x, kernel, stride, dilation)
+        return before, [n - b - a for n, b, a in zip(whole, before, after, strict=True)]
+    cut = [max(0, n - m) for n, m in zip(whole, size, strict=True)]
+    return [n // 2 if mode == "SAME_UPPER" else n - n // 2 for n in cut], size
+
+
+def _convolution(
+    node: Node,
+    x: View,
+    constant: Constant,
+    window: layers.Window,
+    parts: tuple[int, int],
+    *,
+    transposed: bool = False,
 ) -> None:
-    """A convolution for each group of channels, joined in y."""
-    if groups > _MAX_GROUPS:
-        raise Refused(f"{groups} groups, at most {_MAX_GROUPS} are supported")
-    out, inner = constant.data.shape[:2]
-    each, parts = out // groups, []
-    for group in range(groups):
-        part = node.importer.tensor(f"{node.name}/in{group}", (*x.storage[:2], inner))
-        result = node.importer.tensor(f"{node.name}/out{group}", (*window.size, each))
-        node.emit(Slice((x.tensor,), part, (0, 0, group * inner), (1, 1, 1)))
-        rows = slice(group * each, (group + 1) * each)
-        w = weights(node, 1, rows_of(constant, rows), (0, 2, 3, 1))
-        view = x.on(part, (*x.storage[:2], inner))
-        layers.conv(node, view, result, (w, bias(node, 2, out, rows)), window)
-        parts.append(result)
-    node.emit(Concat(tuple(parts), y, CHANNELS))
+    """A convolution of x becomes output 0. parts: the number of groups, and of output channels."""
+    groups, out = parts
+    y = node.new((*window.size, out))
+    order, whole = (1, 2, 3, 0) if transposed else (0, 2, 3, 1), slice(0, out)
+
+    def constants(inner: slice, outer: slice) -> tuple[int, int | None]:
+        rows = rows_of(constant, inner if transposed else outer)
+        return weights(node, 1, rows, order), bias(node, 2, out, outer)
+
+    if groups == 1:
+        made = constants(slice(0, x.storage[2]), whole)
+    elif groups == x.storage[2] and constant.data.shape[1] == 1:
+        made = weights(node, 1, constant, (2, 3, 0), squeeze=1), bias(node, 2, out, whole)
+    else:
+        view = layers.grouped(node, x, y, constants, window, groups=groups, transposed=transposed)
+        node.result(view)
+        return
+    node.result(layers.conv(node, x, y, made, window, transposed=transposed))
 
 
 def batch_normalization(node: Node) -> None:

@@ -21,7 +21,7 @@ from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 def rows_of(constant: Constant, rows: slice) -> Constant:
     q = constant.quantization
-    if q is not None and len(q.scales) > 1:
+    if q is not None and len(q.scales) > 1 and q.axis == 0:
         q = replace(q, scales=q.scales[rows], zero_points=q.zero_points[rows])
     whole = constant.integers
     return Constant(constant.data[rows], None if whole is None else whole[rows], q)

@@ -19,6 +19,7 @@ _REDUCE = Rule(layers.reduce, (1, 2))
 _LABELS, _SAME = Rule(moves.reshape, (1, 2), ()), Rule(moves.identity, (1, 3), ())
 RULES: dict[str, Rule] = {
     "Conv": Rule(layers.conv, (2, 3)),
+    "ConvTranspose": Rule(layers.conv_transpose, (2, 3)),
     "BatchNormalization": Rule(layers.batch_normalization, (5, 5)),
     "Gemm": Rule(layers.gemm, (2, 3)),
     "MatMul": Rule(layers.matmul, (2, 2)),

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
-from narrows.graph.passes import drop_unused, fold_assigned, fold_padding
+from narrows.graph.passes import (
+    drop_unused,
+    fold_assigned,
+    fold_padding,
+    fuse_activations,
+)
+from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_constants import OPTIONS
 from narrows.importers.tflite_dilation import fold_dilations
@@ -51,7 +57,9 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
     record, notes = fold_dilations(record)
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     graph = replace(graph, warnings=(*notes, *graph.warnings))
-    for step in (fold_padding, fold_assigned, drop_unused):
+    # Converters leave a RELU behind a TRANSPOSE_CONV to itself, in float networks too.
+    steps = (fuse_activations, expand_transposed, fold_padding, fold_assigned, drop_unused)
+    for step in steps:
         graph = step(graph)
         verify_graph(graph)
     return graph

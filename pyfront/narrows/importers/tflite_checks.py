@@ -20,9 +20,9 @@ from narrows.importers.tflite_node import (
 )
 
 
-def activations_int8(node: Node, inputs: Iterable[int] = (0,)) -> None:
+def activations_int8(node: Node, inputs: Iterable[int] | None = None) -> None:
     """Activations are int8 with one scale and zero point per tensor."""
-    tensors = [node.input(i) for i in inputs]
+    tensors = [node.input(i) for i in ((_source(node),) if inputs is None else inputs)]
     tensors += [node.output(i) for i in range(node.output_count)]
     for tensor in tensors:
         if tensor.dtype != node.importer.dtype:
@@ -63,14 +63,9 @@ def both_int8(node: Node) -> None:
     activations_int8(node, (0, 1))
 
 
-def second_int8(node: Node) -> None:
-    """Activations are int8 with one scale and zero point per tensor."""
-    activations_int8(node, (1,))
-
-
 def rank_4(node: Node) -> None:
     """The input has four dimensions, batch 1."""
-    shape = node.input(0).shape
+    shape = node.input(_source(node)).shape
     if len(shape) != 4 or shape[0] != 1:
         raise Refused(f"its input has shape {list(shape)}, [1, height, width, channels] expected")
 
@@ -100,11 +95,17 @@ def weights(node: Node) -> None:
 
 def bias(node: Node) -> None:
     """The bias is a constant of int32, or left out."""
-    if node.has(2):
-        bias = node.input(2)
+    place = place_of_bias(node)
+    if node.has(place):
+        bias = node.input(place)
         dtype = "float32" if node.is_float else "int32"
         if bias.data is None or bias.dtype != dtype:
             raise Refused(f"its bias {bias.name} is not a constant of {dtype}")
+
+
+def place_of_bias(node: Node) -> int:
+    """Which input of an operator with weights the bias is."""
+    return 3 if node.name == "TRANSPOSE_CONV" else 2
 
 
 def fused(node: Node) -> None:
@@ -274,7 +275,7 @@ def taken_as_tanh(node: Node) -> None:
 
 def _source(node: Node) -> int:
     """Which input the elements come from."""
-    return 1 if node.name == "SPLIT" else 0
+    return {"SPLIT": 1, "TRANSPOSE_CONV": 2}.get(node.name, 0)
 
 
 def _warn(node: Node, i: int, taken: Quantization) -> None:

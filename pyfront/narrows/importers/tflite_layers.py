@@ -14,7 +14,7 @@ from narrows.graph.graph import Array, Tensor, Unary, UnaryFunction
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.refusals import Refused
-from narrows.importers.tflite_checks import activations_int8, ratio
+from narrows.importers.tflite_checks import activations_int8, place_of_bias, ratio
 from narrows.importers.tflite_node import Node, per_tensor
 from narrows.importers.views import View
 
@@ -23,55 +23,68 @@ _MAX_OUTPUT_CHANNELS = 2**24
 _SAME, _VALID = 0, 1
 
 
+def _is_same(node: Node) -> bool:
+    """Whether its padding is SAME, and not VALID."""
+    padding = node.options["Padding"]
+    if padding not in (_SAME, _VALID):
+        raise Refused(f"padding {padding}")
+    return bool(padding == _SAME)
+
+
 def _window(
     node: Node, x: View, kernel: tuple[int, int], dilation: tuple[int, int]
 ) -> layers.Window:
     stride = (node.options["StrideH"], node.options["StrideW"])
-    padding = node.options["Padding"]
-    if padding not in (_SAME, _VALID):
-        raise Refused(f"padding {padding}")
     size, pads = x.storage[:2], node.options.get("Pads", ([0, 0], [0, 0]))
-    if padding == _SAME and "Pads" not in node.options:
+    if _is_same(node) and "Pads" not in node.options:
         pads = layers.same_padding(size, kernel, stride, dilation)
     return layers.slide(size, kernel, stride, dilation, pads)
 
 
-def _bias_tensor(node: Node, channels: int) -> int | None:
-    if not node.has(2):
+def _bias_tensor(node: Node, channels: int, rows: slice | None = None) -> int | None:
+    """rows: those of a group of output channels."""
+    place = place_of_bias(node)
+    if not node.has(place):
         return None
-    bias = node.input(2)
+    bias = node.input(place)
     assert bias.data is not None
     if bias.data.size != channels:
         raise Refused(f"{bias.data.size} biases for {channels} output channels")
-    values = bias.data.reshape(channels)
+    values = bias.data.reshape(channels)[rows or slice(None)]
     dtype: Literal["float32", "int32"] = "float32" if node.is_float else "int32"
-    return node.importer.constant(Tensor(bias.name, (channels,), dtype, None, values))
+    return node.importer.constant(Tensor(bias.name, values.shape, dtype, None, values))
 
 
-def _weight_tensor(node: Node, data: Array, axis: int) -> int:
+def _weight_tensor(node: Node, data: Array, axis: int, rows: slice | None = None) -> int:
+    """rows: those of a group of output channels, which data is of."""
     record = node.input(1)
-    node.importer.channels += prod(node.output().shape[-1:])
+    node.importer.channels += data.shape[axis]
     if node.importer.channels > _MAX_OUTPUT_CHANNELS:
         raise Refused(f"more than {_MAX_OUTPUT_CHANNELS} output channels in all")
     q = None
     if not node.is_float:
         assert record.quantization is not None
         q = replace(record.quantization, axis=axis)
+        if rows is not None and len(q.scales) > 1:
+            q = replace(q, scales=q.scales[rows], zero_points=q.zero_points[rows])
     return node.importer.constant(Tensor(record.name, data.shape, node.importer.dtype, q, data))
 
 
 def conv_2d(node: Node) -> None:
-    """Any kernel, stride, dilation and padding; not grouped."""
+    """Any kernel, stride, dilation and padding; in as many groups as input channels, or up to
+    64."""
     x = node.plain(0)
     weights = node.input(1).data
     assert weights is not None
-    out, kernel_h, kernel_w, channels = weights.shape
-    if channels != x.storage[2]:
-        grouped = "it is grouped: " if x.storage[2] % channels == 0 else ""
-        raise Refused(
-            f"{grouped}its kernel has {channels} input channels, its input {x.storage[2]}"
-        )
-    _convolution(node, x, weights, (kernel_h, kernel_w), out)
+    out, kernel_h, kernel_w, inner = weights.shape
+    groups = x.storage[2] // inner
+    if inner * groups != x.storage[2]:
+        raise Refused(f"its kernel has {inner} input channels, its input {x.storage[2]}")
+    if groups > 1 and out % groups:
+        raise Refused(f"{groups} groups for {out} output channels")
+    if groups > 1 and inner == 1:  # depthwise, and with the same arithmetic
+        weights, groups = np.ascontiguousarray(weights[..., 0].transpose(1, 2, 0)), 1
+    _convolution(node, x, weights, (kernel_h, kernel_w), out, groups)
 
 
 def depthwise_conv_2d(node: Node) -> None:
@@ -96,15 +109,55 @@ def depthwise_conv_2d(node: Node) -> None:
 
 
 def _convolution(
-    node: Node, x: View, weights: Array, kernel: tuple[int, int], channels: int
+    node: Node,
+    x: View,
+    weights: Array,
+    kernel: tuple[int, int],
+    channels: int,
+    groups: int = 1,
 ) -> None:
     """weights: [channels, height, width, inputs]; depthwise ones [height, width, channels]."""
     dilation = (node.options["DilationHFactor"], node.options["DilationWFactor"])
     window = _window(node, x, kernel, dilation)
     y = node.new((*window.size, channels))
+    if groups > 1:
+
+        def constants_of(_: slice, rows: slice) -> tuple[int, int | None]:
+            bias = _bias_tensor(node, channels, rows)
+            return _weight_tensor(node, weights[rows], 0, rows), bias
+
+        node.result(
+            layers.grouped(node, x, y, constants_of, window, node.activation, groups=groups)
+        )
+        return
     axis = 0 if weights.ndim == 4 else 2
     constants = (_weight_tensor(node, weights, axis), _bias_tensor(node, channels))
     node.result(layers.conv(node, x, y, constants, window, node.activation))
+
+
+def transpose_conv(node: Node) -> None:
+    """Any kernel and padding, strides of up to 256 phases (convolutions of stride 1, which it
+    becomes); the output's shape follows from constants and shapes."""
+    x, weights = node.plain(2), node.input(1).data
+    assert weights is not None
+    out, kernel_h, kernel_w, channels = weights.shape
+    if channels != x.storage[2]:
+        raise Refused(f"its kernel has {channels} input channels, its input {x.storage[2]}")
+    shape = tuple(int(n) for n in node.values(0, "output shape"))
+    if len(shape) != 4 or (shape[0], shape[3]) != (1, out):
+        raise Refused(f"output shape {list(shape)}, [1, height, width, {out}] expected")
+    kernel, size = (kernel_h, kernel_w), shape[1:3]
+    stride = (node.options["StrideH"], node.options["StrideW"])
+    before = [0, 0]
+    if _is_same(node):
+        before, _ = layers.same_padding(size, kernel, stride, (1, 1))
+    elif any(n < k for n, k in zip(size, kernel, strict=True)):  # no convolution gives its input
+        raise Refused(f"padding VALID, and its kernel is larger than its output, {list(size)}")
+    window = layers.scatter(x.storage, kernel, stride, (1, 1), before, shape[1:])
+    y = node.new((*size, out))
+    constants = (_weight_tensor(node, weights, 0), _bias_tensor(node, out))
+    view = layers.conv(node, x, y, constants, window, node.activation, transposed=True)
+    node.result(view)
 
 
 def fully_connected(node: Node) -> None:

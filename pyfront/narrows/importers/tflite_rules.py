@@ -38,6 +38,9 @@ RULES: dict[str, Rule] = {
         _CONV_CHECKS,
         options=("DepthwiseConv2DOptions", (*_STRIDE, *_DILATION, "DepthMultiplier")),
     ),
+    "TRANSPOSE_CONV": Rule(
+        layers.transpose_conv, (3, 4), _CONV_CHECKS, options=("TransposeConvOptions", _STRIDE)
+    ),
     "FULLY_CONNECTED": Rule(
         layers.fully_connected,
         (2, 3),
@@ -152,7 +155,7 @@ RULES: dict[str, Rule] = {
         ),
     ),
     "SPLIT": Rule(
-        moves.split, (2, 2), (checks.second_int8, checks.quantized_as_input), outputs=None
+        moves.split, (2, 2), (checks.activations_int8, checks.quantized_as_input), outputs=None
     ),
     "SPLIT_V": Rule(
         moves.split, (3, 3), (checks.activations_int8, checks.taken_as_input), outputs=None

@@ -205,8 +205,10 @@ class _Packer:
         )
 
     def check_kernel(self, op: QOp, stage: Stage) -> None:
+        if stage.form is Form.ACCUMULATING:
+            return
         if isinstance(op, QPool):
-            rows = 0 if stage.form is Form.ACCUMULATING else op.kernel[0]
+            rows = op.kernel[0]
         elif isinstance(op, (QConv, QDepthwise)):
             rows = op.weights.shape[1 if isinstance(op, QConv) else 0]
         else:

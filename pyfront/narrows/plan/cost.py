@@ -418,6 +418,8 @@ class _Counter:
         source = self.graph.tensors[op.inputs[0]]
         pixels, elements, calls = out.height * out.width, out.bytes, self.firings.count
         match op:
+            case QConv() if self.stage.form is Form.ACCUMULATING:
+                self.accumulation(1, [source.bytes // calls] * calls, out.channels, calls)
             case QConv():
                 channels, kernel_h, kernel_w, depth = op.weights.shape
                 is_1x1 = (kernel_h, kernel_w) == (1, 1) and op.pad == (0, 0)

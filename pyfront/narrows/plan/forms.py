@@ -68,7 +68,12 @@ class Stages:
         self.cost = np.array([price(c) for c in self.options], np.float32)
         self._choices: dict[int, npt.NDArray[np.int32]] = {}
         self.operators = int(self.end.max(initial=0))
-        self.most = sum(c.steady_bytes for c in self.cheapest(0, self.operators))
+        easiest = np.array([c.steady_bytes for c in self.cheapest(0, self.operators)])
+        self.most = int(easiest.sum())
+        # Rounded to units, the cheapest stages must still be within all units.
+        self._coarsest = max(1.0, self.most / (UNITS - 1))
+        while np.rint(easiest / self._coarsest).sum() > UNITS - 1:
+            self._coarsest *= 1.001
 
     def level(self, size: float) -> int:
         """The level whose forms suit cascades of so many bytes; 0 is the largest."""
@@ -83,7 +88,7 @@ class Stages:
 
     def unit(self, level: int) -> float:
         """Bytes."""
-        return max(1.0, self.size(level) / (UNITS - 1))
+        return max(1.0, self.size(level) / (UNITS - 1)) if level else self._coarsest
 
     def cheapest(self, first: int, end: int, ends: Sequence[int] = ()) -> tuple[Candidate, ...]:
         """The cheapest stages of [first, end); none if one ends at one of ``ends``."""

@@ -115,6 +115,31 @@ def plan(
     return best
 
 
+def plan_best(
+    graphs: Sequence[QGraph],
+    options: PlanOptions = PlanOptions(),
+    progress: Callable[[float], None] = lambda done: None,
+) -> tuple[QGraph, Plan]:
+    """Plan a network: the arrangement that is taken, and its plan.
+
+    Args:
+        graphs: arrangements of the network, first the one that can be had in the least RAM.
+
+    Raises: PlanError: a budget that none of them keeps.
+    """
+    if options.ram is None:
+        graphs = graphs[:1]
+    found = list[tuple[QGraph, Plan]]()
+    for number, graph in enumerate(graphs):
+        gauge = Gauge(progress).part(number / len(graphs), (number + 1) / len(graphs))
+        try:
+            found.append((graph, plan(graph, options, gauge.reach)))
+        except PlanError:
+            if number == len(graphs) - 1 and not found:
+                raise
+    return min(found, key=lambda graph_and_plan: plan_instructions(*graph_and_plan))
+
+
 def quicker(options: PlanOptions) -> list[Effort]:
     """The effort that is asked for, and before it those that it must not be worse than: more work
     does not always find more."""

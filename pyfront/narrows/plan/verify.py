@@ -163,7 +163,7 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
         else:
             tiles = (stage.row_tile, stage.kept_rows)
             _require(tiles == (1, 0), f"stage {number}: a single operator has no tiles")
-            _check_form(graph.ops[stage.ops[0]], stage.form, number)
+            _check_form(graph, graph.ops[stage.ops[0]], stage.form, number)
         _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
     for tensor in graph.ends:
@@ -177,7 +177,9 @@ def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
     width = graph.tensors[graph.ops[stage.ops[-1]].output].width
     whole = _fires_rows(graph, stage) or stage.row_tile > 1
     if stage.form is Form.ACCUMULATING:
-        if isinstance(op, QPool):
+        if isinstance(op, QConv):
+            whole = False
+        elif isinstance(op, QPool):
             covers = op.kernel[0] - op.pad[0] >= source.height
             _require(
                 op.function == "average" and covers and graph.tensors[op.output].height == 1,
@@ -579,15 +581,29 @@ def _columns(graph: QGraph, actor: _Actor) -> _Columns:
     )
 
 
-def _check_form(op: QOp, form: Form, number: int) -> None:
+def _check_form(graph: QGraph, op: QOp, form: Form, number: int) -> None:
     """Of an operator alone."""
     adds_up = isinstance(op, QMean) and op.over_height
     possible = {Form.ACCUMULATING} if adds_up else {Form.SINGLE}
     if isinstance(op, QPool) and op.function == "average":
         possible.add(Form.ACCUMULATING)
+    if isinstance(op, QConv) and _is_whole(graph, op):
+        possible.add(Form.ACCUMULATING)
     if _folds(op):
         possible.add(Form.FOLDED)
     _require(form in possible, f"stage {number}: its operator has no form {form.name}")
+
+
+def _is_whole(graph: QGraph, op: QConv) -> bool:
+    """Whether a convolution's kernel is its input, which has few enough elements in fours."""
+    source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    return (
+        op.weights.shape[1:] == (source.height, source.width, source.channels)
+        and (out.height, out.width) == (1, 1)
+        and (op.pad, op.dilation) == ((0, 0), (1, 1))
+        and source.channels % 4 == 0
+        and source.bytes < 2**16
+    )
 
 
 def _fires_rows(graph: QGraph, stage: Stage) -> bool:
@@ -692,7 +708,8 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
         lo = firings * stage.strip
         needs = [(lo, lo + stage.strip)]
         given = np.where(firings == len(firings) - 1, out.height * out.width, 0)
-        macs = np.zeros(len(firings), np.int64)
+        products = int(first.weights.size) if isinstance(first, QConv) else 0
+        macs = np.full(len(firings), products // len(firings), np.int64)
     elif stage.form is Form.FOLDED:
         lo, hi, given, macs = _folding(graph, stage)
         _check_count(name, len(given))

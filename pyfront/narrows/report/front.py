@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from narrows.graph.qgraph import QGraph
 from narrows.plan.cost import plan_instructions
 from narrows.plan.plan import Plan
-from narrows.plan.planner import PlanOptions, plan, plan_front
+from narrows.plan.planner import PlanOptions, plan_best, plan_front
 from narrows.plan.ram import ram_bytes
 from narrows.result import Progress, no_progress
 
@@ -26,9 +26,10 @@ _EXPECTED_END = 0.4
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A plan to choose. ram_bytes: all that it needs, as compile counts it; instructions:
-    predicted, of one inference."""
+    """A plan to choose. graph: the arrangement of the network that it is for; ram_bytes: all that
+    it needs, as compile counts it; instructions: predicted, of one inference."""
 
+    graph: QGraph
     plan: Plan
     ram_bytes: int
     instructions: float
@@ -54,17 +55,20 @@ class Front:
         return after[0] if after else None
 
 
-def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress) -> Front:
+def front(
+    graphs: Sequence[QGraph], options: PlanOptions, progress: Progress = no_progress
+) -> Front:
     """Plan a network in every way.
 
     Args:
+        graphs: its arrangements.
         options: as compile takes them; the budget is for all RAM.
 
     Raises: PlanError: the budget cannot be kept.
     """
     progress("plan", 0.0)
-    taken = plan(
-        graph,
+    graph, taken = plan_best(
+        graphs,
         replace(options, all_ram=True),
         lambda done: progress("plan", _CHOSEN_SHARE * done),
     )
@@ -75,7 +79,7 @@ def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress)
         if not found:
             progress("front", _CHOSEN_SHARE + (_BEGUN_SHARE - _CHOSEN_SHARE) * done)
 
-    for point in plan_front(graph, options, begin):
+    for graph, point in ((g, p) for g in graphs for p in plan_front(g, options, begin)):
         found.append(choice(graph, point.plan))
         end = _EXPECTED_END * chosen.plan.arena_total
         first, now = found[0].plan.arena_total, min(c.plan.arena_total for c in found)
@@ -90,7 +94,7 @@ def front(graph: QGraph, options: PlanOptions, progress: Progress = no_progress)
 
 def choice(graph: QGraph, planned: Plan) -> Choice:
     """A plan and what it takes."""
-    return Choice(planned, ram_bytes(graph, planned), plan_instructions(graph, planned))
+    return Choice(graph, planned, ram_bytes(graph, planned), plan_instructions(graph, planned))
 
 
 def undominated(found: Sequence[Choice]) -> list[Choice]:

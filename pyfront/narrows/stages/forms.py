@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from narrows.graph.qgraph import (
+    MAX_COVERED,
     Axis,
     QConcat,
+    QConv,
     QDepthwise,
     QGraph,
     QMean,
@@ -18,6 +20,8 @@ from narrows.graph.qgraph import (
 )
 from narrows.native import MAX_KERNEL_ROWS, Form
 
+_WORD = 4
+
 
 def forms_of(graph: QGraph, op: QOp) -> tuple[Form, ...]:
     """The forms that an operator by itself may have."""
@@ -25,8 +29,9 @@ def forms_of(graph: QGraph, op: QOp) -> tuple[Form, ...]:
         case QMean() if op.over_height:
             return (Form.ACCUMULATING,)
         case QPool() if _can_accumulate(graph, op):
-            tall = op.kernel[0] > MAX_KERNEL_ROWS
-            return (Form.ACCUMULATING,) if tall else (Form.ACCUMULATING, Form.SINGLE)
+            return _accumulating(op.kernel[0])
+        case QConv() if covers(graph, op):
+            return _accumulating(op.weights.shape[1])
         case QDepthwise() if _can_fold(op):
             return Form.SINGLE, Form.FOLDED
     return (Form.SINGLE,)
@@ -43,7 +48,7 @@ def least_strip(graph: QGraph, op: QOp, form: Form) -> int:
     """1 for an operator of pixels, else the width."""
     source = graph.tensors[op.inputs[0]]
     if form is Form.ACCUMULATING:
-        whole = isinstance(op, QMean) and op.over_width
+        whole = isinstance(op, QConv) or (isinstance(op, QMean) and op.over_width)
         if isinstance(op, QPool):
             covered = op.pad[1] == 0 and op.kernel[1] >= source.width
             whole = covered and graph.tensors[op.output].width == 1
@@ -53,6 +58,25 @@ def least_strip(graph: QGraph, op: QOp, form: Form) -> int:
     ):
         return graph.tensors[op.output].width
     return 1
+
+
+def covers(graph: QGraph, op: QConv) -> bool:
+    """Whether the kernel is the whole input, of several pixels, and the runtime may add up what
+    each strip of it gives."""
+    source = graph.tensors[op.inputs[0]]
+    out = graph.tensors[op.output]
+    return (
+        op.weights.shape[1:] == (source.height, source.width, source.channels)
+        and source.height * source.width > out.height * out.width == 1
+        and (op.pad, op.dilation) == ((0, 0), (1, 1))
+        and source.channels % _WORD == 0
+        and source.bytes <= MAX_COVERED
+    )
+
+
+def _accumulating(rows: int) -> tuple[Form, ...]:
+    """The forms of what need not see its windows, of so many rows, as a whole."""
+    return (Form.ACCUMULATING,) if rows > MAX_KERNEL_ROWS else (Form.ACCUMULATING, Form.SINGLE)
 
 
 def _can_fold(op: QDepthwise) -> bool:
