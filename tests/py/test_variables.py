@@ -20,7 +20,7 @@ from hostile_blobs import sealed
 from narrows.compile import Compiled, compile_model
 from narrows.errors import BlobError, ModelError, PlanError, UnsupportedError
 from narrows.exporters.export import export_tflite
-from narrows.graph.qgraph import Axis, QGraph, QVariable
+from narrows.graph.qgraph import Axis, Int8Array, QGraph, QVariable
 from narrows.importers.tflite import import_tflite
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
@@ -31,6 +31,7 @@ from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
 from narrows.plan.verify import verify_plan
 from narrows.quantize import reference
+from narrows.quantize.arrangements import arrangements
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.verify import verify_qgraph
 from narrows.reference import Tflm
@@ -423,3 +424,24 @@ def test_each_inference_of_the_reference_is_a_first_one(alexa: bytes) -> None:
 def test_variables_are_not_exported() -> None:
     with pytest.raises(UnsupportedError, match=r"variable .*: variables cannot be exported"):
         export_tflite(import_tflite(wake_word("alexa")))
+
+
+def test_a_network_that_lies_is_set_upright() -> None:
+    """Its variables lie as it does, and are turned with it."""
+    build = GraphBuilder(np.random.default_rng(3))
+    x, variable = build.input(1, 9, 4), build.tensor(1, 9, 4, constant=True)
+    y = build.elementwise(build.conv(x, 4, (1, 3)), variable)
+    graph = build.graph([build.lookup(build.depthwise(y, (1, 3)))])
+    graph = replace(graph, variables=(QVariable(variable, y, 0),))
+    verify_qgraph(graph)
+    upright, same = arrangements(graph)
+    assert upright.tensors[upright.variables[0].tensor].height == 9
+    check_sequence(upright, plan(upright), 3)
+    check_sequence(same, plan(same), 3)
+    one: list[Int8Array] = []
+    other: list[Int8Array] = []
+    for number in range(3):
+        (values,) = random_inputs(graph, number)
+        (wanted,) = reference.run(graph, [values], one)
+        (found,) = reference.run(upright, [values.swapaxes(0, 1)], other)
+        np.testing.assert_array_equal(found.swapaxes(0, 1), wanted)
