@@ -15,17 +15,18 @@ enum nrw_elementwise_function {
     NRW_MUL = 2,
     NRW_MAXIMUM = 3,
     NRW_MINIMUM = 4,
-    NRW_PRELU = 5
+    NRW_PRELU = 5,
+    NRW_SQUARED_DIFFERENCE = 6
 };
 
 struct nrw_elementwise_op {
     int32_t function;                   /* enum nrw_elementwise_function */
-    int32_t left_shift;                 /* 0 to 20; ADD and SUB */
+    int32_t left_shift;                 /* 0 to 20; ADD, SUB, SQUARED_DIFFERENCE */
     int32_t a_zero_point;               /* each -128 to 127 */
     int32_t b_zero_point;
     int32_t out_zero_point;
-    int32_t a_multiplier, a_shift;      /* ADD, SUB; PRELU, for a of zero and above */
-    int32_t b_multiplier, b_shift;      /* ADD and SUB */
+    int32_t a_multiplier, a_shift;      /* as left_shift; PRELU, for a of zero and above */
+    int32_t b_multiplier, b_shift;      /* as left_shift */
     int32_t out_multiplier, out_shift;  /* all but MAXIMUM and MINIMUM */
     int32_t act_min, act_max;
 };

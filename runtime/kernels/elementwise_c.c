@@ -24,6 +24,9 @@ static int32_t combine(const struct nrw_elementwise_op *op, int32_t a, int32_t b
         b = nrw_requantize(b * one, op->b_multiplier, op->b_shift);
         value = (int32_t)(op->function == NRW_ADD ? (uint32_t)a + (uint32_t)b
                                                   : (uint32_t)a - (uint32_t)b);
+        if (op->function == NRW_SQUARED_DIFFERENCE) {
+            value = (int32_t)((uint32_t)value * (uint32_t)value);
+        }
     }
     value = nrw_requantize(value, op->out_multiplier, op->out_shift);
     return nrw_clamp(nrw_wrapping_add(value, op->out_zero_point), op->act_min, op->act_max);

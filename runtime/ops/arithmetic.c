@@ -12,7 +12,7 @@ NRW_COLD int nrw_check_arithmetic(struct nrw_model *model, const struct nrw_elem
     REQUIRE(nrw_good_shift(params->shift_b), params->shift_b);
     REQUIRE(nrw_good_shift(params->shift_out), params->shift_out);
     REQUIRE(params->left_shift <= 20, params->left_shift);
-    REQUIRE(params->function <= NRW_PRELU, params->function);
+    REQUIRE(params->function <= NRW_SQUARED_DIFFERENCE, params->function);
     REQUIRE(nrw_all_zero(params->reserved, sizeof params->reserved), params->reserved);
     return nrw_check_clamp(model, &params->act_min, &params->act_max);
 }

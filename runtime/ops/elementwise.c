@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELEMENTWISE: the sum, difference, product, maximum, minimum or PRELU of two tensors, one of which
- * may be broadcast along each axis.
+ * ELEMENTWISE: the sum, difference, its square, product, maximum, minimum or PRELU of two tensors,
+ * one of which may be broadcast along each axis.
  */
 #include "../src/check.h"
 #include "../src/stage.h"

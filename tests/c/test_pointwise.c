@@ -68,6 +68,11 @@ static int32_t combine(const struct nrw_elementwise_op *op, int32_t a, int32_t b
         const int64_t scaled_b = reference_requantize(b * power, op->b_multiplier, op->b_shift);
 
         value = op->function == NRW_ADD ? scaled_a + scaled_b : scaled_a - scaled_b;
+        if (op->function == NRW_SQUARED_DIFFERENCE) {
+            const uint32_t wrapped = (uint32_t)value;
+
+            value = (int32_t)(wrapped * wrapped);
+        }
     }
     return reference_output(value, op->out_multiplier, op->out_shift, op->out_zero_point,
                             op->act_min, op->act_max);
@@ -115,7 +120,7 @@ static void elementwise_case(nrw_elementwise_kernel *kernel, const char *name)
     int8_t *const out = test_memory(pixels * channels, 1);
     int8_t *const copy = test_memory(pixels * channels, 1);
 
-    op.function = test_between(NRW_ADD, NRW_PRELU);
+    op.function = test_between(NRW_ADD, NRW_SQUARED_DIFFERENCE);
     op.left_shift = TEST_PICK(left_shifts);
     op.a_zero_point = test_between(-128, 127);
     op.b_zero_point = test_between(-128, 127);

@@ -14,7 +14,9 @@ import test_onnx
 from cases import CASES
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
 from single import RELU, RELU6, VALID
+from test_chains import compared, selected
 from test_functions import in_floats
+from test_lowered import gathered, mirrored, unpacked
 from test_onnx import Qdq, qdq_network
 
 # A mutant of a large file takes long and says no more.
@@ -47,11 +49,19 @@ _OPERATORS: dict[str, Callable[[single.Net, int], int]] = {
     "mul": lambda net, x: net.binary("MUL", x, net.mean(x, (1, 2), True)),
     "square": lambda net, x: net.binary("MUL", x, x),
     "maximum": lambda net, x: net.extremum("MAXIMUM", x, net.like(x, IMAGE, data=np.ones(IMAGE))),
+    "select": lambda net, x: selected(
+        net, compared(net, "LESS", x, net.constant((1, 1, 1, 4))), x, net.like(x, (), [5]), IMAGE
+    ),
     "prelu": lambda net, x: net.prelu(x, net.constant((1, 1, 4))),
     "average_pool": lambda net, x: net.pool("AVERAGE_POOL_2D", x, (3, 3), (2, 2)),
     "max_pool": lambda net, x: net.pool("MAX_POOL_2D", x, (2, 3), (1, 2), VALID, RELU),
     "mean": lambda net, x: net.mean(x, (1, 2), False),
     "mean_height": lambda net, x: net.mean(x, (1,), True),
+    "sum_channels": lambda net, x: net.reduce("SUM", x, (1, 3), True, 0.9),
+    "minimum_of_all": lambda net, x: net.reduce("REDUCE_MIN", x, (2, 3), False),
+    "gather": lambda net, x: gathered(net, x, 3, [3, 0, 2]),
+    "unpack": lambda net, x: net.binary("ADD", *unpacked(net, x, 3)[1:3]),
+    "mirror_pad": lambda net, x: mirrored(net, x, ((0, 0), (1, 2), (0, 1), (0, 0)), 0),
     "softmax": lambda net, x: net.softmax(net.reshape(x, (1, 168))),
     "logistic": lambda net, x: net.unary("LOGISTIC", x, 1 / 256, -128),
     "tanh": lambda net, x: net.unary("TANH", x, 1 / 128, 0),
@@ -170,6 +180,11 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
     ),
     "max": lambda net: net.add("MaxPool", "x", kernel_shape=[2, 2], ceil_mode=1, strides=[2, 2]),
     "mean": lambda net: net.add("ReduceMean", "x", axes=[2, 3], keepdims=0),
+    "min": lambda net: net.add("ReduceMin", "x", axes=[1], keepdims=1),
+    "gather": lambda net: net.add("Gather", "x", net.constant([3, 0, 2]), axis=1),
+    "reflect": lambda net: net.add(
+        "Pad", "x", net.constant([0, 0, 1, 0, 0, 0, 2, 1]), mode="reflect"
+    ),
     "gemm": lambda net: net.add(
         "Gemm", net.add("Flatten", "x"), net.normal(168, 3), net.normal(3), alpha=0.5
     ),

@@ -433,7 +433,7 @@ class _Reader:
         (ma, mb, mo, sa, sb, so, left, low, high, function, *zeros) = self.unpack(
             "iiibbbBhhBBBB", at
         )
-        require(not any(zeros) and function <= 5, "elementwise")
+        require(not any(zeros) and function <= 6, "elementwise")
         return {
             "a": (ma, sa), "b": (mb, sb), "out": (mo, so), "left_shift": left,
             "act": (low, high), "function": function,

@@ -152,7 +152,11 @@ class GraphBuilder:
     def elementwise(self, a: int, b: int, function: Elementwise = Elementwise.ADD) -> int:
         shape = tuple(max(p, q) for p, q in zip(self.shape(a), self.shape(b), strict=True))
         output = self.tensor(*shape)
-        if function not in (Elementwise.ADD, Elementwise.SUB):
+        if function is Elementwise.SQUARED_DIFFERENCE:
+            left_shift = 7
+            qa, qb = (quantized_multiplier(float(self.rng.uniform(0.1, 0.5))) for _ in range(2))
+            out = quantized_multiplier(float(self.rng.uniform(0.01, 1)) / (1 << 14))
+        elif function not in (Elementwise.ADD, Elementwise.SUB):
             left_shift, qa, qb = 0, (0, 0), (0, 0)
             if function == Elementwise.PRELU:
                 qa = quantized_multiplier(float(self.rng.uniform(0.2, 2)))

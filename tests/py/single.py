@@ -235,15 +235,20 @@ class Net(ModelWriter):
         return self.int8(shape, self.scales[x], int(source.zero_points[0]), data)
 
     def mean(self, x: int, axes: Sequence[int], keep: bool, scale: float | None = None) -> int:
+        return self.reduce("MEAN", x, axes, keep, scale or self.scales[x] * 0.4)
+
+    def reduce(
+        self, name: str, x: int, axes: Sequence[int], keep: bool, scale: float | None = None
+    ) -> int:
+        """MEAN, SUM, REDUCE_MAX or REDUCE_MIN. scale: the input's, and its zero point, if None."""
         rank = len(self.shapes[x])
         over = {a % rank for a in axes}
         shape = [
             1 if d in over else n for d, n in enumerate(self.shapes[x]) if keep or d not in over
         ]
-        y = self.int8(shape, scale or self.scales[x] * 0.4)
-        self.operator(
-            "MEAN", [x, self.ints(axes)], [y], "ReducerOptions", {"keep_dims": keep}, version=2
-        )
+        y = self.like(x, shape) if scale is None else self.int8(shape, scale)
+        inputs, options = [x, self.ints(axes)], {"keep_dims": keep}
+        self.operator(name, inputs, [y], "ReducerOptions", options, version=2)
         return y
 
     def reshape(self, x: int, shape: Shape) -> int:

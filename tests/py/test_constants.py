@@ -129,10 +129,10 @@ def test_hostile_operands(name: str, operands: list[Any]) -> None:
 def test_an_operator_of_constants_alone_says_so() -> None:
     net = Net(3)
     x = net.int8((1, 4))
-    y = net.like(x, (1, 2))
-    net.operator("GATHER", [x, net.ints([0, 1])], [y], "GatherOptions", {"axis": 1})
+    y = net.like(x, (1, 1))
+    net.operator("REDUCE_PROD", [x, net.ints([1])], [y], "ReducerOptions", {"keep_dims": True})
     with pytest.raises(UnsupportedError, match="of shapes and constants alone"):
-        import_tflite(net.finish([x], [y]), "gather")
+        import_tflite(net.finish([x], [y]), "product")
 
 
 # --- Shapes that the file states wrongly ------------------------------------------------------

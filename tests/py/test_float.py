@@ -21,11 +21,12 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -114,8 +115,11 @@ GRAPHS = {
     "dense": single(FullyConnected((X,), Y, W, B, RELU), (3, 2, 5), (1, 1, 6), (6, 3, 2, 5)),
     "average pool": pool("average", 3, 2, 1, (7, 7, 3), (4, 4, 3)),
     "max pool": pool("max", 3, 2, 1, (7, 7, 3), (4, 4, 3)),
-    "mean": single(Mean((X,), Y, True, True), (5, 4, 3), (1, 1, 3)),
-    "mean over width": single(Mean((X,), Y, False, True), (5, 4, 3), (5, 1, 3)),
+    **{
+        f"{f.value} over {axes}": single(Reduce((X,), Y, f, axes), (5, 4, 3), shape)
+        for f in Reduction
+        for axes, shape in (((0, 1), (1, 1, 3)), ((1,), (5, 1, 3)), ((2,), (5, 4, 1)))
+    },
     "softmax": single(Softmax((X,), Y, 0.7), (4, 3, 9), (4, 3, 9)),
     **{
         f.value: unary(f, 0.2)
@@ -126,6 +130,7 @@ GRAPHS = {
     "add": binary(Elementwise.ADD, (5, 4, 3), Activation.RELU_N1_TO_1),
     "sub a channel's value": binary(Elementwise.SUB, (1, 1, 3), RELU),
     "mul by one value": binary(Elementwise.MUL, (1, 1, 1)),
+    "squared difference": binary(Elementwise.SQUARED_DIFFERENCE, (1, 4, 3)),
     "maximum": binary(Elementwise.MAXIMUM, (5, 4, 3)),
     "minimum": binary(Elementwise.MINIMUM, (1, 1, 3)),
     "prelu": binary(Elementwise.PRELU, (1, 1, 3)),
@@ -190,7 +195,7 @@ def test_every_tensor_can_be_seen() -> None:
 
 
 def test_samples_that_do_not_fit() -> None:
-    model = FloatModel(GRAPHS["mean"])
+    model = FloatModel(GRAPHS["MEAN over (0, 1)"])
     x = uniform(model.graph)
     with pytest.raises(InputError, match="2 arrays for 1 input"):
         model.run([x, x])

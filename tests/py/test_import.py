@@ -315,12 +315,6 @@ def test_softmax_needs_its_own_output_quantization() -> None:
     assert "1/256" in _reason(net, x, y)
 
 
-def test_mean_over_channels_is_refused() -> None:
-    net = Net(1)
-    x = net.int8((1, 4, 4, 3))
-    assert _reason(net, x, net.mean(x, (3,), False)) == "it runs over channels"
-
-
 def test_a_transposed_output_is_refused() -> None:
     net = Net(1)
     x = net.int8((1, 4, 4, 3))

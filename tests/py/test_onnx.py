@@ -352,12 +352,15 @@ def test_global_pool(operator: str) -> None:
     check(net, y, net.add("Flatten", y))
 
 
-@pytest.mark.parametrize("axes", [[2], [3], [2, 3], [-1, -2]])
+@pytest.mark.parametrize("axes", [[2], [3], [2, 3], [-1, -2], [1], [3, 1], [1, 2, 3]])
 @pytest.mark.parametrize("keep", [0, 1])
-@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceMax"])
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"])
 def test_reduce(operator: str, axes: list[int], keep: int) -> None:
     net = Net()
-    y = net.add(operator, "x", axes=axes, keepdims=keep)
+    if operator == "ReduceSum":
+        y = net.add(operator, "x", net.constant(axes), keepdims=keep)
+    else:
+        y = net.add(operator, "x", axes=axes, keepdims=keep)
     if keep or len(axes) == 2:
         check(net, y)
     net = Net()

@@ -260,6 +260,20 @@ def test_prelu_of_every_value(scales: Any, zero_points: Any) -> None:
     check(net.finish([x, slopes], [y]), net.rng, [inputs])
 
 
+@pytest.mark.parametrize("scales", [(0.02, 0.01, 0.02), (3.0, 2.0, 1e-9), (1e-4, 0.7, 1.0)])
+@pytest.mark.parametrize("zero_points", [(-128, 127), (127, 127), (-3, 5)])
+def test_squared_difference_of_every_value(zero_points: Any, scales: Any) -> None:
+    values = np.arange(-128, 128, dtype=np.int8)
+    net = Net(_seed(scales))
+    a = net.int8((1, 256, 1, 1), scales[0], zero_points[0])
+    b = net.int8((1, 1, 256, 1), scales[1], zero_points[1])
+    y, z = net.int8((1, 256, 256, 1), scales[2]), net.int8((1, 256, 1, 1), scales[2])
+    net.operator("SQUARED_DIFFERENCE", [a, b], [y], version=2)
+    net.operator("SQUARED_DIFFERENCE", [net.constant(()), a], [z], version=2)
+    inputs = [values.reshape(1, 256, 1, 1), values.reshape(1, 1, 256, 1)]
+    check(net.finish([a, b], [y, z]), net.rng, [inputs])
+
+
 @pytest.mark.parametrize("scales", [(1e-6, 10.0, 1.0), (10.0, 10.0, 1e-4), (1.0, 3e-4, 1e5)])
 @pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])
 def test_binary_scales(name: str, scales: Any) -> None:
@@ -309,16 +323,56 @@ def test_pool(name: str, pool: Any, padding: int) -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("axes", [(1, 2), (1,), (-2,)], ids=str)
-def test_reduce_max(axes: Any, keep: bool) -> None:
+@pytest.mark.parametrize("axes", [(1, 2), (1,), (-2,), (3,), (-1, 2), (1, 3), (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("name", ["REDUCE_MAX", "REDUCE_MIN"])
+def test_extrema_of_one_tensor(name: str, axes: Any, keep: bool) -> None:
     net = Net(_seed(axes, keep))
     x = net.int8((1, 7, 6, 5))
-    over = {a % 4 for a in axes}
-    whole = [1 if d in over else n for d, n in enumerate((1, 7, 6, 5))]
-    y = net.like(x, [n for d, n in enumerate(whole) if keep or d not in over])
-    inputs, options = [x, net.ints(axes)], {"keep_dims": keep}
-    net.operator("REDUCE_MAX", inputs, [y], "ReducerOptions", options, version=2)
-    _check(net, [x], y)
+    _check(net, [x], net.reduce(name, x, axes, keep))
+
+
+@pytest.mark.parametrize("name", ["REDUCE_MAX", "REDUCE_MIN"])
+@pytest.mark.parametrize("shape", [(1, 7, 1, 5), (1, 1, 6, 5), (1, 12, 5), (1, 3, 2, 300)])
+def test_extrema_of_thin_tensors(shape: Any, name: str) -> None:
+    net = Net(_seed(shape))
+    x = net.int8(shape)
+    last = len(shape) - 1
+    _check(net, [x], *(net.reduce(name, x, axes, True) for axes in ((last,), (1, last), (1,))))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axes"),
+    [("REDUCE_MAX", (1, 300, 300, 2), (3,)), ("SUM", (1, 300, 300, 20), (1, 2, 3))],
+)
+def test_reductions_over_too_much(name: str, shape: Any, axes: Any) -> None:
+    net = Net(1)
+    x = net.int8(shape)
+    model = net.finish([x], [net.reduce(name, x, axes, True)])
+    with pytest.raises(UnsupportedError, match=rf"{name} .*channels.* more than"):
+        import_tflite(model, "refused")
+
+
+@pytest.mark.parametrize(
+    "axes", [(1, 2), (1,), (2,), (3,), (1, 3), (2, 3), (1, 2, 3), (0, 3)], ids=str
+)
+@pytest.mark.parametrize("name", ["SUM", "MEAN"])
+def test_sums(name: str, axes: Any) -> None:
+    net = Net(_seed(axes))
+    x = net.int8((1, 7, 6, 5))
+    sums = [
+        net.reduce(name, x, axes, keep, scale)
+        for keep, scale in ((True, None), (False, 0.3), (True, 1e-3), (True, 5.0), (True, 1e9))
+    ]
+    _check(net, [x], *sums)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (1, 1, 1, 9), (1, 2, 2, 700)])
+@pytest.mark.parametrize("ratio", [1e-9, 0.01, 1.0, 3.0, 300.0, 2.0**29])
+@pytest.mark.parametrize("name", ["SUM", "MEAN"])
+def test_sums_over_channels(name: str, ratio: float, shape: Any) -> None:
+    net = Net(_seed(shape, ratio))
+    x = net.int8(shape, 0.1)
+    _check(net, [x], net.reduce(name, x, (-1,), True, 0.1 / ratio))
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -90,10 +90,32 @@ def _resize(name: str) -> Callable[[Net, int], list[int]]:
     return lambda net, x: [net.resize(name, x, (16, 12), False, True)]
 
 
-def _reduce_max(net: Net, x: int) -> list[int]:
-    y = net.like(x, (1, 4))
-    inputs, options = [x, net.ints((1, 2))], {"keep_dims": False}
-    net.operator("REDUCE_MAX", inputs, [y], "ReducerOptions", options, version=2)
+def _reduce(name: str) -> Callable[[Net, int], list[int]]:
+    return lambda net, x: [net.reduce(name, x, (1, 2), False)]
+
+
+def _unpack(net: Net, x: int) -> list[int]:
+    parts = [net.like(x, (1, 8, 4)) for _ in range(8)]
+    net.operator("UNPACK", [x], parts, "UnpackOptions", {"axis": 1, "num": 8})
+    return parts
+
+
+def _pack(net: Net, x: int) -> list[int]:
+    y = net.like(x, SHAPE)
+    options = {"axis": 1, "values_count": 8}
+    net.operator("PACK", _unpack(net, x), [y], "PackOptions", options)
+    return [y]
+
+
+def _gather(net: Net, x: int) -> list[int]:
+    y = net.like(x, (1, 8, 8, 2))
+    net.operator("GATHER", [x, net.ints((3, 0))], [y], "GatherOptions", {"axis": 3}, version=2)
+    return [y]
+
+
+def _mirror_pad(net: Net, x: int) -> list[int]:
+    y, amounts = net.like(x, (1, 10, 9, 4)), net.ints(((0, 0), (1, 1), (1, 0), (0, 0)))
+    net.operator("MIRROR_PAD", [x, amounts], [y], "MirrorPadOptions", {})
     return [y]
 
 
@@ -106,7 +128,11 @@ def _tile(net: Net, x: int) -> list[int]:
 REFUSED: dict[str, Callable[[Net, int], list[int]]] = {
     "AVERAGE_POOL_2D": lambda net, x: [net.pool("AVERAGE_POOL_2D", x, (2, 2), (2, 2))],
     "MAX_POOL_2D": lambda net, x: [net.pool("MAX_POOL_2D", x, (2, 2), (2, 2))],
-    "REDUCE_MAX": _reduce_max,
+    "REDUCE_MAX": _reduce("REDUCE_MAX"),
+    "REDUCE_MIN": _reduce("REDUCE_MIN"),
+    "PACK": _pack,
+    "UNPACK": _unpack,
+    "MIRROR_PAD": _mirror_pad,
     "TILE": _tile,
     "CONCATENATION": lambda net, x: [net.concat([x, x], 3)],
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR"),
@@ -125,6 +151,7 @@ WARNED: dict[str, Callable[[Net, int], list[int]]] = {
     "TANH": lambda net, x: [net.unary("TANH", x, 1 / 128, 0)],
     "RESIZE_NEAREST_NEIGHBOR": _resize("RESIZE_NEAREST_NEIGHBOR"),
     "SPLIT_V": _split_v,
+    "GATHER": _gather,
     "RESHAPE": lambda net, x: [net.reshape(x, (1, 16, 4, 4))],
     "SQUEEZE": _squeeze,
 }

@@ -18,18 +18,21 @@ from narrows.exporters.tflite import ModelWriter
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
+    Reduce,
+    Relation,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -53,11 +56,16 @@ _VERSIONS = {
     "ADD": (1, 2),
     "SUB": (1, 2),
     "MUL": (1, 2),
+    **{relation.value: (1, 2) for relation in Relation},
+    "SQUARED_DIFFERENCE": (1, 2),
     "MAXIMUM": (1, 2),
     "MINIMUM": (1, 2),
     "AVERAGE_POOL_2D": (1, 2),
     "MAX_POOL_2D": (1, 2),
     "MEAN": (1, 2),
+    "SUM": (1, 2),
+    "REDUCE_MAX": (1, 2),
+    "REDUCE_MIN": (1, 2),
     "SOFTMAX": (1, 2),
     "LOGISTIC": (1, 2),
     "TANH": (1, 2),
@@ -247,8 +255,8 @@ class _Exporter:
             case Binary() if operator.function in EXTREMA:
                 table = "MaximumMinimumOptions"
                 return self._write(operator.function.name, inputs, self._like(out), table)
-            case Binary(function=Elementwise.PRELU):
-                return self._write("PRELU", inputs, self._like(out))
+            case Binary(function=Elementwise.PRELU | Elementwise.SQUARED_DIFFERENCE):
+                return self._write(operator.function.name, inputs, self._like(out))
             case Binary():
                 name = operator.function.name
                 return self._write(
@@ -258,13 +266,19 @@ class _Exporter:
                     f"{name.capitalize()}Options",
                     fused_activation_function=_ACTIVATIONS[operator.activation],
                 )
+            case Compare():
+                name = operator.relation.value
+                table = f"{name.title().replace('_', '')}Options"
+                return self._write(name, inputs, self._like(out), table)
+            case Select():
+                return self._write("SELECT_V2", inputs, self._like(out), "SelectV2Options")
             case Pool():
                 return self._pool(operator, inputs[0])
-            case Mean():
-                axes = [1] * operator.over_height + [2] * operator.over_width
-                operands = [inputs[0], self._ints(axes)]
+            case Reduce():
+                name = operator.function.value
+                operands = [inputs[0], self._ints([axis + 1 for axis in operator.axes])]
                 return self._write(
-                    "MEAN", operands, self._like(out), "ReducerOptions", keep_dims=True
+                    name, operands, self._like(out), "ReducerOptions", keep_dims=True
                 )
             case Softmax():
                 return self._write(

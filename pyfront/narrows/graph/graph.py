@@ -59,7 +59,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
-    dtype: Literal["float32", "int8", "int32"]
+    dtype: Literal["float32", "int8", "int32", "bool"]
     quantization: Quantization | None
     data: Array | None = None
     bounds: tuple[float, float] | None = None
@@ -157,12 +157,41 @@ class FullyConnected:
 @dataclass(frozen=True)
 class Binary:
     """Two tensors by element; an operand may be 1 in any dimension and may be a constant. PRELU:
-    the second are the slopes below zero; it, MAXIMUM and MINIMUM have no activation."""
+    the second are the slopes below zero. Only ADD, SUB and MUL have an activation."""
 
     inputs: tuple[int, int]
     output: int
     function: Elementwise
     activation: Activation
+
+
+class Relation(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    EQUAL = "EQUAL"
+    NOT_EQUAL = "NOT_EQUAL"
+    GREATER = "GREATER"
+    GREATER_EQUAL = "GREATER_EQUAL"
+    LESS = "LESS"
+    LESS_EQUAL = "LESS_EQUAL"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Where a relation of two tensors holds; operands as of Binary. The output is bool."""
+
+    inputs: tuple[int, int]
+    output: int
+    relation: Relation
+
+
+@dataclass(frozen=True)
+class Select:
+    """The second tensor where the first, which is bool, is true, and the third elsewhere; each may
+    be 1 in any dimension."""
+
+    inputs: tuple[int, int, int]
+    output: int
 
 
 @dataclass(frozen=True)
@@ -178,12 +207,23 @@ class Pool:
     activation: Activation
 
 
+class Reduction(Enum):
+    """By the names that a ``.tflite`` has for them."""
+
+    MEAN = "MEAN"
+    SUM = "SUM"
+    MAX = "REDUCE_MAX"
+    MIN = "REDUCE_MIN"
+
+
 @dataclass(frozen=True)
-class Mean:
+class Reduce:
+    """Over some axes, which have size 1 in the output."""
+
     inputs: tuple[int]
     output: int
-    over_height: bool
-    over_width: bool
+    function: Reduction
+    axes: tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -284,8 +324,10 @@ Operator: TypeAlias = (
     | DepthwiseConv
     | FullyConnected
     | Binary
+    | Compare
+    | Select
     | Pool
-    | Mean
+    | Reduce
     | Softmax
     | Unary
     | Concat

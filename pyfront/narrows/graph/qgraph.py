@@ -12,7 +12,8 @@ by ``2 ** max(-shift, 0)``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Literal, TypeAlias
 
@@ -65,6 +66,10 @@ class QTensor:
     zero_point: int
     data: Int8Array | None = None
     live: LiveChannels | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
 
     @property
     def row_bytes(self) -> int:
@@ -154,6 +159,7 @@ class Elementwise(IntEnum):
     MAXIMUM = 3
     MINIMUM = 4
     PRELU = 5
+    SQUARED_DIFFERENCE = 6
 
 
 EXTREMA = (Elementwise.MAXIMUM, Elementwise.MINIMUM)
@@ -164,7 +170,8 @@ class QElementwise:
     """Two tensors by element; an operand may be 1 in any of height, width, channels (broadcast).
 
     ADD, SUB: requantize(requantize((a - za) << left_shift, *a) +- requantize((b - zb) <<
-    left_shift, *b), *out) + zo. MUL: requantize((a - za) * (b - zb), *out) + zo.
+    left_shift, *b), *out) + zo. SQUARED_DIFFERENCE: as SUB, of which *out takes the square. MUL:
+    requantize((a - za) * (b - zb), *out) + zo.
     MAXIMUM, MINIMUM: of a and b themselves. PRELU: requantize(a - za, *a) + zo if a >= za, else as
     MUL. Each of a, b, out is (multiplier, shift), and (0, 0) where it is not used.
     """
@@ -347,6 +354,30 @@ class QGraph:
     def ends(self) -> frozenset[int]:
         """Tensors that are seen from outside: outputs, and what variables become."""
         return self.sources | {edge.tensor for edge in self.outputs}
+
+
+def without_unused(graph: QGraph) -> QGraph:
+    """Without tensors that no operator, edge or variable has."""
+    edges = (*graph.inputs, *graph.outputs)
+    used = {edge.tensor for edge in edges}.union(*((*op.inputs, op.output) for op in graph.ops))
+    used.update(i for v in graph.variables for i in (v.tensor, v.source))
+    number = {old: new for new, old in enumerate(sorted(used))}
+    return replace(
+        graph,
+        tensors=tuple(t for i, t in enumerate(graph.tensors) if i in used),
+        ops=tuple(renamed(op, number) for op in graph.ops),
+        inputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.inputs),
+        outputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.outputs),
+        variables=tuple(
+            replace(v, tensor=number[v.tensor], source=number[v.source]) for v in graph.variables
+        ),
+    )
+
+
+def renamed(op: QOp, names: Mapping[int, int]) -> QOp:
+    """The operator with other numbers for some tensors."""
+    inputs = tuple(names.get(t, t) for t in op.inputs)
+    return replace(op, inputs=inputs, output=names.get(op.output, op.output))  # type: ignore[arg-type]
 
 
 def macs(graph: QGraph) -> int:

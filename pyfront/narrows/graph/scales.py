@@ -13,6 +13,8 @@ from narrows.graph.graph import (
     Operator,
     Pad,
     Pool,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -28,6 +30,7 @@ ANY: Interval = (-inf, inf)
 
 # These operators move, choose or average elements.
 _SHARING = (Pool, Concat, Resize, Reshape, Pad, Move)
+_CHOOSING = (Reduction.MAX, Reduction.MIN)
 _PRESCRIBED = {
     UnaryFunction.LOGISTIC: (1 / 256, -128),
     UnaryFunction.TANH: (1 / 128, 0),
@@ -42,6 +45,7 @@ def shares_scale(operator: Operator) -> bool:
         isinstance(operator, _SHARING)
         or (isinstance(operator, Unary) and operator.function is UnaryFunction.RELU6)
         or (isinstance(operator, Binary) and operator.function in EXTREMA)
+        or (isinstance(operator, Reduce) and operator.function in _CHOOSING)
     )
 
 

@@ -17,12 +17,17 @@ from narrows.graph.graph import (
     Activation,
     Array,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
-    Mean,
+    Operator,
     Pool,
+    Reduce,
+    Reduction,
+    Relation,
+    Select,
     Softmax,
     Unary,
     UnaryFunction,
@@ -41,6 +46,8 @@ _MAX_GROUPS = 64
 _MAX_PHASES = 256
 _MAX_ZEROS = 2**26
 _MAX_ALPHA = 2.0**15
+# Weights of a convolution that sums over channels.
+_MAX_SUMMED = 2**20
 
 
 # --- Sliding windows ------------------------------------------------------------------------
@@ -285,6 +292,34 @@ def binary(
     activation: Activation = Activation.NONE,
 ) -> None:
     """Two operands, broadcast to one shape, become output 0."""
+    _paired(node, a, b, lambda inputs, y: Binary(inputs, y, function, activation))
+
+
+def compare(node: Node, a: View, b: View, relation: Relation) -> None:
+    """Where a relation of two operands, broadcast to one shape, holds becomes output 0."""
+    _paired(node, a, b, lambda inputs, y: Compare(inputs, y, relation))
+
+
+def select(node: Node, where: View, a: View, b: View) -> None:
+    """a where ``where`` is true, else b, become output 0; stored alike, broadcast to one shape."""
+    views = (where, a, b)
+    try:
+        shape = np.broadcast_shapes(*(v.shape for v in views))
+    except ValueError:
+        raise Refused(f"shapes {[list(v.shape) for v in views]}") from None
+    where, a, b = (of_rank(node.importer, v, len(shape)) for v in views)
+    axes = _aligned(where, a)
+    if axes is None or axes != _aligned(where, b):
+        raise Refused(f"its operands of shapes {[list(v.shape) for v in views]} are stored unlike")
+    height, width, channels = np.broadcast_shapes(where.storage, a.storage, b.storage)
+    storage = (height, width, channels)
+    y = node.new(storage)
+    node.emit(Select((where.tensor, a.tensor, b.tensor), y))
+    node.result(View(y, shape, storage, axes))
+
+
+def _paired(node: Node, a: View, b: View, make: Callable[[tuple[int, int], int], Operator]) -> None:
+    """What is made of two operands, broadcast to one shape, becomes output 0."""
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -300,7 +335,7 @@ def binary(
     height, width, channels = (max(m, n) for m, n in zip(a.storage, b.storage, strict=True))
     storage = (height, width, channels)
     y = node.new(storage)
-    node.emit(Binary((a.tensor, b.tensor), y, function, activation))
+    node.emit(make((a.tensor, b.tensor), y))
     node.result(View(y, shape, storage, axes[len(axes) - len(shape) :]))
 
 
@@ -360,47 +395,44 @@ def dimensions(values: Iterable[int], rank: int) -> set[int]:
     return named
 
 
-def averaged(x: View, over: Iterable[int]) -> set[Axis]:
+def long_axes(x: View, over: Iterable[int]) -> tuple[Axis, ...]:
     """The stored axes longer than 1 that these dimensions run over."""
-    axes = {a for d in over for a in x.axes[d] if x.storage[a] > 1}
-    if CHANNELS in axes:
-        raise Refused("it runs over channels")
-    return axes
+    return tuple(sorted(a for d in over for a in x.axes[d] if x.storage[a] > 1))
 
 
-def mean(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The mean over dimensions of x becomes output 0; keep: with size 1 instead of left out. A
-    mean over dimensions of size 1 is x itself."""
-    axes, y = averaged(x, over), x.tensor
+def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bool) -> None:
+    """What a function makes of the elements along dimensions of x becomes output 0; keep: with
+    size 1 instead of left out. Over dimensions of size 1 it is x itself."""
+    axes, y = long_axes(x, over), x.tensor
     if axes:
+        if CHANNELS in axes:
+            _check_reduction(x, function, axes)
         y = node.new(_without(x, axes))
-        node.emit(Mean((x.tensor,), y, HEIGHT in axes, WIDTH in axes))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def maximum(node: Node, x: View, over: set[int], *, keep: bool) -> None:
-    """The maximum over dimensions of x becomes output 0: a pooling whose kernel is the whole
-    input. keep: as of mean."""
-    axes, y = averaged(x, over), x.tensor
-    if axes:
-        y = node.new(_without(x, axes))
-        height, width = (x.storage[a] if a in axes else 1 for a in (HEIGHT, WIDTH))
-        node.emit(Pool((x.tensor,), y, "max", (height, width), (1, 1), (0, 0), Activation.NONE))
-    _reduced(node, x, y, over, keep=keep)
-
-
-def _without(x: View, axes: set[Axis]) -> tuple[int, int, int]:
-    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
-    return height, width, channels
-
-
-def _reduced(node: Node, x: View, y: int, over: set[int], *, keep: bool) -> None:
-    """The tensor y, of which dimensions of x have size 1 or are left out, becomes output 0."""
-    storage = _without(x, averaged(x, over))
+        node.emit(Reduce((x.tensor,), y, function, axes))
+    storage = _without(x, axes)
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]
     node.result(View(y, shape, storage, labels).picked(kept))
+
+
+def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> None:
+    """Whether a reduction over channels can be lowered: sums to a convolution whose weights are
+    all 1, extrema to a pooling of as many rows as there are pixels."""
+    pixels = prod(x.storage[a] for a in (HEIGHT, WIDTH) if a not in axes)
+    summed = prod(x.storage[a] for a in axes)
+    if function in (Reduction.MAX, Reduction.MIN):
+        if pixels > MAX_DIMENSION:
+            raise Refused(
+                f"it runs over the channels of {pixels} pixels, more than {MAX_DIMENSION}"
+            )
+    elif summed > _MAX_SUMMED:
+        raise Refused(f"it sums {summed} elements, channels among them, more than {_MAX_SUMMED}")
+
+
+def _without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
+    height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
+    return height, width, channels
 
 
 def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:

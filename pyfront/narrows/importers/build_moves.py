@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from narrows.graph.graph import MAX_DIMENSION, Concat, Pad, Resize
+import numpy as np
+
+from narrows.graph.graph import MAX_DIMENSION, Array, Concat, Pad, Resize
 from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
 from narrows.importers.build import Node
 from narrows.importers.refusals import NotAbsorbed, Refused
 from narrows.importers.views import View
+
+# Slices that one operator of a file may become.
+MAX_RUNS = 64
 
 
 def permuted(x: View, order: Sequence[int]) -> View:
@@ -25,6 +30,11 @@ def permuted(x: View, order: Sequence[int]) -> View:
 
 def concat(node: Node, views: Sequence[View], dimension: int) -> None:
     """The views, one behind the other along a dimension, become output 0."""
+    node.result(joined(node, views, dimension))
+
+
+def joined(node: Node, views: Sequence[View], dimension: int) -> View:
+    """The views, one behind the other along a dimension, as the tensor of output 0."""
     shape = views[0].shape
     for other in views:
         if other.shape[:dimension] != shape[:dimension] or (
@@ -46,7 +56,17 @@ def concat(node: Node, views: Sequence[View], dimension: int) -> None:
             raise NotAbsorbed(node.importer.movers)
     y = node.new(storage)
     node.emit(Concat(tuple(v.tensor for v in views), y, axis))
-    node.result(views[0].on(y, storage))
+    return views[0].on(y, storage)
+
+
+def stack(node: Node, views: Sequence[View], dimension: int) -> None:
+    """The views, one behind the other along a dimension that they do not have, become output 0."""
+    shape = views[0].shape
+    shape = (*shape[:dimension], 1, *shape[dimension:])
+    if any(v.shape != views[0].shape for v in views):
+        raise Refused(f"its inputs have shapes {[list(v.shape) for v in views[:MAX_RUNS]]}")
+    views = [node.importer.reshaped(v, shape) for v in views]
+    node.result(views[0] if len(views) == 1 else joined(node, views, dimension))
 
 
 def _with_axes(
@@ -91,8 +111,10 @@ def cut(
     return x.on(y, storage)
 
 
-def split(node: Node, x: View, dimension: int, sizes: Sequence[int]) -> None:
-    """Parts of x of these sizes along a dimension become the outputs."""
+def split(node: Node, x: View, dimension: int, sizes: Sequence[int], *, keep: bool = True) -> None:
+    """Parts of x of these sizes along a dimension become the outputs. keep: with the dimension,
+    which is left out of parts of size 1 otherwise."""
+    kept = [d for d in range(len(x.shape)) if keep or d != dimension]
     count, parts = x.shape[dimension], node.output_count
     if len(sizes) != parts or min(sizes) < 1 or sum(sizes) != count:
         raise Refused(f"{parts} parts of sizes {list(sizes)} along {count}")
@@ -101,8 +123,86 @@ def split(node: Node, x: View, dimension: int, sizes: Sequence[int]) -> None:
         starts, lengths = [0] * len(x.shape), list(x.shape)
         starts[dimension], lengths[dimension] = begin, size
         if node.gives(i):
-            node.result(cut(node, x, starts, [1] * len(x.shape), lengths, i), i)
+            part = cut(node, x, starts, [1] * len(x.shape), lengths, i)
+            node.result(part.picked(kept), i)
         begin += size
+
+
+def gather(node: Node, x: View, dimension: int, indices: Array) -> None:
+    """The elements of x at these indices of a dimension become output 0. indices: whose dimensions
+    stand in the place of the dimension; a number leaves it out."""
+    rank = len(x.shape)
+    whole = _gathered(node, x, dimension, indices.reshape(-1))
+    if indices.ndim == 0:
+        node.result(whole.picked([d for d in range(rank) if d != dimension]))
+    else:
+        shape = (*x.shape[:dimension], *indices.shape, *x.shape[dimension + 1 :])
+        node.result(node.importer.reshaped(whole, shape))
+
+
+def pad_with_itself(
+    node: Node,
+    x: View,
+    amounts: Sequence[tuple[int, int]],
+    mode: Literal["reflect", "symmetric", "edge", "wrap"],
+) -> None:
+    """x with elements of its own before and after each dimension becomes output 0. mode: which
+    ones, as NumPy calls it."""
+    source = x.tensor
+    for d, (n, (before, after)) in enumerate(zip(x.shape, amounts, strict=True)):
+        least = 0 if mode == "edge" else max(before, after) + (mode == "reflect")
+        if not (min(before, after) >= 0 and max(before, after) <= MAX_DIMENSION and least <= n):
+            raise Refused(f"paddings {list(amounts)} of shape {list(x.shape)}")
+        if before or after:
+            if x.tensor != source:
+                _name_part(node, x)
+            x = _gathered(node, x, d, np.pad(np.arange(n), (before, after), mode))
+    node.result(x)
+
+
+def _gathered(node: Node, x: View, dimension: int, indices: Array) -> View:
+    """The elements of x at these indices of a dimension, as the tensor of output 0: slices, one
+    behind the other."""
+    count, rank = x.shape[dimension], len(x.shape)
+    places = [int(n) for n in indices]
+    if not places or min(places) < 0 or max(places) >= count:
+        raise Refused(f"indices {places[:MAX_RUNS]} of a dimension of size {count}")
+    runs = _runs(places)
+    if len(runs) > MAX_RUNS:
+        raise Refused(
+            f"it takes {len(runs)} runs of equal steps along dimension {dimension}, up to "
+            f"{MAX_RUNS} are supported"
+        )
+    parts = []
+    for first, stride, length in runs:
+        begin, step, size = [0] * rank, [1] * rank, list(x.shape)
+        begin[dimension], step[dimension], size[dimension] = first, stride, length
+        parts.append(cut(node, x, begin, step, size))
+    if len(parts) == 1:
+        return parts[0]
+    for part in parts:
+        _name_part(node, part)
+    return joined(node, parts, dimension)
+
+
+def _name_part(node: Node, x: View) -> None:
+    """Tell a tensor that is only on the way to output 0 from that by its name."""
+    tensor = node.importer.tensors[x.tensor]
+    node.importer.tensors[x.tensor] = replace(tensor, name=f"{tensor.name} (part)")
+
+
+def _runs(places: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Numbers as (first, step, count) of progressions that rise."""
+    runs: list[tuple[int, int, int]] = []
+    for n in places:
+        first, step, count = runs[-1] if runs else (n, 1, 0)
+        if count == 1 and n > first:
+            runs[-1] = (first, n - first, 2)
+        elif count > 1 and n == first + count * step:
+            runs[-1] = (first, step, count + 1)
+        else:
+            runs.append((n, 1, 1))
+    return runs
 
 
 def pad(node: Node, x: View, amounts: Sequence[tuple[int, int]], value: float) -> None:

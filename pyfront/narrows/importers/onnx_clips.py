@@ -16,10 +16,11 @@ from narrows.graph.graph import (
     Binary,
     Concat,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -131,9 +132,11 @@ def _interval(
             x = hull(x, (operator.value, operator.value))
         case Softmax():
             x = (0, 1)
-        case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Mean() | Reshape():
+        case Unary(function=UnaryFunction.REQUANTIZE) | Concat() | Reshape():
             pass
         case Pool() | Resize() | Move():
+            pass
+        case Reduce() if operator.function is not Reduction.SUM:
             pass
         case Unary() if operator.function in _FUNCTIONS:
             x = _FUNCTIONS[operator.function]

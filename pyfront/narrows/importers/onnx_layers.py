@@ -15,8 +15,9 @@ from narrows.graph.graph import (
     MAX_DIMENSION,
     Activation,
     Binary,
-    Mean,
     Pad,
+    Reduce,
+    Reduction,
     Tensor,
     Unary,
     UnaryFunction,
@@ -27,7 +28,7 @@ from narrows.importers.onnx_constants import Constant, NotTflites
 from narrows.importers.onnx_node import Node
 from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights, with_kernel
 from narrows.importers.refusals import Refused
-from narrows.importers.views import CHANNELS, View
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
 
 _FUNCTIONS = {
     "Relu": UnaryFunction.RELU,
@@ -309,7 +310,7 @@ def global_pool(node: Node) -> None:
     size = x.storage[:2]
     if node.operator == "GlobalAveragePool":
         y = node.new((1, 1, x.storage[2]))
-        node.emit(Mean((x.tensor,), y, True, True))
+        node.emit(Reduce((x.tensor,), y, Reduction.MEAN, (HEIGHT, WIDTH)))
         node.result(x.on(y, (1, 1, x.storage[2])))
     else:
         window = layers.slide(size, size, (1, 1), (1, 1), ((0, 0), (0, 0)))
@@ -317,14 +318,14 @@ def global_pool(node: Node) -> None:
 
 
 def reduce(node: Node) -> None:
-    """Over height, width or both."""
+    """Axes are a constant or left out."""
     x = node.view(0)
     axes = node.operand("axes", 1, None)
     if axes is None and not node.flag("noop_with_empty_axes"):
         axes = list(range(len(x.shape)))
     over = layers.dimensions(axes or (), len(x.shape))
-    function = layers.mean if node.operator == "ReduceMean" else layers.maximum
-    function(node, x, over, keep=node.flag("keepdims", True))
+    function = Reduction[node.operator.removeprefix("Reduce").upper()]
+    layers.reduce(node, x, function, over, keep=node.flag("keepdims", True))
 
 
 def softmax(node: Node) -> None:

@@ -99,6 +99,14 @@ def concat(node: Node) -> None:
     moves.concat(node, views, d)
 
 
+def gather(node: Node) -> None:
+    """Indices are a constant; they are up to 64 runs of equal steps."""
+    indices = node.constant(1, "operand of indices").data
+    x = node.view(0)
+    (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
+    moves.gather(node, x, d, np.where(indices < 0, indices + x.shape[d], indices))
+
+
 def cut(node: Node) -> None:
     """Starts, ends, axes and steps are constants; steps are positive."""
     x = node.view(0)
@@ -133,10 +141,11 @@ def split(node: Node) -> None:
 
 
 def pad(node: Node) -> None:
-    """Constant mode; pads and value are constants; not of the batch. Folded into a convolution
-    that reads it alone, if the value is 0."""
-    if node.attribute("mode", "constant") != "constant":
-        raise Refused(f"mode {node.attribute('mode', '')}")
+    """Pads and value are constants; not of the batch. Folded into a convolution that reads it
+    alone, if the value is 0. Modes reflect, edge and wrap add up to 63 elements to a dimension."""
+    mode = node.attribute("mode", "constant")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise Refused(f"mode {mode}")
     x = node.view(0)
     rank = len(x.shape)
     pads = node.ints(1, "pads")
@@ -148,7 +157,10 @@ def pad(node: Node) -> None:
     for i, d in enumerate(axes):
         (d,) = dimensions([d], rank)
         amounts[d] = (pads[i], pads[i + len(axes)])
-    moves.pad(node, x, amounts, value)
+    if mode == "constant":
+        moves.pad(node, x, amounts, value)
+    else:
+        moves.pad_with_itself(node, x, amounts, mode)
 
 
 def resize(node: Node) -> None:

@@ -40,7 +40,7 @@ from narrows.importers.onnx_file import (
 )
 from narrows.importers.onnx_kinds import kinds_of
 from narrows.importers.onnx_upgrade import upgraded
-from narrows.importers.refusals import NO_RULE, NotAbsorbed, Refused, Skipped, Step, causes
+from narrows.importers.refusals import NotAbsorbed, Refused, Skipped, Step, causes, not_supported
 from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, Layout, View, check_batch, standard
 
 _INPUTS = ("float32", "int8", "uint8")
@@ -311,7 +311,7 @@ class Importer(build.Builder):
                     if name:
                         node.value(i)  # which may have been refused
             if rule is None:
-                return NO_RULE
+                return not_supported(record.operator)
             rule.apply(node)
             return None
         except NotAbsorbed as refusal:

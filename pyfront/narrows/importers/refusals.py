@@ -13,8 +13,28 @@ from typing import TypeVar
 
 from narrows.errors import Unsupported
 
-NO_RULE = "this operator is not supported"
-CONSTANTS_ONLY = "this operator is supported of shapes and constants alone"
+_EDGE = "leave it out of the model, and compute it where the output is read"
+_RECIPROCAL = "by a constant, multiply by its reciprocal instead"
+# What can be done about operators that are not supported, by the names of all formats.
+_ADVICE: Mapping[str, str] = {
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN", "ArgMax", "ArgMin", "TOPK_V2", "TopK"), _EDGE),
+    **dict.fromkeys(("CAST", "LOG_SOFTMAX", "LogSoftmax"), _EDGE + ", if it is the last"),
+    **dict.fromkeys(("DIV", "FLOOR_DIV"), _RECIPROCAL),
+    "POW": "write small whole powers as products",
+    **dict.fromkeys(
+        ("L2_NORMALIZATION", "LpNormalization"),
+        "write it as a product with RSQRT of the SUM of squares, as Keras' UnitNormalization does",
+    ),
+}
+
+
+def not_supported(operator: str, *, of_constants: bool = False) -> str:
+    """The reason for refusing an operator. of_constants: it is computed of constants."""
+    reason = "this operator is not supported"
+    if of_constants:
+        reason = "this operator is supported of shapes and constants alone"
+    advice = _ADVICE.get(operator)
+    return reason if advice is None else f"{reason}; {advice}"
 
 
 class Refused(Exception):

@@ -25,12 +25,17 @@ def activations_int8(node: Node, inputs: Iterable[int] | None = None) -> None:
     tensors = [node.input(i) for i in ((_source(node),) if inputs is None else inputs)]
     tensors += [node.output(i) for i in range(node.output_count)]
     for tensor in tensors:
-        if tensor.dtype != node.importer.dtype:
-            raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
-        if not node.is_float and per_tensor(tensor) is None:
-            raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
-        if tensor.is_variable or tensor.is_sparse:
-            raise Refused(f"{tensor.name} is a variable or sparse")
+        _check_int8(node, tensor)
+
+
+def _check_int8(node: Node, tensor: TensorRecord) -> None:
+    """Or float32 in a network of that."""
+    if tensor.dtype != node.importer.dtype:
+        raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
+    if not node.is_float and per_tensor(tensor) is None:
+        raise Refused(f"{tensor.name} has {tensor.scale_words}; one of int8 is supported")
+    if tensor.is_variable or tensor.is_sparse:
+        raise Refused(f"{tensor.name} is a variable or sparse")
 
 
 def int8_or_in_floats(node: Node) -> None:
@@ -121,6 +126,32 @@ def quantized_as_output(node: Node) -> None:
             raise Refused(f"{node.input(i).name} is not quantized as its output")
 
 
+def compared(node: Node) -> None:
+    """Both operands are int8 with one scale, below 1, and zero point per tensor; one may be a
+    constant. A SELECT_V2 reads the output."""
+    if node.is_float:
+        raise Refused("it compares float32; convert the model to int8, whose comparisons are taken")
+    for tensor in (node.input(0), node.input(1)):
+        _check_int8(node, tensor)
+        if not _scale(tensor) < 1:  # TFLite Micro stops
+            raise Refused(f"{tensor.name} has {tensor.scale_words}; scales below 1 are compared")
+    if node.output().dtype != "bool":
+        raise Refused(f"its output is {node.output().dtype}")
+
+
+def selected(node: Node) -> None:
+    """The first operand is the output of a comparison, the others are int8 and quantized as the
+    output; they may be constants."""
+    if node.is_float:
+        raise Refused("it selects float32; convert the model to int8, whose SELECT_V2 is taken")
+    if node.input(0).dtype != "bool" or node.input(0).data is not None:
+        raise Refused(f"{node.input(0).name} is no output of a comparison")
+    for tensor in (node.input(1), node.input(2), node.output()):
+        _check_int8(node, tensor)
+        if not same_quantization(tensor, node.output()):
+            raise Refused(f"{tensor.name} is not quantized as its output")
+
+
 def not_fused(node: Node) -> None:
     """No fused activation."""
     if node.options["FusedActivationFunction"] != 0:
@@ -136,6 +167,16 @@ def sum_scales(node: Node) -> None:
     assert b is not None
     assert out is not None
     if not 2.0 * float(max(a.scale, b.scale)) < 2.0**20 * float(out.scale):
+        raise Refused("its output's scale is too small for its operands'")
+
+
+def square_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -42 times the square of the larger scale of the
+    operands."""
+    if node.is_float:
+        return
+    twice = 2 * max(_scale(node.input(0)), _scale(node.input(1)))
+    if not _fits(twice**2 / 2.0**14 / _scale(node.output()), 30):
         raise Refused("its output's scale is too small for its operands'")
 
 
@@ -191,6 +232,12 @@ def ratio(node: Node) -> None:
         return
     slope = max(1.0, float(node.options.get("Alpha", 1.0)))
     if not _fits(_scale(node.input(0)) * slope / _scale(node.output()), 31):
+        raise Refused("its output's scale is too small for its input's")
+
+
+def total_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -30 times the input's."""
+    if not node.is_float and not _fits(_scale(node.input(0)) / _scale(node.output()), 30):
         raise Refused("its output's scale is too small for its input's")
 
 

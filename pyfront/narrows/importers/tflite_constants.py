@@ -101,10 +101,7 @@ FOLDED: Mapping[str, Function] = {
     "RANGE": lambda x, _, __: np.arange(*(v.item() for v in x[:3])),
 }
 OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "PACK": ("PackOptions", ("Axis",)),
-    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
     "REDUCE_PROD": ("ReducerOptions", ("KeepDims",)),
-    "SUM": ("ReducerOptions", ("KeepDims",)),
 }
 
 

@@ -335,11 +335,16 @@ class _Reader:
             if kind != getattr(tflite.BuiltinOptions, table_name):
                 raise ValueError(f"options of kind {kind} instead of {table_name}")
             table.Init(source.Bytes, source.Pos)
+        elif name in _WITHOUT_DEFAULTS:
+            return {}
         else:  # a table without fields: every field has its default
             table.Init(_EMPTY_TABLE, 4)
         return {field: getattr(table, field)() for field in fields}
 
 
+# Operators whose options have other values in TensorFlow Lite than the schema's defaults where the
+# file gives no table.
+_WITHOUT_DEFAULTS = ("MIRROR_PAD",)
 # A flatbuffer table without fields: a vtable of 4 bytes, then the table that points back to it.
 _EMPTY_TABLE = struct.pack("<HHi", 4, 4, 4)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from narrows.graph.graph import Array, Tensor, Unary, UnaryFunction
+from narrows.graph.graph import Array, Reduction, Relation, Tensor, Unary, UnaryFunction
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
 from narrows.importers.refusals import Refused
@@ -186,6 +186,16 @@ def binary(node: Node) -> None:
     layers.binary(node, node.view(0), node.view(1), function, node.activation)
 
 
+def compare(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels."""
+    layers.compare(node, node.view(0), node.view(1), Relation(node.name))
+
+
+def select(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels."""
+    layers.select(node, node.view(0), node.view(1), node.view(2))
+
+
 def pool(node: Node) -> None:
     """Any kernel, stride and padding."""
     x = node.plain(0)
@@ -194,22 +204,16 @@ def pool(node: Node) -> None:
     layers.pool(node, x, function, _window(node, x, kernel, (1, 1)), node.activation)
 
 
-def mean(node: Node) -> None:
-    """Axes are a constant and name height, width or both."""
-    x = node.view(0)
+def reduce(node: Node) -> None:
+    """Axes are a constant."""
+    x, function = node.view(0), Reduction(node.name)
     over = layers.dimensions(node.values(1, "axes"), len(x.shape))
-    if not layers.averaged(x, over):  # the mean of one element: only the quantization changes
+    sums = function in (Reduction.MEAN, Reduction.SUM)
+    if sums and not layers.long_axes(x, over):  # of one element: only the quantization changes
         y = node.new(x.storage)
         node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
         x = replace(x, tensor=y)
-    layers.mean(node, x, over, keep=bool(node.options["KeepDims"]))
-
-
-def maximum(node: Node) -> None:
-    """Axes are a constant and name height, width or both."""
-    x = node.view(0)
-    over = layers.dimensions(node.values(1, "axes"), len(x.shape))
-    layers.maximum(node, x, over, keep=bool(node.options["KeepDims"]))
+    layers.reduce(node, x, function, over, keep=bool(node.options["KeepDims"]))
 
 
 def softmax(node: Node) -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
+import tflite
+
 from narrows.graph.graph import Reshape
 from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
@@ -21,6 +23,10 @@ from narrows.importers.views import HEIGHT, WIDTH, View, regroup
 _MAX_RANK = 8
 # TensorFlow Lite Micro's limit of the inputs of a CONCATENATION.
 _MAX_COPIES = 10
+_MIRRORS: dict[int, Literal["reflect", "symmetric"]] = {
+    tflite.MirrorPadMode.REFLECT: "reflect",
+    tflite.MirrorPadMode.SYMMETRIC: "symmetric",
+}
 
 
 def concatenation(node: Node) -> None:
@@ -30,6 +36,33 @@ def concatenation(node: Node) -> None:
         raise Refused("its inputs differ in rank")
     (dimension,) = dimensions([node.options["Axis"]], rank)
     moves.concat(node, [node.view(i) for i in range(count)], dimension)
+
+
+def pack(node: Node) -> None:
+    """Along a new dimension that is height, width or channels."""
+    if node.options["ValuesCount"] != node.input_count:
+        raise Refused(f"{node.input_count} inputs instead of {node.options['ValuesCount']}")
+    (dimension,) = dimensions([node.options["Axis"]], len(node.input(0).shape) + 1)
+    moves.stack(node, [node.view(i) for i in range(node.input_count)], dimension)
+
+
+def unpack(node: Node) -> None:
+    """Along height, width or channels."""
+    if node.options["Num"] != node.output_count:
+        raise Refused(f"{node.output_count} outputs instead of {node.options['Num']}")
+    x = node.view(0)
+    (dimension,) = dimensions([node.options["Axis"]], len(x.shape))
+    moves.split(node, x, dimension, [1] * x.shape[dimension], keep=False)
+
+
+def gather(node: Node) -> None:
+    """Indices are a constant; they are up to 64 runs of equal steps; no batch dimensions."""
+    if node.options["BatchDims"]:
+        raise Refused(f"{node.options['BatchDims']} batch dimensions")
+    indices = node.values(1, "indices").reshape(node.input(1).shape)
+    x = node.view(0)
+    (dimension,) = dimensions([node.options["Axis"]], len(x.shape))
+    moves.gather(node, x, dimension, indices)
 
 
 def resize(node: Node) -> None:
@@ -107,12 +140,7 @@ def split(node: Node) -> None:
 def pad(node: Node) -> None:
     """Paddings are constants; not of the batch. Folded into a convolution that reads it alone,
     if the constant is the zero point."""
-    x = node.view(0)
-    rank = len(x.shape)
-    values = node.values(1, "paddings")
-    if len(values) != 2 * rank:
-        raise Refused(f"{len(values)} paddings of {rank} dimensions")
-    amounts = [(int(b), int(a)) for b, a in values.reshape(rank, 2)]
+    amounts = _amounts(node)
     q = per_tensor(node.output())
     value: float = 0 if q is None else q.zero_point
     if node.name == "PADV2" and node.has(2):
@@ -124,7 +152,23 @@ def pad(node: Node) -> None:
         if not node.is_float and not same_quantization(constant, node.output()):
             raise Refused("its value is not quantized as its output")
         value = constant.data.reshape(-1)[0].item()
-    moves.pad(node, x, amounts, value)
+    moves.pad(node, node.view(0), amounts, value)
+
+
+def mirror_pad(node: Node) -> None:
+    """Paddings are constants that add up to 63 elements to a dimension; not of the batch."""
+    mode = node.options.get("Mode")
+    if mode not in _MIRRORS:
+        raise Refused("it has no mode" if mode is None else f"mode {mode}")
+    moves.pad_with_itself(node, node.view(0), _amounts(node), _MIRRORS[mode])
+
+
+def _amounts(node: Node) -> list[tuple[int, int]]:
+    """How many elements are added before and after each dimension."""
+    rank, values = len(node.input(0).shape), node.values(1, "paddings")
+    if len(values) != 2 * rank:
+        raise Refused(f"{len(values)} paddings of {rank} dimensions")
+    return [(int(b), int(a)) for b, a in values.reshape(rank, 2)]
 
 
 def reshape(node: Node) -> None:

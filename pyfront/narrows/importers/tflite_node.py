@@ -22,12 +22,13 @@ from narrows.graph.graph import (
     Port,
     Quantization,
     Reshape,
+    Tensor,
     Variable,
     verify_graph,
 )
 from narrows.importers import build
 from narrows.importers.folding import Budget
-from narrows.importers.refusals import CONSTANTS_ONLY, NO_RULE, NotAbsorbed, Refused, Skipped
+from narrows.importers.refusals import NotAbsorbed, Refused, Skipped, not_supported
 from narrows.importers.tflite_constants import FOLDED, foldable, folded
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRecord
 from narrows.importers.tflite_kinds import Refusals, needed, operands, read
@@ -270,6 +271,9 @@ class Importer(build.Builder):
                 continue
             elif not view.contiguous:
                 reason = str(NotAbsorbed(self.movers))
+            elif self.record.tensors[index].dtype not in ("int8", "uint8", "float32"):
+                dtype = self.record.tensors[index].dtype
+                reason = f"it is {dtype}; int8, uint8 and float32 are supported"
             elif self.record.tensors[index].dtype != self.dtype and index not in converted:
                 reason = "it is a float32 or uint8 input"
                 if index not in self.record.inputs:
@@ -286,7 +290,7 @@ class Importer(build.Builder):
                 return None
             rule = self.rules.get(operator.name)
             if rule is None:
-                return CONSTANTS_ONLY if operator.name in FOLDED else NO_RULE
+                return not_supported(operator.name, of_constants=operator.name in FOLDED)
             if any(i in self.views and self.views[i] is None for i in operands(operator)):
                 raise Skipped
             rule.apply(node)
@@ -401,6 +405,8 @@ class Node(build.Node):
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
+        if record.dtype == "bool":
+            return self.importer.constant(Tensor(record.name, tuple(storage), "bool", None))
         return self.importer.tensor(record.name, storage, record.quantization)
 
     def assume(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from narrows.graph.graph import Relation
 from narrows.graph.moves import REARRANGEMENTS
 from narrows.importers import tflite_checks as checks
 from narrows.importers import tflite_layers as layers
@@ -24,6 +25,13 @@ _POOL = Rule(
 _IN_FLOATS = Rule(layers.unary, (1, 1), (checks.in_floats,))
 _IN_TABLE = Rule(layers.unary, (1, 1), (checks.int8_or_in_floats,))
 _EXTREMUM = Rule(layers.binary, (2, 2), (checks.both_int8, checks.quantized_as_output))
+_REDUCER = ("ReducerOptions", ("KeepDims",))
+_CHOICE = Rule(
+    layers.reduce,
+    (2, 2),
+    (checks.activations_int8, checks.quantized_as_input),
+    options=_REDUCER,
+)
 _CORNERS = ("AlignCorners", "HalfPixelCenters")
 _LABELS = (checks.same_type, checks.quantized_as_input)
 _LABELS_TAKEN = (checks.same_type, checks.taken_as_input)
@@ -70,20 +78,17 @@ RULES: dict[str, Rule] = {
     "MAXIMUM": _EXTREMUM,
     "MINIMUM": _EXTREMUM,
     "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
+    **{r.value: Rule(layers.compare, (2, 2), (checks.compared,)) for r in Relation},
+    "SELECT_V2": Rule(layers.select, (3, 3), (checks.selected,)),
+    "SQUARED_DIFFERENCE": Rule(layers.binary, (2, 2), (checks.both_int8, checks.square_scale)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
-    "MEAN": Rule(
-        layers.mean,
-        (2, 2),
-        (checks.activations_int8, checks.ratio),
-        options=("ReducerOptions", ("KeepDims",)),
+    "MEAN": Rule(layers.reduce, (2, 2), (checks.activations_int8, checks.ratio), options=_REDUCER),
+    "SUM": Rule(
+        layers.reduce, (2, 2), (checks.activations_int8, checks.total_scale), options=_REDUCER
     ),
-    "REDUCE_MAX": Rule(
-        layers.maximum,
-        (2, 2),
-        (checks.activations_int8, checks.quantized_as_input),
-        options=("ReducerOptions", ("KeepDims",)),
-    ),
+    "REDUCE_MAX": _CHOICE,
+    "REDUCE_MIN": _CHOICE,
     "SOFTMAX": Rule(
         layers.softmax,
         (1, 1),
@@ -132,6 +137,25 @@ RULES: dict[str, Rule] = {
         (checks.all_int8, checks.quantized_as_output, checks.not_fused),
         options=("ConcatenationOptions", ("Axis", _FUSED)),
     ),
+    "PACK": Rule(
+        moves.pack,
+        (1, 1024),
+        (checks.all_int8, checks.quantized_as_output),
+        options=("PackOptions", ("Axis", "ValuesCount")),
+    ),
+    "UNPACK": Rule(
+        moves.unpack,
+        (1, 1),
+        (checks.activations_int8, checks.quantized_as_input),
+        outputs=None,
+        options=("UnpackOptions", ("Axis", "Num")),
+    ),
+    "GATHER": Rule(
+        moves.gather,
+        (2, 2),
+        (checks.activations_int8, checks.taken_as_input),
+        options=("GatherOptions", ("Axis", "BatchDims")),
+    ),
     "RESIZE_BILINEAR": Rule(
         moves.resize,
         (2, 2),
@@ -162,6 +186,12 @@ RULES: dict[str, Rule] = {
     ),
     "PAD": Rule(moves.pad, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
     "PADV2": Rule(moves.pad, (2, 3), (checks.activations_int8, checks.quantized_as_input)),
+    "MIRROR_PAD": Rule(
+        moves.mirror_pad,
+        (2, 2),
+        (checks.activations_int8, checks.quantized_as_input),
+        options=("MirrorPadOptions", ("Mode",)),
+    ),
     "RESHAPE": Rule(moves.reshape, (1, 2), _LABELS_TAKEN),
     "SQUEEZE": Rule(moves.reshape, (1, 1), _LABELS_TAKEN),
     "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),

@@ -76,7 +76,7 @@ class _Packer:
             if graph.tensors[tensor].data is not None
         }
         self.variables = {v.tensor: n for n, v in enumerate(graph.variables)}
-        used = sorted(self.rings.keys() | constants | self.variables.keys())
+        used = sorted(self.rings.keys() | constants | self.variables.keys() | set(self.outputs))
         self.number = {tensor: i for i, tensor in enumerate(used)}
         self.stage_count = len(self.inputs) + len(plan.stages) + len(self.streamed)
 

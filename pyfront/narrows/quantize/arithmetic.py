@@ -3,10 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
+from narrows.graph.graph import Relation
 from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
-from narrows.quantize.fixed_point import Int64Array, requantize
+from narrows.quantize.fixed_point import Int64Array, requantize, wrap
+
+RELATIONS: Mapping[Relation, Callable[[Any, Any], Any]] = {
+    Relation.EQUAL: np.equal,
+    Relation.NOT_EQUAL: np.not_equal,
+    Relation.GREATER: np.greater,
+    Relation.GREATER_EQUAL: np.greater_equal,
+    Relation.LESS: np.less,
+    Relation.LESS_EQUAL: np.less_equal,
+}
 
 
 def elementwise(
@@ -27,5 +40,8 @@ def elementwise(
     else:
         a = requantize(a << op.left_shift, *op.a)
         b = requantize(b << op.left_shift, *op.b)
-        x = requantize(a + b if op.function is Elementwise.ADD else a - b, *op.out)
+        total = a + b if op.function is Elementwise.ADD else a - b
+        if op.function is Elementwise.SQUARED_DIFFERENCE:
+            total = wrap(total * total)
+        x = requantize(total, *op.out)
     return np.clip(x + zo, op.act_min, op.act_max)

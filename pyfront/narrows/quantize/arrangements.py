@@ -9,7 +9,7 @@ same operands in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +32,8 @@ from narrows.graph.qgraph import (
     QResize,
     QSoftmax,
     QTensor,
+    renamed,
+    without_unused,
 )
 from narrows.quantize.verify import verify_qgraph
 
@@ -70,32 +72,8 @@ def _at_inputs(graph: QGraph) -> QGraph:
             continue
         tensors[edge.tensor] = _shaped(tensors[edge.tensor], tensors[reader.output])
         ops.remove(reader)
-        ops = [_renamed(op, {reader.output: edge.tensor}) for op in ops]
-    return _used(replace(graph, tensors=tuple(tensors), ops=tuple(ops)))
-
-
-def _used(graph: QGraph) -> QGraph:
-    """Without tensors that no operator, edge or variable has."""
-    edges = (*graph.inputs, *graph.outputs)
-    used = {edge.tensor for edge in edges}.union(*((*op.inputs, op.output) for op in graph.ops))
-    used.update(i for v in graph.variables for i in (v.tensor, v.source))
-    number = {old: new for new, old in enumerate(sorted(used))}
-    return replace(
-        graph,
-        tensors=tuple(t for i, t in enumerate(graph.tensors) if i in used),
-        ops=tuple(_renamed(op, number) for op in graph.ops),
-        inputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.inputs),
-        outputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.outputs),
-        variables=tuple(
-            replace(v, tensor=number[v.tensor], source=number[v.source]) for v in graph.variables
-        ),
-    )
-
-
-def _renamed(op: QOp, names: Mapping[int, int]) -> QOp:
-    """The operator with other numbers for some tensors."""
-    inputs = tuple(names.get(t, t) for t in op.inputs)
-    return replace(op, inputs=inputs, output=names.get(op.output, op.output))  # type: ignore[arg-type]
+        ops = [renamed(op, {reader.output: edge.tensor}) for op in ops]
+    return without_unused(replace(graph, tensors=tuple(tensors), ops=tuple(ops)))
 
 
 def _shaped(tensor: QTensor, other: QTensor) -> QTensor:
@@ -126,7 +104,7 @@ def _in_parts(graph: QGraph) -> QGraph:
             rows = tensors[flat].channels // part
             tensors[flat] = replace(tensors[flat], height=rows, channels=part)
             ops[place] = _over(tensors[flat], op)
-    return _used(replace(graph, tensors=tuple(tensors), ops=tuple(dict.fromkeys(ops))))
+    return without_unused(replace(graph, tensors=tuple(tensors), ops=tuple(dict.fromkeys(ops))))
 
 
 def _maps_one_pixel(graph: QGraph, op: QConv) -> bool:

@@ -29,11 +29,12 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Pool,
+    Reduce,
     Tensor,
     readers,
 )
+from narrows.graph.qgraph import Axis
 from narrows.quantize.float_model import FloatArray, unit_of, verify_float
 
 # Calibrated ranges under a cut, as ReLU6's at 6, may grow up to this share of it; unseen inputs go
@@ -116,7 +117,7 @@ class ChannelStatistics:
 
 def pairs(graph: Graph) -> list[Pair]:
     """Places that can be equalized, first to last. Between the two there may be poolings and
-    means, which treat each channel alone and commute with a positive factor."""
+    reductions that treat each channel alone: they commute with a positive factor."""
     reading = readers(graph)
     visible = {port.tensor for port in graph.outputs}
     result = []
@@ -127,14 +128,16 @@ def pairs(graph: Graph) -> list[Pair]:
         while tensor not in visible and len(reading.get(tensor, ())) == 1:
             place = reading[tensor][0]
             behind = graph.operators[place]
-            if graph.tensors[behind.output].bounds is not None and isinstance(behind, (Mean, Pool)):
+            if graph.tensors[behind.output].bounds is not None and isinstance(
+                behind, (Reduce, Pool)
+            ):
                 break
             if isinstance(behind, WEIGHTED):
                 if _takes_channels(graph, behind):
                     result.append(Pair(number, place, operator.output))
                 break
             if not (
-                isinstance(behind, Mean)
+                (isinstance(behind, Reduce) and Axis.CHANNELS not in behind.axes)
                 or (isinstance(behind, Pool) and behind.activation is Activation.NONE)
             ):
                 break

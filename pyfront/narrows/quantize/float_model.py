@@ -14,17 +14,20 @@ from narrows.errors import InputError, ModelError
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -34,6 +37,7 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import Elementwise
 from narrows.quantize import functions
+from narrows.quantize.arithmetic import RELATIONS
 from narrows.quantize.lower import nearest_positions
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -44,6 +48,13 @@ Observe: TypeAlias = Callable[[int, FloatArray], None]
 
 # Elements of a depthwise convolution's output that are summed at once: stays in the cache.
 _BLOCK_ELEMENTS = 1 << 15
+
+_REDUCTIONS: dict[Reduction, Callable[..., FloatArray]] = {
+    Reduction.MEAN: np.mean,
+    Reduction.SUM: np.sum,
+    Reduction.MAX: np.max,
+    Reduction.MIN: np.min,
+}
 
 
 def verify_float(graph: Graph) -> None:
@@ -185,16 +196,20 @@ def _evaluate(
                     return np.maximum(a, b)
                 case Elementwise.MINIMUM:
                     return np.minimum(a, b)
+                case Elementwise.SQUARED_DIFFERENCE:
+                    square: FloatArray = np.square(a - b)
+                    return square
                 case Elementwise.PRELU:
                     leaky: FloatArray = np.where(a >= 0, a, a * b)
                     return leaky
+        case Compare():
+            return np.asarray(RELATIONS[operator.relation](inputs[0], inputs[1]), np.float32)
+        case Select():
+            return np.where(x != 0, inputs[1], inputs[2])
         case Pool():
             return _pool(operator, x, (shape[0], shape[1]))
-        case Mean():
-            over = (operator.over_height, operator.over_width)
-            axes = tuple(axis for axis in (0, 1) if over[axis])
-            mean: FloatArray = x.mean(axis=axes, keepdims=True, dtype=np.float32)
-            return mean
+        case Reduce():
+            return np.asarray(_REDUCTIONS[operator.function](x, operator.axes, keepdims=True))
         case Softmax():
             scaled = np.float32(operator.beta) * x
             powers = np.exp(scaled - scaled.max(axis=2, keepdims=True))

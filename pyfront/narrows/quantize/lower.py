@@ -7,7 +7,9 @@ in double from float32 scales.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -15,19 +17,22 @@ from narrows.errors import ModelError
 from narrows.graph.graph import (
     Activation,
     Binary,
+    Compare,
     Concat,
     Conv,
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pad,
     Pool,
     Port,
     Quantization,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Tensor,
     Unary,
@@ -35,6 +40,7 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     EXTREMA,
+    Axis,
     Edge,
     Elementwise,
     Int8Array,
@@ -55,7 +61,8 @@ from narrows.graph.qgraph import (
     QTensor,
     QVariable,
 )
-from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.arithmetic import RELATIONS, elementwise
+from narrows.quantize.chains import fold_chains
 from narrows.quantize.fixed_point import quantize_multiplier, round_half_away
 from narrows.quantize.tables import (
     ALL_INT8,
@@ -67,9 +74,12 @@ from narrows.quantize.tables import (
 )
 from narrows.quantize.verify import verify_qgraph
 
-_LEFT_SHIFT = 20  # of ADD and SUB on int8
-_SUMS = (Elementwise.ADD, Elementwise.SUB)
+# Of what TFLite computes from both operands in a common scale, on int8.
+_LEFT_SHIFTS = {Elementwise.ADD: 20, Elementwise.SUB: 20, Elementwise.SQUARED_DIFFERENCE: 7}
 _MAX_CONCAT = 4
+# A multiplier and shift that change nothing.
+_ONE = (2**30, 1)
+_COMPLEMENT = as_bytes(-1 - ALL_INT8)
 
 
 def lower(graph: Graph) -> QGraph:
@@ -97,6 +107,8 @@ def lower(graph: Graph) -> QGraph:
             for v in graph.variables
         ),
     )
+    verify_qgraph(qgraph)
+    qgraph = fold_chains(qgraph)
     verify_qgraph(qgraph)
     return qgraph
 
@@ -133,8 +145,10 @@ class _Lowering:
         self.ops: list[QOp] = []
 
     def _tensor(self, tensor: Tensor) -> QTensor:
-        q = self.parameters(tensor)
         height, width, channels = tensor.shape
+        if tensor.dtype == "bool":  # true is the greatest int8, false the least
+            return QTensor(tensor.name, height, width, channels, 1.0, 0)
+        q = self.parameters(tensor)
         return QTensor(
             tensor.name, height, width, channels, float(q.scale), q.zero_point, tensor.data
         )
@@ -158,6 +172,10 @@ class _Lowering:
                 self.ops.append(self._weighted(operator, one, output))
             case Binary():
                 self.ops.append(self._binary(operator, output))
+            case Compare():
+                self._compare(operator, output)
+            case Select():
+                self._select(operator, output)
             case Pool():
                 low, high = activation_range(operator.activation, self.of(operator.output))
                 self.ops.append(
@@ -172,8 +190,10 @@ class _Lowering:
                         high,
                     )
                 )
-            case Mean():
-                self.ops.append(self._mean(operator, one, output))
+            case Reduce(function=Reduction.MEAN | Reduction.SUM):
+                self.ops.append(self._sum(operator, one, output))
+            case Reduce():
+                self._extremum(operator, one, output)
             case Softmax():
                 self.ops.append(QSoftmax(one, output, softmax_table(operator.beta, self.of(x))))
             case Unary():
@@ -225,54 +245,134 @@ class _Lowering:
     def _binary(self, operator: Binary, output: int) -> QElementwise | QLookup:
         a, b, y = (self.of(i) for i in (*operator.inputs, operator.output))
         low, high = activation_range(operator.activation, y)
-        op = QElementwise(
-            (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
-            output,
-            operator.function,
-            _LEFT_SHIFT if operator.function in _SUMS else 0,
-            *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
-            low,
-            high,
+        return self._elementwise(
+            QElementwise(
+                (self.number[operator.inputs[0]], self.number[operator.inputs[1]]),
+                output,
+                operator.function,
+                _LEFT_SHIFTS.get(operator.function, 0),
+                *_elementwise_multipliers(operator.function, a.scale, b.scale, y.scale),
+                low,
+                high,
+            )
         )
+
+    def _elementwise(self, op: QElementwise) -> QElementwise | QLookup:
+        """The operator, or its table where an operand is a constant number."""
         for constant, other in ((0, 1), (1, 0)):
             tensor, rest = (self.tensors[op.inputs[i]] for i in (constant, other))
             if tensor.data is not None and tensor.bytes == 1 and rest.data is None:
                 value = np.full(256, int(tensor.data.flat[0]), np.int64)
                 left, right = (value, ALL_INT8) if constant == 0 else (ALL_INT8, value)
-                table = as_bytes(
-                    elementwise(op, left, right, a.zero_point, b.zero_point, y.zero_point)
-                )
-                return QLookup((op.inputs[other],), output, table, operator.function.name)
+                a, b, y = (self.tensors[i].zero_point for i in (*op.inputs, op.output))
+                table = as_bytes(elementwise(op, left, right, a, b, y))
+                return QLookup((op.inputs[other],), op.output, table, op.function.name)
         return op
 
-    def _mean(self, operator: Mean, inputs: tuple[int], output: int) -> QMean:
+    def _compare(self, operator: Compare, output: int) -> None:
+        """A difference of the operands, clamped, which has its sign, and a table of the signs."""
+        a, b = (quantize_multiplier(float(self.of(i).scale)) for i in operator.inputs)
+        difference = self._part(output, self.tensors[output].shape)
+        inputs = (self.number[operator.inputs[0]], self.number[operator.inputs[1]])
+        sub = Elementwise.SUB
+        numbers = (a, b, _ONE, -128, 127)
+        self.ops.append(self._elementwise(QElementwise(inputs, difference, sub, 8, *numbers)))
+        holds = RELATIONS[operator.relation](ALL_INT8, 0)
+        table = as_bytes(np.where(holds, 127, -128))
+        self.ops.append(QLookup((difference,), output, table, operator.relation.value))
+
+    def _select(self, operator: Select, output: int) -> None:
+        """The greater one of what is the least int8 wherever it is not selected."""
+        where, a, b = (self.number[i] for i in operator.inputs)
+        elsewhere = self._part(output, self.tensors[where].shape)
+        self.ops.append(QLookup((where,), elsewhere, _COMPLEMENT, "complement"))
+        parts = [self._extreme(Elementwise.MINIMUM, a, where)]
+        parts.append(self._extreme(Elementwise.MINIMUM, b, elsewhere))
+        self._extreme(Elementwise.MAXIMUM, parts[0], parts[1], output)
+
+    def _extreme(self, function: Elementwise, a: int, b: int, output: int | None = None) -> int:
+        """A tensor of the greater or lesser elements of two; a new one like the first if output is
+        None."""
+        if output is None:
+            shapes = (self.tensors[a].shape, self.tensors[b].shape)
+            height, width, channels = np.broadcast_shapes(*shapes)
+            output = self._part(a, (height, width, channels))
+        none = (0, 0)
+        op = QElementwise((a, b), output, function, 0, none, none, none, -128, 127)
+        self.ops.append(self._elementwise(op))
+        return output
+
+    def _sum(self, operator: Reduce, inputs: tuple[int], output: int) -> QMean | QConv:
+        """MEAN and SUM. Over channels, too, they are a convolution whose weights are all 1."""
         x, y = self.of(operator.inputs[0]), self.of(operator.output)
-        source = self.tensors[inputs[0]]
-        count = source.height if operator.over_height else 1
-        count *= source.width if operator.over_width else 1
+        source, axes = self.tensors[inputs[0]], operator.axes
+        shape = source.shape
+        count = prod(shape[axis] for axis in axes)
         multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
-        # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
-        bits = min(count.bit_length() - 1, 32, 31 + shift)
-        return QMean(
-            inputs,
-            output,
-            operator.over_height,
-            operator.over_width,
-            -x.zero_point * count,
-            (multiplier << bits) // count,
-            shift - bits,
+        if operator.function is Reduction.MEAN:
+            # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
+            bits = min(count.bit_length() - 1, 32, 31 + shift)
+            multiplier, shift = (multiplier << bits) // count, shift - bits
+        if Axis.CHANNELS in axes:
+            kernel = tuple(shape[axis] if axis in axes else 1 for axis in Axis)
+            weights = np.ones((1, *kernel), np.int8)
+            bias, *numbers = (np.array([n], np.int32) for n in (0, multiplier, shift))
+            window = ((1, 1), (1, 1), (0, 0))
+            return QConv(inputs, output, weights, bias, numbers[0], numbers[1], *window, -128, 127)
+        over = (Axis.HEIGHT in axes, Axis.WIDTH in axes)
+        return QMean(inputs, output, *over, -x.zero_point * count, multiplier, shift)
+
+    def _extremum(self, operator: Reduce, inputs: tuple[int], output: int) -> None:
+        """MAX is a pooling with one window, or one for each row or column; channels are the width
+        of another one. MIN is MAX of the complements -1 - x, whose order is the opposite one."""
+        (height, width, channels), axes = self.tensors[inputs[0]].shape, operator.axes
+        kernel = (height if Axis.HEIGHT in axes else 1, width if Axis.WIDTH in axes else 1)
+        height, width = height // kernel[0], width // kernel[1]
+        pixels, end = height * width, self.tensors[output].shape
+        lowest, deep = operator.function is Reduction.MIN, Axis.CHANNELS in axes
+
+        def pool(kernel: tuple[int, int]) -> Callable[[tuple[int], int], QOp]:
+            return lambda x, y: QPool(x, y, "max", kernel, (1, 1), (0, 0), -128, 127)
+
+        def complement(x: tuple[int], y: int) -> QOp:
+            return QLookup(x, y, _COMPLEMENT, "complement")
+
+        # Whether there is such an operator, the operator, and the shape that it makes.
+        steps: list[tuple[bool, Callable[[tuple[int], int], QOp], tuple[int, int, int]]] = [
+            (lowest, complement, self.tensors[inputs[0]].shape),
+            (kernel != (1, 1), pool(kernel), (height, width, channels)),
+            (deep, QReshape, (pixels, channels, 1)),
+            (deep, pool((1, channels)), (pixels, 1, 1)),
+            (deep and width > 1, QReshape, end),
+            (lowest, complement, end),
+        ]
+        chosen = [(make, shape) for is_wanted, make, shape in steps if is_wanted]
+        for make, shape in chosen[:-1]:
+            y = self._part(output, shape, complement=lowest)
+            self.ops.append(make(inputs, y))
+            inputs = (y,)
+        self.ops.append(chosen[-1][0](inputs, output))
+
+    def _part(self, whole: int, shape: tuple[int, int, int], *, complement: bool = False) -> int:
+        """A new tensor between the operators that one of the model's becomes. complement: it holds
+        -1 - x in the place of x."""
+        tensor = self.tensors[whole]
+        zero_point = -1 - tensor.zero_point if complement else tensor.zero_point
+        height, width, channels = shape
+        self.tensors.append(
+            QTensor(f"{tensor.name} (part)", height, width, channels, tensor.scale, zero_point)
         )
+        return len(self.tensors) - 1
 
     def _concat(self, operator: Concat, output: int) -> None:
         inputs = [self.number[i] for i in operator.inputs]
         while len(inputs) > _MAX_CONCAT:
-            parts = [self.tensors[i] for i in inputs[:_MAX_CONCAT]]
-            whole = self.tensors[output]
-            field = ("height", "width", "channels")[operator.axis]
-            length = sum(getattr(part, field) for part in parts)
-            name = f"{whole.name} (part)"
-            self.tensors.append(replace(whole, name=name, **{field: length}))
-            joined = len(self.tensors) - 1
+            shapes = [self.tensors[i].shape for i in inputs[:_MAX_CONCAT]]
+            height, width, channels = (
+                sum(lengths) if axis == operator.axis else lengths[0]
+                for axis, lengths in enumerate(zip(*shapes, strict=True))
+            )
+            joined = self._part(output, (height, width, channels))
             self.ops.append(QConcat(tuple(inputs[:_MAX_CONCAT]), joined, operator.axis))
             inputs = [joined, *inputs[_MAX_CONCAT:]]
         if len(inputs) == 1:
@@ -321,11 +421,13 @@ def _elementwise_multipliers(
     none = (0, 0)
     if function in EXTREMA:
         return none, none, none
-    if function not in _SUMS:
+    if function not in _LEFT_SHIFTS:
         rest = quantize_multiplier(float(a) / float(y)) if function is Elementwise.PRELU else none
         return rest, none, quantize_multiplier(float(a) * float(b) / float(y))
     twice = 2 * float(max(a, b))
-    reals = (float(a) / twice, float(b) / twice, twice / (2.0**_LEFT_SHIFT * float(y)))
+    step = twice / 2.0 ** _LEFT_SHIFTS[function]
+    square = step if function is Elementwise.SQUARED_DIFFERENCE else 1.0
+    reals = (float(a) / twice, float(b) / twice, step * square / float(y))
     first, second, third = (quantize_multiplier(real) for real in reals)
     return first, second, third
 

@@ -312,6 +312,8 @@ def _raise_scales(
                 least = scales[0] * float(np.abs(w).max()) / 127 / _MAX_RATIO
             case Softmax():  # its exponent is a fixed-point number with 26 fractional bits
                 group, least = groups[operator.inputs[0]], 2.0**-25 / operator.beta
+            case Binary(function=Elementwise.SQUARED_DIFFERENCE):
+                least = 4 * max(scales) ** 2 * 2.0**-14 / _MAX_RATIO
             case Binary(function=Elementwise.MUL):
                 least = scales[0] * scales[1] / _MAX_RATIO
             case Binary(function=Elementwise.PRELU):

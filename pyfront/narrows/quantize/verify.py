@@ -77,9 +77,9 @@ def _verify_variable(qgraph: QGraph, variable: QVariable, writers: set[int]) -> 
     where = f"variable {tensor.name}"
     fresh = tensor.data is not None and variable.tensor not in writers
     _need(qgraph, fresh, f"{where}: it begins with nothing")
-    same = _shape(tensor)[1:] == _shape(source)[1:]
+    same = tensor.shape[1:] == source.shape[1:]
     inside = 0 <= variable.row <= source.height - tensor.height
-    _need(qgraph, same and inside, f"{where}: row {variable.row} of shape {_shape(source)}")
+    _need(qgraph, same and inside, f"{where}: row {variable.row} of shape {source.shape}")
 
 
 def _verify_tensor(qgraph: QGraph, number: int, tensor: QTensor) -> None:
@@ -99,10 +99,6 @@ def _need(qgraph: QGraph, condition: bool | np.bool_, message: str) -> None:
         raise ModelError(f"{qgraph.name}: {message}")
 
 
-def _shape(tensor: QTensor) -> tuple[int, int, int]:
-    return tensor.height, tensor.width, tensor.channels
-
-
 def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
     """What is wrong with an operator; None if nothing is."""
     match op:
@@ -116,7 +112,7 @@ def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
             if x[0].channels != y.channels:
                 return f"channels {x[0].channels} and {y.channels}"
             for n, out, k, s, p in zip(
-                _shape(x[0]), _shape(y), op.kernel, op.stride, op.pad, strict=False
+                x[0].shape, y.shape, op.kernel, op.stride, op.pad, strict=False
             ):
                 # The first and the last window hold an element, so all do.
                 if not (1 <= s <= 255 and 0 <= p < k and (out - 1) * s - p < n):
@@ -125,28 +121,28 @@ def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
         case QMean():
             height = 1 if op.over_height else x[0].height
             width = 1 if op.over_width else x[0].width
-            if _shape(y) != (height, width, x[0].channels):
-                return f"shape {_shape(y)}"
+            if y.shape != (height, width, x[0].channels):
+                return f"shape {y.shape}"
             if not (op.over_height or op.over_width):
                 return "over nothing"
             return _multiplier_problem(op.multiplier, op.shift)
         case QSoftmax():
             if op.table.shape != (256,) or op.table.dtype != np.int32 or (op.table < 0).any():
                 return "table"
-            return None if _shape(x[0]) == _shape(y) else f"shape {_shape(y)}"
+            return None if x[0].shape == y.shape else f"shape {y.shape}"
         case QLookup():
             if len(op.table) != 256:
                 return f"a table of {len(op.table)} bytes"
-            return None if _shape(x[0]) == _shape(y) else f"shape {_shape(y)}"
+            return None if x[0].shape == y.shape else f"shape {y.shape}"
         case QConcat():
             if not 2 <= len(x) <= 4:
                 return f"{len(x)} inputs"
-            expected = list(_shape(x[0]))
-            expected[op.axis] = sum(_shape(t)[op.axis] for t in x)
+            expected = list(x[0].shape)
+            expected[op.axis] = sum(t.shape[op.axis] for t in x)
             others = [i for i in range(3) if i != op.axis]
-            if any(_shape(t)[i] != expected[i] for t in x for i in others):
-                return f"inputs of shapes {[_shape(t) for t in x]}"
-            return None if _shape(y) == tuple(expected) else f"shape {_shape(y)}"
+            if any(t.shape[i] != expected[i] for t in x for i in others):
+                return f"inputs of shapes {[t.shape for t in x]}"
+            return None if y.shape == tuple(expected) else f"shape {y.shape}"
         case QResize():
             for table, size, out in (
                 (op.rows, x[0].height, y.height),
@@ -161,16 +157,16 @@ def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
                     return "positions outside of the input"
             return None if x[0].channels == y.channels else "channels"
         case Move():
-            return op.problem(_shape(x[0]), _shape(y))
+            return op.problem(x[0].shape, y.shape)
         case QPad():
             if not -128 <= op.value <= 127:
                 return f"value {op.value}"
-            for n, out, b in zip(_shape(x[0]), _shape(y), op.before, strict=True):
+            for n, out, b in zip(x[0].shape, y.shape, op.before, strict=True):
                 if not 0 <= b <= out - n:
-                    return f"{op.before} before {_shape(x[0])} in {_shape(y)}"
+                    return f"{op.before} before {x[0].shape} in {y.shape}"
             return None
         case QReshape():
-            return None if x[0].bytes == y.bytes else f"shape {_shape(y)}"
+            return None if x[0].bytes == y.bytes else f"shape {y.shape}"
 
 
 def _weights_problem(op: QConv | QDepthwise, x: QTensor, y: QTensor) -> str | None:
@@ -197,9 +193,9 @@ def _weights_problem(op: QConv | QDepthwise, x: QTensor, y: QTensor) -> str | No
 
 
 def _elementwise_problem(op: QElementwise, a: QTensor, b: QTensor, y: QTensor) -> str | None:
-    for m, n, out in zip(_shape(a), _shape(b), _shape(y), strict=True):
+    for m, n, out in zip(a.shape, b.shape, y.shape, strict=True):
         if m not in (1, out) or n not in (1, out) or out != max(m, n):
-            return f"shapes {_shape(a)}, {_shape(b)}, {_shape(y)}"
+            return f"shapes {a.shape}, {b.shape}, {y.shape}"
     if not 0 <= op.left_shift <= 20:
         return f"left shift {op.left_shift}"
     for multiplier, shift in (op.a, op.b, op.out):

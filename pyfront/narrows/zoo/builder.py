@@ -25,10 +25,11 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
-    Mean,
     Operator,
     Pool,
     Port,
+    Reduce,
+    Reduction,
     Reshape,
     Resize,
     Softmax,
@@ -214,7 +215,9 @@ class Builder:
 
     def mean(self, x: int, *, name: str) -> int:
         """The mean over height and width."""
-        return self._add(name, (1, 1, self.channels(x)), lambda y: Mean((x,), y, True, True))
+        axes = (Axis.HEIGHT, Axis.WIDTH)
+        shape = (1, 1, self.channels(x))
+        return self._add(name, shape, lambda y: Reduce((x,), y, Reduction.MEAN, axes))
 
     def average_pool(self, x: int, *, name: str) -> int:
         """An average pool over the whole height and width."""

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of functions of one element, which become one table: every int8 value through them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from narrows.graph.graph import Relation
+from narrows.graph.qgraph import QGraph
+from single import Net
+from subjects import check
+from test_lowered import refusal
+from test_operators import ALL
+
+
+def kinds(qgraph: QGraph) -> list[str]:
+    return [op.kind for op in qgraph.ops]
+
+
+def every(net: Net, x: int, *outputs: int) -> QGraph:
+    """All int8 values through a net of one input."""
+    return check(net.finish([x], list(outputs)), net.rng, [[ALL]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_silu(seed: int) -> None:
+    net = Net(seed)
+    x = net.int8(ALL.shape)
+    y = net.binary("MUL", x, net.unary("LOGISTIC", x, 1 / 256, -128))
+    assert kinds(every(net, x, y)) == ["lookup"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_and_branches(seed: int) -> None:
+    net = Net(seed)
+    x = net.int8(ALL.shape)
+    y = net.binary("SUB", net.constant((), 0.01), net.unary("TANH", x, 1 / 128, 0))
+    y = net.binary("ADD", y, net.prelu(x, net.constant((1, 1, 1))))
+    assert kinds(every(net, x, net.unary("QUANTIZE", net.binary("MUL", y, x)))) == ["lookup"]
+
+
+def test_what_is_read_in_between_is_kept() -> None:
+    """It is computed from what is nearest, so that the source need not stay."""
+    net = Net(4)
+    x = net.int8(ALL.shape)
+    seen = net.unary("RELU", x)
+    y = net.unary("QUANTIZE", net.unary("LEAKY_RELU", seen, options={"alpha": 0.2}))
+    qgraph = every(net, x, net.unary("RELU", seen), y, net.conv(seen, (1, 1), 2))
+    assert kinds(qgraph) == ["lookup", "lookup", "lookup", "conv"]
+    assert qgraph.ops[1].inputs == (qgraph.ops[0].output,)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 4, 16, 4)])
+def test_two_sources_are_no_chain(shape: Any) -> None:
+    net = Net(5)
+    x = net.int8(ALL.shape)
+    y = net.binary("MUL", net.unary("RELU", x), net.constant(shape))
+    mean = net.mean(y, (1, 2), True)
+    assert "elementwise" in kinds(every(net, x, net.binary("ADD", y, net.binary("ADD", mean, y))))
+
+
+def test_a_number_in_a_table_that_is_an_output_too() -> None:
+    net = Net(10)
+    x, factor = net.int8(ALL.shape), net.constant((1,))
+    assert kinds(every(net, x, net.binary("MUL", x, factor), factor)) == ["lookup"]
+
+
+def test_an_operand_of_another_shape_is_no_chain() -> None:
+    net = Net(6)
+    x = net.int8((1, 1, 256, 1))
+    turned = net.reshape(x, (1, 256, 1, 1))
+    y = net.binary("ADD", x, turned)
+    check(
+        net.finish([x], [y]),
+        net.rng,
+        [[np.arange(-128, 128).astype(np.int8).reshape(1, 1, 256, 1)]],
+    )
+
+
+# --- Comparisons and SELECT_V2 ----------------------------------------------------------------
+
+
+def compared(net: Net, name: str, a: int, b: int) -> int:
+    y = net.tensor(np.broadcast_shapes(net.shapes[a], net.shapes[b]), "bool")
+    net.operator(name, [a, b], [y], f"{name.title().replace('_', '')}Options", {}, version=2)
+    return y
+
+
+def selected(net: Net, where: int, a: int, b: int, shape: Any) -> int:
+    y = net.like(a, shape)
+    net.operator("SELECT_V2", [where, a, b], [y], "SelectV2Options", {})
+    return y
+
+
+def number(net: Net, like: int, value: int) -> int:
+    return net.like(like, (), np.array(value, np.int8))
+
+
+@pytest.mark.parametrize("relation", [r.value for r in Relation])
+def test_one_tensor_compared_with_a_number(relation: str) -> None:
+    for scale in (0.9, 0.05, 1e-3, 1e-7):
+        net = Net(7)
+        x = net.int8(ALL.shape, scale)
+        limit = net.int8((), scale, data=np.array(net.rng.integers(-100, 101)))
+        y = net.unary("LEAKY_RELU", x, options={"alpha": 0.1})
+        first, last = compared(net, relation, x, limit), compared(net, relation, limit, x)
+        z = selected(net, first, number(net, y, 9), y, ALL.shape)
+        assert kinds(every(net, x, selected(net, last, y, z, ALL.shape))) == ["lookup"]
+
+
+@pytest.mark.parametrize("relation", [r.value for r in Relation])
+@pytest.mark.parametrize("shape", [(1, 5, 4, 3), (1, 1, 1, 3), (1, 5, 1, 1)])
+def test_two_tensors_compared(shape: Any, relation: str) -> None:
+    net, whole = Net(8), (1, 5, 4, 3)
+    a, c = net.int8(whole, 0.05, 3), net.int8(whole, 0.05, 3)
+    b = net.int8(shape, 0.07 if shape == (1, 1, 1, 3) else 0.05, 3)
+    y = selected(net, compared(net, relation, a, b), a, c, whole)
+    numbers = [number(net, a, value) for value in (-128, 40)]
+    z = selected(net, compared(net, relation, b, a), numbers[0], numbers[1], whole)
+    check(net.finish([a, b, c], [y, z]), net.rng, board=relation == "GREATER" and shape == whole)
+
+
+def test_comparisons_that_are_refused() -> None:
+    net = Net(9)
+    x = net.int8((1, 4, 4, 2), 1.5)
+    where = compared(net, "LESS", x, net.int8((), 0.1, data=np.array(3)))
+    assert "scales below 1 are compared" in refusal(
+        net, x, selected(net, where, x, x, (1, 4, 4, 2))
+    )
+    net = Net(9)
+    x = net.int8((1, 4, 4, 2), 0.1)
+    where = compared(net, "LESS", x, number(net, x, 3))
+    assert "it is bool; int8, uint8 and float32 are supported" in refusal(net, x, where)
+    y = net.int8((1, 4, 4, 2), 0.2)
+    net.operator("SELECT_V2", [where, x, x], [y], "SelectV2Options", {})
+    assert "is not quantized as its output" in refusal(net, x, y)
+    y = net.like(x, (1, 4, 4, 2))
+    net.operator("SELECT_V2", [x, x, x], [y], "SelectV2Options", {})
+    assert "is no output of a comparison" in refusal(net, x, y)
+    net = Net(9)
+    x, y = (net.tensor((1, 4), "float32") for _ in range(2))
+    where = net.tensor((1, 4), "bool")
+    net.operator("LESS", [x, x], [where], "LessOptions", {})
+    net.operator("SELECT_V2", [where, x, x], [y], "SelectV2Options", {})
+    assert "it compares float32; convert the model to int8" in refusal(net, x, y)
