@@ -87,6 +87,7 @@ static int on_reset(struct request *request)
     (void)request;
     run_end();
     server.held_set = 0;
+    server.remembers = false;
     return NRW_OK;
 }
 

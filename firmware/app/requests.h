@@ -23,6 +23,7 @@ struct server {
     bool event_due;           /* the host does not know yet what nrw_step has said */
     bool feeding;             /* the run takes its rows from the inputs that are held */
     bool reboot;              /* after this answer */
+    bool remembers;           /* the arena has what a run of this model has made its variables */
     uint32_t bad_frames;
 
     uint32_t baud;            /* that both sides have spoken at */

@@ -75,6 +75,7 @@ void *spare_memory(uint32_t bytes)
     if (at < taken) {
         run_end();
         server.held_set = 0;
+        server.remembers = false;
     }
     return (uint8_t *)blocks[0].data + at;
 }
@@ -94,11 +95,18 @@ static int begin(uint32_t id, uint32_t flags)
     if (id == server.run_id) {
         return NRW_OK;
     }
+    const bool goes_on = (flags & LINK_START_GOES_ON) != 0;
+    if (goes_on && !server.remembers) {
+        return LINK_ERR_RUN;
+    }
     run_end();
     get_blocks(blocks);
     const uint32_t before = (uint32_t)port_ticks();
-    const int result = nrw_start_memories(&server_run, &server_model, blocks, NRW_MEMORIES);
+    const int result = goes_on ? nrw_next(&server_run)
+                               : nrw_start_memories(&server_run, &server_model, blocks,
+                                                    NRW_MEMORIES);
     server.ticks = (uint32_t)port_ticks() - before;
+    server.remembers = result == NRW_OK;
     if (result != NRW_OK) {
         return result;
     }

@@ -55,6 +55,7 @@ static void take_model(void)
 
     run_end();
     server.held_set = 0;
+    server.remembers = false;
     server_model = (struct nrw_model){0};
     server.model_status = store->model != NULL
                               ? open_blob(&server_model, store->model, store->update->bytes)

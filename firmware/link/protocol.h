@@ -57,7 +57,10 @@ enum link_error {
     LINK_ERR_ROOM = -44       /* no room to hold whole inputs beside the arena */
 };
 
-enum { LINK_START_PROFILE = 1 }; /* flags of START and INFER */
+enum {                           /* flags of START and INFER */
+    LINK_START_PROFILE = 1,
+    LINK_START_GOES_ON = 2
+};
 
 enum { LINK_SIGNED_ONLY = 1 };   /* flags of HELLO's answer */
 

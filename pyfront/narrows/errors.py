@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # Operators that one line of an UnsupportedError names by their numbers.
 _NAMED = 5
 _LONGEST_REASON = 400  # characters
-_PORTS = ("input", "output")
+_PORTS = ("input", "output", "variable")
 
 
 class NarrowsError(Exception):
@@ -33,9 +33,9 @@ class ModelKind:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """One operator that cannot be imported, or an input or output of the model.
+    """One operator that cannot be imported, or an input, output or variable of the model.
 
-    operator: its type, or ``input`` or ``output``. index: its number among its like.
+    operator: its type, or ``input``, ``output`` or ``variable``. index: its number among its like.
     kind: of the model, where this shows it.
     """
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import tflite
 
 from narrows.errors import InputError, ModelError, ToolError
 from narrows.files import read_file
@@ -30,11 +31,15 @@ class Tflm:
     """A model in TensorFlow Lite Micro's interpreter.
 
     preserved_bytes: of all its tensors together, if ``see`` is to give them.
+    goes_on: whether an inference of a model with variables goes on with what the one before has
+        made them; if not, each is a first one.
 
     Raises: ToolError: it is not installed. ModelError: it refuses the model.
     """
 
-    def __init__(self, path: str | Path, preserved_bytes: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, preserved_bytes: int = 0, *, goes_on: bool = False
+    ) -> None:
         try:
             from tflite_micro import runtime
         except ImportError as error:
@@ -43,20 +48,27 @@ class Tflm:
             ) from error
         self._path = path
         model = read_file(path, "model")
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"model_data": model}
         if preserved_bytes:
             options["arena_size"] = preserved_bytes + len(model) + _BESIDE_TENSORS
             options["intrepreter_config"] = runtime.InterpreterConfig.kPreserveAllTensors
+        self._make = partial(runtime.Interpreter.from_bytes, **options)
         try:
-            self._interpreter: Any = runtime.Interpreter.from_bytes(model, **options)
+            self._interpreter: Any = self._make()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{path}: TensorFlow Lite Micro refuses it: {error}") from error
+        # Resetting an interpreter makes its variables zero, whatever they begin with.
+        self._begins_anew = _has_variables(model) and not goes_on
+        self._is_new = True
 
     def infer(self, inputs: Sequence[Array], outputs: int) -> list[Array]:
         """Run once. inputs: of the model's own types and shapes; outputs: how many there are.
 
         Raises: InputError: inputs that do not fit.
         """
+        if self._begins_anew and not self._is_new:
+            self._interpreter = self._make()
+        self._is_new = False
         try:
             for i, values in enumerate(inputs):
                 self._interpreter.set_input(values, i)
@@ -72,6 +84,13 @@ class Tflm:
         """
         self.infer(inputs, 0)
         return [np.array(self._interpreter.GetTensor(i, 0)["tensor_data"]) for i in tensors]
+
+
+def _has_variables(data: bytes) -> bool:
+    """Of a file that an interpreter has taken."""
+    model = tflite.Model.GetRootAs(data, 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    return tflite.BuiltinOperator.ASSIGN_VARIABLE in (code.BuiltinCode() for code in codes)
 
 
 _Task: TypeAlias = Callable[[Tflm], list[Array]]

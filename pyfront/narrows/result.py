@@ -56,8 +56,11 @@ class Target(Protocol):
 
     name: str
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
-        """Run once. inputs: int8 [height, width, channels] each.
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
+        """Run once. inputs: int8 [height, width, channels] each. goes_on: with what the run before
+        has made the model's variables, not with those that it begins with.
 
         Raises: NarrowsError.
         """

@@ -35,15 +35,23 @@ class HostTarget:
         self._run = Run(self._model)
         self._measured: Measured | None = None
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
-        """Run once. inputs: int8 [height, width, channels] each. Raises: InputError."""
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
+        """Run once; see ``Target``. Raises: InputError."""
         model, run = self._model, self._run
-        began = time.perf_counter()
-        outputs = run.infer(inputs)
-        seconds = time.perf_counter() - began
         if self._measured is None or profile:
-            run.infer(inputs, measure=True)
+            run.start(goes_on=goes_on)
+            before = [array.copy() for array in run.variables]
+            run.infer(inputs, measure=True, goes_on=True)
             self._measured = run.measured
+            run.start()
+            for array, values in zip(run.variables, before, strict=True):
+                array[:] = values
+            goes_on = True
+        began = time.perf_counter()
+        outputs = run.infer(inputs, goes_on=goes_on)
+        seconds = time.perf_counter() - began
         due = max(info.strip_bytes for info in model.inputs)
         ram = model.memory_bytes + model.state_bytes + due + self._measured.stack_bytes
         costs = self._measured.stage_seconds if profile else []

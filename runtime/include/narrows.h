@@ -134,7 +134,7 @@ struct nrw_run {
     uint16_t last_stage;
     uint16_t waiting;         /* INPUT or OUTPUT stage that waits for the caller */
     uint16_t next;            /* no stage below this one can fire */
-    uint16_t reserved;
+    uint16_t begins;          /* what the next inference begins with */
 };
 
 /* Shape and quantization of a tensor. */
@@ -176,6 +176,17 @@ size_t nrw_progress_bytes(const struct nrw_model *model);
  * of the arena, one behind the other, and the counters. May be called again at any time to
  * begin anew. */
 int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size);
+
+/* Begin the inference after one that is done. The variables of a model that has some (of a
+ * streaming network, what it remembers of earlier inputs) are what that one has made them;
+ * nrw_start begins with those that the blob says. An inference that is not done is abandoned, and
+ * leaves the variables as they were. */
+int nrw_next(struct nrw_run *run);
+
+/* Variable i, and how many bytes it has; NULL if there is none. It does not change while an inference
+ * goes on. To save what a network remembers, read all of them after nrw_next; to go on from there,
+ * write them after nrw_start, before the first nrw_step. */
+void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes);
 
 /* The same with memory in several places: memory i stands in blocks[i], and the counters
  * behind memory 0. Each is 16-byte aligned; those that the model does not use may be absent. */

@@ -55,7 +55,6 @@ NRW_COLD static int check_header(struct nrw_model *model, size_t size)
     REQUIRE(header->input_count > 0 && header->input_count <= header->stage_count,
             header->input_count);
     REQUIRE(header->input_passes == 1, header->input_passes);
-    REQUIRE(header->reserved == 0, header->reserved);
 
     const uint32_t lists = header->tensor_count * (uint32_t)sizeof(struct nrw_tensor) +
                            header->stage_count * (uint32_t)sizeof(struct nrw_stage) +
@@ -84,7 +83,7 @@ NRW_COLD static int check_tensors(struct nrw_model *model)
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct nrw_tensor *tensor = nrw_tensors(model) + i;
 
-        REQUIRE((tensor->flags & ~NRW_CONSTANT) == 0, tensor->flags);
+        REQUIRE(tensor->flags <= NRW_PERSISTENT, tensor->flags);
         REQUIRE(tensor->element_bytes == 1, tensor->element_bytes);
         REQUIRE(tensor->height > 0, tensor->height);
         REQUIRE(tensor->width > 0, tensor->width);
@@ -95,16 +94,14 @@ NRW_COLD static int check_tensors(struct nrw_model *model)
                 tensor->capacity);
         const uint64_t bytes = (uint64_t)tensor->capacity * nrw_pixel_bytes(tensor);
         REQUIRE(bytes < 1u << 28, tensor->capacity);
-        if (nrw_is_constant(tensor)) {
-            REQUIRE(nrw_is_whole(tensor), tensor->capacity);
-            REQUIRE(tensor->producer == NRW_NONE, tensor->producer);
-            REQUIRE(nrw_in_body(model, tensor->offset, bytes, 16), tensor->offset);
-        } else {
-            REQUIRE(tensor->producer < model->stage_count &&
-                        stages[tensor->producer].output == i,
-                    tensor->producer);
-            REQUIRE(nrw_in_arena(model, tensor->offset, bytes), tensor->offset);
-        }
+        REQUIRE(!nrw_is_given(tensor) || nrw_is_whole(tensor), tensor->capacity);
+        REQUIRE(nrw_is_given(tensor) ? tensor->producer == NRW_NONE
+                                     : tensor->producer < model->stage_count &&
+                                           stages[tensor->producer].output == i,
+                tensor->producer);
+        REQUIRE(tensor->flags == NRW_CONSTANT ? nrw_in_body(model, tensor->offset, bytes, 16)
+                                              : nrw_in_arena(model, tensor->offset, bytes),
+                tensor->offset);
         REQUIRE(tensor->first_reader == readers, tensor->first_reader);
         REQUIRE(tensor->reader_count <= model->reader_count - readers, tensor->reader_count);
         readers += tensor->reader_count;
@@ -179,7 +176,7 @@ NRW_COLD static int check_stage(struct nrw_model *model, uint32_t index)
         if (i >= stage->input_count) {
             REQUIRE(input == NRW_NONE, stage->inputs[i]);
         } else {
-            REQUIRE(input < model->tensor_count && (nrw_is_constant(&tensors[input]) ||
+            REQUIRE(input < model->tensor_count && (nrw_is_given(&tensors[input]) ||
                                                     tensors[input].producer < index),
                     stage->inputs[i]);
         }
@@ -262,6 +259,50 @@ NRW_COLD static int check_outputs(struct nrw_model *model)
     return NRW_OK;
 }
 
+/* --- Variables ----------------------------------------------------------------------------- */
+
+/* Each persistent tensor is one variable, in the order of the tensors. */
+NRW_COLD static int check_variables(struct nrw_model *model)
+{
+    const struct nrw_header *header = nrw_header_of(model);
+    const struct nrw_variables *all = nrw_at(model, header->variables);
+    const struct nrw_variable *variable = all->each;
+    size_t room = nrw_arena_bytes(model);
+    uint32_t count = 0;
+
+    if (header->variables != 0) {
+        REQUIRE(nrw_in_body(model, header->variables, sizeof all->count, 4), header->variables);
+        count = all->count;
+        REQUIRE(nrw_in_body(model, header->variables,
+                            sizeof all->count + (uint64_t)count * sizeof *variable, 4),
+                all->count);
+    }
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        const struct nrw_tensor *tensor = nrw_tensors(model) + i;
+        if (tensor->flags != NRW_PERSISTENT) {
+            continue;
+        }
+        REQUIRE(count > 0, tensor->flags);
+        REQUIRE(variable->tensor == i && variable->source < model->tensor_count,
+                variable->tensor);
+        const struct nrw_tensor *source = nrw_tensors(model) + variable->source;
+        const uint32_t pixels = nrw_pixels(tensor);
+        const uint32_t bytes = pixels * nrw_pixel_bytes(tensor);
+        REQUIRE(source->flags == 0 && nrw_is_whole(source) &&
+                    source->channels == tensor->channels &&
+                    nrw_fits(variable->first, pixels, source->capacity, 1),
+                variable->source);
+        /* No plan lets them overlap, so setting all of them takes no longer than the arena. */
+        REQUIRE(bytes <= room && nrw_in_body(model, variable->initial, bytes, 1),
+                variable->initial);
+        room -= bytes;
+        variable++;
+        count--;
+    }
+    REQUIRE(count == 0, header->variables);
+    return NRW_OK;
+}
+
 /* --- Work ---------------------------------------------------------------------------------- */
 
 NRW_COLD static int add_up(struct nrw_model *model, struct nrw_total *total)
@@ -307,6 +348,7 @@ int nrw_check(struct nrw_model *model, const void *blob, size_t size, struct nrw
     }
     TRY(check_readers(model));
     TRY(check_outputs(model));
+    TRY(check_variables(model));
     return add_up(model, total);
 }
 

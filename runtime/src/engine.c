@@ -47,7 +47,7 @@ static bool is_started(const struct nrw_run *run)
 
 static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
 {
-    return nrw_is_constant(tensor) ? nrw_pixels(tensor)
+    return nrw_is_given(tensor) ? nrw_pixels(tensor)
                                    : progress_of(run)[tensor->producer].produced;
 }
 
@@ -109,7 +109,8 @@ static uint32_t pixels_dead(const struct nrw_run *run, const struct nrw_tensor *
 
 /* --- Poison ------------------------------------------------------------------------------ */
 
-/* An output that stands in the arena at the end: no OUTPUT stage reads it. */
+/* What stands in the arena at the end: an output that no OUTPUT stage reads, or what a variable
+ * becomes. */
 static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tensor)
 {
     bool is_output = false;
@@ -117,7 +118,16 @@ static bool is_held(const struct nrw_model *model, const struct nrw_tensor *tens
     for (uint32_t i = 0; i < model->output_count; i++) {
         is_output = is_output || nrw_tensors(model) + nrw_outputs(model)[i] == tensor;
     }
-    return is_output && nrw_hands_out(model, tensor) == NULL;
+    if (is_output && nrw_hands_out(model, tensor) == NULL) {
+        return true;
+    }
+    const struct nrw_variables *all = nrw_variables_of(model);
+    for (uint32_t i = 0; all != NULL && i < all->count; i++) {
+        if (nrw_tensors(model) + all->each[i].source == tensor) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void poison(const struct nrw_run *run, uint32_t offset, uint32_t bytes)
@@ -213,7 +223,7 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     run->next = (uint16_t)index;
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        if (nrw_is_constant(in) || (nrw_is_whole(in) && !NRW_POISON)) {
+        if (nrw_is_given(in) || (nrw_is_whole(in) && !NRW_POISON)) {
             continue;
         }
         struct progress *producer = all + in->producer;
@@ -245,12 +255,48 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
     }
 }
 
-static int start(struct nrw_run *run)
+/* What the next inference of a run begins with; 0 in a run that is new. */
+enum {
+    FIRST,     /* variables as the blob has them */
+    UNCHANGED, /* variables as they are: the last inference is not done */
+    NEXT       /* variables as the last inference has made them */
+};
+
+/* Sets every variable for the inference that begins. */
+static void set_variables(const struct nrw_run *run)
+{
+    const struct nrw_tensor *tensors = nrw_tensors(run->model);
+    const struct nrw_variables *all = nrw_variables_of(run->model);
+
+    const uint32_t count = all != NULL ? all->count : 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nrw_variable *variable = &all->each[i];
+        const struct nrw_tensor *tensor = tensors + variable->tensor;
+        const uint8_t *from = nrw_at(run->model, variable->initial);
+        if (run->begins == NEXT) {
+            from = nrw_arena(run, tensors[variable->source].offset) +
+                   variable->first * nrw_pixel_bytes(tensor);
+        }
+        memmove(nrw_arena(run, tensor->offset), from,
+                nrw_pixels(tensor) * nrw_pixel_bytes(tensor));
+    }
+}
+
+NRW_COLD static int begin(struct nrw_run *run)
 {
     const struct nrw_model *model = run->model;
 
+    for (uint32_t i = 0; NRW_POISON && run->begins == FIRST && i < NRW_MEMORIES; i++) {
+        poison(run, i << 28, model->arena_bytes[i]);
+    }
+    if (run->begins != UNCHANGED) {
+        set_variables(run);
+    }
+    run->begins = UNCHANGED;
     run->last_stage = NRW_NONE;
     run->waiting = NRW_NONE;
+    run->next = 0;
     memset(run->progress, 0, nrw_progress_bytes(model));
     for (uint32_t s = 0; s < model->stage_count; s++) {
         struct progress *progress = progress_of(run) + s;
@@ -261,13 +307,10 @@ static int start(struct nrw_run *run)
             progress->room = pixels_dead(run, out, NRW_NONE, NULL) + out->capacity;
         }
     }
-    for (uint32_t i = 0; i < NRW_MEMORIES; i++) {
-        poison(run, i << 28, model->arena_bytes[i]);
-    }
     return NRW_OK;
 }
 
-int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
+NRW_COLD int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
 {
     if (run == NULL || memory == NULL || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;
@@ -283,10 +326,10 @@ int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, 
     }
     run->progress = at;
     run->model = model;
-    return start(run);
+    return begin(run);
 }
 
-int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
+NRW_COLD int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count)
 {
     if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !nrw_is_open(model)) {
@@ -305,7 +348,24 @@ int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
     }
     run->progress = run->memories[0] + model->arena_bytes[0];
     run->model = model;
-    return start(run);
+    return begin(run);
+}
+
+NRW_COLD int nrw_next(struct nrw_run *run)
+{
+    return is_started(run) ? begin(run) : NRW_ERR_STATE;
+}
+
+NRW_COLD void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
+{
+    const struct nrw_variables *all = is_started(run) ? nrw_variables_of(run->model) : NULL;
+
+    if (bytes == NULL || all == NULL || (uint32_t)i >= all->count) {
+        return NULL;
+    }
+    const struct nrw_tensor *tensor = nrw_tensors(run->model) + all->each[i].tensor;
+    *bytes = nrw_pixels(tensor) * nrw_pixel_bytes(tensor);
+    return nrw_arena(run, tensor->offset);
 }
 
 int nrw_step(struct nrw_run *run)
@@ -342,7 +402,11 @@ int nrw_step(struct nrw_run *run)
             while (s > 0 && progress[s - 1].state == FINISHED) {
                 s--;
             }
-            return s == 0 ? NRW_DONE : NRW_ERR_STALLED;
+            if (s > 0) {
+                return NRW_ERR_STALLED;
+            }
+            run->begins = NEXT;
+            return NRW_DONE;
         }
         nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
         if (compute != NULL) {
@@ -425,7 +489,7 @@ int nrw_push_row(struct nrw_run *run, const void *row)
     return nrw_push_slot(run);
 }
 
-int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
+NRW_COLD int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
 {
     if (!is_started(run) || run->waiting == NRW_NONE || nrw_wanted_input(run) >= 0) {
         return NRW_ERR_STATE;
@@ -448,7 +512,7 @@ int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
     return NRW_OK;
 }
 
-const void *nrw_output(const struct nrw_run *run, int i)
+NRW_COLD const void *nrw_output(const struct nrw_run *run, int i)
 {
     if (!is_started(run) || i < 0 || i >= run->model->output_count) {
         return NULL;

@@ -15,7 +15,8 @@
 #error "a blob is little-endian and used in place: this target is not supported"
 #endif
 
-/* What runs once, when a blob is opened, is compiled to be small even where the rest is fast. */
+/* What runs seldom, when a blob is opened, when an inference begins or where it gives a row of an
+ * output, is compiled to be small even where the rest is fast. */
 #ifdef __GNUC__
 #define NRW_COLD __attribute__((cold))
 #else
@@ -33,7 +34,7 @@ struct nrw_header {
     uint16_t tensor_count, stage_count, reader_count, output_count, input_count, input_passes;
     uint32_t max_step_work;
     uint64_t macs;
-    uint32_t firings, metadata_offset, metadata_bytes, reserved, body_crc, header_crc;
+    uint32_t firings, metadata_offset, metadata_bytes, variables, body_crc, header_crc;
 };
 
 struct nrw_tensor {
@@ -43,7 +44,19 @@ struct nrw_tensor {
     uint8_t flags, element_bytes, reserved;
 };
 #define NRW_CONSTANT 1u   /* its elements stand in the blob */
-#define NRW_PERSISTENT 2u /* lives from one inference to the next; not implemented */
+#define NRW_PERSISTENT 2u /* a variable: its elements stay in the arena between inferences */
+
+/* What a variable is in the first inference, and what it becomes after each: so many pixels as it
+ * has, from pixel `first` of a tensor on. */
+struct nrw_variable {
+    uint16_t tensor, source;
+    uint32_t first, initial;
+};
+
+struct nrw_variables {
+    uint32_t count;
+    struct nrw_variable each[1]; /* `count` of them */
+};
 
 struct nrw_stage {
     uint8_t op, form, flags, input_count;
@@ -130,6 +143,7 @@ struct nrw_pad_params {
 
 typedef char nrw_sizeof_header[sizeof(struct nrw_header) == 80 ? 1 : -1];
 typedef char nrw_sizeof_tensor[sizeof(struct nrw_tensor) == 24 ? 1 : -1];
+typedef char nrw_sizeof_variable[sizeof(struct nrw_variable) == 12 ? 1 : -1];
 typedef char nrw_sizeof_stage[sizeof(struct nrw_stage) == 36 ? 1 : -1];
 typedef char nrw_sizeof_geometry[sizeof(struct nrw_geometry) == 24 ? 1 : -1];
 typedef char nrw_sizeof_filter[sizeof(struct nrw_filter_params) == 32 ? 1 : -1];
@@ -181,6 +195,14 @@ static inline const uint16_t *nrw_outputs(const struct nrw_model *model)
     return nrw_readers(model) + model->reader_count;
 }
 
+/* The list of the variables; NULL if there are none. */
+static inline const struct nrw_variables *nrw_variables_of(const struct nrw_model *model)
+{
+    const uint32_t offset = nrw_header_of(model)->variables;
+
+    return offset != 0 ? nrw_at(model, offset) : NULL;
+}
+
 static inline const struct nrw_tensor *nrw_input_of(const struct nrw_model *model,
                                                     const struct nrw_stage *stage, uint32_t i)
 {
@@ -226,9 +248,10 @@ static inline bool nrw_may_wrap(const struct nrw_tensor *tensor)
     return !nrw_is_whole(tensor) && tensor->capacity % tensor->width != 0;
 }
 
-static inline bool nrw_is_constant(const struct nrw_tensor *tensor)
+/* Whether no stage writes it: all its pixels are there from the start of an inference. */
+static inline bool nrw_is_given(const struct nrw_tensor *tensor)
 {
-    return (tensor->flags & NRW_CONSTANT) != 0;
+    return tensor->flags != 0;
 }
 
 /* The OUTPUT stage that hands a tensor out; NULL if there is none. OUTPUT stages are the last stages

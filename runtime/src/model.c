@@ -38,7 +38,7 @@ int nrw_tensor_info(const struct nrw_model *model, int tensor, struct nrw_tensor
     info->height = record->height;
     info->width = record->width;
     info->channels = record->channels;
-    info->strip = nrw_is_constant(record) ? 0 : nrw_stages(model)[record->producer].strip;
+    info->strip = nrw_is_given(record) ? 0 : nrw_stages(model)[record->producer].strip;
     info->capacity = record->capacity;
     info->row_bytes = nrw_row_bytes(record);
     info->zero_point = record->zero_point;

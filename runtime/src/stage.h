@@ -70,8 +70,9 @@ static inline uint32_t nrw_slot(const struct nrw_tensor *tensor, uint32_t pixel)
 static inline const int8_t *nrw_start_of(const struct nrw_run *run,
                                          const struct nrw_tensor *tensor)
 {
-    return nrw_is_constant(tensor) ? (const int8_t *)run->model->blob + tensor->offset
-                                   : (const int8_t *)nrw_arena(run, tensor->offset);
+    return (tensor->flags & NRW_CONSTANT) != 0
+               ? (const int8_t *)run->model->blob + tensor->offset
+               : (const int8_t *)nrw_arena(run, tensor->offset);
 }
 
 /* Pixel of a tensor, in its ring or in the blob. */

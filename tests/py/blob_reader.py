@@ -46,6 +46,7 @@ class Tensor:
     readers: list[int]
     zero_point: int
     constant: bool
+    persistent: bool
 
     @property
     def pixels(self) -> int:
@@ -97,6 +98,14 @@ class Stage:
 
 
 @dataclass
+class Variable:
+    tensor: int
+    source: int
+    first: int
+    initial: np.ndarray
+
+
+@dataclass
 class Blob:
     header: dict[str, int]
     arena_bytes: tuple[int, ...]
@@ -104,6 +113,7 @@ class Blob:
     stages: list[Stage]
     outputs: list[int]
     metadata: dict[str, Any]
+    variables: list[Variable]
 
 
 HEADER = (
@@ -111,7 +121,7 @@ HEADER = (
     ("arena_0", "I"), ("arena_1", "I"), ("arena_2", "I"), ("arena_3", "I"),
     ("tensor_count", "H"), ("stage_count", "H"), ("reader_count", "H"), ("output_count", "H"),
     ("input_count", "H"), ("input_passes", "H"), ("max_step_work", "I"), ("macs", "Q"),
-    ("firings", "I"), ("metadata_offset", "I"), ("metadata_bytes", "I"), ("reserved", "I"),
+    ("firings", "I"), ("metadata_offset", "I"), ("metadata_bytes", "I"), ("variables", "I"),
     ("body_crc", "I"), ("header_crc", "I"),
 )  # fmt: skip
 
@@ -144,7 +154,6 @@ class _Reader:
         require(h["blob_bytes"] == len(self.data) and len(self.data) % 16 == 0, "blob_bytes")
         require(h["header_crc"] == zlib.crc32(self.data[:76]), "header CRC")
         require(h["body_crc"] == zlib.crc32(self.data[80:]), "body CRC")
-        require(h["reserved"] == 0, "reserved")
         self.header = h
         self.arena_bytes = tuple(h[f"arena_{i}"] for i in range(4))
         require(all(n % 16 == 0 and n < 1 << 28 for n in self.arena_bytes), "arena_bytes")
@@ -165,11 +174,12 @@ class _Reader:
         for number, tensor in enumerate(self.tensors):
             reads = [s for s, stage in enumerate(stages) if number in stage.inputs]
             require(tensor.readers == reads, f"readers of tensor {number}")
+        variables = self.read_variables()
         metadata = {}
         if h["metadata_bytes"]:
             start = h["metadata_offset"]
             metadata = json.loads(self.data[start : start + h["metadata_bytes"]].decode())
-        return Blob(h, self.arena_bytes, self.tensors, stages, outputs, metadata)
+        return Blob(h, self.arena_bytes, self.tensors, stages, outputs, metadata, variables)
 
     def check_output_stages(self, stages: list[Stage], outputs: list[int]) -> None:
         kinds = [stage.op == OUTPUT for stage in stages]
@@ -180,6 +190,28 @@ class _Reader:
             if stage.op == OUTPUT:
                 require(stage.inputs[0] in outputs, "OUTPUT of no output")
                 require(stage.fields["output"] == outputs.index(stage.inputs[0]), "output number")
+
+    def read_variables(self) -> list[Variable]:
+        at = self.header["variables"]
+        persistent = [i for i, tensor in enumerate(self.tensors) if tensor.persistent]
+        require(at != 0 or not persistent, "a list where there are variables")
+        variables: list[Variable] = []
+        if at:
+            require(at % 4 == 0 and at >= self.records_end, "variables")
+            require(self.unpack("I", at) == (len(persistent),), "count of variables")
+        for number, tensor in enumerate(persistent):
+            found, source, first, initial = self.unpack("HHII", at + 4 + 12 * number)
+            require(found == tensor and source < len(self.tensors), f"variable {number}")
+            taken, given = self.tensors[tensor], self.tensors[source]
+            require(given.producer != NONE and given.whole, f"source of variable {number}")
+            require(taken.channels == given.channels, f"channels of variable {number}")
+            require(first + taken.pixels <= given.pixels, f"first of variable {number}")
+            size = taken.pixels * taken.channels
+            values = self.array("i1", size, initial, 1)
+            variables.append(Variable(tensor, source, first, values))
+        sizes = [len(variable.initial) for variable in variables]
+        require(sum(sizes) <= sum(self.arena_bytes), "bytes of all variables")
+        return variables
 
     def read_tensors(self, readers: list[int]) -> list[Tensor]:
         tensors = []
@@ -193,12 +225,12 @@ class _Reader:
             next_reader += count
             tensor = Tensor(
                 offset, capacity, height, width, channels, producer,
-                readers[first:next_reader], zero, bool(flags & 1),
+                readers[first:next_reader], zero, bool(flags & 1), bool(flags & 2),
             )  # fmt: skip
-            require(flags <= 1 and element_bytes == 1 and reserved == 0, f"tensor {i}")
+            require(flags <= 2 and element_bytes == 1 and reserved == 0, f"tensor {i}")
             require(1 <= capacity <= tensor.pixels < 1 << 28, f"capacity of tensor {i}")
-            require(tensor.whole or not tensor.constant, f"capacity of tensor {i}")
-            require((producer == NONE) == tensor.constant, f"producer of tensor {i}")
+            require(tensor.whole or not flags, f"capacity of tensor {i}")
+            require((producer == NONE) == bool(flags), f"producer of tensor {i}")
             size = capacity * channels
             require(size < 1 << 28, f"size of tensor {i}")
             if tensor.constant:
@@ -512,7 +544,7 @@ class Engine:
 
         def produced(tensor: int) -> int:
             t = blob.tensors[tensor]
-            if t.constant:
+            if t.producer == NONE:
                 return t.pixels
             done = fired[t.producer]
             return self.given(blob.stages[t.producer], done - 1) if done else 0

@@ -367,7 +367,7 @@ def random_graph(seed: int, size: int = 8) -> QGraph:
         live.append(build.input(height, width, int(rng.integers(1, 4))))
     for _ in range(size):
         source = live[int(rng.integers(max(0, len(live) - 2), len(live)))]
-        live.append(_random_block(build, rng, live, source))
+        live.append(random_block(build, rng, live, source))
     if rng.integers(3) == 0:
         fours = 4 * int(rng.integers(1, 3))
         live.append(build.fully_connected(build.conv(live[-1], fours), int(rng.integers(1, 9))))
@@ -379,7 +379,7 @@ def random_graph(seed: int, size: int = 8) -> QGraph:
     return build.graph(outputs)
 
 
-def _random_block(
+def random_block(
     build: GraphBuilder, rng: np.random.Generator, live: list[int], source: int
 ) -> int:
     height, width, channels = build.shape(source)

@@ -214,7 +214,7 @@ def test_other_causes_stand_beside_the_kind() -> None:
     error = refusal(case("lstm.float.tflite"))
     first, second = lines(error)
     assert first.startswith(f"{model_kinds.RECURRENT.name}; ")
-    assert first.endswith("(operator 0 VAR_HANDLE and 7 more)")
+    assert first.endswith("(operator 6 READ_VARIABLE and 2 more)")
     assert second.startswith("operator 10 BATCH_MATMUL (")
     assert f"{len(error.items)} unsupported operator(s)" in str(error)
 

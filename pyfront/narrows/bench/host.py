@@ -93,7 +93,7 @@ def bench_host(
 
 def _tflm(model: Path, values: Sequence[Array], outputs: int) -> Inference:
     """The reference kernels, as the wheel has them."""
-    tflm = Tflm(model)
+    tflm = Tflm(model, goes_on=True)
     return lambda: tflm.infer(values, outputs)
 
 

@@ -123,6 +123,10 @@ class _Exporter:
     def run(self) -> bytes:
         inputs = [self._input(port) for port in self.graph.inputs]
         refused = []
+        for index, variable in enumerate(self.graph.variables):
+            name = self.graph.tensors[variable.tensor].name
+            refused.append(Unsupported("variable", index, name, "variables cannot be exported"))
+            self.numbers[variable.tensor] = self._like(variable.tensor)
         for index, operator in enumerate(self.graph.operators):
             try:
                 if self.graph.tensors[operator.output].bounds is not None:

@@ -70,9 +70,11 @@ class PlaceTarget:
             self._retried(lambda target: None)
             self._resources = resources.pop_all()
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
         """Run once; see ``Target``."""
-        return self._retried(lambda target: target.infer(inputs, profile))
+        return self._retried(lambda target: target.infer(inputs, profile, goes_on=goes_on))
 
     def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
         """Run once; see ``Target``."""

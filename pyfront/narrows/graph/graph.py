@@ -83,6 +83,21 @@ class Port:
     channels_first: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """A tensor that no operator writes: it stays from one inference to the next.
+
+    source: the tensor of which it becomes a part when an inference has ended: as many rows as it
+        has, from row ``row`` on.
+    first: int8, its values in the first inference, in its shape.
+    """
+
+    tensor: int
+    source: int
+    row: int
+    first: Array
+
+
 class Activation(Enum):
     NONE = "none"
     RELU = "relu"
@@ -328,11 +343,17 @@ class Graph:
     outputs: tuple[Port, ...]
     source: str = ""
     warnings: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
 
     @property
     def place(self) -> str:
         """What errors call it."""
         return self.source or self.name
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tensors that are seen from outside: outputs, and what variables become."""
+        return frozenset((*(p.tensor for p in self.outputs), *(v.source for v in self.variables)))
 
 
 # Operators with weights and an optional bias.
@@ -355,7 +376,7 @@ def verify_graph(graph: Graph) -> None:
         ModelError: an index out of range, a tensor read before it is written or written
             twice, a shape that does not fit its operator.
     """
-    written = {port.tensor for port in graph.inputs}
+    written = {port.tensor for port in graph.inputs} | {v.tensor for v in graph.variables}
     for number, tensor in enumerate(graph.tensors):
         _expect(graph, all(n > 0 for n in tensor.shape), f"tensor {number} is empty")
         if tensor.data is not None:
@@ -378,6 +399,15 @@ def verify_graph(graph: Graph) -> None:
         _expect(graph, all(len(s) == 3 for s in shapes), f"{where}: shapes {shapes}")
     for port in graph.outputs:
         _expect(graph, port.tensor in written, f"output {port.name} is never written")
+    for variable in graph.variables:
+        tensor, source = (graph.tensors[i] for i in (variable.tensor, variable.source))
+        where = f"variable {tensor.name}"
+        _expect(graph, variable.source in written, f"{where} becomes what is never written")
+        rows = range(variable.row, variable.row + tensor.shape[0])
+        inside = rows.start >= 0 and rows.stop <= source.shape[0]
+        _expect(graph, inside and tensor.shape[1:] == source.shape[1:], f"{where}: {source.shape}")
+        fits = variable.first.shape == tensor.shape and variable.first.dtype == np.int8
+        _expect(graph, fits, f"{where} begins with {variable.first.shape}")
     _expect(graph, bool(graph.inputs and graph.outputs), "no inputs or no outputs")
 
 

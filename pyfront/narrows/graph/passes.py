@@ -17,8 +17,10 @@ from narrows.graph.graph import (
     Pool,
     Unary,
     UnaryFunction,
+    Variable,
     readers,
 )
+from narrows.graph.moves import Slice
 
 
 def fold_padding(graph: Graph) -> Graph:
@@ -29,7 +31,7 @@ def fold_padding(graph: Graph) -> Graph:
     padded, and nobody else reads the padded tensor.
     """
     reading = readers(graph)
-    visible = {port.tensor for port in graph.outputs}
+    visible = graph.ends
     folded: dict[int, Pad] = {}  # padded tensor -> its operator
     for operator in graph.operators:
         if not isinstance(operator, Pad) or operator.output in visible:
@@ -76,7 +78,7 @@ def fuse_activations(graph: Graph) -> Graph:
     quantized network the two may differ in scale, so there they stay apart.
     """
     reading = readers(graph)
-    visible = {port.tensor for port in graph.outputs}
+    visible = graph.ends
     operators: list[Operator] = []
     makers: dict[int, int] = {}  # tensor -> place of the operator that writes it
     for operator in graph.operators:
@@ -103,17 +105,37 @@ def fuse_activations(graph: Graph) -> Graph:
     return replace(graph, operators=tuple(operators))
 
 
+def fold_assigned(graph: Graph) -> Graph:
+    """Let a variable become rows of a tensor that nothing need copy before.
+
+    A streaming network appends new rows to those that it remembers and assigns the last of them,
+    cut out by a SLICE.
+    """
+    makers = {operator.output: operator for operator in graph.operators}
+    variables = []
+    for variable in graph.variables:
+        maker = makers.get(variable.source)
+        while isinstance(maker, Slice) and maker.stride == (1, 1, 1) and maker.begin[1:] == (0, 0):
+            shapes = [graph.tensors[i].shape for i in (maker.inputs[0], maker.output)]
+            if shapes[0][1:] != shapes[1][1:] or maker.inputs[0] not in makers:
+                break
+            row = variable.row + maker.begin[0]
+            variable = replace(variable, source=maker.inputs[0], row=row)
+            maker = makers[maker.inputs[0]]
+        variables.append(variable)
+    return replace(graph, variables=tuple(variables))
+
+
 def drop_unused(graph: Graph) -> Graph:
-    """Drop operators that no output depends on, and tensors that nobody names."""
-    needed = {port.tensor for port in graph.outputs}
-    kept: list[Operator] = []
-    for operator in reversed(graph.operators):
-        if operator.output in needed:
-            kept.append(operator)
-            needed.update(operator.inputs)
-            if isinstance(operator, WEIGHTED):
-                needed.add(operator.weights)
-                needed.update(() if operator.bias is None else (operator.bias,))
+    """Drop operators and variables that no output depends on, and tensors that nobody names."""
+    variables: list[Variable] = []
+    while True:
+        roots = {port.tensor for port in graph.outputs} | {v.source for v in variables}
+        kept, needed = _behind(graph, roots)
+        found = [v for v in graph.variables if v.tensor in needed]
+        if len(found) == len(variables):
+            break
+        variables = found
     needed.update(port.tensor for port in graph.inputs)
     order = sorted(needed)
     number = {old: new for new, old in enumerate(order)}
@@ -123,7 +145,24 @@ def drop_unused(graph: Graph) -> Graph:
         operators=tuple(_renumbered(operator, number) for operator in reversed(kept)),
         inputs=tuple(replace(port, tensor=number[port.tensor]) for port in graph.inputs),
         outputs=tuple(replace(port, tensor=number[port.tensor]) for port in graph.outputs),
+        variables=tuple(
+            replace(v, tensor=number[v.tensor], source=number[v.source]) for v in variables
+        ),
     )
+
+
+def _behind(graph: Graph, roots: set[int]) -> tuple[list[Operator], set[int]]:
+    """The operators that tensors depend on, last ones first, and all tensors that they name."""
+    needed = set(roots)
+    kept: list[Operator] = []
+    for operator in reversed(graph.operators):
+        if operator.output in needed:
+            kept.append(operator)
+            needed.update(operator.inputs)
+            if isinstance(operator, WEIGHTED):
+                needed.add(operator.weights)
+                needed.update(() if operator.bias is None else (operator.bias,))
+    return kept, needed
 
 
 def _renumbered(operator: Operator, number: dict[int, int]) -> Operator:

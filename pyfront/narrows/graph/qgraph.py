@@ -53,7 +53,8 @@ class QTensor:
     """A tensor of ``height x width x channels`` int8.
 
     scale: real value of one step; used by reports and at the edges, never by arithmetic.
-    data: the values [height, width, channels] of a constant, else None.
+    data: the values [height, width, channels] of a constant, or those that a variable begins
+        with, else None.
     live: None if it has all channels of the model's tensor.
     """
 
@@ -302,21 +303,54 @@ QOp: TypeAlias = (
 )
 
 
+@dataclass(frozen=True)
+class QVariable:
+    """A tensor that stays from one inference to the next. It becomes as many rows of ``source`` as
+    it has, from row ``row`` on, when an inference has ended."""
+
+    tensor: int
+    source: int
+    row: int
+
+
 @dataclass(frozen=True, eq=False)
 class QGraph:
-    """tensors: inputs, constants and every operator's output; ops: in execution order."""
+    """tensors: inputs, constants, variables and every operator's output.
+
+    ops: in execution order.
+    """
 
     name: str
     tensors: tuple[QTensor, ...]
     ops: tuple[QOp, ...]
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
+    variables: tuple[QVariable, ...] = ()
+
+    @property
+    def sources(self) -> frozenset[int]:
+        """Tensors that variables become parts of; they are whole when an inference ends."""
+        return frozenset(variable.source for variable in self.variables)
+
+    def appended(self, variable: QVariable) -> bool:
+        """Whether the source begins with the variable itself, to which new rows are appended, and
+        no other variable becomes a part of it. Both may then stand in one place."""
+        op = next(op for op in self.ops if op.output == variable.source)
+        alone = sum(other.source == variable.source for other in self.variables) == 1
+        appends = isinstance(op, QConcat) and op.axis is Axis.HEIGHT
+        return alone and appends and op.inputs[0] == variable.tensor
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tensors that are seen from outside: outputs, and what variables become."""
+        return self.sources | {edge.tensor for edge in self.outputs}
 
 
 def without_unused(graph: QGraph) -> QGraph:
-    """Without tensors that no operator and no edge has."""
+    """Without tensors that no operator, edge or variable has."""
     edges = (*graph.inputs, *graph.outputs)
     used = {edge.tensor for edge in edges}.union(*((*op.inputs, op.output) for op in graph.ops))
+    used.update(i for v in graph.variables for i in (v.tensor, v.source))
     number = {old: new for new, old in enumerate(sorted(used))}
     return replace(
         graph,
@@ -324,6 +358,9 @@ def without_unused(graph: QGraph) -> QGraph:
         ops=tuple(renamed(op, number) for op in graph.ops),
         inputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.inputs),
         outputs=tuple(replace(edge, tensor=number[edge.tensor]) for edge in graph.outputs),
+        variables=tuple(
+            replace(v, tensor=number[v.tensor], source=number[v.source]) for v in graph.variables
+        ),
     )
 
 

@@ -46,7 +46,7 @@ FAKE_QUANT = ModelKind(
 )
 RECURRENT = ModelKind(
     "recurrent (an LSTM, a GRU, a loop or variables)",
-    "narrows runs networks whose operators are each computed once, without a state between them",
+    "narrows runs networks whose operators are each computed once, and variables in int8 alone",
 )
 ETHOS_U = ModelKind(
     "compiled by Vela for an Ethos-U",

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
-from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
+from narrows.graph.passes import (
+    drop_unused,
+    fold_assigned,
+    fold_padding,
+    fuse_activations,
+)
 from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_constants import OPTIONS
@@ -21,6 +26,7 @@ from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
+from narrows.importers.tflite_variables import fold_variables
 
 
 def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
@@ -47,11 +53,13 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
-    record, notes = fold_dilations(read_model(data, path, {**OPTIONS, **options}))
+    record = fold_variables(read_model(data, path, {**OPTIONS, **options}))
+    record, notes = fold_dilations(record)
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     graph = replace(graph, warnings=(*notes, *graph.warnings))
     # Converters leave a RELU behind a TRANSPOSE_CONV to itself, in float networks too.
-    for step in (fuse_activations, expand_transposed, fold_padding, drop_unused):
+    steps = (fuse_activations, expand_transposed, fold_padding, fold_assigned, drop_unused)
+    for step in steps:
         graph = step(graph)
         verify_graph(graph)
     return graph

@@ -9,8 +9,8 @@ a ModelError that names the place.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -95,17 +95,37 @@ class OperatorRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class VariableRecord:
+    """What stays from one inference to the next: tensor ``read`` is there when one begins, with
+    the values ``first`` in the first one, and is what ``assigned`` was when the last one ended."""
+
+    read: int
+    assigned: int
+    first: Array
+
+
+@dataclass(frozen=True, eq=False)
 class ModelRecord:
+    """The main subgraph. subgraphs: those that a CALL_ONCE names, by their numbers. variables:
+    none in a file; ``fold_variables`` finds them."""
+
     tensors: tuple[TensorRecord, ...]
     operators: tuple[OperatorRecord, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    subgraphs: Mapping[int, ModelRecord] = field(default_factory=dict)
+    variables: tuple[VariableRecord, ...] = ()
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tensors that are wanted: outputs, and what variables become."""
+        return (*self.outputs, *(v.assigned for v in self.variables))
 
 
 def read_model(
     data: bytes, path: str, options: dict[str, tuple[str, tuple[str, ...]]]
 ) -> ModelRecord:
-    """Read the first subgraph of a ``.tflite`` file.
+    """Read the first subgraph of a ``.tflite`` file, and those that it calls once.
 
     Args:
         data: the whole file.
@@ -170,9 +190,22 @@ class _Reader:
             raise ValueError(f"schema version {model.Version()}, 3 is known")
         if self._count(model.SubgraphsLength()) == 0:
             raise ValueError("no subgraph")
-        graph = model.Subgraphs(0)
         self._count(model.BuffersLength())
         self._count(model.OperatorCodesLength())
+        main = self._subgraph(model, 0)
+        if not main.inputs or not main.outputs:
+            raise ModelError(f"{self._path}: its main subgraph has no inputs or no outputs")
+        others = {}
+        for operator in main.operators:
+            number = operator.options.get("InitSubgraphIndex")
+            if number is not None:
+                self.where = f"operator {operator.index} {operator.name}"
+                _in_range(number, model.SubgraphsLength(), "subgraph")
+                others[number] = self._subgraph(model, number)
+        return replace(main, subgraphs=others)
+
+    def _subgraph(self, model: Any, number: int) -> ModelRecord:
+        graph = model.Subgraphs(number)
         tensors = []
         for i in range(self._count(graph.TensorsLength())):
             self.where = f"tensor {i}"
@@ -184,8 +217,6 @@ class _Reader:
         self.where = "subgraph"
         inputs = self._ints(graph.InputsLength, graph.InputsAsNumpy)
         outputs = self._ints(graph.OutputsLength, graph.OutputsAsNumpy)
-        if not inputs or not outputs:
-            raise ModelError(f"{self._path}: its main subgraph has no inputs or no outputs")
         for i in (*inputs, *outputs):
             _in_range(i, len(tensors), "tensor")
         return ModelRecord(tuple(tensors), tuple(operators), inputs, outputs)

@@ -13,7 +13,6 @@ from narrows.importers.tflite_file import ModelRecord, OperatorRecord, TensorRec
 _RECURRENT = frozenset((
     "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN",
     "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF", "WHILE", "IF", "CALL",
-    "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE",
 ))  # fmt: skip
 _CUSTOM = {"ethos-u": kinds.ETHOS_U, "edgetpu-custom-op": kinds.EDGE_TPU}
 # Operators that pass between two types of number.
@@ -41,6 +40,9 @@ class Refusals:
 
     def kind_of(self, operator: OperatorRecord, *, supported: bool) -> ModelKind | None:
         """Of a refused operator; supported: there is a rule for it, which these tensors break."""
+        if operator.name == "READ_VARIABLE":
+            made = {self._record.tensors[i].dtype for i in operator.outputs}
+            return None if "int8" in made else kinds.RECURRENT
         return _named_kind(operator.name) or (self._typed_kind(operator) if supported else None)
 
     def _typed_kind(self, operator: OperatorRecord) -> ModelKind | None:
@@ -94,7 +96,7 @@ class Refusals:
             operator.index: Step(operands(operator), operator.outputs, operator.index in arithmetic)
             for operator in self._needed
         }
-        return causes(steps, self._record.outputs, refused, lost)
+        return causes(steps, self._record.ends, refused, lost)
 
 
 def operands(operator: OperatorRecord) -> tuple[int, ...]:
@@ -104,19 +106,19 @@ def operands(operator: OperatorRecord) -> tuple[int, ...]:
 
 
 def needed(record: ModelRecord) -> tuple[OperatorRecord, ...]:
-    """Operators that an output depends on."""
+    """Operators that an output or a variable depends on."""
     return _behind(record, operands)
 
 
 def read(record: ModelRecord) -> tuple[OperatorRecord, ...]:
-    """Operators that an output depends on, and those that compute its shape."""
+    """The same, and those that compute shapes."""
     return _behind(record, lambda operator: operator.inputs)
 
 
 def _behind(
     record: ModelRecord, inputs: Callable[[OperatorRecord], Iterable[int]]
 ) -> tuple[OperatorRecord, ...]:
-    wanted = set(record.outputs)
+    wanted = set(record.ends)
     found = []
     for operator in reversed(record.operators):
         if wanted.intersection(operator.outputs):

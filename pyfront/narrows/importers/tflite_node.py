@@ -15,7 +15,17 @@ from typing import Literal
 import numpy as np
 
 from narrows.errors import ModelError, Unsupported, UnsupportedError
-from narrows.graph.graph import Activation, Array, Graph, Port, Quantization, Tensor, verify_graph
+from narrows.graph.graph import (
+    Activation,
+    Array,
+    Graph,
+    Port,
+    Quantization,
+    Tensor,
+    Variable,
+    verify_graph,
+)
+from narrows.graph.moves import Reshape
 from narrows.importers import build
 from narrows.importers.folding import Budget
 from narrows.importers.refusals import Refused, Skipped, not_supported
@@ -69,6 +79,7 @@ class Importer(build.Builder):
         self.found: dict[int, TensorRecord] = {}
         # Outputs of TILE whose shape no view has, under one that a view has.
         self.repeats: dict[int, View] = {}
+        self.variables: tuple[Variable, ...] = ()
         self._budget = Budget()
 
     def run(self, name: str) -> Graph:
@@ -85,6 +96,7 @@ class Importer(build.Builder):
             tuple(self._port(i) for i in self.record.outputs),
             source=self.path,
             warnings=self._warnings(),
+            variables=self.variables,
         )
         verify_graph(graph)
         return graph
@@ -113,6 +125,9 @@ class Importer(build.Builder):
                 kind = refusals.kind_of_input(index)
                 tensor = self.record.tensors[index].name
                 refused.append(Unsupported("input", number, tensor, reason, kind))
+        for variable in self.record.variables:
+            self.assume(variable.read)
+            self.assumed.remove(variable.read)
         behind, numbers = {}, {operator.index for operator in operators}
         for operator in read(self.record):
             reason = self._import(operator)
@@ -130,8 +145,37 @@ class Importer(build.Builder):
             or all(self.views.get(i) is None for i in operator.outputs[:1])
         }
         refused += [*refusals.causes(behind, lost), *self._unfit_outputs()]
+        refused += self._assign()
         if refused:
             raise UnsupportedError(self.path, tuple(refused))
+
+    def _assign(self) -> list[Unsupported]:
+        """Let variables become what they are assigned; what is refused."""
+        refused = []
+        for number, variable in enumerate(self.record.variables):
+            if variable.assigned not in self.views and variable.assigned not in self.found:
+                record = self.record.tensors[variable.assigned]
+                if record.data is not None:
+                    self.add_constant(variable.assigned)
+            read, view = self.views[variable.read], self.views.get(variable.assigned)
+            name = self.record.tensors[variable.assigned].name
+            if not isinstance(read, View) or view is None:
+                if read is None or variable.assigned not in self.assumed:
+                    refused.append(Unsupported("variable", number, name, "nothing computes it"))
+                continue
+            try:
+                source = self.relabel(view, read.shape, (read.storage, read.axes)).tensor
+            except Refused as refusal:
+                refused.append(Unsupported("variable", number, name, str(refusal)))
+                continue
+            made = {operator.output for operator in self.operators}
+            if source not in made:  # it is an input, a constant or a variable
+                tensor, given = self.tensors[source], source
+                source = self.tensor(tensor.name, tensor.shape, tensor.quantization)
+                self.operators.append(Reshape((given,), source))
+            first = variable.first.reshape(read.storage)
+            self.variables += (Variable(read.tensor, source, 0, first),)
+        return refused
 
     def _warnings(self) -> tuple[str, ...]:
         """The worst output of each operator, and how many more there are."""
@@ -174,6 +218,14 @@ class Importer(build.Builder):
         with contextlib.suppress(Refused):
             layout = standard(tensor.shape)
             self.views[index] = self.placed(tensor.name, tensor.shape, layout, tensor.quantization)
+
+    def add_constant(self, index: int) -> None:
+        """Let a tensor with values in the file be one of the graph."""
+        record = self.tensor_of(index)
+        layout = standard(record.shape)
+        self.views[index] = self.placed(
+            record.name, record.shape, layout, record.quantization, record.data
+        )
 
     def tensor_of(self, index: int) -> TensorRecord:
         """What is known of a tensor of the file."""
@@ -344,10 +396,7 @@ class Node(build.Node):
                 )
             if record.dtype != self.importer.dtype:
                 raise Refused(f"{record.name} is a constant of {record.dtype}")
-            layout = standard(record.shape)
-            self.importer.views[index] = self.importer.placed(
-                record.name, record.shape, layout, record.quantization, record.data
-            )
+            self.importer.add_constant(index)
         view = self.importer.views[index]
         if view is None:
             raise Skipped

@@ -10,6 +10,7 @@ from narrows.importers import tflite_layers as layers
 from narrows.importers import tflite_moves as moves
 from narrows.importers.tflite_dilation import TO_BATCH, TO_SPACE, batches
 from narrows.importers.tflite_node import Rule
+from narrows.importers.tflite_variables import OPTIONS, VARIABLES, variable
 
 _FUSED = "FusedActivationFunction"
 _STRIDE = ("Padding", "StrideH", "StrideW", _FUSED)
@@ -196,6 +197,7 @@ RULES: dict[str, Rule] = {
     "EXPAND_DIMS": Rule(moves.reshape, (2, 2), _LABELS),
     "TILE": Rule(moves.tile, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
     "TRANSPOSE": Rule(moves.transpose, (2, 2), _LABELS),
+    **{name: Rule(variable, (0, 2), options=OPTIONS.get(name, ("", ()))) for name in VARIABLES},
     **{
         kind.in_tflite.name: Rule(
             moves.rearrangement(kind),

@@ -20,6 +20,7 @@ from narrows.link.frames import (
     DATA_BYTES,
     MAJOR,
     SIGNED_ONLY,
+    START_GOES_ON,
     START_PROFILE,
     WATCH_ALL,
     LinkStatus,
@@ -239,6 +240,8 @@ class Client:
         profile: bool = False,
         dump: Dump | None = None,
         watch: int = WATCH_ALL,
+        *,
+        goes_on: bool = False,
     ) -> list[Int8Array]:
         """Run the device's model once, sending each row, or part of one, when it is asked for.
 
@@ -248,6 +251,7 @@ class Client:
             firings: of all stages together, to tell the progress; 0 if unknown.
             profile: count ticks of each stage, see ``profile``.
             dump: filled with what each firing gives to the tensor ``watch``, or to every one.
+            goes_on: with what the run before has made the model's variables.
 
         Returns: int8 [height, width, channels] per output.
 
@@ -255,13 +259,19 @@ class Client:
         """
         rows = _Rows(input_bytes(model, inputs))
         self._begin()
-        self._ask(Type.START, struct.pack("<IB", self._run, START_PROFILE if profile else 0))
+        flags = START_PROFILE * profile | START_GOES_ON * goes_on
+        self._ask(Type.START, struct.pack("<IB", self._run, flags))
         if dump is not None:
             self._ask(Type.WATCH, struct.pack("<IH", self._run, watch))
         return self._collect(model, progress, firings, rows, dump)
 
     def infer_whole(
-        self, model: Model, inputs: Sequence[Int8Array], progress: Progress = no_progress
+        self,
+        model: Model,
+        inputs: Sequence[Int8Array],
+        progress: Progress = no_progress,
+        *,
+        goes_on: bool = False,
     ) -> list[Int8Array]:
         """Run the device's model once over inputs that the device holds beside the arena, so that
         no row has to be asked for; they arrive while it computes.
@@ -274,7 +284,8 @@ class Client:
         held = random.randrange(1, 1 << 32)
         self._begin()
         first = data if len(data) <= DATA_BYTES else b""
-        self._ask(Type.INFER, struct.pack("<IBI", self._run, 0, held) + first)
+        flags = START_GOES_ON * goes_on
+        self._ask(Type.INFER, struct.pack("<IBI", self._run, flags, held) + first)
 
         def piece(offset: int) -> bytes:
             progress(f"inference on {self.name}", offset / len(data))

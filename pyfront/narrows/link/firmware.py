@@ -46,9 +46,9 @@ _FOLDER_FLAGS = {
 # Portable kernels do what is rare where there are others with SIMD instructions, but for the
 # convolution of plain weights.
 _PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
-# The files of the runtime whose code runs once for a model. Of the operators, those that do more
-# than ask a kernel for a strip.
-_ONCE = ("blob", "check", "model", "sizes")
+# The files of the runtime whose code runs once for a model, or takes little of a firing's time. Of
+# the operators, those that do more than ask a kernel for a strip.
+_SMALL = ("blob", "check", "firing", "model", "sizes", "stage", "work")
 _BUSY = ("bottleneck_compute",)
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
@@ -270,7 +270,7 @@ def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
     rare = file.stem.endswith("_c") and file.stem != "conv_c"
     if file.parent.name == "kernels" and rare:
         return _PORTABLE_FLAGS.get(board.core.kernels, ())
-    if file.parent.name == "src" and file.stem in _ONCE:
+    if file.parent.name == "src" and file.stem in _SMALL:
         return ("-Os",)
     if file.parent.name == "ops" and file.stem not in _BUSY:
         return ("-Os",)

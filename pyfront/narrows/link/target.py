@@ -57,13 +57,17 @@ class BoardTarget:
         """The process id of the emulator; None for a real board."""
         return self._emulator.pid if self._emulator is not None else None
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
         """Run once. inputs: int8 [height, width, channels] each.
 
         Raises: InputError, LinkError, BlobError.
         """
         with self._explained():
-            outputs = self.client.infer(self._model, inputs, self._progress, self._firings, profile)
+            outputs = self.client.infer(
+                self._model, inputs, self._progress, self._firings, profile, goes_on=goes_on
+            )
             total, ticks = self.client.profile()
             status = self.client.status()
         costs = [self._cost(value) for value in ticks]

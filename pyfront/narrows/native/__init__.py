@@ -359,13 +359,27 @@ class Run:
         self._thread = get_ident()
         self.start()
 
-    def start(self) -> None:
-        """Begin anew."""
+    def start(self, *, goes_on: bool = False) -> None:
+        """Begin anew; goes_on: as ``infer`` has it."""
         memory = self._memory[_GUARD:-_GUARD]
         address = self._ffi.cast("void *", memory.ctypes.data)
         with self._lock:
             self._thread = get_ident()
+            if goes_on:
+                self._check(self._lib.nrw_next(self._run))
+                return
             self._check(self._lib.nrw_start(self._run, self.model.pointer, address, memory.size))
+
+    @property
+    def variables(self) -> list[Int8Array]:
+        """What the model remembers of earlier inferences, as this one began with it: views of its
+        memory, flat, that may be written before the first step."""
+        found: list[Int8Array] = []
+        size, base = self._ffi.new("uint32_t *"), self._memory.ctypes.data
+        while address := self._lib.nrw_variable(self._run, len(found), size):
+            at = int(self._ffi.cast("uintptr_t", address)) - base
+            found.append(self._memory[at : at + size[0]].view(np.int8))
+        return found
 
     @_by_its_thread
     def step(self) -> Status:
@@ -453,12 +467,16 @@ class Run:
             return None
         return self._array(pointer, self.model.tensors[tensor].shape[2:])
 
-    def infer(self, inputs: Sequence[Int8Array], measure: bool = False) -> list[Int8Array]:
+    def infer(
+        self, inputs: Sequence[Int8Array], measure: bool = False, *, goes_on: bool = False
+    ) -> list[Int8Array]:
         """One whole inference, all of it in C.
 
         Args:
             inputs: int8 [height, width, channels] each, or any shape with as many elements.
             measure: fill ``measured``.
+            goes_on: with what the model remembers of the inference before this one, if that has
+                ended; if not, of those before that.
 
         Returns: int8 [height, width, channels] per output.
 
@@ -477,7 +495,7 @@ class Run:
             most = max(most, stack[0] if measure else 0)
             return int(status)
 
-        outputs = self._to_its_end(inputs, go_on)
+        outputs = self._to_its_end(inputs, go_on, goes_on)
         if measure:
             self.measured = Measured((times / 1e9).tolist(), most)
         return outputs
@@ -513,6 +531,7 @@ class Run:
         self,
         inputs: Sequence[Int8Array],
         go_on: Callable[[int, list[Any], list[Any]], int],
+        goes_on: bool = False,
     ) -> list[Int8Array]:
         """A whole inference. go_on: called with how many steps it does unseen, and pointers to
         inputs and outputs, until it does not return OK."""
@@ -532,7 +551,7 @@ class Run:
         steps = max(1, _WORK_UNSEEN // self.model.max_step_work)
         status = int(Status.OK)
         with self._lock:
-            self.start()
+            self.start(goes_on=goes_on)
             while status == Status.OK:
                 status = go_on(steps, sources, outputs)
             self.check_guards()

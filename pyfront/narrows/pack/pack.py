@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from narrows.errors import BlobError, PlanError
-from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool
+from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool, QTensor
 from narrows.native import MAX_KERNEL_ROWS, MAX_STEP_WORK, Form, Op, max_step_work
 from narrows.pack.metadata import describe_channels, describe_edges, producer
 from narrows.plan.plan import Plan
@@ -25,11 +25,15 @@ from narrows.stages.firings import (
 )
 from narrows.stages.params import stage_params
 from narrows.stages.records import (
+    CONSTANT,
     HEADER,
     NONE,
+    PERSISTENT,
     STAGE,
     TENSOR,
+    VARIABLE,
     Body,
+    fields,
     header,
     stage_record,
     tensor_record,
@@ -51,6 +55,11 @@ def pack(graph: QGraph, plan: Plan, metadata: Mapping[str, Any] | None) -> bytes
     return _Packer(graph, plan).pack(metadata)
 
 
+def values_of(info: QTensor) -> bytes:
+    """The elements of a constant, or those that a variable begins with."""
+    return np.ascontiguousarray(info.data, np.int8).tobytes()
+
+
 class _Packer:
     def __init__(self, graph: QGraph, plan: Plan) -> None:
         self.graph = graph
@@ -66,7 +75,8 @@ class _Packer:
             for tensor in stage_inputs(graph, stage)
             if graph.tensors[tensor].data is not None
         }
-        used = sorted(self.rings.keys() | constants | set(self.outputs))
+        self.variables = {v.tensor: n for n, v in enumerate(graph.variables)}
+        used = sorted(self.rings.keys() | constants | self.variables.keys() | set(self.outputs))
         self.number = {tensor: i for i, tensor in enumerate(used)}
         self.stage_count = len(self.inputs) + len(plan.stages) + len(self.streamed)
 
@@ -78,18 +88,21 @@ class _Packer:
         body = Body(records + len(lists), self.plan.layout)
         stages = self.stage_records(body)
         tensors = self.tensor_records(body, readers, producers)
+        variables = self.variable_records(body)
         text = b"" if metadata is None else self.metadata_bytes(metadata)
         place = (body.add(text) if text else 0, len(text))
         body.pad(16)
         data = tensors + stages + lists + bytes(body)
         counts = (len(self.number), self.stage_count, len(reader_list), len(self.outputs))
-        draft = self.header(data, counts, 0, place) + data
-        return self.header(data, counts, self.work(draft), place) + data
+        places = (*place, variables)
+        draft = self.header(data, counts, 0, places) + data
+        return self.header(data, counts, self.work(draft), places) + data
 
     def header(
-        self, data: bytes, counts: tuple[int, ...], work: int, metadata: tuple[int, int]
+        self, data: bytes, counts: tuple[int, ...], work: int, places: tuple[int, int, int]
     ) -> bytes:
-        """work: of a step at most. counts: tensors, stages, readers, outputs."""
+        """work: of a step at most. counts: tensors, stages, readers, outputs. places: offset and
+        bytes of the metadata, offset of the variables."""
         bare = header(
             HEADER.size + len(data),
             self.plan.layout,
@@ -98,7 +111,7 @@ class _Packer:
             work,
             self.plan.macs,
             sum(self.firing_counts()),
-            metadata,
+            places,
             zlib.crc32(data),
         )
         return bare[:-4] + zlib.crc32(bare[:-4]).to_bytes(4, "little")
@@ -140,16 +153,30 @@ class _Packer:
         first_reader = 0
         for tensor in self.number:
             info = self.graph.tensors[tensor]
-            if info.data is None:
-                ring = self.rings[tensor]
-                offset, capacity = ring.offset, ring.capacity
+            offset, capacity, flags = 0, info.height * info.width, 0
+            if tensor in self.variables:
+                offset, flags = self.plan.variables[self.variables[tensor]], PERSISTENT
+            elif info.data is not None:
+                offset, flags = body.add(values_of(info), 16), CONSTANT
             else:
-                data = np.ascontiguousarray(info.data, np.int8).tobytes()
-                offset, capacity = body.add(data, 16), info.height * info.width
+                offset, capacity = self.rings[tensor].offset, self.rings[tensor].capacity
             listed = (first_reader, len(readers[tensor]))
-            records += tensor_record(info, offset, capacity, producers.get(tensor, NONE), listed)
+            producer = producers.get(tensor, NONE)
+            records += tensor_record(info, offset, capacity, producer, listed, flags)
             first_reader += len(readers[tensor])
         return records
+
+    def variable_records(self, body: Body) -> int:
+        """Add the list of the variables, in the order of their tensors. Returns its offset."""
+        records = b""
+        for tensor in sorted(self.variables):
+            variable = self.graph.variables[self.variables[tensor]]
+            info = self.graph.tensors[tensor]
+            first = body.add(values_of(info), 1)
+            numbers = (self.number[tensor], self.number[variable.source])
+            records += fields(VARIABLE, info.name, *numbers, variable.row * info.width, first)
+        count = len(self.variables)
+        return body.add(fields("<I", "variables", count) + records) if count else 0
 
     def stage_records(self, body: Body) -> bytes:
         records = b""

@@ -58,7 +58,7 @@ class Wiring:
     def only_reader(self, tensor: int) -> int | None:
         """The one operator that reads a tensor which nothing else needs."""
         readers = self.readers.get(tensor, [])
-        if len(readers) != 1 or any(edge.tensor == tensor for edge in self.graph.outputs):
+        if len(readers) != 1 or tensor in self.graph.ends:
             return None
         return readers[0]
 

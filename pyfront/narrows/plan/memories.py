@@ -28,7 +28,7 @@ Key = tuple[str, int]
 
 
 def spread(graph: QGraph, plan: Plan, memories: Sequence[int]) -> Plan:
-    """The same plan with its tensors, states and scratch in several memories.
+    """The same plan with its tensors, variables, states and scratch in several memories.
 
     Args:
         memories: bytes of each, the fastest first; the engine's counters stand in the first too.
@@ -51,7 +51,7 @@ def spread(graph: QGraph, plan: Plan, memories: Sequence[int]) -> Plan:
         offsets, sizes = _placed(items, order, rooms, firings)
         shortages.append(sizes[len(rooms) - 1] - rooms[-1])
         if shortages[-1] <= 0:
-            return _moved(plan, offsets, sizes)
+            return _moved(plan, timeline, offsets, sizes)
     raise PlanError(
         f"{graph.name} does not fit into memories of {', '.join(map(str, memories))} bytes: "
         f"{min(shortages)} bytes more are needed in the last (counters have {counters} of the "
@@ -101,6 +101,9 @@ def traffic(timeline: Timeline, chosen: Sequence[Candidate]) -> dict[Key, float]
                 found[key] += work * size / beside
         for tensor, count in zip(stage.inputs, fresh, strict=True):
             found["ring", tensor] += count * (1 + work / max(1, sum(fresh)))
+    for kind, number in found:
+        if kind == "variable":  # it is read once, and written once
+            found[kind, number] = 2 * timeline.items(chosen)[kind, number].size
     for stage in timeline.net.stages[timeline.inputs + len(chosen) :]:
         for tensor in stage.inputs:
             found["ring", tensor] += timeline.net.pixels[tensor] * _channels(timeline, tensor)
@@ -165,7 +168,9 @@ def _together(
     return taken
 
 
-def _moved(plan: Plan, offsets: Mapping[Key, int], sizes: Sequence[int]) -> Plan:
+def _moved(
+    plan: Plan, timeline: Timeline, offsets: Mapping[Key, int], sizes: Sequence[int]
+) -> Plan:
     def extent(kind: str, number: int, old: Extent) -> Extent:
         return Extent(offsets.get((kind, number), 0), old.bytes)
 
@@ -181,5 +186,6 @@ def _moved(plan: Plan, offsets: Mapping[Key, int], sizes: Sequence[int]) -> Plan
             for number, stage in enumerate(plan.stages)
         ),
         rings=tuple(replace(ring, offset=offsets["ring", ring.tensor]) for ring in plan.rings),
+        variables=timeline.variable_offsets(offsets),
         arena_bytes=(a, b, c, d),
     )

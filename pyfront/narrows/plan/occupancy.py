@@ -23,7 +23,8 @@ _MEMORY_SHIFT = 28
 class Tenant:
     """Who has one place of the arena.
 
-    kind: ring, state or scratch. name: the tensor; of state and scratch, the stage's output.
+    kind: ring, variable, state or scratch. name: the tensor; of state and scratch, the stage's
+        output.
     offset: from the arena's start, the memories one behind the other.
     item: which of its bytes live when.
     """
@@ -80,7 +81,7 @@ class Occupancy:
 
 def describe(tenant: Tenant) -> str:
     """A tenant in words."""
-    return tenant.name if tenant.kind == "ring" else f"{tenant.kind} of {tenant.name}"
+    return tenant.name if tenant.kind in ("ring", "variable") else f"{tenant.kind} of {tenant.name}"
 
 
 def replay(graph: QGraph, plan: Plan) -> tuple[Timeline, list[Candidate]]:
@@ -111,6 +112,9 @@ def occupancy(graph: QGraph, plan: Plan) -> Occupancy:
     for (kind, number), item in timeline.items(chosen).items():
         if kind == "ring":
             name, offset = short_name(graph.tensors[number].name), rings[number]
+        elif kind == "variable":
+            tensor = graph.variables[number].tensor
+            name, offset = short_name(graph.tensors[tensor].name), plan.variables[number]
         else:
             extent = plan.stages[number].state if kind == "state" else plan.stages[number].scratch
             name, offset = names[number + timeline.inputs], extent.offset

@@ -26,7 +26,8 @@ class Ring:
 class Plan:
     """Offsets have the number of the arena's memory in bits 28 and 29.
 
-    arena_bytes: rings, state and scratch in each of the four memories, exact.
+    variables: where each stands, in the order of the graph's.
+    arena_bytes: rings, variables, state and scratch in each of the four memories, exact.
     macs: multiply-accumulates of one inference, repeats included; macs_once: without.
     max_step_macs: the most that one firing computes.
     streamed_outputs: indices of outputs handed out by rows instead of held whole.
@@ -45,6 +46,7 @@ class Plan:
     input_passes: int = 1
     layout: Layout = Layout.PLAIN
     kernels: str = PORTABLE
+    variables: tuple[int, ...] = ()
 
     @property
     def arena_total(self) -> int:

@@ -33,7 +33,7 @@ class Network:
 
     pixels: of every tensor that lives in the arena.
     widths: of the same.
-    held: tensors that stay to the end (outputs that are not streamed).
+    held: tensors that stay to the end (outputs that are not streamed, what variables become).
     """
 
     stages: tuple[Firings, ...]
@@ -175,7 +175,7 @@ def network(
         *planned,
         *(output_firings(graph, tensor) for tensor in tensors),
     )
-    held = frozenset(edge.tensor for edge in graph.outputs) - tensors.keys()
+    held = graph.sources | (graph.ends - tensors.keys())
     return network_of(graph, stages, held)
 
 

@@ -89,9 +89,15 @@ class Timeline:
     inputs: int
 
     def items(self, chosen: Sequence[Candidate]) -> dict[tuple[str, int], Item]:
-        """Rings, states and scratch: by ("ring", tensor), and ("state" or "scratch", index
-        of the stage in the plan)."""
+        """Rings, variables, states and scratch: by ("ring", tensor), ("variable", its number), and
+        ("state" or "scratch", index of the stage in the plan)."""
         items = {("ring", tensor): item for tensor, item in self.rings.items()}
+        ends = np.array([0]), np.array([len(self.schedule.order) - 1])
+        for number, variable in enumerate(self.graph.variables):
+            if self.ring_of(number) is None:
+                tensor = self.graph.tensors[variable.tensor]
+                whole = Slot(0, tensor.bytes, *ends)
+                items["variable", number] = Item(tensor.name, tensor.bytes, (whole,))
         for number, c in enumerate(chosen):
             times = self.schedule.times[number + self.inputs]
             state, scratch = c.stage.state.bytes, self.scratch_bytes(c)
@@ -102,6 +108,20 @@ class Timeline:
                 slots = (Slot(0, scratch, *_bursts(times)),)
                 items["scratch", number] = Item(f"scratch of stage {number}", scratch, slots)
         return items
+
+    def ring_of(self, number: int) -> int | None:
+        """The tensor in whose ring a variable stands; None if it has a place of its own."""
+        variable = self.graph.variables[number]
+        shared = self.graph.appended(variable) and variable.source in self.rings
+        return variable.source if shared else None
+
+    def variable_offsets(self, offsets: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
+        """Where the variables stand, if ``items`` stand there."""
+        rings = [self.ring_of(number) for number in range(len(self.graph.variables))]
+        return tuple(
+            offsets["variable", number] if ring is None else offsets["ring", ring]
+            for number, ring in enumerate(rings)
+        )
 
     def state_slots(self, c: Candidate, times: Times) -> Iterator[Slot]:
         """What of a stage's state lives when. times: of its firings."""
@@ -156,6 +176,12 @@ def lifetimes(
     no rows has a slot per row, or per some if there are very many, so that a tensor whose rows die
     can lie over one whose rows are born; any other is one slot."""
     rings = {}
+    # Pixels that are there from the start, of a ring that begins with a variable.
+    there = {
+        v.source: graph.tensors[v.tensor].height * graph.tensors[v.tensor].width
+        for v in graph.variables
+        if graph.appended(v)
+    }
     for number, stage in enumerate(net.stages):
         if stage.output < 0:
             continue
@@ -172,6 +198,7 @@ def lifetimes(
         birth, written = (
             schedule.times[number][stage.births(at)].astype(np.int64) for at in (first, last)
         )
+        birth[first < there.get(stage.output, 0)] = 0
         death = np.maximum(written, _deaths(net, schedule, stage.output, last))
         sizes = np.minimum(unit, capacity - starts) * tensor.channels
         slots = tuple(
@@ -250,6 +277,7 @@ def lay_out(
         rings=tuple(
             Ring(t, timeline.capacities[t], offset["ring", t]) for t in sorted(timeline.rings)
         ),
+        variables=timeline.variable_offsets(offset),
         arena_bytes=(arena_bytes, 0, 0, 0),
         macs=int(macs.sum()),
         macs_once=sum(c.firings.macs_once for c in chosen),

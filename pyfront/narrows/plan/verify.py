@@ -165,8 +165,9 @@ def _check_stages(graph: QGraph, plan: Plan) -> None:
             _check_form(graph, graph.ops[stage.ops[0]], stage.form, number)
         _check_run(graph, stage, number)
     _require(sorted(done) == list(range(len(graph.ops))), "operators are missing or doubled")
-    for edge in graph.outputs:
-        _require(edge.tensor in written, f"output {edge.name} is hidden inside a stage")
+    for tensor in graph.ends:
+        name = graph.tensors[tensor].name
+        _require(tensor in written, f"{name}, which is seen from outside, is hidden in a stage")
 
 
 def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
@@ -270,7 +271,9 @@ def _check_rings(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
             f"the ring of {tensor.name} has {ring.capacity} pixels of {pixels}",
         )
         if ring.capacity < pixels:
-            _require(ring.tensor not in _held(graph, plan), f"output {tensor.name} is not whole")
+            _require(
+                ring.tensor not in _held(graph, plan), f"{tensor.name} is not whole at the end"
+            )
             adds_up = producer.stage is not None and producer.stage.form is Form.ACCUMULATING
             _require(
                 not adds_up and ring.capacity % producer.strip == 0,
@@ -282,7 +285,7 @@ def _check_rings(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
 def _held(graph: QGraph, plan: Plan) -> set[int]:
     """Tensors that stand in the arena at the end."""
     streamed = {graph.outputs[i].tensor for i in plan.streamed_outputs}
-    return {edge.tensor for edge in graph.outputs} - streamed
+    return ({edge.tensor for edge in graph.outputs} - streamed) | graph.sources
 
 
 def _wrapping(graph: QGraph, plan: Plan) -> set[int]:
@@ -305,6 +308,10 @@ def _check_arena(graph: QGraph, plan: Plan) -> None:
         (f"ring {r.tensor}", Extent(r.offset, r.capacity * graph.tensors[r.tensor].channels))
         for r in plan.rings
     ]
+    _require(len(plan.variables) == len(graph.variables), "variables are missing")
+    for variable, offset in zip(graph.variables, plan.variables, strict=True):
+        tensor = graph.tensors[variable.tensor]
+        extents.append((f"variable {tensor.name}", Extent(offset, tensor.bytes)))
     for number, stage in enumerate(plan.stages):
         found = outline(graph, stage, plan.layout)
         expected = (found.state_bytes, found.scratch_bytes + found.wrapped_bytes(wrapping))
@@ -360,7 +367,34 @@ class _Replay:
                     self.readers[tensor].append((actor, [*lo, info.height * info.width]))
         for tensor in self.rings:
             self.dead[tensor] = self.least_needed(tensor)
+        self.there = self.begin(plan)
         self.wakes = [self.woken_by(number) for number in range(len(actors))]
+
+    def begin(self, plan: Plan) -> dict[int, int]:
+        """Variables live from the start to the end. Returns of each ring that begins with one how
+        many of its pixels are there before its stage gives them once more."""
+        there = {}
+        for variable, offset in zip(self.graph.variables, plan.variables, strict=True):
+            tensor, ring = self.graph.tensors[variable.tensor], self.rings[variable.source]
+            piece = self.place(offset, tensor.bytes)
+            _require(
+                self.alive.find(1, piece.start, piece.stop) < 0,
+                f"variable {tensor.name} stands on another one",
+            )
+            self.fill(piece)
+            if offset == ring.offset:
+                maker = next(op for op in self.graph.ops if op.output == variable.source)
+                alone = [v for v in self.graph.variables if v.source == variable.source]
+                _require(
+                    isinstance(maker, QConcat)
+                    and maker.axis == Axis.HEIGHT
+                    and maker.inputs[0] == variable.tensor
+                    and alone == [variable],
+                    f"{self.graph.tensors[ring.tensor].name} does not begin with the variable "
+                    "that stands in its place",
+                )
+                there[variable.source] = tensor.height * tensor.width
+        return there
 
     def woken_by(self, number: int) -> list[int]:
         """Who may be able to fire after a stage has: itself, its readers, its sources."""
@@ -418,7 +452,8 @@ class _Replay:
                 self.write(self.part(stage, columns.all), actor, "the columns of {}")
         output, given = actor.output, actor.given[firing]
         if output is not None:
-            for piece in self.pieces(output, self.produced[output], given):
+            fresh = max(self.produced[output], self.there.get(output, 0))
+            for piece in self.pieces(output, fresh, given):
                 self.write(piece, actor, "what {} gives")
         if stage and stage.scratch.bytes:
             scratch = self.place(stage.scratch.offset, stage.scratch.bytes)

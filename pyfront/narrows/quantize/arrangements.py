@@ -63,13 +63,13 @@ def _at_inputs(graph: QGraph) -> QGraph:
     """Without the RESHAPE of an input: its tensor has that shape from the start, and is streamed
     in it."""
     tensors, ops = list(graph.tensors), list(graph.ops)
-    outputs = {edge.tensor for edge in graph.outputs}
+    ends = graph.ends
     for edge in graph.inputs:
         readers = [op for op in ops if edge.tensor in op.inputs]
-        if edge.tensor in outputs or len(readers) != 1 or not isinstance(readers[0], Reshape):
+        if edge.tensor in ends or len(readers) != 1 or not isinstance(readers[0], Reshape):
             continue
         (reader,) = readers
-        if reader.output in outputs:
+        if reader.output in ends:
             continue
         tensors[edge.tensor] = _shaped(tensors[edge.tensor], tensors[reader.output])
         ops.remove(reader)
@@ -88,7 +88,7 @@ def _in_parts(graph: QGraph) -> QGraph:
     """With rows of pixels for what fully connected layers read as one pixel: of what a RESHAPE
     flattened, its own; of an input, parts of it. So they can add up what each row gives."""
     tensors, ops = list(graph.tensors), list(graph.ops)
-    edges = {edge.tensor for edge in (*graph.inputs, *graph.outputs)}
+    edges = {edge.tensor for edge in graph.inputs} | graph.ends
     for place, op in enumerate(ops):
         if not isinstance(op, QConv) or not _maps_one_pixel(graph, op):
             continue
@@ -139,19 +139,21 @@ def _upright(graph: QGraph) -> QGraph | None:
 
 
 def _parts(graph: QGraph) -> Iterator[set[int]]:
-    """Tensors of more than a pixel that operators connect. What sees both
-    sides as bytes in a row gives the same whatever the shape of either."""
-    part_of: dict[int, set[int]] = {}
+    """Tensors of more than a pixel that operators and variables connect. What sees both sides as
+    bytes in a row gives the same whatever the shape of either."""
+    sides: list[tuple[int, ...]] = [(v.tensor, v.source) for v in graph.variables]
     for op in graph.ops:
-        sides = [[*op.inputs, op.output]]
         if isinstance(op, _OF_BYTES):
-            sides = [[op.inputs[0]], [op.output]]
-        for side in sides:
-            joined = set[int]()
-            for tensor in side:
-                if graph.tensors[tensor].height * graph.tensors[tensor].width > 1:
-                    joined |= part_of.get(tensor, {tensor})
-            part_of.update(dict.fromkeys(joined, joined))
+            sides += [op.inputs, (op.output,)]
+        else:
+            sides.append((*op.inputs, op.output))
+    part_of: dict[int, set[int]] = {}
+    for side in sides:
+        joined = set[int]()
+        for tensor in side:
+            if graph.tensors[tensor].height * graph.tensors[tensor].width > 1:
+                joined |= part_of.get(tensor, {tensor})
+        part_of.update(dict.fromkeys(joined, joined))
     yield from {id(part): part for part in part_of.values()}.values()
 
 

@@ -34,7 +34,7 @@ def fold_chains(graph: QGraph) -> QGraph:
     """The same network with one LOOKUP for each tensor that is a function of the elements of
     another one and that something else reads."""
     deepest = _functions(graph, set(), {})
-    seen = {edge.tensor for edge in graph.outputs}
+    seen = set(graph.ends)
     for op in graph.ops:
         if op.output not in deepest:
             seen.update(op.inputs)
@@ -66,10 +66,11 @@ def _functions(
         others: what tensors are if they are functions of no single stop.
     """
     found: dict[int, _Function] = {}
+    variables = {variable.tensor for variable in graph.variables}
 
     def function(index: int) -> _Function:
         tensor = graph.tensors[index]
-        if tensor.data is not None and tensor.bytes == 1:
+        if tensor.data is not None and tensor.bytes == 1 and index not in variables:
             return _Function(None, np.full(256, int(tensor.data.flat[0]), np.int64))
         whole = _Function(index, ALL_INT8)
         return whole if index in stops else found.get(index, whole)

@@ -72,7 +72,8 @@ def without_dead_channels(graph: QGraph) -> QGraph:
 
 def _ranges(graph: QGraph) -> list[_Range]:
     """What values the channels of each tensor can have."""
-    ranges = [_range_of(tensor) for tensor in graph.tensors]
+    variables = {variable.tensor for variable in graph.variables}
+    ranges = [_range_of(t, number in variables) for number, t in enumerate(graph.tensors)]
     for op in graph.ops:
         match op:
             case QConv() | QDepthwise():
@@ -92,8 +93,8 @@ def _ranges(graph: QGraph) -> list[_Range]:
     return ranges
 
 
-def _range_of(tensor: QTensor) -> _Range:
-    if tensor.data is None:
+def _range_of(tensor: QTensor, is_variable: bool) -> _Range:
+    if tensor.data is None or is_variable:
         whole = np.ones(tensor.channels, np.int64)
         return _Range(-128 * whole, 127 * whole)
     data = tensor.data.astype(np.int64)
@@ -196,7 +197,7 @@ def _groups(graph: QGraph) -> Iterator[tuple[int, ...]]:
     """Tensors that must lose the same channels and may do so: convolutions make the first of them
     and read the last ones."""
     first = list(range(len(graph.tensors)))
-    fixed = {edge.tensor for edge in (*graph.inputs, *graph.outputs)}
+    fixed = {edge.tensor for edge in graph.inputs} | graph.ends
     fixed |= {number for number, tensor in enumerate(graph.tensors) if tensor.data is not None}
     for op in graph.ops:
         if _is_channelwise(op):

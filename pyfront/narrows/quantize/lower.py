@@ -57,6 +57,7 @@ from narrows.graph.qgraph import (
     QResize,
     QSoftmax,
     QTensor,
+    QVariable,
 )
 from narrows.quantize.arithmetic import RELATIONS, elementwise
 from narrows.quantize.chains import fold_chains
@@ -90,12 +91,19 @@ def lower(graph: Graph) -> QGraph:
     lowering = _Lowering(graph)
     for operator in graph.operators:
         lowering.add(operator)
+    for variable in graph.variables:
+        number = lowering.number[variable.tensor]
+        lowering.tensors[number] = replace(lowering.tensors[number], data=variable.first)
     qgraph = QGraph(
         graph.name,
         tuple(lowering.tensors),
         tuple(lowering.ops),
         tuple(lowering.edge(port, is_input=True) for port in graph.inputs),
         tuple(lowering.edge(port, is_input=False) for port in graph.outputs),
+        tuple(
+            QVariable(lowering.number[v.tensor], lowering.number[v.source], v.row)
+            for v in graph.variables
+        ),
     )
     verify_qgraph(qgraph)
     qgraph = fold_chains(qgraph)
@@ -127,6 +135,7 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         used = {port.tensor for port in (*graph.inputs, *graph.outputs)}
+        used.update(i for v in graph.variables for i in (v.tensor, v.source))
         for operator in graph.operators:
             used.update((*operator.inputs, operator.output))
         self.number = {index: number for number, index in enumerate(sorted(used))}

@@ -40,11 +40,14 @@ from narrows.quantize.fixed_point import (
 )
 
 
-def run(qgraph: QGraph, inputs: Sequence[Int8Array]) -> list[Int8Array]:
+def run(
+    qgraph: QGraph, inputs: Sequence[Int8Array], variables: list[Int8Array] | None = None
+) -> list[Int8Array]:
     """Run one inference.
 
     Args:
         inputs: int8 [height, width, channels], one per input of the network.
+        variables: what each of them is, and then what it becomes; empty for a first inference.
 
     Returns:
         int8 [height, width, channels] of every output, in order.
@@ -52,17 +55,21 @@ def run(qgraph: QGraph, inputs: Sequence[Int8Array]) -> list[Int8Array]:
     Raises:
         InputError: wrong number, shape or dtype of inputs.
     """
-    values = run_all(qgraph, inputs)
+    values = run_all(qgraph, inputs, variables)
     return [values[edge.tensor] for edge in qgraph.outputs]
 
 
-def run_all(qgraph: QGraph, inputs: Sequence[Int8Array]) -> list[Int8Array]:
+def run_all(
+    qgraph: QGraph, inputs: Sequence[Int8Array], variables: list[Int8Array] | None = None
+) -> list[Int8Array]:
     """As ``run``, but returns every tensor of the network, in the order of their numbers."""
     if len(inputs) != len(qgraph.inputs):
         raise InputError(f"{qgraph.name}: {len(inputs)} inputs instead of {len(qgraph.inputs)}")
     values: dict[int, Int8Array] = {
         i: tensor.data for i, tensor in enumerate(qgraph.tensors) if tensor.data is not None
     }
+    if variables:
+        values.update(zip((v.tensor for v in qgraph.variables), variables, strict=True))
     for edge, array in zip(qgraph.inputs, inputs, strict=True):
         tensor = qgraph.tensors[edge.tensor]
         if array.dtype != np.int8 or array.shape != (tensor.height, tensor.width, tensor.channels):
@@ -73,6 +80,10 @@ def run_all(qgraph: QGraph, inputs: Sequence[Int8Array]) -> list[Int8Array]:
         target = qgraph.tensors[op.output]
         result = _compute(op, [values[i] for i in op.inputs], sources, target)
         values[op.output] = result.reshape(target.height, target.width, target.channels)
+    if variables is not None:
+        variables[:] = (
+            values[v.source][v.row : v.row + len(values[v.tensor])] for v in qgraph.variables
+        )
     return [values[i] for i in range(len(qgraph.tensors))]
 
 

@@ -22,6 +22,7 @@ from narrows.graph.qgraph import (
     QResize,
     QSoftmax,
     QTensor,
+    QVariable,
 )
 
 _U16 = 65535
@@ -61,7 +62,23 @@ def verify_qgraph(qgraph: QGraph) -> None:
         _need(qgraph, size == qgraph.tensors[edge.tensor].bytes, f"{edge.name}: shape {edge.shape}")
         fits = (edge.table is not None and len(edge.table) == 256) == (edge.dtype == "uint8")
         _need(qgraph, fits, f"{edge.name}: a table for {edge.dtype}")
+    writers = {op.output for op in qgraph.ops}
+    for variable in qgraph.variables:
+        _verify_variable(qgraph, variable, writers)
     _need(qgraph, len(written) == count, "a tensor that nobody writes")
+
+
+def _verify_variable(qgraph: QGraph, variable: QVariable, writers: set[int]) -> None:
+    count = len(qgraph.tensors)
+    known = 0 <= variable.tensor < count and variable.source in writers
+    _need(qgraph, known, f"variable {variable}: no such tensors")
+    tensor, source = qgraph.tensors[variable.tensor], qgraph.tensors[variable.source]
+    where = f"variable {tensor.name}"
+    fresh = tensor.data is not None and variable.tensor not in writers
+    _need(qgraph, fresh, f"{where}: it begins with nothing")
+    same = tensor.shape[1:] == source.shape[1:]
+    inside = 0 <= variable.row <= source.height - tensor.height
+    _need(qgraph, same and inside, f"{where}: row {variable.row} of shape {source.shape}")
 
 
 def _verify_tensor(qgraph: QGraph, number: int, tensor: QTensor) -> None:

@@ -11,7 +11,7 @@ from narrows.report.front import Choice, Front
 
 @dataclass(frozen=True)
 class Held:
-    """kind: ring, state or scratch; name: of the tensor, or of what the stage computes."""
+    """kind: ring, variable, state or scratch. name: of the tensor, or of what is computed."""
 
     kind: str
     name: str

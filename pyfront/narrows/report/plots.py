@@ -18,7 +18,7 @@ _DPI = 120
 _COLUMNS, _ROWS = 1400, 700
 _LEGEND = 16
 # How much of its tensor's colour each kind shows on white.
-_SHADES = {"ring": 1.0, "state": 0.6, "scratch": 0.35}
+_SHADES = {"ring": 1.0, "variable": 1.0, "state": 0.6, "scratch": 0.35}
 
 
 def require_plots() -> None:
@@ -102,7 +102,7 @@ def plot_arena(title: str, occupied: Occupancy, arena_bytes: int) -> bytes:
     axes.set(title=title, xlabel="firing (dotted: when most is live)", ylabel="arena [bytes]")
     for name in sorted(names, key=lambda name: -weights[name])[:_LEGEND]:
         axes.plot([], [], "s", color=colours[name], label=name)
-    note = "rings; paler: state, palest: scratch"
+    note = "rings and variables; paler: state, palest: scratch"
     figure.legend(loc="outside right upper", title=note, fontsize=7, title_fontsize=7)
     return png(figure)
 

@@ -103,8 +103,7 @@ def _check_wiring(graph: QGraph, ops: tuple[int, ...], found: Bottleneck) -> Non
             raise PlanError(f"operators {ops}: a residual needs stride 1, pad below the kernel")
         if found.expand is not None and not is_pointwise(found.expand):
             raise PlanError(f"operators {ops}: a residual needs an expansion of 1x1")
-    outputs = {edge.tensor for edge in graph.outputs}
     for tensor in found.inner:
         readers = [i for i, op in enumerate(graph.ops) if tensor in op.inputs]
-        if tensor in outputs or any(i not in ops for i in readers):
+        if tensor in graph.ends or any(i not in ops for i in readers):
             raise PlanError(f"tensor {graph.tensors[tensor].name} is read outside operators {ops}")

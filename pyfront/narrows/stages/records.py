@@ -18,11 +18,12 @@ ELEMENT_BYTES = 1
 """Bytes of an element of every tensor that this version runs."""
 HEADER = struct.Struct("<4sHHII4I6HIQIIIIII")
 TENSOR = struct.Struct("<IIHHHHHHbBBB")
+VARIABLE = struct.Struct("<HHII")
 GEOMETRY = struct.Struct("<HHBBBBHHhhHHBBH")
 STAGE = struct.Struct("<BBBBHH4HIIIII")
 NONE = 0xFFFF
-CONSTANT = 1
-"""Flag of a tensor whose elements stand in the blob."""
+CONSTANT, PERSISTENT = 1, 2
+"""Flags of a tensor whose elements stand in the blob, and of a variable."""
 
 
 class Header(NamedTuple):
@@ -45,7 +46,7 @@ class Header(NamedTuple):
     firings: int
     metadata_offset: int
     metadata_bytes: int
-    reserved: int
+    variables: int
     body_crc: int
     header_crc: int
 
@@ -108,18 +109,18 @@ def header(
     work: int = 0,
     macs: int = 0,
     firings: int = 0,
-    metadata: tuple[int, int] = (0, 0),
+    places: tuple[int, int, int] = (0, 0, 0),
     crc: int = 0,
 ) -> bytes:
     """The first bytes of a blob, but for their own CRC.
 
     Args:
         counts: tensors, stages, readers, outputs, inputs, passes over the inputs.
-        metadata: offset and bytes.
+        places: offset and bytes of the metadata, offset of the variables.
     """
     return fields(
         HEADER, "header", MAGIC, MAJOR, MINOR, size, layout, *arena, *counts, work, macs, firings,
-        *metadata, 0, crc, 0,
+        *places, crc, 0,
     )  # fmt: skip
 
 
@@ -129,9 +130,9 @@ def tensor_record(
     capacity: int,
     producer: int = NONE,
     readers: tuple[int, int] = (0, 0),
+    flags: int = 0,
 ) -> bytes:
     """A tensor's 24 bytes. capacity: pixels. readers: the first in the list, and how many."""
-    flags = 0 if info.data is None else CONSTANT
     return fields(
         TENSOR, f"tensor {info.name}", offset, capacity, info.height, info.width, info.channels,
         producer, *readers, info.zero_point, flags, ELEMENT_BYTES, 0,

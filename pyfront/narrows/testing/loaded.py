@@ -28,10 +28,12 @@ class LoadedTarget:
         self.broken = False
         self._target = target
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
         """Run once; see ``Target``."""
         __tracebackhide__ = True
-        return self._call(lambda: self._target.infer(inputs, profile))
+        return self._call(lambda: self._target.infer(inputs, profile, goes_on=goes_on))
 
     def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
         """Run once and see tensors; see ``Target``."""
