@@ -265,17 +265,18 @@ NRW_COLD static int check_outputs(struct nrw_model *model)
 NRW_COLD static int check_variables(struct nrw_model *model)
 {
     const struct nrw_header *header = nrw_header_of(model);
-    const struct nrw_variables *all = nrw_at(model, header->variables);
-    const struct nrw_variable *variable = all->each;
+    const struct nrw_variable *variable = NULL;
     size_t room = nrw_arena_bytes(model);
     uint32_t count = 0;
 
     if (header->variables != 0) {
-        REQUIRE(nrw_in_body(model, header->variables, sizeof all->count, 4), header->variables);
+        REQUIRE(nrw_in_body(model, header->variables, sizeof count, 4), header->variables);
+        const struct nrw_variables *all = nrw_at(model, header->variables);
         count = all->count;
         REQUIRE(nrw_in_body(model, header->variables,
-                            sizeof all->count + (uint64_t)count * sizeof *variable, 4),
+                            sizeof count + (uint64_t)count * sizeof *variable, 4),
                 all->count);
+        variable = all->each;
     }
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct nrw_tensor *tensor = nrw_tensors(model) + i;

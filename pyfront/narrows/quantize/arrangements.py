@@ -48,12 +48,13 @@ _AXES = {Axis.HEIGHT: Axis.WIDTH, Axis.WIDTH: Axis.HEIGHT, Axis.CHANNELS: Axis.C
 def arrangements(graph: QGraph) -> tuple[QGraph, ...]:
     """All that are worth planning; the first is the one that can be had in the least RAM, others
     may be faster."""
-    graph = _in_parts(_at_inputs(graph))
-    upright = _upright(graph)
-    found = (graph,) if upright is None else (upright, graph)
+    plain = _at_inputs(graph)
+    found = dict[QGraph, None]()
+    for base in dict.fromkeys((_in_parts(plain), plain)):
+        found |= dict.fromkeys((_upright(base), base))
     for arrangement in found:
         verify_qgraph(arrangement)
-    return found
+    return tuple(found)
 
 
 # --- Shapes that only inputs have --------------------------------------------------------------
@@ -105,6 +106,8 @@ def _in_parts(graph: QGraph) -> QGraph:
             rows = tensors[flat].channels // part
             tensors[flat] = replace(tensors[flat], height=rows, channels=part)
             ops[place] = _over(tensors[flat], op)
+    if ops == list(graph.ops):
+        return graph
     return without_unused(replace(graph, tensors=tuple(tensors), ops=tuple(dict.fromkeys(ops))))
 
 
@@ -127,12 +130,11 @@ def _over(source: QTensor, op: QConv) -> QConv:
 # --- Width for height --------------------------------------------------------------------------
 
 
-def _upright(graph: QGraph) -> QGraph | None:
-    """With width for height wherever operators pass on tensors of height 1; None if there are no
-    such."""
+def _upright(graph: QGraph) -> QGraph:
+    """With width for height wherever operators pass on tensors of height 1."""
     turned = {t for part in _parts(graph) if _lies(graph, part) for t in part}
     if not turned:
-        return None
+        return graph
     tensors = [_turned_tensor(t) if i in turned else t for i, t in enumerate(graph.tensors)]
     ops = [_turned(op) or op if _among(op, turned) else op for op in graph.ops]
     return replace(graph, tensors=tuple(tensors), ops=tuple(ops))
