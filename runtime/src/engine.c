@@ -48,7 +48,7 @@ static bool is_started(const struct nrw_run *run)
 static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tensor *tensor)
 {
     return nrw_is_given(tensor) ? nrw_pixels(tensor)
-                                   : progress_of(run)[tensor->producer].produced;
+                                : progress_of(run)[tensor->producer].produced;
 }
 
 /* Looks at a stage's next firing, which makes it READY if what it needs of each input is there.
@@ -310,7 +310,8 @@ NRW_COLD static int begin(struct nrw_run *run)
     return NRW_OK;
 }
 
-NRW_COLD int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory, size_t size)
+NRW_COLD int nrw_start(struct nrw_run *run, const struct nrw_model *model, void *memory,
+                       size_t size)
 {
     if (run == NULL || memory == NULL || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;
@@ -330,7 +331,7 @@ NRW_COLD int nrw_start(struct nrw_run *run, const struct nrw_model *model, void 
 }
 
 NRW_COLD int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
-                      const struct nrw_block *blocks, int count)
+                                const struct nrw_block *blocks, int count)
 {
     if (run == NULL || blocks == NULL || count < 1 || count > NRW_MEMORIES || !nrw_is_open(model)) {
         return NRW_ERR_ARGUMENT;

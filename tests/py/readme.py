@@ -30,6 +30,7 @@ from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
 from narrows.report.front import front
 from narrows.targets import open_target
+from tflm_operators import gap_table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BOARD = "mps2-an386"
@@ -53,8 +54,9 @@ def operator_table(operators: Sequence[SupportedOperator]) -> str:
 
 
 def with_operators(text: str) -> str:
-    """text with both tables of operators anew."""
+    """text with the tables of operators anew."""
     text = with_part(text, "operators", operator_table(tflite.supported_operators()))
+    text = with_part(text, "gaps", gap_table())
     return with_part(text, "onnx operators", operator_table(onnx.supported_operators()))
 
 

@@ -25,6 +25,7 @@ from narrows.plan.planner import plan
 from narrows.plan.ram import beside_arena
 from narrows.quantize.lower import lower
 from readme import README, blocks, stated_arenas, with_operators
+from tflm_operators import GAPS, gaps
 
 QEMU_DIGITS = 100
 
@@ -132,6 +133,12 @@ def test_program(digits_blob: Path, tmp_path: Path) -> None:
         [tmp_path / "build" / "app"], capture_output=True, text=True, check=True, timeout=1800
     ).stdout
     assert output == f"{expected} -8\n"
+
+
+def test_every_operator_of_tflite_micro_is_supported_or_has_a_reason() -> None:
+    listed = [name for names in GAPS.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert gaps() == set(listed)
 
 
 def test_table_of_operators_is_up_to_date() -> None:
