@@ -235,6 +235,14 @@ def ratio(node: Node) -> None:
         raise Refused("its output's scale is too small for its input's")
 
 
+def steps_scale(node: Node) -> None:
+    """The output's scale is at least 2 ** -23 times the input's."""
+    if node.is_float or node.in_floats:
+        return
+    if not _scale(node.output()) >= 2.0**-23 * _scale(node.input(0)):
+        raise Refused("its output's scale is too small for its input's")
+
+
 def total_scale(node: Node) -> None:
     """The output's scale is more than 2 ** -30 times the input's."""
     if not node.is_float and not _fits(_scale(node.input(0)) / _scale(node.output()), 30):

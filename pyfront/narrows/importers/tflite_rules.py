@@ -127,7 +127,9 @@ RULES: dict[str, Rule] = {
         (checks.activations_int8,),
         options=("GeluOptions", ("Approximate",)),
     ),
-    **dict.fromkeys(("ELU", "EXP", "LOG", "SQRT"), _IN_TABLE),
+    # Its steps must be an int32 even where it is its input.
+    "ELU": Rule(layers.unary, (1, 1), (checks.int8_or_in_floats, checks.steps_scale)),
+    **dict.fromkeys(("EXP", "LOG", "SQRT"), _IN_TABLE),
     **dict.fromkeys(("NEG", "SQUARE", "SIN", "COS", "FLOOR", "CEIL", "ROUND"), _IN_FLOATS),
     "QUANTIZE": Rule(layers.quantize, (1, 1), ()),
     "DEQUANTIZE": Rule(layers.leave, (1, 1), ()),
