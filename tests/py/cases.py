@@ -69,8 +69,8 @@ _NEW_BLOB = Refused(("blob format", "compile the model anew"), by=("run", "info"
 OUTCOMES: dict[str, Outcome] = {
     # One network in every form that TensorFlow's converter writes.
     "cnn.float.tflite": Quantized(),
-    "cnn.dyn.tflite": Refused(("dynamic.range", "representative|float")),
-    "cnn.fp16.tflite": Refused(("float16", "convert")),
+    "cnn.dyn.tflite": Quantized(),
+    "cnn.fp16.tflite": Quantized(),
     "cnn.i16x8.tflite": Refused(("16x8|int16 activations", "int8")),
     # And what onnxruntime and PyTorch write.
     "mbv2.qop.onnx": Refused(("QLinear|QOperator", "QDQ")),

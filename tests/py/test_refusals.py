@@ -71,20 +71,6 @@ def _dense(net: Net, x: int, weights: int, dtype: str, **kw: float) -> int:
     return y
 
 
-def _dynamic_range() -> bytes:
-    net = Net(1)
-    x = net.tensor((1, 4), "float32")
-    w = net.constant((4, 4), zero_point=0)
-    return net.finish([x], [_dense(net, _dense(net, x, w, "float32"), w, "float32")])
-
-
-def _weights_only() -> bytes:
-    net = Net(1)
-    x, w = net.tensor((1, 4), "float32"), net.tensor((4, 4), "float32")
-    net.operator("DEQUANTIZE", [net.constant((4, 4), zero_point=0)], [w])
-    return net.finish([x], [_dense(net, x, w, "float32")])
-
-
 def _uint8() -> bytes:
     net = Net(1)
     x = net.tensor((1, 4), "uint8", scale=0.1, zero_point=128)
@@ -165,8 +151,6 @@ def _int4() -> bytes:
 
 
 KINDS: list[tuple[Callable[[], bytes], ModelKind, str]] = [
-    (_dynamic_range, model_kinds.DYNAMIC_RANGE, "operator 0 FULLY_CONNECTED and 1 more"),
-    (_weights_only, model_kinds.DYNAMIC_RANGE, "operator 0 DEQUANTIZE and 1 more"),
     (_int16, model_kinds.INT16_ACTIVATIONS, "input tensor_0 and 1 more"),
     (_uint8, model_kinds.UINT8, "operator 0 FULLY_CONNECTED and 2 more"),
     (_fake_quant, model_kinds.FAKE_QUANT, "operator 0 FAKE_QUANT and 2 more"),
@@ -193,8 +177,6 @@ def test_the_kind_of_a_model_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("cnn.dyn.tflite", model_kinds.DYNAMIC_RANGE),
-        ("cnn.fp16.tflite", model_kinds.FLOAT16),
         ("cnn.i16x8.tflite", model_kinds.INT16_ACTIVATIONS),
     ],
 )

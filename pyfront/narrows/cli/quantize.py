@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from narrows.cli.console import count, print_table, progress_bar
+from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.jobs import add_jobs
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Quantize, measure, write."""
     metadata = {**model_metadata(arguments.model), **parse_metadata(arguments)}
     graph = load(arguments.model, requantize=arguments.requantize)
+    warn(arguments.model, graph.warnings)
     verify_float(graph)
     preprocessing = _preprocessing(arguments, metadata, graph)
     if arguments.limit is not None and arguments.limit < 1:

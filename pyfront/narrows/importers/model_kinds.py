@@ -8,16 +8,6 @@ from __future__ import annotations
 
 from narrows.errors import ModelKind
 
-DYNAMIC_RANGE = ModelKind(
-    "quantized in dynamic range: int8 weights, float32 activations",
-    "convert it with a representative_dataset, which makes activations int8, too; or without "
-    "optimizations, and give the float32 model to 'narrows quantize'",
-)
-FLOAT16 = ModelKind(
-    "float16 weights",
-    "convert it without supported_types = [tf.float16], and give the float32 model to 'narrows "
-    "quantize'",
-)
 INT16_ACTIVATIONS = ModelKind(
     "quantized 16x8: int16 activations, int8 weights",
     "convert it with TFLITE_BUILTINS_INT8, or give the float32 model to 'narrows quantize'",

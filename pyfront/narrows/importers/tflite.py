@@ -27,6 +27,7 @@ from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
 from narrows.importers.tflite_variables import fold_variables
+from narrows.importers.tflite_weights import float_weights
 
 
 def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
@@ -53,10 +54,10 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
-    record = fold_variables(read_model(data, path, {**OPTIONS, **options}))
-    record, notes = fold_dilations(record)
+    record, stored = float_weights(read_model(data, path, {**OPTIONS, **options}))
+    record, misread = fold_dilations(fold_variables(record))
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
-    graph = replace(graph, warnings=(*notes, *graph.warnings))
+    graph = replace(graph, warnings=(*stored, *misread, *graph.warnings))
     # Converters leave a RELU behind a TRANSPOSE_CONV to itself, in float networks too.
     steps = (fuse_activations, expand_transposed, fold_padding, fold_assigned, drop_unused)
     for step in steps:

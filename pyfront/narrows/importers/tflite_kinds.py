@@ -52,8 +52,6 @@ class Refusals:
         makers = {self._makers[i].name for i in inputs if i in self._makers}
         if "DENSIFY" in makers or any(t is not None and t.is_sparse for t in constants):
             return kinds.SPARSE
-        if "float16" in weights:
-            return kinds.FLOAT16
         if "int4" in weights:
             return kinds.INT4
         computed = [i for i, t in zip(inputs, constants, strict=True) if t is None]
@@ -64,9 +62,8 @@ class Refusals:
             return kinds.UINT8
         if "float32" not in activations:
             return None
-        if self._network == "float32":
-            return kinds.DYNAMIC_RANGE if "int8" in weights else None
-        return None if operator.name in _CASTS else kinds.PARTLY_FLOAT
+        is_cast = operator.name in _CASTS
+        return None if is_cast or self._network == "float32" else kinds.PARTLY_FLOAT
 
     def _stored(self, index: int) -> TensorRecord | None:
         """The constant that a tensor is, or that a DEQUANTIZE or DENSIFY makes it from."""
