@@ -10,6 +10,7 @@ import pytest
 
 from litert import litert_outputs
 from models import case
+from narrows.errors import UnsupportedError
 from narrows.graph.graph import Graph
 from narrows.importers.tflite import import_tflite
 from narrows.quantize.float_model import FloatModel
@@ -77,6 +78,15 @@ def test_files_of_tensorflow_s_converter(name: str, dtype: str, share: float) ->
     shape = graph.inputs[0].shape
     inputs = np.random.default_rng(4).normal(0, 1, (3, *shape)).astype(np.float32)
     require_near(graph, model, inputs, share)
+
+
+def test_scales_that_do_not_fit_the_weights_are_refused() -> None:
+    net = Net(2)
+    x = net.tensor((1, 5, 6, 4), "float32")
+    data = np.ones((3, 3, 3, 4), np.int8)
+    weights = net.tensor(data.shape, "int8", scale=np.full(2, 0.1), axis=0, data=data)
+    with pytest.raises(UnsupportedError, match="CONV_2D"):
+        import_tflite(net.finish([x], [convolution(net, x, weights)]), "unfit")
 
 
 def test_a_network_of_int8_keeps_its_weights() -> None:

@@ -50,7 +50,11 @@ def _is_stored(tensor: TensorRecord) -> bool:
     """Whether it is a constant that stands for real numbers."""
     if tensor.data is None or tensor.dtype not in _STORED or tensor.is_sparse:
         return False
-    return tensor.dtype == "float16" or tensor.quantization is not None
+    q = tensor.quantization
+    if tensor.dtype == "float16" or q is None:
+        return tensor.dtype == "float16"
+    count, axis = len(q.scales), q.axis
+    return count == 1 or (0 <= axis < len(tensor.shape) and tensor.shape[axis] == count)
 
 
 def _values(tensor: TensorRecord) -> Array:
