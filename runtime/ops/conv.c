@@ -9,6 +9,12 @@
 #include "../src/stage.h"
 #include "operator.h"
 
+/* nrw_accumulates of a CONV; false in builds whose CONVs have no such form. */
+static inline bool adds_up(const struct nrw_stage *stage)
+{
+    return (nrw_forms_of[NRW_OP_CONV] >> NRW_ACCUMULATING & 1u) != 0 && nrw_accumulates(stage);
+}
+
 /* Whether the kernel is the whole input, and strips of it begin with whole words of weights in every
  * layout. */
 NRW_COLD static int check_covering(struct nrw_model *model, const struct nrw_stage *stage)
@@ -30,14 +36,14 @@ NRW_COLD static int check_covering(struct nrw_model *model, const struct nrw_sta
 
 NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
 {
-    const bool adds_up = nrw_accumulates(stage);
+    const bool by_strips = adds_up(stage);
 
-    if (adds_up) {
+    if (by_strips) {
         TRY(check_covering(model, stage));
     }
     return nrw_check_conv(model, nrw_at(model, stage->params),
                           nrw_input_of(model, stage, 0)->channels,
-                          nrw_output_of(model, stage)->channels, adds_up);
+                          nrw_output_of(model, stage)->channels, by_strips);
 }
 
 NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -46,7 +52,7 @@ NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const stru
     const uint32_t channels = nrw_output_of(model, stage)->channels;
     struct nrw_sizes sizes = {0, 0};
 
-    if (nrw_accumulates(stage)) {
+    if (adds_up(stage)) {
         sizes.state = nrw_accumulate_state_bytes(1, channels);
     } else {
         sizes.scratch = nrw_conv_scratch_bytes(
@@ -60,7 +66,7 @@ NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const stru
 static uint64_t products(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     const uint64_t taps =
-        nrw_accumulates(stage) ? 1u : nrw_taps_of(nrw_at(model, stage->params));
+        adds_up(stage) ? 1u : nrw_taps_of(nrw_at(model, stage->params));
 
     return taps * nrw_input_of(model, stage, 0)->channels * stage->strip;
 }
@@ -70,7 +76,7 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     const struct nrw_tensor *out = nrw_output_of(model, stage);
     const uint64_t depth = nrw_taps_of(nrw_at(model, stage->params)) *
                            nrw_input_of(model, stage, 0)->channels;
-    const uint64_t outputs = nrw_accumulates(stage) ? 1u : stage->strip;
+    const uint64_t outputs = adds_up(stage) ? 1u : stage->strip;
     const struct nrw_work work = {depth * out->channels * nrw_pixels(out),
                                   (products(model, stage) + outputs) * out->channels, 1};
 
@@ -127,7 +133,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     conv.act_min = params->geometry.act_min;
     conv.act_max = params->geometry.act_max;
     conv.most_shift = model->conv_shift;
-    if (nrw_accumulates(stage)) {
+    if (adds_up(stage)) {
         add_up(run, stage, firing, &conv);
         return;
     }

@@ -83,6 +83,10 @@ NRW_COLD static int check_tensors(struct nrw_model *model)
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct nrw_tensor *tensor = nrw_tensors(model) + i;
 
+        if (!NRW_VARIABLES && tensor->flags == NRW_PERSISTENT) {
+            model->error_at = (uint32_t)(&tensor->flags - model->blob);
+            return NRW_ERR_OPERATOR;
+        }
         REQUIRE(tensor->flags <= NRW_PERSISTENT, tensor->flags);
         REQUIRE(tensor->element_bytes == 1, tensor->element_bytes);
         REQUIRE(tensor->height > 0, tensor->height);
@@ -269,6 +273,10 @@ NRW_COLD static int check_variables(struct nrw_model *model)
     size_t room = nrw_arena_bytes(model);
     uint32_t count = 0;
 
+    if (!NRW_VARIABLES) {
+        REQUIRE(header->variables == 0, header->variables);
+        return NRW_OK;
+    }
     if (header->variables != 0) {
         REQUIRE(nrw_in_body(model, header->variables, sizeof count, 4), header->variables);
         const struct nrw_variables *all = nrw_at(model, header->variables);

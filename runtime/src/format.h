@@ -195,10 +195,16 @@ static inline const uint16_t *nrw_outputs(const struct nrw_model *model)
     return nrw_readers(model) + model->reader_count;
 }
 
+/* Whether a build knows variables. Firmware for known models that have none does without; it
+ * refuses blobs with some (NRW_ERR_OPERATOR). */
+#ifndef NRW_VARIABLES
+#define NRW_VARIABLES 1
+#endif
+
 /* The list of the variables; NULL if there are none. */
 static inline const struct nrw_variables *nrw_variables_of(const struct nrw_model *model)
 {
-    const uint32_t offset = nrw_header_of(model)->variables;
+    const uint32_t offset = NRW_VARIABLES ? nrw_header_of(model)->variables : 0;
 
     return offset != 0 ? nrw_at(model, offset) : NULL;
 }

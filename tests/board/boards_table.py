@@ -38,7 +38,7 @@ COLUMNS = (
 
 def flash_bytes(board: Board, blob: Blob | None = None) -> int:
     """The flash of a board's firmware, with all operators or with the blob's alone."""
-    image = firmware.build(board, stages=None if blob is None else blob.model.stages)
+    image = firmware.build(board, blobs=None if blob is None else [blob])
     return sum(len(segment.data) for segment in load_segments(image))
 
 

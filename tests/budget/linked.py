@@ -13,13 +13,12 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from narrows.blob import parse_blob
+from narrows.blob import Blob, parse_blob
 from narrows.boards import Board, load_board
 from narrows.compile import compile_model
 from narrows.link.compilers import run_tool
-from narrows.link.firmware import compile_image, sources, stage_flags
+from narrows.link.firmware import compile_image, model_flags, sources
 from narrows.models import DIGITS_INT8
-from narrows.native import StageInfo
 from narrows.share import share_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,13 +58,13 @@ def functions(board: Board) -> set[str]:
     return found
 
 
-def flash(board: Board, ours: set[str], stages: Collection[StageInfo] | None = None) -> int:
-    """Bytes. ours: functions of the runtime. stages: of the models that the firmware shall run;
+def flash(board: Board, ours: set[str], blobs: Collection[Blob] | None = None) -> int:
+    """Bytes. ours: functions of the runtime. blobs: the models that the firmware shall run;
     None: every operator."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = folder / "firmware.map"
-        flags = (*stage_flags(stages), f"-Wl,-Map={written}")
+        flags = (*model_flags(blobs), f"-Wl,-Map={written}")
         compile_image(board, sources(board), folder, folder / "firmware.elf", flags)
         text = written.read_text()
     kept = text[text.index("Linker script and memory map") :]
@@ -75,7 +74,7 @@ def flash(board: Board, ours: set[str], stages: Collection[StageInfo] | None = N
 
 def figures() -> dict[str, int]:
     """The bytes that each of LIMITS is about."""
-    digits = parse_blob(compile_model(DIGITS_INT8).blob).model.stages
+    digits = [parse_blob(compile_model(DIGITS_INT8).blob)]
     small = functions(SMALL)
     found = flash(BOARD, functions(BOARD)), flash(SMALL, small), flash(SMALL, small, digits)
     return dict(zip(LIMITS, found, strict=True))

@@ -14,6 +14,7 @@ import pytest
 from conftest import Narrows, missing
 from link_proxy import Proxy
 from models import need_rp2040js
+from narrows.blob import parse_blob
 from narrows.boards import load_board, load_boards, read_board
 from narrows.errors import BlobError, NarrowsError
 from narrows.link import firmware
@@ -229,7 +230,7 @@ def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
     board = load_board("mps2-an386")
     blob = digits_blob.read_bytes()
     model = Model(blob)
-    image = firmware.build(board, stages=model.stages)
+    image = firmware.build(board, blobs=[parse_blob(blob)])
     assert flash_bytes(image) <= 0.8 * flash_bytes(firmware.build(board))
     inputs = [np.zeros(info.shape, np.int8) for info in model.inputs]
     build = GraphBuilder(np.random.default_rng(0))

@@ -158,7 +158,7 @@ def test_progress_of_compiling_and_of_the_front() -> None:
     assert ascends(planning)
     assert [done for _, done in seen] == sorted(done for _, done in seen)
     seen.clear()
-    front(residuals(2, 16), PlanOptions(), lambda what, done: seen.append((what, done)))
+    front([residuals(2, 16)], PlanOptions(), lambda what, done: seen.append((what, done)))
     assert [done for _, done in seen] == sorted(done for _, done in seen)
     assert len({done for what, done in seen if what == "plan"}) > 20
     assert len({done for what, done in seen if what == "front"}) > 10

@@ -19,7 +19,6 @@ from narrows.flash.formats import Format, encode, format_of
 from narrows.link.compilers import CompilerKind
 from narrows.link.firmware import Protocol, build
 from narrows.link.image import Segment, load_segments
-from narrows.native import StageInfo
 from narrows.result import Progress
 from narrows.signing import fingerprint, load_public_key
 
@@ -99,13 +98,13 @@ def build_firmware(
     arguments: argparse.Namespace,
     board: Board,
     progress: Progress,
-    stages: Collection[StageInfo] | None = None,
+    blobs: Collection[Blob] | None = None,
 ) -> Path:
     """The ELF file that the options ask for. Raises: ToolError."""
     return build(
         board,
         progress,
-        stages,
+        blobs,
         key=key_of(arguments),
         protocol=arguments.protocol or "narrows",
         compiler=None if arguments.compiler is None else CompilerKind(arguments.compiler),
@@ -151,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines.append(_describe_model(board, blob, report))
     image = None
     if arguments.model is None:
-        kept = [stage for name in arguments.for_ or () for stage in read_blob(name).model.stages]
+        kept = [read_blob(name) for name in arguments.for_ or ()]
         with progress_bar() as progress:
             image = build_firmware(arguments, board, progress, kept or None)
         segments += load_segments(image)

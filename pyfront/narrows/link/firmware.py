@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from narrows.blob import Blob
 from narrows.boards import GUARD_BYTES, Board, driver_files
 from narrows.errors import ToolError
 from narrows.link.compilers import Compiler, CompilerKind, find_compiler, gcc_flags, run_tool
 from narrows.link.image import seal_boot2
-from narrows.native import Form, Op, StageInfo
+from narrows.native import Form, Op
 from narrows.result import Progress, no_progress
 from narrows.share import share_dir
 
@@ -69,7 +70,7 @@ IMAGES = "firmware-images"
 def build(
     board: Board,
     progress: Progress = no_progress,
-    stages: Collection[StageInfo] | None = None,
+    blobs: Collection[Blob] | None = None,
     key: bytes | None = None,
     protocol: Protocol = "narrows",
     compiler: CompilerKind | None = None,
@@ -77,8 +78,8 @@ def build(
     """The board's firmware: as it came with the package, built now, or taken from the user's cache.
 
     Args:
-        stages: of the models that it shall run, whose operators and forms alone are built
-            in; None: all.
+        blobs: the models that it shall run; what they use of the runtime is built in alone. None:
+            all of it.
         key: Ed25519 public key, 32 bytes; it takes no model that this has not signed. None: any.
         protocol: "mlperf": the commands of MLPerf Tiny's runner too.
         compiler: which builds it; None: what came with the package, or any compiler.
@@ -87,7 +88,7 @@ def build(
 
     Raises: ToolError: no compiler, or it failed, or the cache cannot be written.
     """
-    flags = (*stage_flags(stages), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
+    flags = (*model_flags(blobs), *_key_flags(key), *_PROTOCOL_FLAGS[protocol])
     content = _content_key(board, flags)
     shipped = _shipped(board, content)
     if compiler is None and shipped is not None:
@@ -277,16 +278,19 @@ def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
     return _FOLDER_FLAGS.get(file.parent.name, ())
 
 
-def stage_flags(stages: Collection[StageInfo] | None) -> tuple[str, ...]:
-    """The list of ``runtime/ops/operator.h``, where it is not that of all."""
-    if stages is None:
+def model_flags(blobs: Collection[Blob] | None) -> tuple[str, ...]:
+    """The list of ``runtime/ops/operator.h``, where it is not that of all, and whether there are
+    variables."""
+    if blobs is None:
         return ()
+    stages = [stage for blob in blobs for stage in blob.model.stages]
     ends = {(Op.INPUT, Form.SINGLE), (Op.OUTPUT, Form.SINGLE)}
     forms: dict[Op, int] = {}
     for op, form in sorted(ends | {(stage.op, stage.form) for stage in stages}):
         forms[op] = forms.get(op, 0) | 1 << form
     entries = (f"X({op.name},{op.name.lower()},{bits}u)" for op, bits in forms.items())
-    return (f"-DNRW_OPERATORS(X)={' '.join(entries)}",)
+    variables = int(any(blob.header.variables for blob in blobs))
+    return f"-DNRW_OPERATORS(X)={' '.join(entries)}", f"-DNRW_VARIABLES={variables}"
 
 
 def _key_flags(key: bytes | None) -> tuple[str, ...]:
