@@ -162,12 +162,13 @@ def test_the_numbers_are_those_of_the_firmware() -> None:
     assert {item.name: item.value for item in Type}.items() <= values.items()
     assert {item.name: item.value for item in LinkStatus}.items() <= values.items()
     others = {"DATA_BYTES", "FRAME_BYTES", "ANSWER", "START_PROFILE", "WATCH_ALL", "WATCH_NONE"}
-    others |= {"SIGNED_ONLY", "BAUD_SECONDS"}
+    others |= {"SIGNED_ONLY", "BAUD_SECONDS", "START_GOES_ON"}
     assert len(Type) + len(LinkStatus) == len(values.keys() - others) == len(values) - len(others)
     assert values["DATA_BYTES"] == frames.DATA_BYTES
     assert values["FRAME_BYTES"] == frames.FRAME_BYTES
     assert values["ANSWER"] == frames.ANSWER
     assert values["START_PROFILE"] == frames.START_PROFILE
+    assert values["START_GOES_ON"] == frames.START_GOES_ON
     assert values["SIGNED_ONLY"] == frames.SIGNED_ONLY
     assert values["WATCH_ALL"] == frames.WATCH_ALL
     assert values["WATCH_NONE"] == frames.WATCH_NONE

@@ -105,6 +105,22 @@ int main(void)
 """
 
 
+# The line of a streaming network, among what it mentions.
+GO_ON = """
+int go_on(struct nrw_run *state, int is_first, struct nrw_model model, void *memory,
+          size_t memory_bytes);
+int go_on(struct nrw_run *state, int is_first, struct nrw_model model, void *memory,
+          size_t memory_bytes)
+{{
+    struct nrw_run run = *state;
+    int status;
+    {line}
+    *state = run;
+    return status;
+}}
+"""
+
+
 def test_program(digits_blob: Path, tmp_path: Path) -> None:
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if cmake is None:
@@ -112,11 +128,11 @@ def test_program(digits_blob: Path, tmp_path: Path) -> None:
     blob = read_blob(digits_blob)
     picture = prepare_digits(load_held_out().images)[0]
     expected = int(Run(blob.model).infer([picture])[0].argmax())
-    (program,) = blocks("c")
+    program, go_on = blocks("c")
     (build,) = blocks("cmake")
     (tmp_path / "main.c").write_text(
         MAIN.format(
-            example=program,
+            example=f"{program}\n{GO_ON.format(line=go_on)}",
             blob=", ".join(map(str, blob.data)),
             picture=", ".join(map(str, np.ravel(picture))),
             memory=blob.model.memory_bytes,

@@ -138,8 +138,10 @@ def test_a_network_with_two_inputs(tmp_path: Path) -> None:
 class Fickle(HostTarget):
     """The first answers are wrong."""
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
-        result = super().infer(inputs, profile)
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
+        result = super().infer(inputs, profile, goes_on=goes_on)
         result.outputs[0][...] += 1
         return result
 
@@ -172,7 +174,9 @@ def test_what_users_do_wrong(good: Blob, tmp_path: Path) -> None:
 class Failing(HostTarget):
     """The link fails."""
 
-    def infer(self, inputs: Sequence[Int8Array], profile: bool = False) -> Result:
+    def infer(
+        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+    ) -> Result:
         raise LinkError("the board does not answer")
 
 
