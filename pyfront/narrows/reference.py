@@ -87,7 +87,7 @@ class Tflm:
 
 
 def _has_variables(data: bytes) -> bool:
-    """Of a file that an interpreter has taken."""
+    """Whether a file that an interpreter has taken assigns variables."""
     model = tflite.Model.GetRootAs(data, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     return tflite.BuiltinOperator.ASSIGN_VARIABLE in (code.BuiltinCode() for code in codes)

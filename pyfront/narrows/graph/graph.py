@@ -166,7 +166,7 @@ class Binary:
 
 
 class Relation(Enum):
-    """By the names that a ``.tflite`` has for them."""
+    """What a comparison asks of two elements, as a ``.tflite`` names it."""
 
     EQUAL = "EQUAL"
     NOT_EQUAL = "NOT_EQUAL"
@@ -208,7 +208,7 @@ class Pool:
 
 
 class Reduction(Enum):
-    """By the names that a ``.tflite`` has for them."""
+    """What becomes of the elements along an axis, as a ``.tflite`` names it."""
 
     MEAN = "MEAN"
     SUM = "SUM"

@@ -79,7 +79,7 @@ def identity(node: Node) -> None:
 
 
 def transpose(node: Node) -> None:
-    """Of any number of dimensions, of which up to five change places. Absorbed by Reshape, another
+    """Any number of dimensions, of which up to five change places. Absorbed by Reshape, another
     Transpose, spatial operators that want NCHW, Gemm, elementwise operators and ReduceMean where
     these can."""
     x = node.pieces(0)

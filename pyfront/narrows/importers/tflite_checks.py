@@ -29,7 +29,7 @@ def activations_int8(node: Node, inputs: Iterable[int] | None = None) -> None:
 
 
 def _check_int8(node: Node, tensor: TensorRecord) -> None:
-    """Or float32 in a network of that."""
+    """A tensor is int8, or float32 in a network of float32."""
     if tensor.dtype != node.importer.dtype:
         raise Refused(f"{tensor.name} is {tensor.dtype} in a network of {node.importer.dtype}")
     if not node.is_float and per_tensor(tensor) is None:

@@ -242,7 +242,7 @@ def tile(node: Node) -> None:
 
 
 def transpose(node: Node) -> None:
-    """Of any number of dimensions, of which up to five change places. Absorbed by RESHAPE, another
+    """Any number of dimensions, of which up to five change places. Absorbed by RESHAPE, another
     TRANSPOSE, elementwise operators, MEAN and FULLY_CONNECTED where these can."""
     x = node.pieces(0)
     order = [int(n) for n in node.values(1, "permutation")]

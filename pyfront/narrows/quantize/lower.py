@@ -72,7 +72,7 @@ from narrows.quantize.tables import (
 )
 from narrows.quantize.verify import verify_qgraph
 
-# Of what TFLite computes from both operands in a common scale, on int8.
+# TFLite brings both operands to a common scale with so many bits behind the point, on int8.
 _LEFT_SHIFTS = {Elementwise.ADD: 20, Elementwise.SUB: 20, Elementwise.SQUARED_DIFFERENCE: 7}
 _MAX_CONCAT = 4
 # A multiplier and shift that change nothing.
