@@ -43,7 +43,7 @@ class Builder:
         self.dtype = dtype
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
-        # What has been moved already: keys are a tensor, its new storage, the move's sizes and order.
+        # Moves that are made already, by tensor, new storage, and the sizes and order of the move.
         self._relabelled: dict[tuple[object, ...], int] = {}
 
     def plain_layout(self, shape: tuple[int, ...]) -> Layout:
