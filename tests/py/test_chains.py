@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Relation
+from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import QGraph
+from narrows.importers.tflite import import_tflite
+from narrows.quantize.float_model import FloatModel
+from narrows.quantize.measure import measure_layers
+from narrows.quantize.pipeline import quantize_network
 from single import Net
 from subjects import check
 from test_lowered import refusal
@@ -140,9 +146,24 @@ def test_comparisons_that_are_refused() -> None:
     y = net.like(x, (1, 4, 4, 2))
     net.operator("SELECT_V2", [x, x, x], [y], "SelectV2Options", {})
     assert "is no output of a comparison" in refusal(net, x, y)
-    net = Net(9)
-    x, y = (net.tensor((1, 4), "float32") for _ in range(2))
-    where = net.tensor((1, 4), "bool")
-    net.operator("LESS", [x, x], [where], "LessOptions", {})
-    net.operator("SELECT_V2", [where, x, x], [y], "SelectV2Options", {})
-    assert "it compares float32; convert the model to int8" in refusal(net, x, y)
+
+
+def test_a_float_network_that_compares_is_quantized() -> None:
+    net, shape = Net(9), (1, 5, 4, 3)
+    x, z, y = (net.tensor(shape, "float32") for _ in range(3))
+    limit = net.tensor((), "float32", data=np.array(0.25, np.float32))
+    where = net.tensor(shape, "bool")
+    net.operator("GREATER", [x, limit], [where], "GreaterOptions", {})
+    net.operator("MUL", [x, x], [z], "MulOptions", {})
+    net.operator("SELECT_V2", [where, z, x], [y], "SelectV2Options", {})
+    graph = import_tflite(net.finish([x], [y]), "floats")
+    samples = [[net.rng.uniform(-1, 1, shape).astype(np.float32)] for _ in range(4)]
+    model = FloatModel(graph)
+    for (sample,) in samples:
+        (got,) = model.run([sample])
+        np.testing.assert_allclose(got, np.where(sample > 0.25, sample * sample, sample), 1e-6)
+    quantized = quantize_network(graph, lambda: iter(samples))
+    reports = measure_layers(quantized)
+    assert [report.kind for report in reports] == ["Binary", "Select"]
+    assert min(report.decibels for report in reports) > 30
+    check(export_tflite(drop_unused(quantized.graph)), net.rng)

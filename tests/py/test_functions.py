@@ -214,7 +214,6 @@ def test_onnx_gelu(form: str) -> None:
 
 def test_onnx_forms_that_tflite_does_not_have() -> None:
     for reason, add in (
-        ("ELU has 1", lambda net: net.add("Elu", "x", alpha=0.5)),
         ("neither 2 nor 0.5", lambda net: net.add("Pow", "x", net.constant(3.0))),
         ("approximate", lambda net: net.add("Gelu", "x", approximate="erf")),
     ):

@@ -16,6 +16,7 @@ from narrows.graph.graph import (
     Reduce,
     Reduction,
     Resize,
+    Select,
     Softmax,
     Unary,
     UnaryFunction,
@@ -28,7 +29,7 @@ Interval: TypeAlias = tuple[float, float]
 ANY: Interval = (-inf, inf)
 
 # These operators move, choose or average elements.
-_SHARING = (Pool, Concat, Resize, Pad, Move)
+_SHARING = (Pool, Concat, Resize, Pad, Move, Select)
 _CHOOSING = (Reduction.MAX, Reduction.MIN)
 _PRESCRIBED = {
     UnaryFunction.LOGISTIC: (1 / 256, -128),
@@ -46,6 +47,11 @@ def shares_scale(operator: Operator) -> bool:
         or (isinstance(operator, Binary) and operator.function in EXTREMA)
         or (isinstance(operator, Reduce) and operator.function in _CHOOSING)
     )
+
+
+def quantized_inputs(operator: Operator) -> tuple[int, ...]:
+    """The inputs that hold numbers: not what a SELECT_V2 selects by."""
+    return operator.inputs[1:] if isinstance(operator, Select) else operator.inputs
 
 
 def prescribed_scale(operator: Operator) -> tuple[float, int] | None:

@@ -74,6 +74,11 @@ class Builder:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
+    def truth(self, name: str, storage: Sequence[int]) -> int:
+        """A new tensor of what is true or false."""
+        height, width, channels = storage
+        return self.constant(Tensor(name, (height, width, channels), "bool", None))
+
     def placed(
         self,
         name: str,

@@ -406,17 +406,22 @@ def long_axes(x: View, over: Iterable[int]) -> tuple[Axis, ...]:
 def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bool) -> None:
     """What a function makes of the elements along dimensions of x becomes output 0; keep: with
     size 1 instead of left out. Over dimensions of size 1 it is x itself."""
-    axes, y = long_axes(x, over), x.tensor
+    y, axes = x.tensor, long_axes(x, over)
+    storage = without(x, axes)
     if axes:
-        if CHANNELS in axes:
-            _check_reduction(x, function, axes)
-        y = node.new(_without(x, axes))
-        node.emit(Reduce((x.tensor,), y, function, axes))
-    storage = _without(x, axes)
+        y = node.new(storage)
+        reduce_axes(node, x, y, function, axes)
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]
     node.result(View(y, shape, storage, labels).picked(kept))
+
+
+def reduce_axes(node: Node, x: View, y: int, function: Reduction, axes: tuple[Axis, ...]) -> None:
+    """What a function makes of the elements along stored axes of x becomes the tensor y."""
+    if CHANNELS in axes:
+        _check_reduction(x, function, axes)
+    node.emit(Reduce((x.tensor,), y, function, axes))
 
 
 def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> None:
@@ -433,7 +438,7 @@ def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> No
         raise Refused(f"it sums {summed} elements, channels among them, more than {_MAX_SUMMED}")
 
 
-def _without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
+def without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
     height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
     return height, width, channels
 

@@ -15,7 +15,7 @@ from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
 from narrows.importers.build import Node, transposition
 from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import AnyView, View
+from narrows.importers.views import HEIGHT, WIDTH, AnyView, View
 
 # Slices that one operator of a file may become.
 MAX_RUNS = 64
@@ -141,6 +141,38 @@ def gather(node: Node, x: View, dimension: int, indices: Array) -> None:
     else:
         shape = (*x.shape[:dimension], *indices.shape, *x.shape[dimension + 1 :])
         node.result(node.importer.reshaped(whole, shape))
+
+
+def repeated(node: Node, x: View, counts: Sequence[int]) -> View:
+    """x, that many times along each dimension, as the tensor of output 0."""
+    source = x.tensor
+    for d, count in enumerate(counts):
+        if count == 1:
+            continue
+        if x.tensor != source:
+            _name_part(node, x)
+        if x.shape[d] == 1 and x.axis(d) is None:
+            x = _with_free_axis(x, d)
+        axis = x.axis(d)
+        if x.shape[d] == 1 and axis in (HEIGHT, WIDTH):
+            size = [n * (count if a == axis else 1) for a, n in enumerate(x.storage[:2])]
+            x = resized(node, x, size, "nearest", corners=False, centers=True)
+        elif count > MAX_RUNS:
+            raise Refused(f"{count} copies, up to {MAX_RUNS} are supported")
+        else:
+            x = _gathered(node, x, d, np.tile(np.arange(x.shape[d]), count))
+    return x
+
+
+def _with_free_axis(x: View, dimension: int) -> View:
+    """x with a stored axis, of those that no long dimension has, for a dimension of size 1."""
+    long = {a for group, n in zip(x.axes, x.shape, strict=True) for a in group if n > 1}
+    free = next((a for a in Axis if a not in long), None)
+    if free is None:
+        return x
+    groups = [tuple(a for a in group if a != free) for group in x.axes]
+    groups[dimension] = (free,)
+    return replace(x, axes=tuple(groups))
 
 
 def pad_with_itself(

@@ -26,6 +26,7 @@ from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.onnx_clips import fold_clips
 from narrows.importers.onnx_file import read_onnx
 from narrows.importers.onnx_node import Importer
+from narrows.importers.onnx_patterns import fold_gelus
 from narrows.importers.onnx_qdq import integers
 from narrows.importers.onnx_rules import RULES
 from narrows.importers.simplify import fold_affine, fuse_hard_swish
@@ -52,7 +53,7 @@ def import_onnx(
         ModelError: the file cannot be read, or is damaged.
     """
     path = (name or "model") if isinstance(model, bytes) else str(model)
-    record = read_onnx(model, path)
+    record = fold_gelus(read_onnx(model, path))
     with np.errstate(all="ignore"):  # what is not finite is refused later
         importer = Importer(record, path, RULES, keep=not requantize)
         graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).name))

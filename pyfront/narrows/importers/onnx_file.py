@@ -45,16 +45,20 @@ MALFORMED = (
 )
 _ELEMENTWISE = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Equal", "Less", "Greater",
-    "LessOrEqual", "GreaterOrEqual", "And", "Or", "Where",
+    "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor", "Where", "BitShift", "PRelu",
 ))  # fmt: skip
 _SHAPES = frozenset(("Expand", "ConstantOfShape"))
 _MOVES = frozenset((
     "Identity", "Cast", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Reshape", "Flatten",
     "Transpose", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Exp", "Not",
-    "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "Split",
+    "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "ReduceL1", "ReduceL2",
+    "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "Split", "Sign", "Log", "Sin", "Cos",
+    "Erf", "Relu", "Sigmoid", "Tanh", "Softmax", "Clip", "IsNaN", "IsInf", "Trilu", "CumSum",
+    "GatherElements", "ScatterND", "ArgMax", "ArgMin",
 ))  # fmt: skip
+_GROWING = frozenset(("Range", "Tile", "MatMul", "GatherND"))
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
-FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES
+FOLDABLE = _ELEMENTWISE | _SHAPES | _MOVES | _GROWING
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,6 +335,14 @@ def _largest(operator: str, arrays: Sequence[Array]) -> int:
         return max(1, prod(max(n, 1) for n in sizes)) * max(1, arrays[0].size * (len(arrays) > 1))
     if operator in _ELEMENTWISE:
         return prod(np.broadcast_shapes(*(a.shape for a in arrays)))
-    if operator == "Gather":
+    if operator == "Range":
+        first, last, step = (a.item() for a in arrays)
+        return int(max(0, (last - first) / step)) + 1
+    if operator == "Tile":
+        return arrays[0].size * prod(max(int(n), 1) for n in arrays[1].reshape(-1))
+    if operator == "MatMul":
+        rows, columns = (a.size // (a.shape[d] or 1) for a, d in zip(arrays, (-1, -2), strict=True))
+        return rows * columns
+    if operator in ("Gather", "GatherND"):
         return arrays[0].size * max(1, arrays[1].size)
     return sum(a.size for a in arrays)

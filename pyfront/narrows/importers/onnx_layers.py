@@ -16,6 +16,7 @@ from narrows.graph.graph import (
     Activation,
     Binary,
     Pad,
+    Pool,
     Reduce,
     Reduction,
     Tensor,
@@ -262,11 +263,11 @@ def binary(node: Node) -> None:
         replaced(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
         operator = "Mul"
     function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
-    a, b = _operands(node)
+    a, b = operands(node)
     layers.binary(node, a, b, function)
 
 
-def _operands(node: Node) -> list[View]:
+def operands(node: Node) -> list[View]:
     """Both operands, of which one may be a constant."""
     values = [node.value(i) for i in (0, 1)]
     views = []
@@ -300,7 +301,42 @@ def pool(node: Node) -> None:
         source = node.importer.tensor(f"{node.name}/padded", (*padded, x.storage[2]))
         node.emit(Pad((x.tensor,), source, (before[0], before[1], 0), 0.0))
         x, window = x.on(source, (*padded, x.storage[2])), replace(window, before=(0, 0))
+    if function == "average" and not (node.importer.in_integers or _is_tflites(x, window)):
+        _average_of_inside(node, x, window)
+        return
     layers.pool(node, x, function, window)
+
+
+def _is_tflites(x: View, window: layers.Window) -> bool:
+    """Whether the padding of a window is SAME or VALID."""
+    size = x.storage[:2]
+    before, _ = layers.same_padding(size, window.kernel, window.stride, (1, 1))
+    same = tuple(-(-n // s) for n, s in zip(size, window.stride, strict=True))
+    inside = all(n >= k for n, k in zip(size, window.kernel, strict=True))
+    valid = inside and layers.slide(size, window.kernel, window.stride, (1, 1), ((0, 0), (0, 0)))
+    return window == valid or (window.before, window.size) == (tuple(before), same)
+
+
+def _average_of_inside(node: Node, x: View, window: layers.Window) -> None:
+    """An average over any padding, which does not count: that over zeros, times how many more they
+    are than what stands inside."""
+    places = zip(x.storage, window.size, window.kernel, window.stride, window.before, strict=False)
+    counts, padded = [], []
+    for n, out, k, s, before in places:
+        starts = np.arange(out) * s - before
+        counts.append(np.minimum(starts + k, n) - np.maximum(starts, 0))
+        padded.append(max(n + before, (out - 1) * s + k))
+    importer, channels, name = node.importer, x.storage[2], node.name
+    source = importer.tensor(f"{name}/padded", (*padded, channels))
+    node.emit(Pad((x.tensor,), source, (*window.before, 0), 0.0))
+    none = Activation.NONE
+    average = importer.tensor(f"{name}/average", (*window.size, channels))
+    node.emit(Pool((source,), average, "average", window.kernel, window.stride, (0, 0), none))
+    factors = prod(window.kernel) / np.outer(*counts)
+    factor = importer.tensor(f"{name}/counts", (*window.size, 1), data=factors.astype(np.float32))
+    y = node.new((*window.size, channels))
+    node.emit(Binary((average, factor), y, Elementwise.MUL, none))
+    node.result(x.on(y, (*window.size, channels)))
 
 
 def global_pool(node: Node) -> None:
@@ -342,14 +378,6 @@ def unary(node: Node) -> None:
     layers.unary(node, node.pieces(0), _FUNCTIONS[node.operator])
 
 
-def elu(node: Node) -> None:
-    """alpha is 1."""
-    alpha = float(node.attribute("alpha", 1.0))
-    if alpha != 1:
-        raise Refused(f"alpha {alpha:g}; TFLite's ELU has 1")
-    layers.unary(node, node.pieces(0), UnaryFunction.ELU)
-
-
 def gelu(node: Node) -> None:
     """Exact, or approximated by tanh."""
     form = node.attribute("approximate", "none")
@@ -385,7 +413,7 @@ def prelu(node: Node) -> None:
         layers.binary(node, x, operand(node, 1, x), Elementwise.PRELU)
 
 
-def _with(
+def with_number(
     node: Node,
     x: View,
     function: Elementwise,
@@ -409,9 +437,9 @@ def hard_sigmoid(node: Node) -> None:
     x = node.view(0)
     alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
     if abs(6 * alpha - 1) > 1e-6:
-        x = _with(node, x, Elementwise.MUL, 6 * alpha, Activation.NONE, f"{node.name}/scaled")
-    x = _with(node, x, Elementwise.ADD, 6 * beta, Activation.RELU6, f"{node.name}/clipped")
-    node.result(_with(node, x, Elementwise.MUL, 1 / 6, Activation.NONE, node.name))
+        x = with_number(node, x, Elementwise.MUL, 6 * alpha, Activation.NONE, f"{node.name}/scaled")
+    x = with_number(node, x, Elementwise.ADD, 6 * beta, Activation.RELU6, f"{node.name}/clipped")
+    node.result(with_number(node, x, Elementwise.MUL, 1 / 6, Activation.NONE, node.name))
 
 
 def clip(node: Node) -> None:
@@ -430,7 +458,7 @@ def extremum(node: Node) -> None:
     bound = None if place is None else node.floats(place, "bound")
     if place is None or bound is None or bound.size != 1:
         function = Elementwise.MAXIMUM if node.operator == "Max" else Elementwise.MINIMUM
-        a, b = _operands(node)
+        a, b = operands(node)
         layers.binary(node, a, b, function)
         return
     if place == 0:
@@ -459,22 +487,22 @@ def _bounded(node: Node, low: float, high: float) -> None:
         layers.unary(node, x, UnaryFunction.RELU6)
         return
     if (low, high) == (-1, 1):
-        x = _with(node, x, add, 0.0, Activation.RELU_N1_TO_1, name)
+        x = with_number(node, x, add, 0.0, Activation.RELU_N1_TO_1, name)
     elif (low > -np.inf or high < np.inf) and node.importer.in_integers:
         raise NotTflites(f"bounds {low:g} and {high:g}; TFLite's int8 has no such activation")
     elif low == -np.inf and high < np.inf:
         sub = Elementwise.SUB
-        x = _with(node, x, sub, high, Activation.RELU, f"{name}/clipped", first=True)
-        x = _with(node, x, sub, high, none, name, first=True)
+        x = with_number(node, x, sub, high, Activation.RELU, f"{name}/clipped", first=True)
+        x = with_number(node, x, sub, high, none, name, first=True)
     elif low > -np.inf and high == np.inf:
-        x = _with(node, x, add, -low, Activation.RELU, f"{name}/clipped")
-        x = _with(node, x, add, low, none, name)
+        x = with_number(node, x, add, -low, Activation.RELU, f"{name}/clipped")
+        x = with_number(node, x, add, low, none, name)
     elif low > -np.inf:
         factor = 6 / (high - low)
         if low != 0:
-            x = _with(node, x, add, -low, none, f"{name}/moved")
-        x = _with(node, x, mul, factor, Activation.RELU6, f"{name}/clipped")
-        x = _with(node, x, mul, 1 / factor, none, name if low == 0 else f"{name}/scaled")
+            x = with_number(node, x, add, -low, none, f"{name}/moved")
+        x = with_number(node, x, mul, factor, Activation.RELU6, f"{name}/clipped")
+        x = with_number(node, x, mul, 1 / factor, none, name if low == 0 else f"{name}/scaled")
         if low != 0:
-            x = _with(node, x, add, low, none, name)
+            x = with_number(node, x, add, low, none, name)
     node.result(x)

@@ -15,10 +15,11 @@ from narrows.graph.graph import MAX_DIMENSION, Array
 from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
+from narrows.importers.onnx_logic import as_number
 from narrows.importers.onnx_node import NCHW, Node, is_nchw
 from narrows.importers.onnx_upgrade import LEGACY_NEAREST
 from narrows.importers.refusals import Refused
-from narrows.importers.views import HEIGHT, WIDTH, AnyView
+from narrows.importers.views import HEIGHT, WIDTH, AnyView, View
 
 
 def _shape_of(node: Node, x: AnyView) -> tuple[int, ...]:
@@ -64,10 +65,14 @@ def reshape(node: Node) -> None:
 
 
 def identity(node: Node) -> None:
-    """No change: Dropout in inference, Cast to the type that it has."""
+    """No change: Dropout in inference, Cast to the type that it has, or of what is compared to
+    float32."""
     if node.operator == "Cast":
         integers = node.importer.integer.get(node.record.inputs[0])
         old, new = "float32" if integers is None else integers.kind, node.type_of("to")
+        if (old, new) == ("bool", "float32"):
+            node.result(as_number(node, node.view(0), node.name))
+            return
         if new != old:
             raise Refused(f"from {old} to {new}")
     if node.operator == "Dropout" and node.importer.reads(node.record.outputs[1:]):
@@ -108,8 +113,42 @@ def gather(node: Node) -> None:
     moves.gather(node, x, d, np.where(indices < 0, indices + x.shape[d], indices))
 
 
+def gather_nd(node: Node) -> None:
+    """Indices are a constant of one dimension's; they are up to 64 runs of equal steps."""
+    indices = node.constant(1, "operand of indices").data
+    if indices.ndim < 1 or indices.shape[-1] != 1 or node.attribute("batch_dims", 0):
+        raise Refused(f"indices of shape {list(indices.shape)}")
+    x, whole = node.view(0), indices[..., 0]
+    moves.gather(node, x, 0, np.where(whole < 0, whole + x.shape[0], whole))
+
+
+def expand(node: Node) -> None:
+    """A constant shape. Dimensions are repeated up to 64 times; height and width any number of
+    times, and what an elementwise operator broadcasts is not repeated at all."""
+    x, wanted = node.view(0), tuple(node.ints(1, "shape"))
+    try:
+        shape = np.broadcast_shapes(x.shape, wanted)
+    except ValueError:
+        raise Refused(f"from shape {list(x.shape)} to {list(wanted)}") from None
+    if len(shape) > len(x.shape):
+        x = node.importer.reshaped(x, (1,) * (len(shape) - len(x.shape)) + x.shape)
+    if not node.importer.broadcasts(node.name):
+        counts = [n // m for n, m in zip(shape, x.shape, strict=True)]
+        x = moves.repeated(node, x, counts)
+    node.result(x)
+
+
+def tile(node: Node) -> None:
+    """Repeats are a constant: up to 64 copies, of height and width of size 1 any number."""
+    x, counts = node.view(0), node.ints(1, "repeats")
+    if len(counts) != len(x.shape) or min(counts, default=1) < 1:
+        raise Refused(f"repeats {counts} of shape {list(x.shape)}")
+    node.result(moves.repeated(node, x, counts))
+
+
 def cut(node: Node) -> None:
-    """Starts, ends, axes and steps are constants; steps are positive."""
+    """Starts, ends, axes and steps are constants; steps are positive, or reverse up to 64
+    elements of one dimension and cut no other."""
     x = node.view(0)
     shape = x.shape
     starts, ends = node.ints(1, "starts"), node.ints(2, "ends")
@@ -120,14 +159,22 @@ def cut(node: Node) -> None:
     begin, step, size = [0] * len(shape), [1] * len(shape), list(shape)
     for b, e, d, s in zip(starts, ends, axes, steps, strict=True):
         (d,) = dimensions([d], len(shape))
-        if s < 1:
-            raise Refused(f"step {s}")
-        b = min(max(b + shape[d] * (b < 0), 0), shape[d])
-        e = min(max(e + shape[d] * (e < 0), 0), shape[d])
-        begin[d], step[d], size[d] = b, s, -(-(e - b) // s)
-        if size[d] < 1:
+        if not s:
+            raise Refused("a step of 0")
+        taken = range(shape[d])[b:e:s]
+        if not taken:
             raise Refused("its result is empty")
-    node.result(moves.cut(node, x, begin, step, size))
+        begin[d], step[d], size[d] = taken[0], s, len(taken)
+    turned = [d for d, s in enumerate(step) if s < 0]
+    if not turned:
+        node.result(moves.cut(node, x, begin, step, size))
+        return
+    if len(turned) > 1 or any(
+        n != m for d, (n, m) in enumerate(zip(shape, size, strict=True)) if d not in turned
+    ):
+        raise Refused(f"steps {step}: one dimension can be reversed at a time, and none be cut")
+    (d,) = turned
+    moves.gather(node, x, d, begin[d] + step[d] * np.arange(size[d]))
 
 
 def split(node: Node) -> None:
@@ -167,7 +214,7 @@ def pad(node: Node) -> None:
 def resize(node: Node) -> None:
     """Nearest or linear of height and width, where TFLite takes its samples at the same places
     (with align_corners, half_pixel_centers or neither)."""
-    x = node.view(0)
+    x = _resizable(node)
     mode = node.attribute("mode", "nearest")
     transform = node.attribute("coordinate_transformation_mode", "half_pixel")
     rounding = node.attribute("nearest_mode", "round_prefer_floor")
@@ -200,6 +247,13 @@ def resize(node: Node) -> None:
     corners, centers = min(matching)
     function: Literal["nearest", "bilinear"] = "nearest" if mode == "nearest" else "bilinear"
     node.result(moves.resized(node, x, storage, function, corners=corners, centers=centers))
+
+
+def _resizable(node: Node) -> View:
+    """Input 0, whose length is stored as a height or width where it has three dimensions."""
+    x = node.view(0)
+    lines = len(x.shape) == 3 and x.shape[0] == 1 and x.axis(2) not in (HEIGHT, WIDTH)
+    return node.pixels() if lines else x
 
 
 def _places(n: int, out: int, scale: float, transform: str) -> Array:

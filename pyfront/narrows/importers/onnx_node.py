@@ -39,6 +39,7 @@ from narrows.importers.onnx_file import (
     printable,
 )
 from narrows.importers.onnx_kinds import kinds_of
+from narrows.importers.onnx_order import is_ncw, is_nhwc
 from narrows.importers.onnx_upgrade import upgraded
 from narrows.importers.refusals import NotAbsorbed, Refused, Skipped, Step, causes, not_supported
 from narrows.importers.views import (
@@ -54,24 +55,12 @@ from narrows.importers.views import (
 )
 
 _INPUTS = ("float32", "int8", "uint8")
+_UNMOVED = ("Identity", "Cast")
 _OF_SHAPES = {"int64", "bool"}
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 NCHW: tuple[tuple[Axis, ...], ...] = ((), (CHANNELS,), (HEIGHT,), (WIDTH,))
-# Operators that take [1, channels, length] and then see one dimension of pixels.
-_OF_LINES = frozenset((
-    "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalMaxPool",
-    "GlobalAveragePool",
-))  # fmt: skip
-
-
-# Operators that do not care which dimension is which, or say it by number.
-_ANY_ORDER = frozenset((
-    "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul",
-    "Div", "Clip", "Max", "Min", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish",
-    "HardSigmoid", "Abs", "Neg", "Sqrt", "Exp", "Log", "Sin", "Cos", "Floor", "Ceil", "Round",
-    "Elu", "Gelu", "Pow", "Pad", "Slice", "Split", "Concat",
-))  # fmt: skip
-
+# Operators that repeat the operand which is shorter.
+BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))
 
 Value: TypeAlias = Constant | View | Pieces | None
 
@@ -79,7 +68,10 @@ Value: TypeAlias = Constant | View | Pieces | None
 def real(node: Node) -> None:
     # True of nearly all operators, so not a line of the table.
     for name in node.record.inputs:
-        if name in node.importer.integer:
+        integers = node.importer.integer.get(name)
+        if integers is not None and integers.kind == "bool":
+            raise Refused(f"{name} holds truth values; Where and Cast take them")
+        if integers is not None:
             raise Refused(f"{name} is an integer tensor; a DequantizeLinear is missing")
 
 
@@ -211,6 +203,26 @@ class Importer(build.Builder):
         read = {n for node in self.record.nodes for n in node.inputs} | set(self.record.outputs)
         return any(name in read for name in names if name)
 
+    def _shape_of(self, name: str) -> tuple[int | None, ...] | None:
+        """The shape of a value, as far as it is known before it is computed."""
+        given = {value.name: value.shape for value in self.record.inputs}
+        if name in self.record.constants:
+            return self.record.constants[name].shape
+        value = self._inferred.get(name)
+        return given.get(name) if value is None else value.shape
+
+    def broadcasts(self, name: str) -> bool:
+        """Whether all that reads a value is elementwise, and has another operand of its shape."""
+        reading = [node for node in self.record.nodes if name in node.inputs]
+        if name in self.record.outputs or not reading:
+            return False
+        for node in reading:
+            others = [self._shape_of(n) for n in node.inputs if n != name]
+            made = self._shape_of(node.outputs[0])
+            if node.operator not in BROADCASTING or made is None or made not in others:
+                return False
+        return True
+
     def _add_input(self, value: ValueRecord) -> Port:
         shape = value.shape
         if len(shape) > 1 and shape[0] is None:
@@ -223,8 +235,8 @@ class Importer(build.Builder):
                 f"it has no fixed shape: {value.words}; fix it with 'python -m "
                 "onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
             )
-        nchw = len(known) == 4 and known[0] == 1 and not self._is_nhwc(value.name)
-        ncw = len(known) == 3 and known[0] == 1 and self._is_ncw(value.name)
+        nchw = len(known) == 4 and known[0] == 1 and not is_nhwc(self.record, value.name)
+        ncw = len(known) == 3 and known[0] == 1 and is_ncw(self.record, value.name)
         check_batch(known)
         layout = _line_layout(known) if ncw else _layout(known, nchw=nchw)
         view = self.placed(printable(value.name), known, layout)
@@ -237,46 +249,6 @@ class Importer(build.Builder):
         outside = _channels_last(known) if nchw or ncw else known
         name = printable(value.name)
         return Port(name, view.tensor, dtype, outside, 0.0, 0, channels_first=nchw or ncw)
-
-    def _is_nhwc(self, name: str) -> bool:
-        """Whether the first operator that cares for the order of dimensions is a TRANSPOSE from
-        NHWC to NCHW."""
-        names = {name}
-        for node in self.record.nodes:
-            if not names.intersection(node.inputs):
-                continue
-            if node.operator == "Transpose":
-                return node.attributes.get("perm") == [0, 3, 1, 2]
-            if node.operator not in _ANY_ORDER:
-                return False
-            names.update(node.outputs)
-        return False
-
-    def _is_ncw(self, name: str) -> bool:
-        """Whether the first operator that cares for the order of three dimensions takes them as
-        [1, channels, length], or with a height or width of 1 beside the length."""
-        names = {name}
-        for node in self.record.nodes:
-            if not names.intersection(node.inputs):
-                continue
-            if node.operator in _OF_LINES:
-                return True
-            if node.operator not in _ANY_ORDER and not self._adds_behind_channels(node):
-                return False
-            names.update(node.outputs)
-        return False
-
-    def _adds_behind_channels(self, node: NodeRecord) -> bool:
-        """Whether a node makes [1, channels, 1, length] or [1, channels, length, 1] of three
-        dimensions."""
-        axes = node.attributes.get("axes")
-        if axes is None and len(node.inputs) > 1:
-            maker = next((n for n in self.record.nodes if node.inputs[1] in n.outputs), None)
-            given = self.record.constants.get(node.inputs[1])
-            if maker is not None and maker.operator == "Constant":
-                given = given_constant(maker).data
-            axes = [] if given is None else given.reshape(-1).tolist()
-        return node.operator == "Unsqueeze" and axes in ([2], [3], [-1], [-2])
 
     def _output(self, name: str) -> Port:
         value = self.values.get(name)
@@ -472,6 +444,11 @@ class Node(build.Node):
             raise Skipped
         return value
 
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Of an input."""
+        value = self.value(i)
+        return value.data.shape if isinstance(value, Constant) else value.shape
+
     def pieces(self, i: int = 0) -> AnyView:
         value, name = self.value(i), self.record.inputs[i]
         if not isinstance(value, Constant):
@@ -538,6 +515,9 @@ class Node(build.Node):
         return printable(self.record.inputs[i])
 
     def new(self, storage: Sequence[int], i: int = 0) -> int:
+        integers = self.importer.integer.get(self.record.outputs[i])
+        if integers is not None and integers.kind == "bool":
+            return self.importer.truth(self.record.outputs[i], storage)
         return self.importer.tensor(self.record.outputs[i], storage)
 
     def result(self, view: AnyView, i: int = 0) -> None:
@@ -565,5 +545,7 @@ class Node(build.Node):
     def still_integers(self) -> None:
         """Output 0 holds integers if input 0 does."""
         integers = self.importer.integer.get(self.record.inputs[0])
+        if integers is not None and integers.kind == "bool" and self.operator not in _UNMOVED:
+            raise Refused(f"{self.record.inputs[0]} holds truth values; Where and Cast take them")
         if integers is not None:
             self.importer.integer[self.name] = integers

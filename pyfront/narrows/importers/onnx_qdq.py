@@ -20,7 +20,7 @@ from narrows.graph.graph import (
     Quantization,
     Tensor,
 )
-from narrows.graph.scales import prescribed_scale, shares_scale
+from narrows.graph.scales import prescribed_scale, quantized_inputs, shares_scale
 from narrows.importers.onnx_node import requantizable
 
 # Relative, of a bias's scale against the product of its input's and its weights'.
@@ -56,7 +56,8 @@ def integers(graph: Graph, path: str) -> Graph:
                 Unsupported(type(operator).__name__, index, tensor.name, reason)  # noqa: B023
             )
 
-        touched = [tensors[i] for i in (*operator.inputs, operator.output)]
+        touched = [tensors[i] for i in (*quantized_inputs(operator), operator.output)]
+        touched = [tensor for tensor in touched if tensor.dtype != "bool"]
         bare = [t for t in touched if t.quantization is None]
         for tensor in bare:
             problem(tensor, "no QuantizeLinear gives its scale")
@@ -84,7 +85,8 @@ def integers(graph: Graph, path: str) -> Graph:
     activations = {i for op in operators for i in (*op.inputs, op.output)}
     activations |= {port.tensor for port in (*graph.inputs, *graph.outputs)}
     for index in activations:
-        tensors[index] = replace(tensors[index], dtype="int8")
+        if tensors[index].dtype != "bool":
+            tensors[index] = replace(tensors[index], dtype="int8")
     return replace(
         graph,
         tensors=tuple(tensors),
@@ -100,11 +102,12 @@ def _spread(graph: Graph) -> Graph:
     moving = [op for op in graph.operators if shares_scale(op)]
     for _ in range(2):
         for operator in moving:
-            if operator.inputs[0] in known:
-                known.setdefault(operator.output, known[operator.inputs[0]])
+            first = quantized_inputs(operator)[0]
+            if first in known:
+                known.setdefault(operator.output, known[first])
         for operator in reversed(moving):
             if operator.output in known:
-                for index in operator.inputs:
+                for index in quantized_inputs(operator):
                     known.setdefault(index, known[operator.output])
     tensors = [replace(t, quantization=known.get(i)) for i, t in enumerate(graph.tensors)]
     return replace(graph, tensors=tuple(tensors))

@@ -6,12 +6,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from narrows.graph.moves import REARRANGEMENTS
+from narrows.importers import onnx_functions as functions
 from narrows.importers import onnx_layers as layers
+from narrows.importers import onnx_logic as logic
 from narrows.importers import onnx_moves as moves
+from narrows.importers import onnx_norms as norms
 from narrows.importers import onnx_scales as scales
 from narrows.importers.onnx_node import Rule
 
 _UNARY = Rule(layers.unary, (1, 1))
+_ELU = Rule(functions.elu, (1, 1))
+_LOGIC = Rule(logic.logic, (2, 2), ())
 _BINARY = Rule(layers.binary, (2, 2))
 _EXTREMUM = Rule(layers.extremum, (2, 2))
 _POOL, _GLOBAL_POOL = Rule(layers.pool, (1, 1)), Rule(layers.global_pool, (1, 1))
@@ -21,6 +26,7 @@ RULES: dict[str, Rule] = {
     "Conv": Rule(layers.conv, (2, 3)),
     "ConvTranspose": Rule(layers.conv_transpose, (2, 3)),
     "BatchNormalization": Rule(layers.batch_normalization, (5, 5)),
+    "LayerNormalization": Rule(norms.layer_normalization, (2, 3), outputs=None),
     "Gemm": Rule(layers.gemm, (2, 3)),
     "MatMul": Rule(layers.matmul, (2, 2)),
     "Add": _BINARY,
@@ -41,7 +47,20 @@ RULES: dict[str, Rule] = {
     "Floor": _UNARY,
     "Ceil": _UNARY,
     "Round": _UNARY,
-    "Elu": Rule(layers.elu, (1, 1)),
+    "Elu": _ELU,
+    "Selu": _ELU,
+    "Celu": _ELU,
+    "Softplus": Rule(functions.softplus, (1, 1)),
+    "Mish": Rule(functions.mish, (1, 1)),
+    "Swish": Rule(functions.swish, (1, 1)),
+    "Sign": Rule(logic.sign, (1, 1)),
+    "Shrink": Rule(logic.shrink, (1, 1)),
+    "ThresholdedRelu": Rule(logic.thresholded_relu, (1, 1)),
+    **{name: Rule(logic.compare, (2, 2), (logic.numbers,)) for name in logic.RELATIONS},
+    "Where": Rule(logic.where, (3, 3), (logic.selected,)),
+    "Not": Rule(logic.logic, (1, 1), ()),
+    "And": _LOGIC,
+    "Or": _LOGIC,
     "Gelu": Rule(layers.gelu, (1, 1)),
     "Pow": Rule(layers.power, (2, 2)),
     "LeakyRelu": Rule(layers.leaky_relu, (1, 1)),
@@ -61,6 +80,9 @@ RULES: dict[str, Rule] = {
     "Softmax": Rule(layers.softmax, (1, 1)),
     "Concat": Rule(moves.concat, (1, 1024)),
     "Gather": Rule(moves.gather, (2, 2)),
+    "GatherND": Rule(moves.gather_nd, (2, 2)),
+    "Expand": Rule(moves.expand, (2, 2)),
+    "Tile": Rule(moves.tile, (2, 2)),
     "Slice": Rule(moves.cut, (3, 5)),
     "Split": Rule(moves.split, (1, 2), outputs=None),
     "Pad": Rule(moves.pad, (2, 4)),

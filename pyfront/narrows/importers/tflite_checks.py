@@ -129,11 +129,9 @@ def quantized_as_output(node: Node) -> None:
 def compared(node: Node) -> None:
     """Both operands are int8 with one scale, below 1, and zero point per tensor; one may be a
     constant. A SELECT_V2 reads the output."""
-    if node.is_float:
-        raise Refused("it compares float32; convert the model to int8, whose comparisons are taken")
     for tensor in (node.input(0), node.input(1)):
         _check_int8(node, tensor)
-        if not _scale(tensor) < 1:  # TFLite Micro stops
+        if not node.is_float and not _scale(tensor) < 1:  # TFLite Micro stops
             raise Refused(f"{tensor.name} has {tensor.scale_words}; scales below 1 are compared")
     if node.output().dtype != "bool":
         raise Refused(f"its output is {node.output().dtype}")
@@ -142,13 +140,11 @@ def compared(node: Node) -> None:
 def selected(node: Node) -> None:
     """The first operand is the output of a comparison, the others are int8 and quantized as the
     output; they may be constants."""
-    if node.is_float:
-        raise Refused("it selects float32; convert the model to int8, whose SELECT_V2 is taken")
     if node.input(0).dtype != "bool" or node.input(0).data is not None:
         raise Refused(f"{node.input(0).name} is no output of a comparison")
     for tensor in (node.input(1), node.input(2), node.output()):
         _check_int8(node, tensor)
-        if not same_quantization(tensor, node.output()):
+        if not node.is_float and not same_quantization(tensor, node.output()):
             raise Refused(f"{tensor.name} is not quantized as its output")
 
 

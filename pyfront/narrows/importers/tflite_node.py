@@ -21,7 +21,6 @@ from narrows.graph.graph import (
     Graph,
     Port,
     Quantization,
-    Tensor,
     Variable,
     verify_graph,
 )
@@ -412,7 +411,7 @@ class Node(build.Node):
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         record = self.output(i)
         if record.dtype == "bool":
-            return self.importer.constant(Tensor(record.name, tuple(storage), "bool", None))
+            return self.importer.truth(record.name, storage)
         return self.importer.tensor(record.name, storage, record.quantization)
 
     def assume(self) -> None:

@@ -81,7 +81,7 @@ def observe(
     progress: Callable[[int], None] | None = None,
     jobs: int = 1,
 ) -> dict[int, AnyObserver]:
-    """What watched each input and every operator's output.
+    """What watched each input and every operator's output, but not what is true of them.
 
     Each sample has observers of its own, which are added up in the samples' order: so the result
     does not depend on the number of jobs, not by a bit.
@@ -102,6 +102,8 @@ def observe(
         seen: dict[int, AnyObserver] = {}
 
         def watch(tensor: int, values: FloatArray) -> None:
+            if graph.tensors[tensor].dtype == "bool":
+                return
             if not np.isfinite(values).all():
                 raise InputError(
                     f"{graph.name}: calibration sample {number} gives NaN or infinite values in "

@@ -60,11 +60,11 @@ def verify_float(graph: Graph) -> None:
     """Check that a network can be run here.
 
     Raises:
-        ModelError: a tensor that is not float32, a weight that is not finite.
+        ModelError: a tensor of numbers that is not float32, a weight that is not finite.
     """
     verify_graph(graph)
     for tensor in graph.tensors:
-        if tensor.dtype != "float32" or tensor.quantization is not None:
+        if tensor.dtype not in ("float32", "bool") or tensor.quantization is not None:
             raise ModelError(
                 f"{graph.place}: {tensor.name} is quantized already; give the float model "
                 "(or --requantize, for an .onnx in QDQ form)"

@@ -172,10 +172,12 @@ class Twin:
     def step(self, number: int) -> list[FloatArray]:
         """Run an operator; for each sample its output."""
         operator = self.operators[number]
-        q = self._q(operator.output)
+        is_bool = self.quantized.tensors[operator.output].dtype == "bool"
+        q = None if is_bool else self._q(operator.output)
 
         def run(inputs: Sequence[FloatArray]) -> FloatArray:
-            return snap(evaluate(operator, inputs, self.tensors), q)
+            y = evaluate(operator, inputs, self.tensors)
+            return y if q is None else snap(y, q)
 
         outputs = list(in_order(run, self.inputs(number), self._jobs))
         for held, y in zip(self._values, outputs, strict=True):

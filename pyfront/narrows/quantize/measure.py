@@ -63,13 +63,15 @@ def measure_layers(quantized: Quantized, jobs: int = 1) -> list[LayerReport]:
         jobs: how many threads; the result does not depend on it.
 
     Returns:
-        One report for each operator, in order.
+        One report for each operator that makes numbers, in order.
     """
     prepared, graph = quantized.prepared, quantized.graph
     twin = Twin(graph, quantized.samples, jobs)
     reports = []
     for step in walk(prepared, quantized.samples, jobs):
         got = twin.step(step.number)
+        if graph.tensors[step.operator.output].dtype == "bool":
+            continue
         signal = np.zeros(step.outputs[0].shape[2])
         noise = np.zeros_like(signal)
         for right, wrong in in_order(_powers, zip(step.outputs, got, strict=True), jobs):

@@ -36,7 +36,14 @@ from narrows.graph.graph import (
 )
 from narrows.graph.passes import drop_unused, fuse_activations
 from narrows.graph.qgraph import EXTREMA, Elementwise, ExternalDtype
-from narrows.graph.scales import ANY, covers, hull, prescribed_scale, shares_scale
+from narrows.graph.scales import (
+    ANY,
+    covers,
+    hull,
+    prescribed_scale,
+    quantized_inputs,
+    shares_scale,
+)
 from narrows.quantize.calibrate import MakeObserver, Ranges, calibrate, min_max
 from narrows.quantize.float_model import FloatArray, Sample, verify_float
 
@@ -110,11 +117,12 @@ def separate_scales(graph: Graph) -> Graph:
     limits |= {i: _range(_quantization(*pair)) for i, pair in _fixed(graph).items()}
     for operator in graph.operators:
         if shares_scale(operator):
-            shared = hull(*(limits.get(i, ANY) for i in operator.inputs))
+            numbers = quantized_inputs(operator)
+            shared = hull(*(limits.get(i, ANY) for i in numbers))
             if isinstance(operator, Pad):
                 shared = hull(shared, (operator.value, operator.value))
-            parts = []
-            for index in operator.inputs:
+            parts = list(operator.inputs[: len(operator.inputs) - len(numbers)])
+            for index in numbers:
                 limit = limits.get(index, ANY)
                 if not covers(limit, shared):
                     source = tensors[index]
@@ -193,14 +201,15 @@ def verify_quantized(graph: Graph) -> None:
 
     fixed = _fixed(graph)
     for operator in graph.operators:
-        touched = [graph.tensors[i] for i in (*operator.inputs, operator.output)]
+        touched = [graph.tensors[i] for i in (*quantized_inputs(operator), operator.output)]
+        touched = [tensor for tensor in touched if tensor.dtype != "bool"]
         for tensor in touched:
             q = tensor.quantization
             need(tensor.dtype == "int8" and q is not None, tensor, "is not quantized")
             assert q is not None
             need(len(q.scales) == 1 and -128 <= q.zero_point <= 127, tensor, "zero point")
             need(np.isfinite(q.scale) and q.scale > 0, tensor, f"scale {q.scale}")
-        y = touched[-1]
+        y = touched[-1] if touched else graph.tensors[operator.output]
         if shares_scale(operator):
             same = all(_equal(t.quantization, y.quantization) for t in touched)
             need(same, y, "is not quantized as its input")
@@ -262,7 +271,7 @@ def _groups(graph: Graph) -> list[int]:
 
     for operator in graph.operators:
         if shares_scale(operator):
-            for index in operator.inputs:
+            for index in quantized_inputs(operator):
                 parent[root(index)] = root(operator.output)
     return [root(i) for i in range(len(parent))]
 
@@ -279,6 +288,7 @@ def _parameters(graph: Graph, ranges: Ranges) -> dict[int, Quantization]:
     touched = {port.tensor for port in (*graph.inputs, *graph.outputs)}
     for operator in graph.operators:
         touched.update((*operator.inputs, operator.output))
+    touched -= {i for i in touched if graph.tensors[i].dtype == "bool"}
     for index in touched:
         data = graph.tensors[index].data
         if data is not None:
@@ -304,7 +314,9 @@ def _raise_scales(
     changes ``of_group``. Operators in order, so that a change reaches what comes behind."""
     for operator in graph.operators:
         group = groups[operator.output]
-        scales = [float(of_group[groups[i]].scale) for i in operator.inputs]
+        if group not in of_group:  # what is true of two tensors has no scale
+            continue
+        scales = [float(of_group[groups[i]].scale) for i in quantized_inputs(operator)]
         match operator:
             case Conv() | DepthwiseConv() | FullyConnected():
                 w = graph.tensors[operator.weights].data

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builders of functions of one element for which TFLite has no operator of its own: a few of its
+operators are the same function. Compiled, each is one table again. A docstring ends a line of the
+table of supported operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from narrows.graph.graph import FLOAT_FUNCTIONS, Activation, Binary, Unary, UnaryFunction
+from narrows.graph.qgraph import Elementwise
+from narrows.importers.onnx_layers import with_number
+from narrows.importers.onnx_node import Node
+from narrows.importers.refusals import Refused
+from narrows.importers.views import View
+
+
+def function_of(
+    node: Node, x: View, function: UnaryFunction, name: str, alpha: float = 0.0
+) -> View:
+    """A function of x within what a node becomes."""
+    y = node.importer.tensor(name, x.storage)
+    node.emit(Unary((x.tensor,), y, function, alpha, function in FLOAT_FUNCTIONS))
+    return replace(x, tensor=y)
+
+
+def pair_of(node: Node, a: View, b: View, function: Elementwise, name: str) -> View:
+    """What a node's two tensors of one storage become."""
+    y = node.importer.tensor(name, a.storage)
+    node.emit(Binary((a.tensor, b.tensor), y, function, Activation.NONE))
+    return replace(a, tensor=y)
+
+
+def _scaled(node: Node, x: View, factor: float, name: str) -> View:
+    if factor == 1:
+        return x
+    return with_number(node, x, Elementwise.MUL, factor, Activation.NONE, name)
+
+
+def elu(node: Node) -> None:
+    """As ELU, and LEAKY_RELU and MUL where alpha (and gamma) are not 1."""
+    x, name = node.view(0), node.name
+    given = {
+        "Elu": (1.0, 1.0),
+        "Celu": (1.0, 1.0),
+        "Selu": (1.67326319217681884765625, 1.05070102214813232421875),
+    }
+    alpha, gamma = (
+        float(node.attribute(n, number))
+        for n, number in zip(("alpha", "gamma"), given[node.operator], strict=True)
+    )
+    if not (np.isfinite([alpha, gamma]).all() and alpha > 0 and gamma > 0):
+        raise Refused(f"alpha {alpha:g}, gamma {gamma:g}")
+    if node.operator == "Celu":  # alpha times the ELU of x / alpha
+        x = _scaled(node, x, 1 / alpha, f"{name}/scaled")
+        alpha, gamma = 1.0, alpha
+    if alpha == gamma == 1:
+        y = replace(x, tensor=node.new(x.storage))
+        node.emit(Unary((x.tensor,), y.tensor, UnaryFunction.ELU))
+        node.result(y)
+        return
+    x = function_of(node, x, UnaryFunction.ELU, f"{name}/elu")
+    if alpha != 1:
+        last = name if gamma == 1 else f"{name}/leaky"
+        x = function_of(node, x, UnaryFunction.LEAKY_RELU, last, alpha)
+    node.result(_scaled(node, x, gamma, name))
+
+
+def _softplus(node: Node, x: View, name: str) -> View:
+    """relu(x) - log(logistic(|x|)): its parts stay small where exp(x) would not."""
+    inner = function_of(node, x, UnaryFunction.ABS, f"{name}/abs")
+    inner = function_of(node, inner, UnaryFunction.LOGISTIC, f"{name}/logistic")
+    inner = function_of(node, inner, UnaryFunction.LOG, f"{name}/log")
+    outer = function_of(node, x, UnaryFunction.RELU, f"{name}/relu")
+    return pair_of(node, outer, inner, Elementwise.SUB, name)
+
+
+def softplus(node: Node) -> None:
+    """As RELU less the LOG of the LOGISTIC of ABS."""
+    node.result(_softplus(node, node.view(0), node.name))
+
+
+def mish(node: Node) -> None:
+    """As the product with TANH of a Softplus."""
+    x, name = node.view(0), node.name
+    gate = function_of(
+        node, _softplus(node, x, f"{name}/softplus"), UnaryFunction.TANH, f"{name}/tanh"
+    )
+    node.result(pair_of(node, x, gate, Elementwise.MUL, name))
+
+
+def swish(node: Node) -> None:
+    """As the product with LOGISTIC."""
+    x, name, alpha = node.view(0), node.name, float(node.attribute("alpha", 1.0))
+    gate = _scaled(node, x, alpha, f"{name}/scaled")
+    gate = function_of(node, gate, UnaryFunction.LOGISTIC, f"{name}/logistic")
+    node.result(pair_of(node, x, gate, Elementwise.MUL, name))
