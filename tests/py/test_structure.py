@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flash": BASE | {"blob", "boards", "native", "link"},
     "targets": BASE | {"graph", "native", "boards", "link", "farm", "signing"},
     "reference": {"errors", "files", "graph"},
+    "originals": {"graph", "quantize"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
     "bench": BASE | {"graph", "native", "boards", "link", "blob", "reference"},
@@ -69,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "reference",
         "zoo",
         "sides",
+        "originals",
         "compare",
         "checking",
         "interrupt",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+
 from sweep import documented
 
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch onnxscript")

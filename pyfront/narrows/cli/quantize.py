@@ -22,11 +22,16 @@ from narrows.graph.passes import drop_unused
 from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.importers import load, model_files
 from narrows.importers.metadata import encode_metadata, model_metadata
+from narrows.originals import distance
 from narrows.quantize.float_model import Sample, verify_float
+from narrows.quantize.known_ranges import has_ranges, quantize_by_ranges
 from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
 from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
 from narrows.quantize.quantize import WeightScales
 from narrows.report.quantization import quantization_page
+
+_COMPARED = 4
+"""Samples on which the result is compared with its source: plain integers are slow."""
 
 
 def add_parser(commands: Any) -> None:
@@ -42,9 +47,9 @@ def add_parser(commands: Any) -> None:
         "--data",
         files=dataset_files,
         metavar="CALIBRATION",
-        required=True,
         help="a few hundred typical inputs: .npz with x, .npy, or pictures, as check takes them; "
-        "for several inputs an .npz with an array for each, by its name",
+        "for several inputs an .npz with an array for each, by its name; a .tflite in uint8 has "
+        "its ranges and needs none",
     )
     add_output(parser, "-o", "--output", metavar="MODEL_INT8", required=True)
     parser.add_argument(
@@ -76,16 +81,12 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, measure, write."""
     metadata = {**model_metadata(arguments.model), **parse_metadata(arguments)}
-    graph = load(arguments.model, requantize=arguments.requantize)
+    graph = load(arguments.model, requantize=arguments.requantize, floats=True)
     warn(arguments.model, graph.warnings)
     verify_float(graph)
     preprocessing = _preprocessing(arguments, metadata, graph)
-    if arguments.limit is not None and arguments.limit < 1:
-        raise UsageError(f"--limit {arguments.limit}: give 1 or more")
-    data = load_inputs(Path(arguments.data), [port.name for port in graph.inputs])
-    if arguments.limit is not None:
-        data = [dataset.first(arguments.limit) for dataset in data]
-    used = len(data[0].items)
+    samples = _samples(arguments, graph, preprocessing)
+    used = 0 if samples is None else samples.count
     with progress_bar() as progress:
         options = replace(
             MIN_MAX if arguments.method == "minmax" else PipelineOptions(),
@@ -97,8 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
             jobs=arguments.jobs,
         )
-        samples = _Samples(graph, preprocessing, data)
-        quantized = quantize_network(graph, samples, options)
+        if samples is None:
+            quantized = quantize_by_ranges(graph, options)
+        else:
+            quantized = quantize_network(graph, samples, options)
         progress("measure", 1.0)
         layers = measure_layers(quantized, arguments.jobs)
     made = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
@@ -106,13 +109,48 @@ def run(arguments: argparse.Namespace) -> int:
     logits = logits_decibels(quantized, layers)
     arguments.outputs.write_json(_figures(arguments, len(made), used, layers, logits))
     if written:
+        source = f"{count(used)} sample{'s' * (used > 1)}" if used else "the ranges of the file"
         print(
-            f"{arguments.output}: {count(len(made))} B from {count(used)} "
-            f"sample{'s' * (used > 1)}; {logits:.1f} dB at the output"
+            f"{arguments.output}: {count(len(made))} B from {source}; {logits:.1f} dB at the output"
         )
+    if written and graph.warnings:  # the file is not the float network that was taken
+        _compare_with_source(arguments, quantized)
     if arguments.report is not None:
         _report(arguments, quantized, layers, logits)
     return 0
+
+
+def _compare_with_source(arguments: argparse.Namespace, quantized: Quantized) -> None:
+    """Say how far the result is from what the file itself gives."""
+    samples = quantized.samples[:_COMPARED]
+    if arguments.data is None:
+        kind = f"{len(samples)} random inputs"
+    else:
+        kind = f"{len(samples)} of the samples"
+    found = distance(arguments.model, drop_unused(quantized.graph), samples)
+    if isinstance(found, str):
+        print(f"not compared with {arguments.model}: {found}")
+        return
+    print(
+        f"of {kind}: {found.decibels:.1f} dB from {found.runtime}'s run of {arguments.model}, off "
+        f"by up to {found.most:.3g} of {found.largest:.3g}"
+    )
+
+
+def _samples(
+    arguments: argparse.Namespace, graph: Graph, preprocessing: Preprocessing | None
+) -> _Samples | None:
+    """What to calibrate with; None where the file says what its tensors hold."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise UsageError(f"--limit {arguments.limit}: give 1 or more")
+    if arguments.data is None:
+        if has_ranges(graph):
+            return None
+        raise UsageError("--data is missing: a few hundred typical inputs to calibrate with")
+    data = load_inputs(Path(arguments.data), [port.name for port in graph.inputs])
+    if arguments.limit is not None:
+        data = [dataset.first(arguments.limit) for dataset in data]
+    return _Samples(graph, preprocessing, data)
 
 
 class _Samples:
@@ -127,6 +165,7 @@ class _Samples:
         ]
         self._preprocessing = preprocessing
         self._data = data
+        self.count = len(data[0].items)
 
     def __call__(self) -> Iterator[Sample]:
         items = zip(*(dataset.items for dataset in self._data), strict=True)

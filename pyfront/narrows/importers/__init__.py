@@ -11,11 +11,13 @@ from narrows.importers.other_files import refuse_other_files
 from narrows.importers.tflite import import_tflite
 
 
-def load(path: str | Path, *, requantize: bool = False) -> Graph:
+def load(path: str | Path, *, requantize: bool = False, floats: bool = False) -> Graph:
     """Import a ``.tflite`` or ``.onnx`` file; its content says which it is.
 
     Args:
         requantize: take an ONNX model in QDQ form as the float network that it stands for.
+        floats: do so with what int8 kernels cannot take as it is: a .tflite file in uint8, and an
+            ONNX model in QOperator form.
 
     Raises:
         ModelError: the file cannot be read, is damaged, is of another kind, or has operators that
@@ -25,8 +27,8 @@ def load(path: str | Path, *, requantize: bool = False) -> Graph:
     if _is_onnx(path):
         from narrows.importers.onnx import import_onnx  # takes a while to load
 
-        return import_onnx(path, requantize=requantize)
-    return import_tflite(path)
+        return import_onnx(path, requantize=requantize, floats=floats)
+    return import_tflite(path, floats=floats)
 
 
 def model_files(path: str | Path) -> tuple[Path, ...]:

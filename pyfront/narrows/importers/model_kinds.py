@@ -14,7 +14,7 @@ INT16_ACTIVATIONS = ModelKind(
 )
 UINT8 = ModelKind(
     "quantized to uint8, as TensorFlow 1 did",
-    "convert the float model to int8 with TensorFlow 2, or give it to 'narrows quantize'",
+    "give it to 'narrows quantize', which makes an int8 file of it by the ranges that it has",
 )
 INT4 = ModelKind(
     "int4 weights",

@@ -14,26 +14,33 @@ one, if TFLite's rules hold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from narrows.errors import ModelError
 from narrows.graph.graph import Graph, verify_graph
 from narrows.graph.passes import drop_unused, fold_padding, fuse_activations
 from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.onnx_clips import fold_clips
-from narrows.importers.onnx_file import read_onnx
+from narrows.importers.onnx_file import MALFORMED, read_onnx
 from narrows.importers.onnx_node import Importer
 from narrows.importers.onnx_patterns import fold_gelus
 from narrows.importers.onnx_qdq import integers
+from narrows.importers.onnx_quantized import in_qoperators, without_qoperators
 from narrows.importers.onnx_rules import RULES
 from narrows.importers.simplify import fold_affine, fuse_hard_swish
 
 
 def import_onnx(
-    model: str | Path | bytes, name: str | None = None, *, requantize: bool = False
+    model: str | Path | bytes,
+    name: str | None = None,
+    *,
+    requantize: bool = False,
+    floats: bool = False,
 ) -> Graph:
     """Import a model.
 
@@ -42,6 +49,7 @@ def import_onnx(
         name: of the network, and of the file in errors; defaults to the file's name.
         requantize: drop the quantization of a model in QDQ form, which gives a float network that
             clips where the model does.
+        floats: do so with a model in QOperator form.
 
     Returns:
         The network in NHWC: float32, or quantized if the model is in QDQ form. Four-dimensional
@@ -53,7 +61,13 @@ def import_onnx(
         ModelError: the file cannot be read, or is damaged.
     """
     path = (name or "model") if isinstance(model, bytes) else str(model)
-    record = fold_gelus(read_onnx(model, path))
+    record = read_onnx(model, path)
+    requantize |= floats and in_qoperators(record)
+    try:
+        record, told = without_qoperators(fold_gelus(record))
+    except MALFORMED as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: its nodes are damaged or unknown ({detail})") from error
     with np.errstate(all="ignore"):  # what is not finite is refused later
         importer = Importer(record, path, RULES, keep=not requantize)
         graph = importer.run(name or (path if isinstance(model, bytes) else Path(path).name))
@@ -70,7 +84,7 @@ def import_onnx(
         for step in (*steps, expand_transposed, fold_padding, drop_unused):
             graph = step(graph)
             verify_graph(graph)
-    return graph
+    return replace(graph, warnings=(*told, *graph.warnings))
 
 
 def supported_operators() -> tuple[SupportedOperator, ...]:

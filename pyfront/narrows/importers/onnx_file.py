@@ -54,7 +54,7 @@ _MOVES = frozenset((
     "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ReduceMean", "ReduceL1", "ReduceL2",
     "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "Split", "Sign", "Log", "Sin", "Cos",
     "Erf", "Relu", "Sigmoid", "Tanh", "Softmax", "Clip", "IsNaN", "IsInf", "Trilu", "CumSum",
-    "GatherElements", "ScatterND", "ArgMax", "ArgMin",
+    "GatherElements",
 ))  # fmt: skip
 _GROWING = frozenset(("Range", "Tile", "MatMul", "GatherND"))
 _PAIR = ("QuantizeLinear", "DequantizeLinear")

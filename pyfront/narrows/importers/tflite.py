@@ -26,16 +26,20 @@ from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
 from narrows.importers.tflite_rules import RULES
+from narrows.importers.tflite_uint8 import float_network
 from narrows.importers.tflite_variables import fold_variables
 from narrows.importers.tflite_weights import float_weights
 
 
-def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
+def import_tflite(
+    model: str | Path | bytes, name: str | None = None, *, floats: bool = False
+) -> Graph:
     """Import a model, quantized or float.
 
     Args:
         model: a path, or the bytes of a file.
         name: of the network, and of the file in errors; defaults to the file's name.
+        floats: take a network in uint8 as the float network that it stands for, with bounds.
 
     Returns:
         The network with int8 activations, or all of it in float32; layout changes absorbed,
@@ -55,6 +59,9 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
     record, stored = float_weights(read_model(data, path, {**OPTIONS, **options}))
+    if floats:
+        record, told = float_network(record)
+        stored = (*stored, *told)
     record, misread = fold_dilations(fold_variables(record))
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
     graph = replace(graph, warnings=(*stored, *misread, *graph.warnings))

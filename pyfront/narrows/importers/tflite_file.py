@@ -58,6 +58,7 @@ class TensorRecord:
     shape: as stated; a dimension that is not fixed may be negative.
     dtype: NumPy's name where one exists.
     quantization: of an 8-bit tensor. fault: what stands in its place if it makes no sense.
+    bounds: of real numbers in a tensor of float32; a file has none.
     data: values of a constant in ``shape``; None if it is computed, sparse, or of a type that
         NumPy does not have.
     """
@@ -71,6 +72,7 @@ class TensorRecord:
     is_constant: bool
     is_variable: bool
     is_sparse: bool
+    bounds: tuple[float, float] | None = None
 
     @property
     def scale_words(self) -> str:

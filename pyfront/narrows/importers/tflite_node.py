@@ -205,9 +205,15 @@ class Importer(build.Builder):
             return str(refusal)
         if tensor.dtype != self.dtype:
             self.pending.add(view.tensor)
+        self.bound(view.tensor, tensor)
         self.views[index] = view
         self.assumed.remove(index)
         return None
+
+    def bound(self, number: int, record: TensorRecord) -> None:
+        """Give a tensor of the graph the bounds that its record has."""
+        if record.bounds is not None:
+            self.tensors[number] = replace(self.tensors[number], bounds=record.bounds)
 
     def assume(self, index: int) -> None:
         """Let a tensor be what the file says of it, although what gives it was refused."""
@@ -412,7 +418,9 @@ class Node(build.Node):
         record = self.output(i)
         if record.dtype == "bool":
             return self.importer.truth(record.name, storage)
-        return self.importer.tensor(record.name, storage, record.quantization)
+        made = self.importer.tensor(record.name, storage, record.quantization)
+        self.importer.bound(made, record)
+        return made
 
     def assume(self) -> None:
         """Let its output be what the file says of it."""

@@ -33,14 +33,14 @@ def float_weights(record: ModelRecord) -> tuple[ModelRecord, tuple[str, ...]]:
         stored |= dict.fromkeys(record.tensors[i].dtype for i in weights)
         if operator.name == _DEQUANTIZE and weights:
             for target in operator.outputs:
-                values = _values(record.tensors[weights[0]])
+                values = dequantized(record.tensors[weights[0]])
                 tensors[target] = replace(
                     tensors[target], shape=values.shape, data=values, is_constant=True
                 )
         else:
             operators.append(operator)
             for i in weights:
-                values = _values(record.tensors[i])
+                values = dequantized(record.tensors[i])
                 tensors[i] = replace(tensors[i], dtype="float32", quantization=None, data=values)
     record = replace(record, tensors=tuple(tensors), operators=tuple(operators))
     return record, tuple(f"its weights are {dtype}; they are taken as float32" for dtype in stored)
@@ -57,7 +57,8 @@ def _is_stored(tensor: TensorRecord) -> bool:
     return count == 1 or (0 <= axis < len(tensor.shape) and tensor.shape[axis] == count)
 
 
-def _values(tensor: TensorRecord) -> Array:
+def dequantized(tensor: TensorRecord) -> Array:
+    """The real numbers that a constant of 8 or 16 bits stands for."""
     assert tensor.data is not None
     values = tensor.data.astype(np.float32)
     q = tensor.quantization
