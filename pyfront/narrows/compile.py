@@ -30,10 +30,12 @@ _PLAN, _PACK = 0.2, 0.8
 @dataclass(frozen=True)
 class CompileOptions:
     """plan: what the memory plan may look like; its budget is for all RAM, ``ram_bytes``.
-    metadata: further keys of the blob's metadata: labels, preprocessing."""
+    metadata: further keys of the blob's metadata: labels, preprocessing.
+    shapes: of an ONNX model's inputs that the file does not fix, by name; "" is the only one."""
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def compile_model(
     """
     options = options or CompileOptions()
     progress("import", 0.0)
-    graph = load(path)
+    graph = load(path, shapes=options.shapes)
 
     progress("lower", _PLAN / 2)
     qgraphs = arrangements(without_dead_channels(lower(graph)))

@@ -66,6 +66,7 @@ FORMS: dict[str, Make] = {
     "celu": lambda n: n.add("Celu", "x", alpha=2.0),
     "softplus": lambda n: n.add("Softplus", "x"),
     "mish": lambda n: n.add("Mish", "x"),
+    "swish": lambda n: n.add("Swish", "x", alpha=1.5),
     "sign": lambda n: n.add("Sign", "x"),
     "shrink": lambda n: n.add("Shrink", "x", lambd=0.5, bias=0.25),
     "hard shrink": lambda n: n.add("Shrink", "x", lambd=0.75),
@@ -98,7 +99,7 @@ FORMS: dict[str, Make] = {
         "AveragePool", "x", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1
     ),
 }
-_OPSETS = {"mish": 18, "expand": 17, "expand height": 17, "expand channels": 17}
+_OPSETS = {"mish": 18, "swish": 24, "expand": 17, "expand height": 17, "expand channels": 17}
 
 
 @pytest.mark.parametrize("form", FORMS)

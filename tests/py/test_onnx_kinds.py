@@ -171,7 +171,10 @@ def _named_size(model: Any) -> None:
         (_sequence, "input list is a sequence; narrows takes tensors"),
         (_no_inputs, "it has no inputs"),
         (_half, "input x: it is float16; narrows takes inputs of float32"),
-        (_named_size, "input x: it has no fixed shape: [1, 4, rows, 6]; fix it with"),
+        (
+            _named_size,
+            "no fixed shape: [1, 4, rows, 6]; give one, as in --input-shape 1x4x32x6",
+        ),
     ],
 )
 def test_whole_files_are_not_called_damaged(change: Any, words: str) -> None:

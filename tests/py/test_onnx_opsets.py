@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX of opset 7 to 12, against onnxruntime."""
+"""ONNX of opset 7 to 25, against onnxruntime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import onnx
 import pytest
 
 import onnx_static
+from conftest import Narrows
 from models import case
-from narrows.errors import ModelError
+from narrows.errors import ModelError, UnsupportedError
 from narrows.importers.onnx import import_onnx
+from narrows.importers.tflite import import_tflite
 from narrows.quantize.float_model import FloatModel
 from test_onnx import Net, batch_norm, nhwc, outside
 
@@ -172,3 +175,137 @@ def test_softmax_over_all_that_follows() -> None:
     (got,) = FloatModel(import_onnx(model, "old")).run([x])
     np.testing.assert_allclose(got[0], wanted, rtol=1e-4, atol=1e-6)
     assert onnx.load_from_string(model).opset_import[0].version == 11
+
+
+# What opset 13 to 25 say in another way than those before, with the opsets that have it.
+NEWEST = 25
+
+
+def _whole(net: Net, opset: int) -> Any:
+    """A small network in the words of an opset."""
+    axes = net.constant([2, 3])
+    y = batch_norm(net, net.conv("x", 6, 4, 3, 3, pads=[1] * 4), 6)
+    y = net.add("Clip", y, net.constant(0.0), net.constant(6.0))
+    y = net.add("Pad", y, net.constant([0, 0, 1, 1, 0, 0, 1, 1]), net.constant(0.5))
+    y = net.add("AveragePool", y, kernel_shape=[2, 2], count_include_pad=1, pads=[0, 1, 0, 1])
+    parts = {"num_outputs": 2} if opset >= 18 else {}
+    a, b = net.add("Split", y, outputs=2, axis=1, **parts)
+    y = net.add("Concat", net.add("Mul", a, net.add("Sigmoid", b)), net.add("Tanh", a), axis=1)
+    scales = net.constant([1.0, 1.0, 2.0, 2.0])
+    y = net.add("Resize", y, "", scales, mode="nearest", nearest_mode="floor",
+                coordinate_transformation_mode="asymmetric")  # fmt: skip
+    if opset >= 18:
+        y = net.add("ReduceMax", net.add("ReduceMean", y, net.constant([2])), axes, keepdims=0)
+    else:
+        y = net.add("ReduceMax", net.add("ReduceMean", y, axes=[2]), axes=[2, 3], keepdims=0)
+    y = net.add("Unsqueeze", net.add("Squeeze", y, net.constant([0])), net.constant([0]))
+    y = net.add("Reshape", y, net.constant([0, -1]), **({"allowzero": 0} if opset >= 14 else {}))
+    return net.add("Softmax", net.add("Gemm", y, net.normal(6, 5), net.normal(5)), axis=-1)
+
+
+@pytest.mark.parametrize("opset", range(13, NEWEST + 1))
+def test_newer_opsets(opset: int) -> None:
+    _judged(lambda net: _whole(net, opset), opset)
+
+
+NEWER: dict[str, tuple[int, Make]] = {
+    "padding along axes": (
+        18,
+        lambda n: n.add("Pad", "x", n.constant([1, 2]), "", n.constant([3])),
+    ),
+    "resizing along axes": (
+        18,
+        lambda n: n.add("Resize", "x", "", "", n.constant([14, 18]), axes=[2, 3],
+                        mode="linear", coordinate_transformation_mode="half_pixel"),
+    ),
+    "split in unequal parts": (
+        18,
+        lambda n: n.add("Concat", *n.add("Split", "x", outputs=3, axis=2, num_outputs=3)[::-1],
+                        axis=2),
+    ),
+    "reducing along no axes": (
+        18,
+        lambda n: n.add("ReduceMean", "x", noop_with_empty_axes=1),
+    ),
+    "sum along axes": (13, lambda n: n.add("ReduceSum", "x", n.constant([1]))),
+    "layer normalization": (
+        17,
+        lambda n: n.add("LayerNormalization", "x", n.normal(7, 6), n.normal(7, 6), axis=2),
+    ),
+    "hard swish": (14, lambda n: n.add("HardSwish", "x")),
+    "gelu": (20, lambda n: n.add("Gelu", "x")),
+    "squeeze of computed axes": (
+        13,
+        lambda n: n.add("Squeeze", n.add("GlobalAveragePool", "x"), n.constant([-1, -2])),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "opset"),
+    [(form, opset) for form, (first, _) in NEWER.items() for opset in {first, NEWEST}],
+)
+def test_newer_forms(form: str, opset: int) -> None:
+    _judged(NEWER[form][1], opset)
+
+
+def _judged(make: Make, opset: int) -> None:
+    net = Net()
+    model = net.model(make(net), opset=opset)
+    x = net.rng.normal(0, 2, net.shape).astype(np.float32)
+    (wanted,) = onnx_static.run(model, [x])
+    (got,) = FloatModel(import_onnx(model, "new")).run([np.ascontiguousarray(nhwc(x))])
+    expected = outside(wanted[np.newaxis], got.shape)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+# --- Free dimensions ----------------------------------------------------------------------------
+
+
+def _free() -> bytes:
+    net = Net(("batch", 4, "rows", "columns"))
+    size = net.add("Slice", net.add("Shape", "x"), net.constant([0]), net.constant([1]))
+    y = net.add("Relu", net.conv("x", 5, 4, 3, 3))
+    shape = net.add("Concat", size, net.constant([-1]), axis=0)
+    return net.model(net.add("Reshape", net.add("GlobalAveragePool", y), shape), y)
+
+
+def test_a_shape_fixes_free_dimensions() -> None:
+    with pytest.raises(UnsupportedError, match=r"\[batch, 4, rows, columns\].*--input-shape 1x4"):
+        import_onnx(_free(), "free")
+    x = np.random.default_rng(1).normal(0, 1, (1, 4, 9, 5)).astype(np.float32)
+    for shapes in ({"": x.shape}, {"x": x.shape}):
+        graph = import_onnx(_free(), "free", shapes=shapes)
+        got = FloatModel(graph).run([np.ascontiguousarray(nhwc(x))])
+        wanted = onnx_static.run(_free(), [x])
+        np.testing.assert_allclose(got[0], wanted, rtol=1e-4, atol=1e-5)
+        assert graph.outputs[1].shape == (1, 7, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"y": (1, 4, 9, 5)}, "no input y; it has x"),
+        ({"": (1, 3, 9, 5)}, "which 1x3x9x5 does not fit"),
+        ({"": (1, 4, 9)}, "which 1x4x9 does not fit"),
+    ],
+)
+def test_shapes_that_do_not_fit(shapes: dict[str, tuple[int, ...]], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        import_onnx(_free(), "free", shapes=shapes)
+
+
+def test_input_shape_of_the_commands(tmp_path: Path, narrows: Narrows) -> None:
+    model, data, made = (tmp_path / n for n in ("free.onnx", "data.npy", "made.tflite"))
+    model.write_bytes(_free())
+    np.save(data, np.random.default_rng(1).normal(0, 1, (4, 9, 5, 4)).astype(np.float32))
+    arguments = ("quantize", model, "--data", data, "-o", made, "--input-shape")
+    done = narrows(*arguments, "1x4x9x5")
+    assert done.returncode == 0, done.stderr
+    assert import_tflite(made).inputs[0].shape == (1, 9, 5, 4)
+    for shape, code, words in (("1x4xh", 2, "such as 1x3x96x96"), ("z=1x4", 1, "no input z")):
+        done = narrows(*arguments, shape)
+        assert done.returncode == code
+        assert words in done.stderr
+    done = narrows("compile", made, "-o", tmp_path / "made.nrw", "--input-shape", "1x9x5x4")
+    assert "a .tflite file fixes the shapes" in done.stderr

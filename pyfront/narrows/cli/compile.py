@@ -13,6 +13,7 @@ from narrows.boards import Board, load_board
 from narrows.cli.console import arena, count, progress_bar, warn
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
+from narrows.cli.shapes import add_input_shapes, parse_input_shapes
 from narrows.compile import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
 from narrows.importers import model_files
@@ -33,6 +34,7 @@ def add_parser(commands: Any) -> None:
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
     add_effort(parser)
+    add_input_shapes(parser)
     add_metadata(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.slice is not None:
         options = replace(options, tiling=Tiling(slice=arguments.slice))
     with progress_bar() as progress:
-        chosen = CompileOptions(options, parse_metadata(arguments))
+        chosen = CompileOptions(options, parse_metadata(arguments), parse_input_shapes(arguments))
         compiled = compile_model(arguments.model, chosen, progress)
     warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written

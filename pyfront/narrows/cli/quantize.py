@@ -13,6 +13,7 @@ from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.jobs import add_jobs
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
+from narrows.cli.shapes import add_input_shapes, parse_input_shapes
 from narrows.data import Dataset, dataset_files, load_input, load_inputs
 from narrows.errors import ModelError, UsageError
 from narrows.exporters.export import export_tflite
@@ -71,6 +72,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="drop the scales of an .onnx in QDQ form and choose new ones",
     )
+    add_input_shapes(parser)
     add_jobs(parser)
     add_metadata(parser)
     add_output(parser, "--report", metavar="FILE.html", help="write where accuracy goes")
@@ -81,7 +83,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, measure, write."""
     metadata = {**model_metadata(arguments.model), **parse_metadata(arguments)}
-    graph = load(arguments.model, requantize=arguments.requantize, floats=True)
+    shapes = parse_input_shapes(arguments)
+    graph = load(arguments.model, requantize=arguments.requantize, floats=True, shapes=shapes)
     warn(arguments.model, graph.warnings)
     verify_float(graph)
     preprocessing = _preprocessing(arguments, metadata, graph)

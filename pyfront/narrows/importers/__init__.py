@@ -4,20 +4,29 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
+from narrows.errors import ModelError
 from narrows.graph.graph import Graph
 from narrows.importers.other_files import refuse_other_files
 from narrows.importers.tflite import import_tflite
 
 
-def load(path: str | Path, *, requantize: bool = False, floats: bool = False) -> Graph:
+def load(
+    path: str | Path,
+    *,
+    requantize: bool = False,
+    floats: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Graph:
     """Import a ``.tflite`` or ``.onnx`` file; its content says which it is.
 
     Args:
         requantize: take an ONNX model in QDQ form as the float network that it stands for.
         floats: do so with what int8 kernels cannot take as it is: a .tflite file in uint8, and an
             ONNX model in QOperator form.
+        shapes: of an ONNX model's inputs whose shapes are not fixed, by name; "" is the only one.
 
     Raises:
         ModelError: the file cannot be read, is damaged, is of another kind, or has operators that
@@ -27,7 +36,9 @@ def load(path: str | Path, *, requantize: bool = False, floats: bool = False) ->
     if _is_onnx(path):
         from narrows.importers.onnx import import_onnx  # takes a while to load
 
-        return import_onnx(path, requantize=requantize, floats=floats)
+        return import_onnx(path, requantize=requantize, floats=floats, shapes=shapes)
+    if shapes:
+        raise ModelError(f"{path}: a .tflite file fixes the shapes of its inputs; give none")
     return import_tflite(path, floats=floats)
 
 

@@ -13,7 +13,7 @@ one, if TFLite's rules hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from narrows.importers.onnx_patterns import fold_gelus
 from narrows.importers.onnx_qdq import integers
 from narrows.importers.onnx_quantized import in_qoperators, without_qoperators
 from narrows.importers.onnx_rules import RULES
+from narrows.importers.onnx_shapes import with_shapes
 from narrows.importers.simplify import fold_affine, fuse_hard_swish
 
 
@@ -41,6 +42,7 @@ def import_onnx(
     *,
     requantize: bool = False,
     floats: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Graph:
     """Import a model.
 
@@ -50,6 +52,7 @@ def import_onnx(
         requantize: drop the quantization of a model in QDQ form, which gives a float network that
             clips where the model does.
         floats: do so with a model in QOperator form.
+        shapes: of inputs whose shapes are not fixed, by name; "" is the only input.
 
     Returns:
         The network in NHWC: float32, or quantized if the model is in QDQ form. Four-dimensional
@@ -61,7 +64,7 @@ def import_onnx(
         ModelError: the file cannot be read, or is damaged.
     """
     path = (name or "model") if isinstance(model, bytes) else str(model)
-    record = read_onnx(model, path)
+    record = with_shapes(read_onnx(model, path), shapes or {}, path)
     requantize |= floats and in_qoperators(record)
     try:
         record, told = without_qoperators(fold_gelus(record))

@@ -232,8 +232,8 @@ class Importer(build.Builder):
             raise ModelError(f"{self.path}: input {printable(value.name)} is listed twice")
         if len(known) != len(shape) or not shape:
             raise Refused(
-                f"it has no fixed shape: {value.words}; fix it with 'python -m "
-                "onnxruntime.tools.make_dynamic_shape_fixed', or export it so"
+                f"it has no fixed shape: {value.words}; give one, as in --input-shape "
+                f"{'x'.join(str(n or 32) for n in shape) or '1x32'}"
             )
         nchw = len(known) == 4 and known[0] == 1 and not is_nhwc(self.record, value.name)
         ncw = len(known) == 3 and known[0] == 1 and is_ncw(self.record, value.name)
