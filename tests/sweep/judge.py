@@ -43,36 +43,47 @@ class Outcome:
     decibels: float = np.inf
 
 
+def reason_of(error: Exception, name: str) -> str:
+    """Why a network was refused, in a line without its name."""
+    said = " ".join(str(error).split()).removeprefix(f"{name}: ")
+    return said.partition(" operator(s): ")[2] or said
+
+
 def samples(shapes: Sequence[tuple[int, ...]]) -> list[list[Array]]:
     """Float32 inputs of a batch of 1, to calibrate with and to judge by."""
     rng, count = np.random.default_rng(3), CALIBRATION + JUDGED
     return [[rng.normal(0, 1, shape).astype(np.float32) for shape in shapes] for _ in range(count)]
 
 
-def _as_port(port: Port, values: Array) -> Array:
-    """A framework's values as a port takes or gives them."""
-    turned = np.moveaxis(values, 1, -1) if port.channels_first else values
-    return np.ascontiguousarray(turned).reshape(port.shape)
+def _as_ports(ports: Sequence[Port], case: Sequence[Array], turned: bool) -> list[Array]:
+    """A framework's values as ports take or give them."""
+    made = []
+    for port, values in zip(ports, case, strict=True):
+        if port.channels_first and not turned:
+            values = np.moveaxis(values, 1, -1)
+        made.append(np.ascontiguousarray(values).reshape(port.shape))
+    return made
 
 
 def judged(
-    graph: Graph, inputs: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]
+    graph: Graph,
+    inputs: Sequence[Sequence[Array]],
+    wanted: Sequence[Sequence[Array]],
+    *,
+    turned: bool = False,
 ) -> tuple[int, float]:
     """Quantize, compile and run a float network.
 
     Args:
         inputs: to calibrate with, and behind them those of ``wanted``.
         wanted: the framework's answers.
+        turned: both have channels last already.
 
     Returns:
         As Outcome has them: outputs apart, and decibels.
     """
-    cases = [
-        [_as_port(port, x) for port, x in zip(graph.inputs, case, strict=True)] for case in inputs
-    ]
-    answers = [
-        [_as_port(port, y) for port, y in zip(graph.outputs, case, strict=True)] for case in wanted
-    ]
+    cases = [_as_ports(graph.inputs, case, turned) for case in inputs]
+    answers = [_as_ports(graph.outputs, case, turned) for case in wanted]
     exact = FloatModel(graph)
     for case, right in zip(cases[-len(wanted) :], answers, strict=True):
         for got, want in zip(exact.run(case), right, strict=True):
@@ -86,14 +97,31 @@ def _compared(
     quantized: Graph, cases: Sequence[Sequence[Array]], answers: Sequence[Sequence[Array]]
 ) -> tuple[int, float]:
     model = export_tflite(drop_unused(quantized))
+    return ran(model, cases, answers, gelu=has_gelu(quantized))
+
+
+def ran(
+    model: bytes,
+    cases: Sequence[Sequence[Array]],
+    answers: Sequence[Sequence[Array]] | None = None,
+    *,
+    gelu: bool = False,
+) -> tuple[int, float]:
+    """Compile and run an int8 .tflite file.
+
+    Args:
+        cases: inputs, as real numbers or in the file's own types.
+        answers: real numbers that the outputs should be near; None if none are known.
+        gelu: TensorFlow Lite Micro cannot run it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
         path.write_bytes(model)
         compiled = compile_model(path)
     run, qgraph = Run(Model(compiled.blob)), compiled.qgraph
-    oracle = None if _has_gelu(quantized) else Oracle(model)
+    oracle = None if gelu else Oracle(model)
     apart, powers = 0, np.zeros((2, len(qgraph.outputs)))
-    for case, right in zip(cases, answers, strict=True):
+    for number, case in enumerate(cases):
         inside = [
             to_internal(edge, qgraph.tensors[edge.tensor], x)
             for edge, x in zip(qgraph.inputs, case, strict=True)
@@ -103,14 +131,15 @@ def _compared(
         for i, (edge, got) in enumerate(zip(qgraph.outputs, outputs, strict=True)):
             tensor = qgraph.tensors[edge.tensor]
             apart += int((to_external(edge, tensor, got) != expected[i]).sum())
-            real = (got.astype(np.float64) - tensor.zero_point) * tensor.scale
-            want = right[i].reshape(real.shape)
-            powers[:, i] += np.square(want).sum(), np.square(real - want).sum()
-    with np.errstate(divide="ignore"):
+            if answers is not None:
+                real = (got.astype(np.float64) - tensor.zero_point) * tensor.scale
+                want = answers[number][i].reshape(real.shape)
+                powers[:, i] += np.square(want).sum(), np.square(real - want).sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
         return apart, float((10 * np.log10(powers[0] / powers[1])).min())
 
 
-def _has_gelu(graph: Graph) -> bool:
+def has_gelu(graph: Graph) -> bool:
     """Whether TensorFlow Lite Micro, which does not know GELU, cannot run a network."""
     functions = {getattr(operator, "function", None) for operator in graph.operators}
     return bool(functions.intersection((UnaryFunction.GELU, UnaryFunction.GELU_TANH)))

@@ -52,6 +52,11 @@ def unit(x: Any, filters: int, kernel: Any = 3, strides: int = 1) -> Any:
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
+def function(compute: Callable[..., Any]) -> Any:
+    """A function of TensorFlow's as a layer."""
+    return layers.Lambda(compute)
+
+
 def between(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: conv(4)(function(conv(8)(x)))
 
@@ -154,18 +159,23 @@ add(
 )
 add("zero padding alone", lambda x: layers.ZeroPadding2D(2)(conv(4)(x)))
 add("padding 1-d", lambda x: layers.Conv1D(4, 3)(layers.ZeroPadding1D((4, 0))(x)), SOUND)
-add("reflection", between(lambda x: tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT")))
+add(
+    "reflection",
+    between(function(lambda x: tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT"))),
+)
 add("cropping", lambda x: layers.Cropping2D(((1, 2), (3, 0)))(conv(4)(x)))
 add("concatenate", lambda x: layers.Concatenate()([conv(4)(x), conv(5)(x), x]))
 add("slices", lambda x: conv(6)(x)[:, 1:, ::2, 1:4])
-add("split", between(lambda x: layers.Concatenate()(tf.split(x, 2, axis=-1)[::-1])))
+add("split", between(function(lambda x: tf.concat(tf.split(x, 2, axis=-1)[::-1], -1))))
 add(
     "stack",
-    lambda x: layers.Dense(3)(tf.stack([layers.Dense(8)(x), layers.Dense(8)(x)], 1)),
+    lambda x: layers.Dense(3)(
+        function(lambda y: tf.stack(y, 1))([layers.Dense(8)(x), layers.Dense(8)(x)])
+    ),
     VECTOR,
 )
-add("depth to space", lambda x: tf.nn.depth_to_space(conv(8)(x), 2))
-add("space to depth", lambda x: conv(4)(tf.nn.space_to_depth(x, 2)))
+add("depth to space", lambda x: function(lambda y: tf.nn.depth_to_space(y, 2))(conv(8)(x)))
+add("space to depth", lambda x: conv(4)(function(lambda y: tf.nn.space_to_depth(y, 2))(x)))
 add(
     "channel shuffle",
     between(
@@ -177,7 +187,7 @@ add(
 add("repeat vector", lambda x: layers.Dense(4)(layers.RepeatVector(6)(layers.Dense(8)(x))), VECTOR)
 add("flip", between(lambda x: keras.ops.flip(x, 2)))
 add("tile", between(lambda x: keras.ops.tile(x, (1, 2, 1, 1))))
-add("gather", between(lambda x: tf.gather(x, [3, 2, 1, 0], axis=-1)))
+add("gather", between(function(lambda x: tf.gather(x, [3, 2, 1, 0], axis=-1))))
 
 # --- Arithmetic, reductions, ends -------------------------------------------------------------
 
@@ -193,16 +203,16 @@ add("square", between(keras.ops.square))
 add("cube", between(lambda x: x**3))
 add("absolute", between(keras.ops.abs))
 add("root", between(lambda x: keras.ops.sqrt(keras.ops.square(x) + 0.01)))
-add("where", between(lambda x: tf.where(x > 0.1, x, x * 0.3)))
+add("where", between(function(lambda x: tf.where(x > 0.1, x, x * 0.3))))
 add("mean of channels", lambda x: keras.ops.mean(conv(8)(x), -1, keepdims=True))
 add("max over time", lambda x: keras.ops.max(layers.Conv1D(8, 3)(x), 1), SOUND)
 add("sum", lambda x: keras.ops.sum(conv(4)(x), (1, 2)))
 add("deviation", lambda x: keras.ops.std(conv(4)(x), (1, 2)))
 add("softmax", ends(layers.Softmax()))
-add("log softmax", ends(tf.nn.log_softmax))
+add("log softmax", ends(function(tf.nn.log_softmax)))
 add("sigmoid at the end", ends(layers.Activation("sigmoid")))
 add("argmax", ends(lambda x: keras.ops.argmax(x, -1)))
-add("top 2", ends(lambda x: tf.math.top_k(x, 2).values))
+add("top 2", ends(function(lambda x: tf.math.top_k(x, 2).values)))
 add("softmax of pixels", lambda x: layers.Softmax()(conv(6)(x)))
 add(
     "two inputs",
@@ -348,7 +358,9 @@ def samples(network: Network) -> list[list[Any]]:
 def built(name: str) -> Any:
     keras.utils.set_random_seed(zlib.crc32(name.encode()))
     rng, network = np.random.default_rng(1), NETWORKS[name]
-    inputs = [keras.Input(shape, batch_size=1) for shape in network.shapes]
+    # The converter takes samples in the order of names.
+    named = zip("xyz", network.shapes, strict=False)
+    inputs = [keras.Input(shape, batch_size=1, name=letter) for letter, shape in named]
     model = keras.Model(inputs, network.make(*inputs))
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
+from files import SUFFIXES, outcome_of_file
 from judge import Outcome
-from torch_export import EXPORTERS, outcome_of
 
 REFUSED = Path(__file__).with_name("refused.md")
 _HEAD = """\
@@ -64,13 +64,19 @@ def shown(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 def main() -> None:
     """The command."""
-    from torch_blocks import NETWORKS
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--exporter", choices=EXPORTERS, action="append")
+    parser.add_argument("--exporter", choices=("torchscript", "dynamo"), action="append")
+    parser.add_argument("--files", type=Path, metavar="DIR")
     parser.add_argument("--write", action="store_true", help="what is refused, into refused.md")
     arguments = parser.parse_args()
+    if arguments.files is not None:
+        found = sorted(path for path in arguments.files.iterdir() if path.suffix in SUFFIXES)
+        print(table(shown(map(outcome_of_file, found))).splitlines()[0])
+        return
+    from torch_blocks import NETWORKS
+    from torch_export import EXPORTERS, outcome_of
+
     names = arguments.names or list(NETWORKS)
     exporters = arguments.exporter or EXPORTERS
     outcomes = shown(outcome_of(name, exporter) for name in names for exporter in exporters)

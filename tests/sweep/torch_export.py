@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from judge import JUDGED, Outcome, judged, samples
+from judge import JUDGED, Outcome, judged, reason_of, samples
 from torch_blocks import NETWORKS
 
 from narrows.errors import NarrowsError
@@ -64,5 +64,4 @@ def outcome_of(name: str, exporter: str) -> Outcome:
         graph = import_onnx(exported(module, inputs[0], exporter), name)
         return Outcome(name, exporter, "", *judged(graph, inputs, wanted))
     except (NarrowsError, Unexportable) as error:
-        said = " ".join(str(error).split()).removeprefix(f"{name}: ")
-        return Outcome(name, exporter, said.partition(" operator(s): ")[2] or said)
+        return Outcome(name, exporter, reason_of(error, name))

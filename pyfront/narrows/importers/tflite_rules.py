@@ -79,7 +79,7 @@ RULES: dict[str, Rule] = {
     "MINIMUM": _EXTREMUM,
     "PRELU": Rule(layers.binary, (2, 2), (checks.both_int8, checks.slope_scales)),
     **{r.value: Rule(layers.compare, (2, 2), (checks.compared,)) for r in Relation},
-    "SELECT_V2": Rule(layers.select, (3, 3), (checks.selected,)),
+    **{n: Rule(layers.select, (3, 3), (checks.selected,)) for n in ("SELECT", "SELECT_V2")},
     "SQUARED_DIFFERENCE": Rule(layers.binary, (2, 2), (checks.both_int8, checks.square_scale)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
