@@ -159,6 +159,21 @@ def _edges() -> bytes:
     return net.finish([a, b], [real, bytes_])
 
 
+def _dynamic(net: test_onnx.Net) -> Any:
+    values, scale, zero = net.add("DynamicQuantizeLinear", "x", outputs=3)
+    weights = net.constant(np.ones((5, 4, 1, 1)), np.int8)
+    y = net.add("Cast", net.add("ConvInteger", values, weights, zero), to=1)
+    return net.add("Mul", y, scale)
+
+
+def _qoperators(net: test_onnx.Net) -> Any:
+    scale, zero = net.constant(np.float32(0.05)), net.constant(3, np.int8)
+    weights = (net.constant(np.ones((5, 4, 1, 1)), np.int8), scale, net.constant(0, np.int8))
+    x = (net.add("QuantizeLinear", "x", scale, zero), scale, zero)
+    y = net.add("MaxPool", net.add("QLinearConv", *x, *weights, scale, zero), kernel_shape=[2, 2])
+    return net.add("DequantizeLinear", y, scale, zero)
+
+
 # --- .onnx ---------------------------------------------------------------------------------------
 
 _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
@@ -225,6 +240,16 @@ _NODES: dict[str, Callable[[test_onnx.Net], Any]] = {
     "blocks": lambda net: net.add(
         "SpaceToDepth", net.add("DepthToSpace", "x", blocksize=2, mode="CRD"), blocksize=2
     ),
+    "softplus": lambda net: net.add("Softplus", net.add("Selu", "x")),
+    "where": lambda net: net.add(
+        "Where", net.add("Not", net.add("Less", "x", net.normal(1))), "x", net.normal(1)
+    ),
+    "tile": lambda net: net.add("Tile", "x", net.constant([1, 2, 1, 1])),
+    "expand": lambda net: net.add(
+        "Expand", net.add("GlobalMaxPool", "x"), net.constant([1, 4, 3, 3])
+    ),
+    "dynamic": _dynamic,
+    "qoperators": _qoperators,
     "shuffle": lambda net: net.conv(test_onnx.shuffled(net, "x", 2, 5), 4, 6, 1, 1),
     "transpose": lambda net: net.add("Softmax", net.add("Transpose", "x", perm=[0, 2, 3, 1])),
     "shapes": lambda net: _shapes(net),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from litert import LiteRT
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Relation
 from narrows.graph.passes import drop_unused
@@ -127,6 +128,14 @@ def test_two_tensors_compared(shape: Any, relation: str) -> None:
     numbers = [number(net, a, value) for value in (-128, 40)]
     z = selected(net, compared(net, relation, b, a), numbers[0], numbers[1], whole)
     check(net.finish([a, b, c], [y, z]), net.rng, board=relation == "GREATER" and shape == whole)
+
+
+def test_the_older_select() -> None:
+    net, shape = Net(8), (1, 5, 4, 3)
+    a, b = net.int8(shape, 0.05, 3), net.int8(shape, 0.05, 3)
+    y = net.like(a, shape)
+    net.operator("SELECT", [compared(net, "LESS", a, b), a, b], [y], "SelectOptions", {})
+    check(net.finish([a, b], [y]), net.rng, interpreter=LiteRT)
 
 
 def test_comparisons_that_are_refused() -> None:

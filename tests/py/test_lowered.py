@@ -129,6 +129,17 @@ def test_gather(axis: int, indices: int | list[int]) -> None:
     check(net.finish([x], [gathered(net, x, axis, indices)]), net.rng)
 
 
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_reverse(axis: int) -> None:
+    net = Net(6)
+    x = net.int8((1, 5, 4, 3))
+    y = net.like(x, (1, 5, 4, 3))
+    net.operator("REVERSE_V2", [x, net.ints([axis])], [y])
+    check(net.finish([x], [y]), net.rng)
+    net.operator("REVERSE_V2", [x, net.ints([1, 2])], [z := net.like(x, (1, 5, 4, 3))])
+    assert "2 axes" in refusal(net, x, z)
+
+
 def test_gather_of_many_runs_is_refused() -> None:
     net = Net(5)
     x = net.int8((1, 2, 2, 70))

@@ -29,7 +29,7 @@ GAPS = {
         *("SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
     ),
     "Rare in files with int8 activations.": (
-        *("ADD_N", "EMBEDDING_LOOKUP", "L2_POOL_2D", "REVERSE_V2"),
+        *("ADD_N", "EMBEDDING_LOOKUP", "L2_POOL_2D"),
         *("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR"),
     ),
     "What is computed, or where it is put, is known only when the network runs; a plan knows all "

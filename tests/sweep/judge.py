@@ -4,6 +4,7 @@ the framework's own answers."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ class Outcome:
 def reason_of(error: Exception, name: str) -> str:
     """Why a network was refused, in a line without its name."""
     said = " ".join(str(error).split()).removeprefix(f"{name}: ")
-    return said.partition(" operator(s): ")[2] or said
+    said = said.partition(" operator(s): ")[2] or said
+    # Exporters number and name the same operators in their own ways.
+    said = re.sub(r"operator \d+ (\S+) \([^()]*\):", r"\1:", said)
+    return re.sub(r" \((so is operator|so are operators) [\d, ]+\)", "", said)
 
 
 def samples(shapes: Sequence[tuple[int, ...]]) -> list[list[Array]]:

@@ -211,7 +211,7 @@ add("deviation", lambda x: keras.ops.std(conv(4)(x), (1, 2)))
 add("softmax", ends(layers.Softmax()))
 add("log softmax", ends(function(tf.nn.log_softmax)))
 add("sigmoid at the end", ends(layers.Activation("sigmoid")))
-add("argmax", ends(lambda x: keras.ops.argmax(x, -1)))
+add("argmax", ends(function(lambda x: tf.argmax(x, -1, tf.int32))))
 add("top 2", ends(function(lambda x: tf.math.top_k(x, 2).values)))
 add("softmax of pixels", lambda x: layers.Softmax()(conv(6)(x)))
 add(
@@ -373,8 +373,10 @@ def converted(model: Any, data: list[list[Any]], *, whole: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if whole:
 
-        def representative() -> Iterator[list[Any]]:
-            yield from data
+        def representative() -> Iterator[dict[str, Any]]:
+            yield from (
+                {t.name: x for t, x in zip(model.inputs, case, strict=True)} for case in data
+            )
 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = representative

@@ -47,7 +47,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def documented() -> set[tuple[str, str]]:
     """(network, exporter) of those that refused.md lists."""
     rows = [line.split(" | ") for line in REFUSED.read_text(encoding="utf-8").splitlines()]
-    cells = [row for row in rows if len(row) >= 3 and row[0].startswith("| ")]
+    cells = [row for row in rows if len(row) >= 3 and row[0] not in ("| network", "|---|---|---|")]
     return {(row[0][2:], exporter) for row in cells for exporter in row[1].split(", ")}
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
+import numpy as np
 import tflite
 
 from narrows.graph.moves import Rearrangement, Reshape
@@ -206,6 +207,15 @@ def _target(node: Node, x: AnyView) -> tuple[int, ...]:
         rest = -prod(shape)
         shape = [prod(x.shape) // rest if n == -1 and rest > 0 else n for n in shape]
     return stated if len(shape) > _MAX_RANK or min(shape, default=1) < 1 else tuple(shape)
+
+
+def reverse(node: Node) -> None:
+    """Up to 64 elements of one dimension, which is a constant."""
+    x, axes = node.view(0), node.values(1, "axis")
+    if axes.size != 1:
+        raise Refused(f"{axes.size} axes")
+    (d,) = dimensions([int(axes.reshape(-1)[0])], len(x.shape))
+    moves.gather(node, x, d, np.arange(x.shape[d])[::-1])
 
 
 def tile(node: Node) -> None:

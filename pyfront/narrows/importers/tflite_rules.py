@@ -158,6 +158,7 @@ RULES: dict[str, Rule] = {
         (checks.activations_int8, checks.taken_as_input),
         options=("GatherOptions", ("Axis", "BatchDims")),
     ),
+    "REVERSE_V2": Rule(moves.reverse, (2, 2), (checks.activations_int8, checks.quantized_as_input)),
     "RESIZE_BILINEAR": Rule(
         moves.resize,
         (2, 2),
