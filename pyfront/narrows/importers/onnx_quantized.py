@@ -183,12 +183,14 @@ class _Rewriting:
                 self.constants[scale] = np.array(1, np.float32)
                 self.constants[zero] = np.array(0, np.uint8)
                 self.nodes.append(replace(node, operator="Identity", outputs=(values,)))
-            elif name in ("MatMulInteger", "ConvInteger") and inputs[0] in self._scales:
+            elif name in ("MatMulInteger", "ConvInteger") and self._is_scaled(node):
                 weights = self._weights(inputs[1], "", inputs[3] if len(inputs) > 3 else "")
                 operator = name.removesuffix("Integer")
                 wide.add(node.outputs[0])
                 self.nodes.append(replace(node, operator=operator, inputs=(inputs[0], weights)))
-            elif name == "MatMulIntegerToFloat" and inputs[0] in self._scales:
+            elif name == "MatMulIntegerToFloat" and (
+                self._scales.get(inputs[0]) == (inputs[2], (*inputs, "", "")[4])
+            ):
                 parts = (*inputs, "", "", "")
                 self._product(node, inputs[0], (inputs[1], inputs[3], parts[5]), parts[6])
             elif name == "DynamicQuantizeMatMul":
@@ -200,6 +202,24 @@ class _Rewriting:
                 if name in _LABELS and inputs and inputs[0] in self._scales:
                     self._scales[node.outputs[0]] = self._scales[inputs[0]]
                 self.nodes.append(node)
+
+    def _is_scaled(self, node: NodeRecord) -> bool:
+        """Whether a product of integers takes off the zero point that its input has, and whether
+        all that reads it multiplies it by the scale: it is the product of real numbers then."""
+        scale, zero = self._scales.get(node.inputs[0], ("", ""))
+        if len(node.inputs) < 3 or not zero or node.inputs[2] != zero:
+            return False
+        nodes = self._record.nodes
+        scales = {scale}
+        scales.update(n.outputs[0] for n in nodes if n.operator == "Mul" and scale in n.inputs)
+        casts = [n for n in nodes if node.outputs[0] in n.inputs]
+        made = {name for cast in casts for name in cast.outputs}
+        readers = [n for n in nodes if made.intersection(n.inputs)]
+        return (
+            all(cast.operator == "Cast" for cast in casts)
+            and all(n.operator == "Mul" and scales.intersection(n.inputs) for n in readers)
+            and not made.union(node.outputs).intersection(self._record.outputs)
+        )
 
     def _product(self, node: NodeRecord, x: str, weights: tuple[str, str, str], bias: str) -> None:
         made = self._weights(*weights)
