@@ -188,6 +188,16 @@ def test_tile(shape: tuple[int, ...], counts: tuple[int, ...]) -> None:
     check(net.finish([x], [y]), net.rng, interpreter=PlainLiteRT)
 
 
+def test_a_vector_that_is_repeated() -> None:
+    """As Keras' RepeatVector writes it: along a dimension that was not there."""
+    net = Net(5)
+    x = net.int8((1, 8))
+    y = net.reshape(x, (1, 1, 1, 8))
+    tiled = net.like(y, (1, 1, 6, 8))
+    net.operator("TILE", [y, net.ints((1, 1, 6, 1))], [tiled], version=3)
+    check(net.finish([x], [tiled]), net.rng, interpreter=PlainLiteRT)
+
+
 def repeated(net: Net, x: int, dimension: int, count: int, joined: bool = True) -> int:
     shape = list(net.shapes[x])
     inserted = [*shape[: dimension + 1], 1, *shape[dimension + 1 :]]

@@ -242,7 +242,8 @@ def tile(node: Node) -> None:
     whole = x.picked([n for n in range(len(x.shape)) if n != d]) if inserted else x
     axis = x.axis(d - inserted) if d >= inserted else None
     if axis not in (HEIGHT, WIDTH):
-        raise Refused(f"it repeats dimension {d} of shape {list(x.shape)}")
+        node.result(moves.repeated(node, x, counts))
+        return
     size = [n * (counts[d] if a == axis else 1) for a, n in enumerate(x.storage[:2])]
     made = moves.resized(node, whole, size, "nearest", corners=False, centers=True)
     if inserted:
