@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blob": {"errors", "files", "graph", "native", "stages", "pack", "signing"},
     "arrays": {"errors", "graph"},
     "pictures": {"errors", "graph"},
-    "data": {"errors", "files", "graph", "arrays", "pictures"},
+    "data": {"errors", "files", "graph", "arrays", "pictures", "blob"},
     "boards": BASE - {"result"} | {"flashing"},
     "budget": {"errors", "native", "plan", "boards"},
     "link": BASE | {"graph", "boards", "native", "pack", "blob", "signing"},
