@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ def compile_model(
             qgraphs, how, lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done)
         )
 
+        warnings = [*graph.warnings, *_warnings_of_tiling(qgraphs, how, ram_bytes(qgraph, planned))]
+
         progress("pack", _PACK)
         blob = pack(qgraph, planned, metadata)
     except PlanError as error:  # it names an operator or a tensor, but no file
@@ -98,7 +100,6 @@ def compile_model(
     progress("done", 1.0)
     report = describe(qgraph, planned, blob, model)
     report["left_out_macs"] = model_macs(qgraph) - macs(qgraph)
-    warnings = list(graph.warnings)
     if figures_of_stream:
         report["stream"] = figures_of_stream
         warnings += _warnings_of_stream(figures_of_stream)
@@ -133,6 +134,19 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "predicted": figures(qgraph, planned),
         **({"input_strips": list(planned.input_strips)} if planned.input_strips else {}),
     }
+
+
+def _warnings_of_tiling(qgraphs: Sequence[QGraph], how: PlanOptions, ram: int) -> list[str]:
+    """ram: of the plan whose inverted residuals are cut, if that was asked for."""
+    if how.tiling is None:
+        return []
+    rolling = ram_bytes(*plan_best(qgraphs, replace(how, tiling=None)))
+    if ram <= rolling:
+        return []
+    return [
+        f"--slice {how.tiling.slice} needs {ram:,} B of RAM, and {rolling:,} B would do without "
+        "it: its slices take more than the rows that they save"
+    ]
 
 
 def _of_stream(stream: Streaming, windows: QGraph, planned: Plan) -> dict[str, Any]:
