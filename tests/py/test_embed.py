@@ -17,16 +17,7 @@ from narrows.cli import main
 from narrows.embed import identifier
 from narrows.native import Run
 
-STRICT = [
-    "-Wall",
-    "-Wextra",
-    "-Wconversion",
-    "-Wmissing-prototypes",
-    "-Wundef",
-    "-pedantic",
-    "-Werror",
-    "-O1",
-]
+WARNINGS = "-Wall -Wextra -Wconversion -Wmissing-prototypes -Wundef -pedantic -Werror"
 
 PROGRAM = """
 #include <stdio.h>
