@@ -92,6 +92,12 @@ FORMS: dict[str, Make] = {
     ),
     "gather nd": lambda n: n.add("GatherND", "x", n.constant([[0]])),
     "weight normalization": _folded_weights,
+    "slopes behind a convolution": lambda n: n.add(
+        "PRelu", n.conv("x", 5, 4, 3, 3), n.normal(5, 1, 1)
+    ),
+    "bounds behind a convolution": lambda n: n.add(
+        "Max", n.conv("x", 5, 4, 3, 3), n.normal(5, 1, 1)
+    ),
     "average of what is there": lambda n: n.add(
         "AveragePool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 3]
     ),

@@ -56,6 +56,8 @@ def outcome_of(name: str, exporter: str) -> Outcome:
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_(0, 0.2)
                 part.running_var.uniform_(0.5, 1.5)
+            if isinstance(part, torch.nn.PReLU):
+                part.weight.uniform_(-0.1, 0.4)
         module.eval()
         for case in inputs[-JUDGED:]:
             given = module(*(torch.from_numpy(x) for x in case))

@@ -24,6 +24,8 @@ from narrows.graph.graph import (
 )
 from narrows.graph.qgraph import Elementwise
 
+_AFFINE = (Elementwise.ADD, Elementwise.SUB, Elementwise.MUL)
+
 
 def fold_affine(graph: Graph) -> Graph:
     """Fold a scale and a shift per channel into the weights and the bias before them.
@@ -83,7 +85,7 @@ def _affine(tensors: list[Tensor], operator: Operator) -> _Affine | None:
             return None
         shift = np.zeros(w.shape[2]) if operator.bias is None else _float(tensors[operator.bias])
         return _Affine(operator.inputs[0], _float(w), shift, operator.activation)
-    if not isinstance(operator, Binary):
+    if not isinstance(operator, Binary) or operator.function not in _AFFINE:
         return None
     for constant in (0, 1):
         tensor, other = tensors[operator.inputs[constant]], operator.inputs[1 - constant]
