@@ -92,6 +92,9 @@ FORMS: dict[str, Make] = {
     ),
     "gather nd": lambda n: n.add("GatherND", "x", n.constant([[0]])),
     "weight normalization": _folded_weights,
+    "reciprocal root": lambda n: n.add(
+        "Reciprocal", n.add("Sqrt", n.add("Add", n.add("Abs", "x"), n.constant(0.5)))
+    ),
     "slopes behind a convolution": lambda n: n.add(
         "PRelu", n.conv("x", 5, 4, 3, 3), n.normal(5, 1, 1)
     ),
@@ -191,6 +194,7 @@ def test_what_is_broadcast_is_not_repeated() -> None:
             lambda n: n.add("Where", n.constant([True, False] * 3, bool), "x", _half(n)),
         ),
         ("not computed by a comparison", lambda n: n.add("Not", "x")),
+        ("no Sqrt", lambda n: n.add("Reciprocal", "x")),
         ("alpha -1", lambda n: n.add("Elu", "x", alpha=-1.0)),
         ("indices of shape", lambda n: n.add("GatherND", "x", n.constant([[0, 1]]))),
         ("65 copies", lambda n: n.add("Tile", "x", n.constant([1, 65, 1, 1]))),

@@ -97,3 +97,15 @@ def swish(node: Node) -> None:
     gate = _scaled(node, x, alpha, f"{name}/scaled")
     gate = function_of(node, gate, UnaryFunction.LOGISTIC, f"{name}/logistic")
     node.result(pair_of(node, x, gate, Elementwise.MUL, name))
+
+
+def reciprocal(node: Node) -> None:
+    """Of a Sqrt, with which it is RSQRT."""
+    x = node.pieces(0)
+    roots = (op for op in node.importer.operators if isinstance(op, Unary))
+    root = next((op for op in roots if op.output == x.tensor), None)
+    if root is None or root.function is not UnaryFunction.SQRT:
+        raise Refused("its input is no Sqrt")
+    y = node.new(x.storage)
+    node.emit(Unary(root.inputs, y, UnaryFunction.RSQRT))
+    node.result(replace(x, tensor=y))

@@ -53,6 +53,7 @@ RULES: dict[str, Rule] = {
     "Softplus": Rule(functions.softplus, (1, 1)),
     "Mish": Rule(functions.mish, (1, 1)),
     "Swish": Rule(functions.swish, (1, 1)),
+    "Reciprocal": Rule(functions.reciprocal, (1, 1)),
     "Sign": Rule(logic.sign, (1, 1)),
     "Shrink": Rule(logic.shrink, (1, 1)),
     "ThresholdedRelu": Rule(logic.thresholded_relu, (1, 1)),
