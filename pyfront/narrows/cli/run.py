@@ -14,6 +14,7 @@ import numpy as np
 
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import count, part, print_table, progress_bar, stage_label
+from narrows.cli.findings import Findings, check_drawing, look
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.data import load_input, load_labels
 from narrows.errors import InputError, UsageError
@@ -45,6 +46,12 @@ def add_parser(commands: Any) -> None:
     add_output(
         parser, "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
     )
+    add_output(
+        parser,
+        "--draw",
+        metavar="PICTURE",
+        help="draw on the input what the model has found: boxes of a detector, or a mask",
+    )
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="print the N best classes (5)"
     )
@@ -63,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{arguments.output}: {blob.name} has {len(blob.outputs)} outputs; give an .npz file"
         )
+    if arguments.draw is not None:
+        check_drawing(blob, arguments.draw, arguments.input)
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
     inputs = load_inputs(blob, arguments.input)
     tensors = [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
@@ -75,9 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
             )
         outputs = [decode(edge, v) for edge, v in zip(blob.outputs, result.outputs, strict=True)]
         report = describe(blob, spec, result, outputs, labels, arguments.top)
+        found = look(blob, outputs, labels, arguments.input[0])
+        if found is not None:
+            report |= found.report
         if not reports:
-            for best in report["top"]:
-                print(f"{best['score']:10.6g}  {best['label']}")
+            _print_answer(report, found, arguments.top)
+            if found is not None and arguments.draw is not None:
+                arguments.outputs.write("draw", found.drawn(arguments.draw))
             if arguments.output is not None:
                 arguments.outputs.write("output", pack_outputs(arguments.output, outputs))
         reports.append(report)
@@ -91,6 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
         summary |= {"agree": agree, "targets": reports}
     arguments.outputs.write_json(summary)
     return 0 if agree else 1
+
+
+def _print_answer(report: dict[str, Any], found: Findings | None, top: int) -> None:
+    lines = [f"{best['score']:10.6g}  {best['label']}" for best in report["top"]]
+    print("\n".join(lines if found is None else found.lines(top)))
 
 
 def load_inputs(blob: Blob, files: Sequence[str]) -> list[Array]:
