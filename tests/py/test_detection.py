@@ -171,7 +171,8 @@ def test_commands_take_it(narrows: Narrows, tmp_path: Path) -> None:
         width, height = image.size
     shares = found[0]["box"]
     assert (left, top) == pytest.approx((shares[1] * width, shares[0] * height))
-    assert narrows("info", blob).returncode == 0
+    shown = narrows("info", blob)
+    assert "detection: ssd, 44 anchors" in shown.stdout, shown.stderr
     checked = narrows("check", blob, "--data", cat, "--reference", "tflm", "--model", path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "all equal tflm" in checked.stdout

@@ -12,6 +12,7 @@ from narrows.blob import Blob, read_blob
 from narrows.cli.console import arena, count, print_table, stage_label
 from narrows.cli.places import add_input, add_json
 from narrows.errors import ToolError
+from narrows.graph.detection import Ssd, Yolo
 from narrows.graph.edges import HostEdge
 from narrows.native import Layout
 from narrows.signing import fingerprint
@@ -68,10 +69,20 @@ def describe(blob: Blob) -> dict[str, Any]:
         "inputs": _edges(blob.inputs),
         "outputs": _edges(blob.outputs),
         "labels": len(blob.labels),
+        "detection": _detection(blob),
         "preprocessing": None if blob.preprocessing is None else asdict(blob.preprocessing),
         "signature": _signature(blob),
         "stages": stages,
     }
+
+
+def _detection(blob: Blob) -> dict[str, Any] | None:
+    """What the metadata declare; of anchors how many there are."""
+    declared = blob.metadata.get("detection")
+    if declared is None:
+        return None
+    anchors = len(blob.detection.anchors) if isinstance(blob.detection, (Ssd, Yolo)) else 0
+    return {**declared, **({"anchors": anchors} if anchors else {})}
 
 
 def _signature(blob: Blob) -> dict[str, Any] | None:
@@ -139,6 +150,10 @@ def _print(report: dict[str, Any]) -> None:
             f"pictures: {rule['order']}, {rule['resize']}, fraction {rule['crop_fraction']:g}"
             f"{rotation}, real value = (pixel - [{mean}]) * [{scale}]"
         )
+    if report["detection"] is not None:
+        declared = report["detection"]
+        anchors = f", {declared['anchors']} anchors" if "anchors" in declared else ""
+        print(f"detection: {declared['kind']}{anchors}")
     if report["labels"]:
         print(f"{report['labels']} labels")
     print()

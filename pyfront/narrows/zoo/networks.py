@@ -200,8 +200,8 @@ def ssdlite(
     seed: int | None = 0,
     separable: bool = True,
 ) -> Graph:
-    """SSDLite on MobileNetV2: for each of six scales the class scores and the boxes, before
-    any decoding or suppression.
+    """SSDLite on MobileNetV2: for each of six scales the class scores, of each class by itself, and
+    the boxes, before any decoding or suppression (``narrows.zoo.metadata`` says how).
 
     Args:
         classes: with the background; COCO's labels run to 90, 80 of them in use.
@@ -228,7 +228,8 @@ def ssdlite(
     outputs = []
     for number, x in enumerate(scales):
         anchors = 3 if number == 0 else 6
-        outputs.append(window(x, anchors * classes, 1, True, f"scale_{number}/classes"))
+        scores = window(x, anchors * classes, 1, True, f"scale_{number}/classes")
+        outputs.append(net.unary(scores, UnaryFunction.LOGISTIC, name=f"scale_{number}/scores"))
         outputs.append(window(x, anchors * 4, 1, True, f"scale_{number}/boxes"))
     return net.finish(outputs)
 
