@@ -23,6 +23,7 @@ from narrows.graph.graph import Activation
 from narrows.importers.tflite import import_tflite
 from narrows.native import Run
 from narrows.pack import pack
+from narrows.plan import Effort, PlanOptions
 from narrows.plan.planner import plan
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.float_model import FloatArray, FloatModel
@@ -146,19 +147,29 @@ def test_counts_of_a_small_network() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pyramid", [False, True])
-def test_segmentation_at_513(pyramid: bool, record_property: Callable[[str, object], None]) -> None:
-    """The paper's Table 7 as a whole, the classes of every pixel of a photo: to TensorFlow Lite
-    Micro's bytes. Its parts in every run are test_quantized's."""
-    graph = zoo.quantized("deeplab_v3", samples=1, pyramid=pyramid)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deeplab_v3", {}),
+        ("deeplab_v3", {"pyramid": True}),
+        ("shufflenet", {"width": 1.5}),
+        ("shufflenet", {"width": 2.0}),
+        ("nasnet_a", {}),
+    ],
+)
+def test_whole_networks(
+    name: str, options: dict[str, Any], record_property: Callable[[str, object], None]
+) -> None:
+    """Those of the paper's tables 4 and 7 as a whole give TensorFlow Lite Micro's bytes for a photo.
+    Reduced ones are in every run (test_quantized)."""
+    graph = zoo.quantized(name, samples=1, **options)
     model = exported(graph)
-    qgraph = without_dead_channels(lower(import_tflite(model, "deeplab")))
-    planned = plan(qgraph)
-    values = zoo.metadata("deeplab_v3", graph)
-    blob = parse_blob(pack(qgraph, planned, values))
+    qgraph = without_dead_channels(lower(import_tflite(model, name)))
+    planned = plan(qgraph, PlanOptions(effort=Effort.FAST))
+    blob = parse_blob(pack(qgraph, planned, zoo.metadata(name, graph)))
     assert planned.mac_factor == 1
     record_property(
-        f"DeepLabv3 at 513, pyramid {pyramid}",
+        f"{graph.name} {options}",
         f"arena {planned.arena_total:,} B, {planned.macs / 1e6:.1f} M MACs",
     )
     inputs = load_input(blob.inputs[0], blob.preprocessing, photo("parrot.jpg"))
@@ -217,6 +228,11 @@ def test_unknown_networks_and_options() -> None:
         zoo.build("resnet8", width=2)
     with pytest.raises(UsageError, match="width 0 and input 224"):
         zoo.build("mobilenet_v2", width=0)
+    for name, option, value in (
+        *(("shufflenet", "groups", 5), ("shufflenet", "stages", 0), ("nasnet_a", "cells", 0)),
+    ):
+        with pytest.raises(UsageError, match=f"{value} {option}: 1"):
+            zoo.build(name, **{option: value})
 
 
 def test_the_command(narrows: Narrows, tmp_path: Path) -> None:

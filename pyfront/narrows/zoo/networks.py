@@ -281,7 +281,7 @@ NETWORKS: dict[str, Network] = {
     "resnet8": Network(resnet8, "ResNet-8 of MLPerf Tiny"),
     "ds_cnn": Network(ds_cnn, "DS-CNN of MLPerf Tiny"),
     "ssdlite": Network(ssdlite, "SSDLite on MobileNetV2", (*_SCALED, "separable")),
-    "shufflenet": Network(shufflenet, "ShuffleNet", (*_SCALED, "groups")),
+    "shufflenet": Network(shufflenet, "ShuffleNet", (*_SCALED, "groups", "stages")),
     "nasnet_a": Network(nasnet_a, "NASNet-A, mobile", (*_SCALED, "cells")),
     "deeplab_v3": Network(
         deeplab_v3, "DeepLabv3 on MobileNetV2", (*_SCALED, "upsample", "pyramid")

@@ -44,14 +44,18 @@ def shufflenet(
     classes: int = 1000,
     seed: int | None = 0,
     groups: int = 3,
+    stages: int = 3,
 ) -> Graph:
     """ShuffleNet (v1) up to the logits: pointwise convolutions in groups, whose channels are
     shuffled between them.
 
     Args:
-        width: multiplier of all channels. groups: 1, 2, 3, 4 or 8.
+        width: multiplier of all channels. groups: 1, 2, 3, 4 or 8. stages: the first so many of
+            three.
     """
     check(width, size)
+    if not 1 <= stages <= len(_SHUFFLE_UNITS):
+        raise UsageError(f"{stages} stages: 1 to {len(_SHUFFLE_UNITS)} make sense")
     if groups not in _SHUFFLE_CHANNELS:
         raise UsageError(f"{groups} groups: 1, 2, 3, 4 and 8 have a network")
     net = Builder(named("shufflenet", width, size), (size, size, 3), seed)
@@ -61,7 +65,7 @@ def shufflenet(
     # Each group of a bottleneck, a quarter of the channels, has as many.
     unit = 4 * groups
     channels = max(unit, round(_SHUFFLE_CHANNELS[groups] * width / unit) * unit)
-    for stage, units in enumerate(_SHUFFLE_UNITS, 2):
+    for stage, units in enumerate(_SHUFFLE_UNITS[:stages], 2):
         for number in range(units):
             first = stage == 2 and number == 0
             name, stride = f"stage_{stage}/unit_{number}", 2 if number == 0 else 1
