@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Narrows
+from conftest import RUNTIME, WARNINGS, Narrows
 from detectors import OPTIONS, anchors_of, operator_alone, small_ssd
 from litert import LiteRT
-from models import photo
+from models import need, photo
 from narrows.blob import Blob, parse_blob
 from narrows.compile import CompileOptions, compile_model
 from narrows.data import load_input
@@ -38,6 +39,7 @@ from narrows.importers.tflite import import_tflite
 from narrows.native import Run
 from narrows.native.detection import detect, suppress
 from oracle import Array, Oracle
+from readme import blocks
 from single import Net
 
 
@@ -207,6 +209,61 @@ def test_every_broken_byte_of_the_options_is_an_error_or_harmless() -> None:
             broken[at] ^= bits
             with contextlib.suppress(ModelError):
                 model_metadata(bytes(broken))
+
+
+MAIN = """
+#include <stdio.h>
+{example}
+static const int8_t boxes[] = {{ {boxes} }}, scores[] = {{ {scores} }};
+const void *nrw_output(const struct nrw_run *run, int i)
+{{
+    (void)run;
+    return i == 0 ? boxes : scores;
+}}
+int main(void)
+{{
+    struct nrw_detected found[BOXES_ROOM];
+    int count = find_boxes(NULL, found);
+    for (int i = 0; i < count; i++) {{
+        struct nrw_box box = found[i].box;
+        printf("%d %a %a %a %a %a\\n", (int)found[i].class_index, (double)found[i].score,
+               (double)box.top, (double)box.left, (double)box.bottom, (double)box.right);
+    }}
+    return count < 0;
+}}
+"""
+
+
+def test_the_readmes_program(narrows: Narrows, tmp_path: Path) -> None:
+    """Of what the network gives, the C of a board finds what the host finds, bit for bit."""
+    need("cc")
+    model, blob_file = tmp_path / "ssd.tflite", tmp_path / "ssd.nrw"
+    model.write_bytes(small_ssd())
+    blob_file.write_bytes(compile_model(model).blob)
+    done = narrows("info", blob_file, "--header", tmp_path / "boxes.h")
+    assert done.returncode == 0, done.stderr
+    blob = parse_blob(blob_file.read_bytes())
+    inputs = load_input(blob.inputs[0], None, photo("cat.bmp"))
+    outputs = Run(blob.model).infer([encode(blob.inputs[0], inputs)])
+    (example,) = blocks("c boxes")
+    (tmp_path / "main.c").write_text(
+        MAIN.format(
+            example=example.replace("int find_boxes", "static int find_boxes"),
+            boxes=", ".join(map(str, outputs[0].ravel())),
+            scores=", ".join(map(str, outputs[1].ravel())),
+        )
+    )
+    folders = (f"-I{RUNTIME / 'include'}", f"-I{tmp_path}")
+    sources = (tmp_path / "main.c", RUNTIME / "detection" / "detection.c")
+    program = tmp_path / "program"
+    subprocess.run(["cc", *WARNINGS, *folders, *sources, "-lm", "-o", program], check=True)
+    said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    found = [
+        Found(tuple(float.fromhex(v) for v in box), float.fromhex(score), int(index))
+        for index, score, *box in map(str.split, said.splitlines())
+    ]
+    assert found
+    assert found == found_in(blob, inputs)
 
 
 # --- Declarations -----------------------------------------------------------------------------

@@ -160,8 +160,8 @@ def test_counts_of_a_small_network() -> None:
 def test_whole_networks(
     name: str, options: dict[str, Any], record_property: Callable[[str, object], None]
 ) -> None:
-    """Those of the paper's tables 4 and 7 as a whole give TensorFlow Lite Micro's bytes for a photo.
-    Reduced ones are in every run (test_quantized)."""
+    """Those of the paper's tables 4 and 7 as a whole give TensorFlow Lite Micro's bytes for a
+    photo. Reduced ones are in every run (test_quantized)."""
     graph = zoo.quantized(name, samples=1, **options)
     model = exported(graph)
     qgraph = without_dead_channels(lower(import_tflite(model, name)))
