@@ -10,7 +10,7 @@ from flatbuffers import flexbuffers
 
 from narrows.exporters.tflite import ModelWriter
 from oracle import Array
-from single import NONE, RELU6, Net
+from single import NONE, RELU6, SAME, Net
 
 OPERATOR = "TFLite_Detection_PostProcess"
 OPTIONS: dict[str, Any] = {
@@ -58,6 +58,29 @@ def operator_alone(
     scores = writer.tensor((1, len(anchors), columns), "float32")
     outputs = postprocess(writer, boxes, scores, anchors, options)
     return writer.finish([boxes, scores], outputs)
+
+
+def float_ssd() -> bytes:
+    """A float network of one scale, of 2 x 3 boxes, with the operator behind it."""
+    writer, rng = ModelWriter("float"), np.random.default_rng(8)
+    options = OPTIONS | {"num_classes": 2}
+    x = writer.tensor((1, 4, 6, 3), "float32")
+    ends = []
+    for channels in (4, 3):
+        w = writer.tensor(
+            (channels, 3, 3, 3), "float32", data=rng.normal(0, 0.4, (channels, 3, 3, 3))
+        )
+        b = writer.tensor((channels,), "float32", data=rng.normal(0, 1, channels))
+        y = writer.tensor((1, 2, 3, channels), "float32")
+        steps = {"padding": SAME, "stride_h": 2, "stride_w": 2}
+        steps |= {"dilation_h_factor": 1, "dilation_w_factor": 1}
+        writer.operator("CONV_2D", [x, w, b], [y], "Conv2DOptions", steps)
+        ends.append(writer.tensor((1, 6, channels), "float32"))
+        shape = writer.tensor((3,), "int32", data=(1, 6, channels))
+        writer.operator("RESHAPE", [y, shape], [ends[-1]])
+    scores = writer.tensor((1, 6, 3), "float32")
+    writer.operator("LOGISTIC", [ends[1]], [scores])
+    return writer.finish([x], postprocess(writer, ends[0], scores, anchors_of(6, 9), options))
 
 
 def small_ssd(

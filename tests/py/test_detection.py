@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from conftest import RUNTIME, WARNINGS, Narrows
-from detectors import OPTIONS, anchors_of, operator_alone, small_ssd
+from detectors import OPTIONS, anchors_of, float_ssd, operator_alone, small_ssd
 from litert import LiteRT
 from models import need, photo
 from narrows.blob import Blob, parse_blob
@@ -33,7 +33,7 @@ from narrows.graph.detection import (
     pack_anchors,
     parse_detection,
 )
-from narrows.graph.edges import decode, encode, real
+from narrows.graph.edges import conform, decode, encode, real
 from narrows.importers.metadata import model_metadata
 from narrows.importers.tflite import import_tflite
 from narrows.native import Run
@@ -264,6 +264,27 @@ def test_the_readmes_program(narrows: Narrows, tmp_path: Path) -> None:
     ]
     assert found
     assert found == found_in(blob, inputs)
+
+
+def test_a_float_network_is_quantized(narrows: Narrows, tmp_path: Path) -> None:
+    """Its int8 has the operator as metadata, and finds what the float network finds."""
+    model, made = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    model.write_bytes(float_ssd())
+    inputs = np.random.default_rng(4).uniform(0, 1, (30, 4, 6, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", inputs)
+    done = narrows("quantize", model, "--data", tmp_path / "x.npy", "-o", made)
+    assert done.returncode == 0, done.stderr
+    assert model_metadata(made)["detection"] == model_metadata(model)["detection"]
+    blob = parse_blob(compile_model(made).blob)
+    edge = blob.inputs[0]
+    found = found_in(blob, conform(edge, inputs[0], "x"))
+    boxes, classes, scores, count = Oracle(model.read_bytes()).run([inputs[:1]], 4)
+    assert found
+    assert len(found) == int(count[0])
+    for one, box, kind, score in zip(found, boxes[0], classes[0], scores[0], strict=False):
+        assert one.index == kind
+        assert one.score == pytest.approx(score, abs=0.05)
+        assert one.box == pytest.approx(box, abs=0.05)
 
 
 # --- Declarations -----------------------------------------------------------------------------
