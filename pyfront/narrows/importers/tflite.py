@@ -23,6 +23,7 @@ from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
 from narrows.importers.tflite_channels import channels_last_inputs
 from narrows.importers.tflite_constants import OPTIONS
+from narrows.importers.tflite_detection import fold_detection
 from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
@@ -55,7 +56,8 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
-    record, stored = float_weights(read_model(data, path, {**OPTIONS, **options}))
+    record, _ = fold_detection(read_model(data, path, {**OPTIONS, **options}), path)
+    record, stored = float_weights(record)
     record, misread = fold_dilations(fold_variables(record))
     record, turned = channels_last_inputs(record)
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
