@@ -50,7 +50,7 @@ def distance(path: str | Path, quantized: Graph, samples: Sequence[Sample]) -> D
     name = "LiteRT" if is_tflite else "onnxruntime"
     package = "ai-edge-litert" if is_tflite else "onnxruntime"
     try:
-        run = _litert(path) if is_tflite else _onnxruntime(path, quantized.inputs)
+        run = _litert(path, quantized.inputs) if is_tflite else _onnxruntime(path, quantized.inputs)
     except ImportError:
         return f"{name} is not installed: pip install {package}"
     except Exception as error:  # whatever another runtime raises for its own file
@@ -89,7 +89,13 @@ def _as_edge(edge: Any, x: Array) -> Array:
     return made
 
 
-def _litert(path: str | Path) -> _Run:
+def _as_file(ports: Sequence[Port], inputs: Sequence[Array]) -> list[Array]:
+    """Inputs in the ports' shapes as the file has them."""
+    pairs = zip(ports, inputs, strict=True)
+    return [np.moveaxis(x, -1, 1) if port.channels_first else x for port, x in pairs]
+
+
+def _litert(path: str | Path, given: Sequence[Port]) -> _Run:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter: Any = Interpreter(
@@ -101,7 +107,7 @@ def _litert(path: str | Path) -> _Run:
     interpreter.allocate_tensors()
 
     def run(inputs: Sequence[Array]) -> list[Array]:
-        for port, x in zip(interpreter.get_input_details(), inputs, strict=True):
+        for port, x in zip(interpreter.get_input_details(), _as_file(given, inputs), strict=True):
             interpreter.set_tensor(port["index"], _encoded(x.reshape(port["shape"]), port))
         interpreter.invoke()
         ports = interpreter.get_output_details()
@@ -133,10 +139,7 @@ def _onnxruntime(path: str | Path, ports: Sequence[Port]) -> _Run:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Sequence[Array]) -> list[Array]:
-        feed = {
-            given.name: np.moveaxis(x, -1, 1) if port.channels_first else x
-            for given, port, x in zip(session.get_inputs(), ports, inputs, strict=True)
-        }
-        return list(session.run(None, feed))
+        names = (given.name for given in session.get_inputs())
+        return list(session.run(None, dict(zip(names, _as_file(ports, inputs), strict=True))))
 
     return run

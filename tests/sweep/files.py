@@ -56,14 +56,15 @@ def _is_for_micro(data: bytes, case: Sequence[Array]) -> bool:
 
 def _framework(path: Path, case: Any, graph: Any) -> list[Any]:
     """What the file's own runtime makes of inputs in the ports' shapes, as ports give it."""
+    pairs = zip(case, graph.inputs, strict=True)
+    given = [np.moveaxis(x, -1, 1) if port.channels_first else x for x, port in pairs]
     if path.suffix == ".tflite":
-        return litert_outputs(path.read_bytes(), case)
-    import onnxruntime
+        made = litert_outputs(path.read_bytes(), given)
+    else:
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    feed = {
-        given.name: np.moveaxis(x, -1, 1) if port.channels_first else x
-        for given, port, x in zip(session.get_inputs(), graph.inputs, case, strict=True)
-    }
-    outputs = zip(session.run(None, feed), graph.outputs, strict=True)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = (value.name for value in session.get_inputs())
+        made = session.run(None, dict(zip(names, given, strict=True)))
+    outputs = zip(made, graph.outputs, strict=True)
     return [np.moveaxis(y, 1, -1) if port.channels_first else y for y, port in outputs]
