@@ -65,7 +65,7 @@ static void add_elements(struct nrw_tiles *tiles, struct nrw_stretch *stretch, c
 
     if (whole > 0) {
         add_stretch(tiles, stretch++, a, b, NRW_LAYOUT_BLOCK * whole,
-                    whole / NRW_LAYOUT_BLOCK % 2 == 0 ? NRW_STRETCH_EVEN : NRW_STRETCH_ODD);
+                    (enum nrw_stretch_kind)(NRW_STRETCH_BLOCKS + whole / NRW_LAYOUT_BLOCK % 4));
     }
     if (rest > 0) {
         add_stretch(tiles, stretch, a + whole, b + whole, rest,
