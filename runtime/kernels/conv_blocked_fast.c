@@ -194,6 +194,9 @@ static void add_copies(struct strip *strip, int32_t x, uint32_t taps)
     if (step == 1) {
         add_stretch(&strip->tiles, strip->stretches, a, b, BLOCK_BYTES * taps,
                     NRW_STRETCH_SPARSE);
+    } else if (strip->conv->in_channels == 3 && taps % 3 == 0) {
+        add_stretch(&strip->tiles, strip->stretches, a, b, BLOCK_BYTES * taps,
+                    NRW_STRETCH_THREES);
     } else {
         add_elements(&strip->tiles, strip->stretches, a, b, taps * step);
     }

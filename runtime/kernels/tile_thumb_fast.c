@@ -75,8 +75,11 @@
     LINE(".byte (19f - 3b) / 2, (11f - 3b) / 2")                         \
     LINE(".byte (17f - 3b) / 2, (18f - 3b) / 2")                         \
     LINE(".byte (12f - 3b) / 2, (12f - 3b) / 2, (12f - 3b) / 2, (13f - 3b) / 2") \
+    LINE(".byte (41f - 3b) / 2, 0")                                      \
     LINE("19:")                                                          \
-    LINE("b.w 10f")
+    LINE("b.w 10f")                                                      \
+    LINE("41:")                                                          \
+    LINE("b.w 40f")
 
 #define BEGIN_AT(label, bytes, at)     \
     LINE(label ":")                    \
@@ -133,8 +136,12 @@
 /* --- Two pixels ---------------------------------------------------------------------------- *
  * r4 to r7: pixel 0's sums, r8 to r11: pixel 1's; r0, r1: their elements. */
 #define ELEMENT_2(weight_0, weight_1, weight_2, weight_3) \
-    LINE("ldrsb r2, [r0], #1")         \
-    LINE("ldrsb r3, [r1], #1")         \
+    ELEMENT_2_TO("#1", weight_0, weight_1, weight_2, weight_3)
+
+/* step: to the next element. */
+#define ELEMENT_2_TO(step, weight_0, weight_1, weight_2, weight_3) \
+    LINE("ldrsb r2, [r0], " step)      \
+    LINE("ldrsb r3, [r1], " step)      \
     LINE("ldrsb r12, [lr" weight_0)    \
     LINE("mla r4, r12, r2, r4")        \
     LINE("mla r8, r12, r3, r8")        \
@@ -187,6 +194,19 @@ __asm__(
     ELEMENT_2("], #16", ", #-12]", ", #-8]", ", #-4]")
     UNTIL_END_2
     LINE("bne 13b")
+    LINE("b.w 4f")
+    LINE("40:")
+    ELEMENT_2_TO("#1", "], #48", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_2_TO("#1", ", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_2_TO("#2", ", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_2_TO("#1", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_2_TO("#1", ", #-31]", ", #-27]", ", #-23]", ", #-19]")
+    ELEMENT_2_TO("#2", ", #-30]", ", #-26]", ", #-22]", ", #-18]")
+    ELEMENT_2_TO("#1", ", #-16]", ", #-12]", ", #-8]", ", #-4]")
+    ELEMENT_2_TO("#1", ", #-15]", ", #-11]", ", #-7]", ", #-3]")
+    ELEMENT_2_TO("#2", ", #-14]", ", #-10]", ", #-6]", ", #-2]")
+    UNTIL_END_2
+    LINE("bne.w 40b")
     LINE("b.w 4f")
     LINE("10:")
     ELEMENT_2("], #64", ", #-60]", ", #-56]", ", #-52]")
@@ -241,7 +261,10 @@ __asm__(
  * r4 to r11: the sums; r0: elements, r1: the weights of the second four channels, r3: the end of
  * those of the first. */
 #define ELEMENT_1(weight_0, weight_1, weight_2, weight_3) \
-    LINE("ldrsb r2, [r0], #1")         \
+    ELEMENT_1_TO("#1", weight_0, weight_1, weight_2, weight_3)
+
+#define ELEMENT_1_TO(step, weight_0, weight_1, weight_2, weight_3) \
+    LINE("ldrsb r2, [r0], " step)      \
     LINE("ldrsb r12, [lr" weight_0)    \
     LINE("mla r4, r12, r2, r4")        \
     LINE("ldrsb r12, [r1" weight_0)    \
@@ -298,6 +321,19 @@ __asm__(
     ELEMENT_1("], #16", ", #-12]", ", #-8]", ", #-4]")
     LINE("cmp lr, r3")
     LINE("bne 13b")
+    LINE("b.w 4f")
+    LINE("40:")
+    ELEMENT_1_TO("#1", "], #48", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_1_TO("#1", ", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_1_TO("#2", ", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_1_TO("#1", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_1_TO("#1", ", #-31]", ", #-27]", ", #-23]", ", #-19]")
+    ELEMENT_1_TO("#2", ", #-30]", ", #-26]", ", #-22]", ", #-18]")
+    ELEMENT_1_TO("#1", ", #-16]", ", #-12]", ", #-8]", ", #-4]")
+    ELEMENT_1_TO("#1", ", #-15]", ", #-11]", ", #-7]", ", #-3]")
+    ELEMENT_1_TO("#2", ", #-14]", ", #-10]", ", #-6]", ", #-2]")
+    LINE("cmp lr, r3")
+    LINE("bne.w 40b")
     LINE("b.w 4f")
     LINE("10:")
     ELEMENT_1("], #64", ", #-60]", ", #-56]", ", #-52]")
