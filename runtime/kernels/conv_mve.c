@@ -220,6 +220,46 @@ static void convolve_windows(const struct pair *pair, struct nrw_rows *rows,
     }
 }
 
+/* Whole groups of output channels of one pixel, and of pairs, whose inputs are each a row. */
+static inline void convolve_row(struct nrw_rows *rows)
+{
+    struct nrw_single_run run = {rows->in0, rows->count};
+
+    if (rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
+        nrw_convolve_1(rows);
+    } else if (rows->count <= 4 * VECTOR && rows->count % VECTOR == 0) {
+        nrw_convolve_short_1(rows);
+    } else {
+        rows->runs = &run;
+        rows->run_count = 1;
+        nrw_convolve_whole_1(rows);
+    }
+}
+
+/* in_step, out_step: from one pair to the next, in bytes. */
+static inline void convolve_pairs(struct nrw_rows *rows, uint32_t pairs, uint32_t in_step,
+                                  uint32_t out_step)
+{
+    /* Up to eight whole vectors, it takes as many instructions in a loop that begins sooner. */
+    const int is_looped = rows->count <= 8 * VECTOR && rows->count % VECTOR == 0;
+    struct nrw_inputs run;
+
+    rows->repeats = pairs;
+    rows->in_step = in_step;
+    rows->out_step = out_step;
+    if (rows->count <= NRW_SHORT && rows->rounding != NRW_ANY) {
+        nrw_convolve_short_2(rows);
+    } else if (is_looped || rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
+        nrw_convolve_2(rows);
+    } else {
+        run.in[0] = rows->in0;
+        run.in[1] = rows->in1;
+        rows->runs = &run;
+        rows->run_count = 1;
+        nrw_convolve_whole_2(rows);
+    }
+}
+
 /* The channels behind the last whole group, of `count` pixels. in: the first one's window; each
  * other stands `step` bytes behind the one before. No part of the caller, so that the sums take
  * stack only where they are needed. */
@@ -249,12 +289,12 @@ static void convolve_pixels(struct pair *pair, struct nrw_rows *rows, const stru
         nrw_begin_rows(rows, part, pair->out, pair->out_stride);
         rows->in0 = in;
         rows->in1 = in + step;
-        nrw_convolve_pairs(rows, pairs, PIXELS * step, PIXELS * pair->out_stride);
+        convolve_pairs(rows, pairs, PIXELS * step, PIXELS * pair->out_stride);
     }
     if (part->count >= GROUP && count % PIXELS > 0) {
         nrw_begin_rows(rows, part, pair->out + PIXELS * pairs * pair->out_stride, 0);
         rows->in0 = in + PIXELS * pairs * step;
-        nrw_convolve_row(rows);
+        convolve_row(rows);
     }
     if (has_rest(part)) {
         convolve_rest(pair, part, in, step, count);
@@ -305,9 +345,9 @@ static void convolve_copies(struct pair *pair, struct nrw_rows *rows, const stru
             rows->in0 = copies;
             rows->in1 = copies + pair->depth;
             if (pairs > 0) {
-                nrw_convolve_pairs(rows, pairs, PIXELS * pair->depth, PIXELS * pair->out_stride);
+                convolve_pairs(rows, pairs, PIXELS * pair->depth, PIXELS * pair->out_stride);
             } else {
-                nrw_convolve_row(rows);
+                convolve_row(rows);
             }
         }
         if (has_rest(part)) {

@@ -93,12 +93,6 @@ static inline int has_vectors(const struct nrw_window *window, const struct nrw_
 void nrw_begin_rows(struct nrw_rows *rows, const struct part *part, int8_t *out,
                     uint32_t out_stride);
 
-/* Whole groups of output channels of one pixel whose inputs are a row, in0; and of pairs, which
- * stand in_step and out_step bytes behind the last pair. */
-void nrw_convolve_row(struct nrw_rows *rows);
-void nrw_convolve_pairs(struct nrw_rows *rows, uint32_t pairs, uint32_t in_step,
-                        uint32_t out_step);
-
 /* Pixels [pair->x, x1) whose taps are whole vectors that stand side by side in up to three rows. */
 void nrw_convolve_vectors(struct pair *pair, struct nrw_rows *rows, const struct part *part,
                           int32_t x1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Convolution with Helium where the rows of windows are whole vectors, or small enough to be read as
- * one: products without loops (whole_mve.c).
+ * Convolution with Helium where the taps of windows are whole vectors: products without loops
+ * (whole_mve.c).
  */
 #include "conv_mve.h"
 #include "copy_mve.h"
@@ -15,48 +15,6 @@ void nrw_begin_rows(struct nrw_rows *rows, const struct part *part, int8_t *out,
     rows->weights = part->weights;
     rows->groups = part->count / GROUP;
 }
-
-/* --- Single rows ------------------------------------------------------------------------------ */
-
-void nrw_convolve_row(struct nrw_rows *rows)
-{
-    struct nrw_single_run run = {rows->in0, rows->count};
-
-    if (rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
-        nrw_convolve_1(rows);
-    } else if (rows->count <= 4 * VECTOR && rows->count % VECTOR == 0) {
-        nrw_convolve_short_1(rows);
-    } else {
-        rows->runs = &run;
-        rows->run_count = 1;
-        nrw_convolve_whole_1(rows);
-    }
-}
-
-void nrw_convolve_pairs(struct nrw_rows *rows, uint32_t pairs, uint32_t in_step,
-                        uint32_t out_step)
-{
-    /* Up to eight whole vectors, it takes as many instructions in a loop that begins sooner. */
-    const int is_looped = rows->count <= 8 * VECTOR && rows->count % VECTOR == 0;
-    struct nrw_inputs run;
-
-    rows->repeats = pairs;
-    rows->in_step = in_step;
-    rows->out_step = out_step;
-    if (rows->count <= NRW_SHORT && rows->rounding != NRW_ANY) {
-        nrw_convolve_short_2(rows);
-    } else if (is_looped || rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
-        nrw_convolve_2(rows);
-    } else {
-        run.in[0] = rows->in0;
-        run.in[1] = rows->in1;
-        rows->runs = &run;
-        rows->run_count = 1;
-        nrw_convolve_whole_2(rows);
-    }
-}
-
-/* --- Windows ---------------------------------------------------------------------------------- */
 
 /* The runs of pixel pair->x, of its rows and their padding, and of nothing else. */
 static void list_one(const struct pair *pair, struct nrw_rows *rows)
