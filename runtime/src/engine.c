@@ -184,6 +184,15 @@ static uint32_t needed_from(const struct nrw_stage *stage, uint32_t input, const
     return (uint32_t)needed;
 }
 
+/* Pixels that a stage gives next, or more. */
+static uint32_t strip_from(const struct nrw_tensor *out, const struct nrw_stage *stage,
+                           const struct progress *progress)
+{
+    const uint32_t left = out->width - progress->produced % out->width;
+
+    return left < stage->strip ? left : stage->strip;
+}
+
 /* A stage has fired: count it, and wake those that may have waited for that. given: pixels of its
  * output that are there. */
 static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool is_last)
@@ -242,9 +251,8 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
             if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
                 poison_gone(run, in, gone);
             }
-            /* What is full gives a strip or more. */
             if ((producer->state & FULL) != 0 &&
-                producer->produced + stages[in->producer].strip <= room) {
+                producer->produced + strip_from(in, &stages[in->producer], producer) <= room) {
                 producer->state &= (uint8_t)~FULL;
                 if ((producer->state & READY) != 0) {
                     producer->state |= AWAKE;
@@ -369,6 +377,20 @@ NRW_COLD void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
     return nrw_arena(run, tensor->offset);
 }
 
+/* Pixels of a firing's row that stand behind the end of the ring, at its start, if others stand
+ * before it. */
+static int32_t pixels_cut(const struct nrw_model *model, const struct nrw_stage *stage,
+                          const struct progress *progress, const struct nrw_firing *firing)
+{
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
+    if (firing->given <= out->capacity || firing->given == progress->produced) {
+        return 0;
+    }
+    const uint32_t behind = firing->given % out->capacity;
+    return behind < nrw_firing_pixels(firing) ? (int32_t)behind : 0;
+}
+
 int nrw_step(struct nrw_run *run)
 {
     if (!is_started(run)) {
@@ -412,7 +434,15 @@ int nrw_step(struct nrw_run *run)
         nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
         if (compute != NULL) {
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
+            /* What the ring's end cuts is computed in two parts. */
+            const int32_t end = firing.x1;
+            firing.x1 -= pixels_cut(run->model, &stages[s], &progress[s], &firing);
             compute(run, &stages[s], &firing);
+            if (firing.x1 < end) {
+                firing.x0 = firing.x1;
+                firing.x1 = end;
+                compute(run, &stages[s], &firing);
+            }
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             complete(run, s, firing.given, firing.is_last);
             return NRW_OK;

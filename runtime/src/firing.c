@@ -10,7 +10,7 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
     const bool by_rows = nrw_is_form(stage, NRW_SINGLE) || nrw_accumulates(stage);
     const uint32_t rows = by_rows ? frame->height : op->firing_rows(model, stage);
 
-    return rows * (frame->width / stage->strip);
+    return rows * nrw_strips_of(stage, frame->width);
 }
 
 void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
@@ -27,7 +27,7 @@ void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *mo
     }
     const struct nrw_place place = nrw_place_of(stage, frame->width, number);
     firing->x0 = place.column;
-    firing->x1 = place.column + stage->strip;
+    firing->x1 = nrw_lesser(place.column + stage->strip, frame->width);
     nrw_operator_of(stage)->firing(firing, model, stage, place.row);
     firing->is_last = firing->given == nrw_pixels(out);
 }

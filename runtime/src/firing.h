@@ -35,7 +35,7 @@ static inline void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stag
     firing->y0 = place.row;
     firing->y1 = place.row + 1;
     firing->x0 = place.column;
-    firing->x1 = place.column + stage->strip;
+    firing->x1 = nrw_lesser(place.column + stage->strip, width);
     firing->given = (uint32_t)(place.row * width + firing->x1);
 }
 
@@ -91,9 +91,10 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     struct nrw_firing firing;
 
     if (nrw_is_pixelwise(model, stage, input)) {
-        const int32_t first = (int32_t)number * stage->strip;
-        const struct nrw_range pixels = {first, first + stage->strip};
-        *given = (uint32_t)pixels.hi;
+        nrw_strip_of(&firing, stage, nrw_output_of(model, stage)->width, number);
+        const int32_t end = (int32_t)firing.given;
+        const struct nrw_range pixels = {end - (firing.x1 - firing.x0), end};
+        *given = firing.given;
         return pixels;
     }
     if (nrw_is_form(stage, NRW_SINGLE) && nrw_operator_of(stage)->reads == NRW_READS_GEOMETRY) {
@@ -122,6 +123,13 @@ static inline uint32_t nrw_segment_pixels(const struct nrw_model *model,
     const struct nrw_axis columns = nrw_windows_of(model, stage, input).columns;
     const int32_t covered = (stage->strip - 1) * columns.stride + columns.span;
     return (uint32_t)nrw_lesser(covered, width);
+}
+
+/* Whether all strips have one length and the ring's end cuts none. */
+static inline bool nrw_is_even(const struct nrw_tensor *out, const struct nrw_stage *stage)
+{
+    return out->width % stage->strip == 0 &&
+           (nrw_is_whole(out) || out->capacity % stage->strip == 0);
 }
 
 /* Scratch for wrapped rows of an input: 0 bytes if it has none. */

@@ -208,15 +208,18 @@ class Candidates:
                     tiles = tile_widths(out.width) if strip == out.width else (strip,)
                     for tile in tiles:
                         yield self.make(Stage(ops, strip, Form.ROLLING, mid, 1, tile, kept))
-        for stage in self._tiled(ops, mid, out):
+        for stage in self._tiled(ops, mid, out, parts.expand is not None):
             if self.recompute or stage_firings(self.graph, stage).is_exact:
                 yield self.make(stage)
 
-    def _tiled(self, ops: tuple[int, ...], mid: int, out: QTensor) -> Iterator[Stage]:
+    def _tiled(
+        self, ops: tuple[int, ...], mid: int, out: QTensor, is_expanded: bool
+    ) -> Iterator[Stage]:
         for slice_ in sorted({mid, max(SLICE, mid // 4), SLICE}):
             if slice_ > mid:
                 continue
-            for strip in strips(out.width, 1, out.height):
+            some = divisors if is_expanded else strips
+            for strip in some(out.width, 1, out.height):
                 yield Stage(ops, strip, Form.TILED, slice_, 1, strip)
             for rows in ROW_TILES:
                 for parts in COLUMN_TILES:
@@ -252,17 +255,31 @@ ROW_TILES = (1, 2, 4, 7)
 COLUMN_TILES = (1, 2, 4, 8)
 """Into how many tiles a row is cut that is given as a whole."""
 
+UNEVEN = (2, 3, 4)
+"""Strips that need not divide the width: kernels take pixels by twos, threes and fours."""
+
 MAX_FIRINGS = 65535
 """Firings of a stage that the runtime counts."""
 
 
+def divisors(width: int, least: int, rows: int) -> list[int]:
+    """Strips from ``least`` on that divide the width and whose firings can be counted."""
+    return [strip for strip in countable(width, least, rows) if width % strip == 0]
+
+
 def strips(width: int, least: int, rows: int) -> list[int]:
-    """Divisors of the width from ``least`` on of which a row's firings can be counted."""
+    """As ``divisors``, and short ones that leave a shorter one at the end of each row."""
+    few = tile_widths(width)
     return [
         strip
-        for strip in range(least, width + 1)
-        if width % strip == 0 and width // strip * rows <= MAX_FIRINGS
+        for strip in countable(width, least, rows)
+        if width % strip == 0 or (strip in few and strip in UNEVEN)
     ]
+
+
+def countable(width: int, least: int, rows: int) -> Iterator[int]:
+    """Strips from ``least`` on of which the firings of so many rows can be counted."""
+    return (n for n in range(least, width + 1) if -(-width // n) * rows <= MAX_FIRINGS)
 
 
 def tile_widths(width: int) -> list[int]:

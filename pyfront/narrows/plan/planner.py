@@ -15,7 +15,7 @@ import numpy as np
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph, macs, model_macs
 from narrows.native import Layout
-from narrows.plan.candidates import Candidates, Tiling, strips
+from narrows.plan.candidates import Candidates, Tiling, divisors
 from narrows.plan.cost import edge_work, instructions, plan_instructions, priced
 from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.memories import spread
@@ -544,8 +544,8 @@ def parts(graph: QGraph, tensor: int) -> list[int]:
     """Pixels of an input that may come at a time, less than a row: about a quarter and an eighth
     of one, and the fewest that are worth a call."""
     info = graph.tensors[tensor]
-    divisors = [strip for strip in strips(info.width, FEWEST, info.height) if strip < info.width]
+    strips = [n for n in divisors(info.width, FEWEST, info.height) if n < info.width]
     widest = [
-        max((strip for strip in divisors if strip <= info.width // n), default=0) for n in (4, 8)
+        max((strip for strip in strips if strip <= info.width // n), default=0) for n in (4, 8)
     ]
-    return sorted({*widest, *divisors[:1]} - {0}, reverse=True)
+    return sorted({*widest, *strips[:1]} - {0}, reverse=True)

@@ -133,7 +133,7 @@ class Timeline:
             return
         out = self.graph.tensors[c.firings.output]
         # The firings before those that give rows need no columns.
-        by_row = times[-out.height * (out.width // c.stage.strip) :].reshape(out.height, -1)
+        by_row = times[-out.height * -(-out.width // c.stage.strip) :].reshape(out.height, -1)
         for row in range(columns.rows):
             at = columns.offset + row * columns.pitch
             if columns.carried:
