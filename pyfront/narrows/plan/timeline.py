@@ -50,9 +50,13 @@ class Candidate:
 
 
 def candidate(
-    graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN, kernels: str = PORTABLE
+    graph: QGraph,
+    stage: Stage,
+    layout: Layout = Layout.PLAIN,
+    kernels: str = PORTABLE,
+    ahead: float = 1.0,
 ) -> Candidate:
-    """Size a stage."""
+    """Size a stage. ahead: what share of a firing's pixels but one makes its ring longer."""
     found = outline(graph, stage, layout)
     firings, columns = found.firings(), found.columns
     state, scratch = found.state_bytes, found.scratch_bytes
@@ -61,7 +65,7 @@ def candidate(
         int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
-    given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
+    given = int(ahead * (firings.gives_most - 1) * graph.tensors[firings.output].channels)
     idle = columns.idle_bytes if columns else 0
     return Candidate(
         stage,

@@ -720,7 +720,7 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
     else:
         needs = [_ordinary_need(graph, stage, i, y0, y1, x0, x1) for i in range(len(inputs))]
         expanded = _expanded(graph, stage, y0, y1, x0, x1)
-        macs = (y1 - y0) * (x1 - x0) * _filter_macs(graph, stage)
+        macs = ((y1 - y0) * (x1 - x0)).astype(np.int64) * _filter_macs(graph, stage)
         macs += expanded * _expand_macs(graph, stage)
     return _Actor(
         name,
