@@ -71,7 +71,7 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
             params->row_tile);
     REQUIRE(params->row_tile == 1 || stage->strip == out->width, stage->strip);
     /* What is expanded for one part of a tile would be expanded again for the other. */
-    REQUIRE(rolling || (!expand && params->row_tile == 1) || nrw_is_even(out, stage),
+    REQUIRE(rolling || (!expand && params->row_tile == 1) || nrw_is_even(model, stage),
             stage->strip);
 
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);

@@ -184,15 +184,6 @@ static uint32_t needed_from(const struct nrw_stage *stage, uint32_t input, const
     return (uint32_t)needed;
 }
 
-/* Pixels that a stage gives next, or more. */
-static uint32_t strip_from(const struct nrw_tensor *out, const struct nrw_stage *stage,
-                           const struct progress *progress)
-{
-    const uint32_t left = out->width - progress->produced % out->width;
-
-    return left < stage->strip ? left : stage->strip;
-}
-
 /* A stage has fired: count it, and wake those that may have waited for that. given: pixels of its
  * output that are there. */
 static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool is_last)
@@ -252,7 +243,7 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
                 poison_gone(run, in, gone);
             }
             if ((producer->state & FULL) != 0 &&
-                producer->produced + strip_from(in, &stages[in->producer], producer) <= room) {
+                nrw_next_given(in, &stages[in->producer], producer->produced) <= room) {
                 producer->state &= (uint8_t)~FULL;
                 if ((producer->state & READY) != 0) {
                     producer->state |= AWAKE;
@@ -377,20 +368,6 @@ NRW_COLD void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes)
     return nrw_arena(run, tensor->offset);
 }
 
-/* Pixels of a firing's row that stand behind the end of the ring, at its start, if others stand
- * before it. */
-static int32_t pixels_cut(const struct nrw_model *model, const struct nrw_stage *stage,
-                          const struct progress *progress, const struct nrw_firing *firing)
-{
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
-
-    if (firing->given <= out->capacity || firing->given == progress->produced) {
-        return 0;
-    }
-    const uint32_t behind = firing->given % out->capacity;
-    return behind < nrw_firing_pixels(firing) ? (int32_t)behind : 0;
-}
-
 int nrw_step(struct nrw_run *run)
 {
     if (!is_started(run)) {
@@ -436,7 +413,8 @@ int nrw_step(struct nrw_run *run)
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             /* What the ring's end cuts is computed in two parts. */
             const int32_t end = firing.x1;
-            firing.x1 -= pixels_cut(run->model, &stages[s], &progress[s], &firing);
+            firing.x1 -= nrw_pixels_cut(nrw_output_of(run->model, &stages[s]), &firing,
+                                        progress[s].produced);
             compute(run, &stages[s], &firing);
             if (firing.x1 < end) {
                 firing.x0 = firing.x1;
@@ -568,10 +546,10 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
         if (status == NRW_NEED_ROW) {
             const int input = run->waiting;
             const struct nrw_stage *stage = nrw_stages(run->model) + input;
-            const struct nrw_place place =
-                nrw_place_of(stage, nrw_output_of(run->model, stage)->width,
-                             progress_of(run)[input].fired);
-            status = source(user, input, place.row, place.column, nrw_row_slot(run),
+            struct nrw_firing firing;
+            nrw_strip_of(&firing, stage, nrw_output_of(run->model, stage)->width,
+                         progress_of(run)[input].fired);
+            status = source(user, input, firing.y0, firing.x0, nrw_row_slot(run),
                             nrw_due_bytes(run));
             if (status == NRW_OK) {
                 status = nrw_push_slot(run);

@@ -38,29 +38,11 @@ struct nrw_windows {
     struct nrw_axis rows, columns;
 };
 
-/* Row and first column of a strip. */
-struct nrw_place {
-    int32_t row, column;
-};
-
 /* Strips in a row of `width` pixels, the last of which may be shorter. Unsigned, as every quotient
  * of a firing: small cores divide by a function, and so they need only one. */
 static inline uint32_t nrw_strips_of(const struct nrw_stage *stage, uint32_t width)
 {
     return (width + stage->strip - 1u) / stage->strip;
-}
-
-static inline struct nrw_place nrw_place_of(const struct nrw_stage *stage, int32_t width,
-                                            uint32_t number)
-{
-    struct nrw_place place = {(int32_t)number, 0};
-
-    if (stage->strip < width) {
-        const uint32_t strips = nrw_strips_of(stage, (uint32_t)width);
-        place.row = (int32_t)(number / strips);
-        place.column = (int32_t)(number % strips * stage->strip);
-    }
-    return place;
 }
 
 static inline int32_t nrw_clip(int32_t position, int32_t size)
