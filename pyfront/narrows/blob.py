@@ -12,9 +12,11 @@ from typing import Any
 from narrows.errors import BlobError
 from narrows.files import read_file
 from narrows.graph import preprocessing as rules
+from narrows.graph.detection import Detection, parse_detection
 from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.graph.qgraph import LiveChannels
+from narrows.graph.sequences import Stream, parse_stream
 from narrows.native import Model, Op, TensorInfo
 from narrows.pack import unpack_channels, unpack_edges, unpack_metadata
 from narrows.signing import Signature, split_signed
@@ -33,6 +35,9 @@ class Blob:
     stage_scales: the real value of one step of it; () if unknown.
     stage_channels: by stage, which of the model's channels are left of what it computes; others
         have all.
+    detection: what its outputs say of places in the picture; None if nothing is known.
+    stream: how it goes on, if it was made from the network of a window; a network that goes on
+        otherwise has none.
     source: the model that it was compiled from, if whoever made it has said so.
     """
 
@@ -49,7 +54,14 @@ class Blob:
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
     signature: Signature | None = None
+    detection: Detection | None = None
+    stream: Stream | None = None
     source: Path | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an inference goes on with what the one before has made its variables."""
+        return self.header.variables > 0
 
 
 def is_blob(path: str | Path, data: bytes) -> bool:
@@ -94,7 +106,16 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         ),
         metadata=metadata,
         signature=signature,
+        detection=_detection(name, metadata.get("detection"), outputs),
+        stream=_stream(name, metadata, inputs),
     )
+
+
+def _stream(name: str, metadata: dict[str, Any], inputs: Sequence[HostEdge]) -> Stream | None:
+    try:
+        return parse_stream(metadata.get("stream"), inputs)
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: {error}; compile it anew") from error
 
 
 def _plain_edge(index: int, info: TensorInfo) -> HostEdge:
@@ -152,6 +173,17 @@ def _scales(name: str, metadata: dict[str, Any]) -> tuple[float, ...]:
     ):
         raise BlobError(f"{name}: metadata: scales are not positive numbers; compile it anew")
     return tuple(map(float, value))
+
+
+def _detection(name: str, value: Any, outputs: Sequence[HostEdge]) -> Detection | None:
+    if value is None:
+        return None
+    try:
+        detection = parse_detection(value)
+        detection.check([edge.shape for edge in outputs])
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: detection: {error}; compile it anew") from error
+    return detection
 
 
 def parse_preprocessing(name: str, value: Any, channels: int | None = None) -> Preprocessing | None:

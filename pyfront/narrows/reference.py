@@ -20,6 +20,7 @@ import tflite
 from narrows.errors import InputError, ModelError, ToolError
 from narrows.files import read_file
 from narrows.graph.edges import Array
+from narrows.importers.tflite_detection import without_detection
 
 # Of the interpreter's arena: scratch of operators, its own records.
 _BESIDE_TENSORS = 4 << 20
@@ -28,7 +29,8 @@ _ALONE_SECONDS = 2.0
 
 
 class Tflm:
-    """A model in TensorFlow Lite Micro's interpreter.
+    """A model in TensorFlow Lite Micro's interpreter. One that ends with boxes of a detector gives
+    what these are made from, as narrows does.
 
     preserved_bytes: of all its tensors together, if ``see`` is to give them.
     goes_on: whether an inference of a model with variables goes on with what the one before has
@@ -47,7 +49,7 @@ class Tflm:
                 "TensorFlow Lite Micro is not installed: pip install --pre tflite-micro"
             ) from error
         self._path = path
-        model = read_file(path, "model")
+        model = without_detection(read_file(path, "model"))
         options: dict[str, Any] = {"model_data": model}
         if preserved_bytes:
             options["arena_size"] = preserved_bytes + len(model) + _BESIDE_TENSORS
@@ -76,6 +78,18 @@ class Tflm:
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{self._path}: TensorFlow Lite Micro: {error}") from error
         return [np.array(self._interpreter.get_output(i)) for i in range(outputs)]
+
+    def infer_sequence(self, sequence: Sequence[Sequence[Array]], outputs: int) -> list[Array]:
+        """Run once for each of some inputs, each inference going on with what the one before has
+        made the model's variables. Returns: outputs of the last. Raises: InputError."""
+        found = self.infer(sequence[0], outputs)
+        begins_anew, self._begins_anew = self._begins_anew, False
+        try:
+            for inputs in sequence[1:]:
+                found = self.infer(inputs, outputs)
+        finally:
+            self._begins_anew = begins_anew
+        return found
 
     def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
         """Run once. tensors: of the file, inputs or computed by an operator; preserved.
@@ -114,9 +128,9 @@ class TflmCrew:
         self._spent = 0.0
         self._crew: ProcessPoolExecutor | None = None
 
-    def infer(self, inputs: Sequence[Array], outputs: int) -> list[Array]:
-        """As ``Tflm.infer``, from several threads at a time."""
-        return self._run(partial(Tflm.infer, inputs=inputs, outputs=outputs))
+    def infer_sequence(self, sequence: Sequence[Sequence[Array]], outputs: int) -> list[Array]:
+        """As ``Tflm.infer_sequence``, from several threads at a time."""
+        return self._run(partial(Tflm.infer_sequence, sequence=sequence, outputs=outputs))
 
     def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
         """As ``Tflm.see``, from several threads at a time."""

@@ -115,6 +115,9 @@ def _edge(value: dict[str, Any]) -> HostEdge:
     table = base64.b64decode(value["table"], validate=True) if "table" in value else None
     if (table is None) != (dtype != "uint8") or (table is not None and len(table) != 256):
         raise ValueError("a table of 256 bytes belongs to uint8")
+    channels_first = value.get("channels_first", False)
+    if channels_first not in (False, True) or (channels_first and len(value["shape"]) < 3):
+        raise ValueError("channels_first of a shape without channels")
     return HostEdge(
         name=str(value["name"]),
         dtype=dtype,
@@ -124,4 +127,5 @@ def _edge(value: dict[str, Any]) -> HostEdge:
         tensor_scale=float(value["tensor_scale"]),
         tensor_zero_point=int(value["tensor_zero_point"]),
         table=table,
+        channels_first=bool(channels_first),
     )
