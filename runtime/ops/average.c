@@ -43,8 +43,8 @@ static void add_strip(const struct nrw_run *run, const struct nrw_stage *stage,
     window.kernel_h = 1;
     if (stage->strip < in->width) {
         /* Part of a row that one window covers altogether. */
-        window.in_width = stage->strip;
-        window.kernel_w = stage->strip;
+        window.in_width = firing->x1 - firing->x0;
+        window.kernel_w = (uint16_t)window.in_width;
     }
     if (firing->y0 == 0 && firing->x0 == 0) {
         memset(sums, 0, stage->state_bytes);

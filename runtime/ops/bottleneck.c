@@ -70,6 +70,9 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
     REQUIRE(params->row_tile > 0 && params->row_tile <= (rolling ? 1 : out->height),
             params->row_tile);
     REQUIRE(params->row_tile == 1 || stage->strip == out->width, stage->strip);
+    /* What is expanded for one part of a tile would be expanded again for the other. */
+    REQUIRE(rolling || (!expand && params->row_tile == 1) || nrw_is_even(model, stage),
+            stage->strip);
 
     REQUIRE(geometry->dilation_h == 1, geometry->dilation_h);
     REQUIRE(geometry->dilation_w == 1, geometry->dilation_w);
@@ -281,7 +284,7 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     /* Of an output pixel, < 2^33 both: with what is finished there. */
     const uint64_t macs = mid * (nrw_taps_of(&params->depthwise.geometry) + out);
     const uint64_t filtered = macs + mid + (shape.has_add ? 2 * out : out);
-    const uint32_t strips = (uint32_t)shape.out_width / stage->strip;
+    const uint32_t strips = nrw_strips_of(stage, shape.out_width);
     const uint32_t count = nrw_firings(model, stage);
     uint32_t most_expanded = 0;
     struct columns columns = {0, 0};
@@ -337,7 +340,7 @@ static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stag
     const struct nrw_range rows = nrw_expands(model, stage, firing);
     const uint32_t given = firing->y0 < 0 ? 0 : (uint32_t)(firing->y1 - firing->y0);
 
-    return given * stage->strip * filter_macs(params, &shape) +
+    return given * nrw_firing_pixels(firing) * filter_macs(params, &shape) +
            (uint32_t)(rows.hi - rows.lo) * expanded_columns(params, shape.rolling, firing) *
                expansion_macs(params, &shape);
 }

@@ -66,7 +66,8 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
         const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
         if (params->axis == 2) {
             nrw_move(nrw_segment(run, stage, i, firing->y0, firing->x0, firing->x1),
-                     in->channels, 1, stage->strip, in->channels, to, out->channels);
+                     in->channels, 1, nrw_firing_pixels(firing), in->channels, to,
+                     out->channels);
             to += in->channels;
         } else if (nrw_move_strip(run, stage, i, firing, to, out->channels)) {
             to += nrw_row_bytes(in);

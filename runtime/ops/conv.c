@@ -62,13 +62,14 @@ NRW_COLD static struct nrw_sizes sizes(const struct nrw_model *model, const stru
     return sizes;
 }
 
-/* Products of one output channel in a firing. */
-static uint64_t products(const struct nrw_model *model, const struct nrw_stage *stage)
+/* Products of one output channel in a firing of so many pixels. */
+static uint64_t products(const struct nrw_model *model, const struct nrw_stage *stage,
+                         uint32_t pixels)
 {
     const uint64_t taps =
         adds_up(stage) ? 1u : nrw_taps_of(nrw_at(model, stage->params));
 
-    return taps * nrw_input_of(model, stage, 0)->channels * stage->strip;
+    return taps * nrw_input_of(model, stage, 0)->channels * pixels;
 }
 
 NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct nrw_stage *stage)
@@ -77,8 +78,8 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
     const uint64_t depth = nrw_taps_of(nrw_at(model, stage->params)) *
                            nrw_input_of(model, stage, 0)->channels;
     const uint64_t outputs = adds_up(stage) ? 1u : stage->strip;
-    const struct nrw_work work = {depth * out->channels * nrw_pixels(out),
-                                  (products(model, stage) + outputs) * out->channels, 1};
+    const uint64_t step = (products(model, stage, stage->strip) + outputs) * out->channels;
+    const struct nrw_work work = {depth * out->channels * nrw_pixels(out), step, 1};
 
     return work;
 }
@@ -87,8 +88,8 @@ NRW_COLD static struct nrw_work work(const struct nrw_model *model, const struct
 static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stage,
                      const struct nrw_firing *firing)
 {
-    (void)firing;
-    return products(model, stage) * nrw_output_of(model, stage)->channels;
+    return products(model, stage, nrw_firing_pixels(firing)) *
+           nrw_output_of(model, stage)->channels;
 }
 #endif
 
@@ -98,7 +99,7 @@ static void add_up(const struct nrw_run *run, const struct nrw_stage *stage,
 {
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const uint32_t first = (uint32_t)(firing->y0 * in->width + firing->x0) * in->channels;
-    const uint32_t count = (uint32_t)stage->strip * in->channels;
+    const uint32_t count = nrw_firing_pixels(firing) * in->channels;
     int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
 
     if (first == 0) {

@@ -113,7 +113,7 @@ static uint64_t macs(const struct nrw_model *model, const struct nrw_stage *stag
     if (nrw_is_form(stage, NRW_FOLDED)) {
         taps = firing->y0 == 0 ? 0 : firing->y0 % 2 == 0 ? 3 : 6;
     }
-    return taps * nrw_output_of(model, stage)->channels * stage->strip;
+    return taps * nrw_output_of(model, stage)->channels * nrw_firing_pixels(firing);
 }
 #endif
 

@@ -67,7 +67,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     op.a_zero_point = nrw_input_of(model, stage, 0)->zero_point;
     op.b_zero_point = nrw_input_of(model, stage, 1)->zero_point;
     op.out_zero_point = out->zero_point;
-    nrw_elementwise(&op, &a, &b, stage->strip, out->channels,
+    nrw_elementwise(&op, &a, &b, nrw_firing_pixels(firing), out->channels,
                     nrw_out(run, out, firing->y0, firing->x0));
 }
 

@@ -19,7 +19,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
 
     nrw_lookup(nrw_at(run->model, params->table),
                nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1),
-               (uint32_t)stage->strip * out->channels, nrw_out(run, out, firing->y0, firing->x0));
+               nrw_firing_pixels(firing) * out->channels, nrw_out(run, out, firing->y0, firing->x0));
 }
 
 const struct nrw_operator nrw_operator_lookup = {

@@ -51,7 +51,7 @@ static struct nrw_range needs(const struct nrw_model *model, const struct nrw_st
     const struct nrw_move_params *params = nrw_at(model, stage->params);
     const uint32_t pixel = nrw_pixel_bytes(nrw_input_of(model, stage, input));
     const uint32_t channels = nrw_output_of(model, stage)->channels;
-    uint32_t first = (firing->given - stage->strip) * channels;
+    uint32_t first = (firing->given - nrw_firing_pixels(firing)) * channels;
     uint32_t last = firing->given * channels - 1;
     uint32_t least = 0; /* of the digits from i on that are not below those of `first` */
     uint32_t most = 0;  /* of those that are not above those of `last` */
@@ -102,8 +102,8 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     const uint32_t stride = params->stride[INNER];
     const uint32_t pitch = params->stride[ROWS];
     int8_t *to = nrw_out(run, out, firing->y0, firing->x0);
-    uint32_t left = stage->strip * nrw_pixel_bytes(out);
-    uint32_t next = firing->given * nrw_pixel_bytes(out) - left;
+    uint32_t left = nrw_firing_pixels(firing) * nrw_pixel_bytes(out);
+    uint32_t next = (uint32_t)(firing->y0 * out->width + firing->x0) * nrw_pixel_bytes(out);
 
     while (left > 0) {
         uint32_t digits[LOOPS];

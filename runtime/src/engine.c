@@ -242,9 +242,8 @@ static void complete(struct nrw_run *run, uint32_t index, uint32_t given, bool i
             if (stage->op != NRW_OP_OUTPUT) { /* the caller still looks at what it takes */
                 poison_gone(run, in, gone);
             }
-            /* What is full gives a strip or more. */
             if ((producer->state & FULL) != 0 &&
-                producer->produced + stages[in->producer].strip <= room) {
+                nrw_next_given(in, &stages[in->producer], producer->produced) <= room) {
                 producer->state &= (uint8_t)~FULL;
                 if ((producer->state & READY) != 0) {
                     producer->state |= AWAKE;
@@ -412,7 +411,16 @@ int nrw_step(struct nrw_run *run)
         nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
         if (compute != NULL) {
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
+            /* What the ring's end cuts is computed in two parts. */
+            const int32_t end = firing.x1;
+            firing.x1 -= nrw_pixels_cut(nrw_output_of(run->model, &stages[s]), &firing,
+                                        progress[s].produced);
             compute(run, &stages[s], &firing);
+            if (firing.x1 < end) {
+                firing.x0 = firing.x1;
+                firing.x1 = end;
+                compute(run, &stages[s], &firing);
+            }
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             complete(run, s, firing.given, firing.is_last);
             return NRW_OK;
@@ -538,10 +546,10 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
         if (status == NRW_NEED_ROW) {
             const int input = run->waiting;
             const struct nrw_stage *stage = nrw_stages(run->model) + input;
-            const struct nrw_place place =
-                nrw_place_of(stage, nrw_output_of(run->model, stage)->width,
-                             progress_of(run)[input].fired);
-            status = source(user, input, place.row, place.column, nrw_row_slot(run),
+            struct nrw_firing firing;
+            nrw_strip_of(&firing, stage, nrw_output_of(run->model, stage)->width,
+                         progress_of(run)[input].fired);
+            status = source(user, input, firing.y0, firing.x0, nrw_row_slot(run),
                             nrw_due_bytes(run));
             if (status == NRW_OK) {
                 status = nrw_push_slot(run);

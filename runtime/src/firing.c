@@ -10,7 +10,23 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
     const bool by_rows = nrw_is_form(stage, NRW_SINGLE) || nrw_accumulates(stage);
     const uint32_t rows = by_rows ? frame->height : op->firing_rows(model, stage);
 
-    return rows * (frame->width / stage->strip);
+    return rows * nrw_strips_of(stage, frame->width);
+}
+
+void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage, int32_t width,
+                  uint32_t number)
+{
+    firing->y0 = (int32_t)number;
+    firing->x0 = 0;
+    firing->x1 = width;
+    if (stage->strip < width) {
+        const uint32_t strips = nrw_strips_of(stage, (uint32_t)width);
+        firing->y0 = (int32_t)(number / strips);
+        firing->x0 = (int32_t)(number % strips * stage->strip);
+        firing->x1 = nrw_lesser(firing->x0 + stage->strip, width);
+    }
+    firing->y1 = firing->y0 + 1;
+    firing->given = (uint32_t)(firing->y0 * width + firing->x1);
 }
 
 void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
@@ -19,16 +35,13 @@ void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *mo
     const struct nrw_tensor *frame = nrw_frame(model, stage);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
+    nrw_strip_of(firing, stage, frame->width, number);
     if (nrw_accumulates(stage)) {
-        nrw_strip_of(firing, stage, frame->width, number);
         firing->is_last = firing->given == nrw_pixels(frame);
         firing->given = firing->is_last ? nrw_pixels(out) : 0;
         return;
     }
-    const struct nrw_place place = nrw_place_of(stage, frame->width, number);
-    firing->x0 = place.column;
-    firing->x1 = place.column + stage->strip;
-    nrw_operator_of(stage)->firing(firing, model, stage, place.row);
+    nrw_operator_of(stage)->firing(firing, model, stage, firing->y0);
     firing->is_last = firing->given == nrw_pixels(out);
 }
 
@@ -60,6 +73,14 @@ struct nrw_range nrw_special_needs(const struct nrw_model *model, const struct n
     const struct nrw_windows windows = nrw_windows_of(model, stage, input);
     return nrw_pixels_seen(windows.rows, windows.columns, nrw_input_of(model, stage, input),
                            firing);
+}
+
+NRW_COLD bool nrw_is_even(const struct nrw_model *model, const struct nrw_stage *stage)
+{
+    const struct nrw_tensor *out = nrw_output_of(model, stage);
+
+    return out->width % stage->strip == 0 &&
+           (nrw_is_whole(out) || out->capacity % stage->strip == 0);
 }
 
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,

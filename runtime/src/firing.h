@@ -27,17 +27,8 @@ static inline const struct nrw_tensor *nrw_frame(const struct nrw_model *model,
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage);
 
 /* A strip of a row of the frame, but for whether it is the last. */
-static inline void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage,
-                                int32_t width, uint32_t number)
-{
-    const struct nrw_place place = nrw_place_of(stage, width, number);
-
-    firing->y0 = place.row;
-    firing->y1 = place.row + 1;
-    firing->x0 = place.column;
-    firing->x1 = place.column + stage->strip;
-    firing->given = (uint32_t)(place.row * width + firing->x1);
-}
+void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage, int32_t width,
+                  uint32_t number);
 
 /* A firing of a stage that is not NRW_SINGLE. */
 void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
@@ -91,8 +82,14 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     struct nrw_firing firing;
 
     if (nrw_is_pixelwise(model, stage, input)) {
+        const int32_t width = nrw_output_of(model, stage)->width;
         const int32_t first = (int32_t)number * stage->strip;
-        const struct nrw_range pixels = {first, first + stage->strip};
+        struct nrw_range pixels = {first, first + stage->strip};
+        if (width % stage->strip != 0) {
+            nrw_strip_of(&firing, stage, width, number);
+            pixels.hi = (int32_t)firing.given;
+            pixels.lo = pixels.hi - (firing.x1 - firing.x0);
+        }
         *given = (uint32_t)pixels.hi;
         return pixels;
     }
@@ -106,6 +103,27 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
     nrw_firing_of(&firing, model, stage, number);
     *given = firing.given;
     return nrw_special_needs(model, stage, input, &firing);
+}
+
+/* Pixels of the output that are there when the next firing that gives some has ended, or fewer. */
+static inline uint32_t nrw_next_given(const struct nrw_tensor *out, const struct nrw_stage *stage,
+                                      uint32_t produced)
+{
+    const uint32_t left = out->width - produced % out->width;
+
+    return produced + (left < stage->strip ? left : stage->strip);
+}
+
+/* Pixels of a firing's row that stand behind the end of the ring, at its start, if others stand
+ * before it. produced: pixels of the output that are there. */
+static inline int32_t nrw_pixels_cut(const struct nrw_tensor *out, const struct nrw_firing *firing,
+                                     uint32_t produced)
+{
+    if (firing->given <= out->capacity || firing->given == produced) {
+        return 0;
+    }
+    const uint32_t behind = firing->given % out->capacity;
+    return behind < nrw_firing_pixels(firing) ? (int32_t)behind : 0;
 }
 
 /* The most pixels of an input's row that are read side by side; a whole row's if it is read by
@@ -123,6 +141,9 @@ static inline uint32_t nrw_segment_pixels(const struct nrw_model *model,
     const int32_t covered = (stage->strip - 1) * columns.stride + columns.span;
     return (uint32_t)nrw_lesser(covered, width);
 }
+
+/* Whether all strips of the output have one length and the ring's end cuts none. */
+NRW_COLD bool nrw_is_even(const struct nrw_model *model, const struct nrw_stage *stage);
 
 /* Scratch for wrapped rows of an input: 0 bytes if it has none. */
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,

@@ -21,6 +21,12 @@ struct nrw_firing {
     bool is_last;
 };
 
+/* Columns of a firing: the stage's strip, or fewer at the end of a row. */
+static inline uint32_t nrw_firing_pixels(const struct nrw_firing *firing)
+{
+    return (uint32_t)(firing->x1 - firing->x0);
+}
+
 /* A window along one axis: position i needs [i * stride - pad, i * stride - pad + span) of the
  * input. */
 struct nrw_axis {
@@ -32,23 +38,11 @@ struct nrw_windows {
     struct nrw_axis rows, columns;
 };
 
-/* Row and first column of a strip. */
-struct nrw_place {
-    int32_t row, column;
-};
-
-static inline struct nrw_place nrw_place_of(const struct nrw_stage *stage, int32_t width,
-                                            uint32_t number)
+/* Strips in a row of `width` pixels, the last of which may be shorter. Unsigned, as every quotient
+ * of a firing: small cores divide by a function, and so they need only one. */
+static inline uint32_t nrw_strips_of(const struct nrw_stage *stage, uint32_t width)
 {
-    struct nrw_place place = {(int32_t)number, 0};
-
-    if (stage->strip < width) {
-        /* Unsigned, as every quotient of a firing: small cores divide by a function, and need but one. */
-        const uint32_t pixel = number * stage->strip;
-        place.row = (int32_t)(pixel / (uint32_t)width);
-        place.column = (int32_t)(pixel % (uint32_t)width);
-    }
-    return place;
+    return (width + stage->strip - 1u) / stage->strip;
 }
 
 static inline int32_t nrw_clip(int32_t position, int32_t size)

@@ -654,7 +654,7 @@ static void misuse_blob(void)
         {STAGES_AT + 6, 1, 1, NRW_ERR_STRUCTURE},   /* an INPUT by pixels: more firings */
         {STAGES_AT + 6, 2, 1, NRW_ERR_STRUCTURE},   /* an INPUT by 2 pixels of 3 */
         {STAGES_AT + 6, 0, 1, NRW_ERR_STRUCTURE},   /* an INPUT by nothing */
-        {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* strips of 2 in a width of 3 */
+        {STAGES_AT + 36 + 6, 2, 1, NRW_ERR_STRUCTURE}, /* strips of 2 in a width of 3: work */
         {STAGES_AT + 36 + 6, 1, 1, NRW_ERR_STRUCTURE}, /* work of a strip: less than claimed */
     };
     struct nrw_model model;

@@ -253,7 +253,7 @@ class _Reader:
         out = sources[0] if stage.op == OUTPUT else self.tensors[stage.output]
         adds_up = accumulates(stage)
         width = sources[0].width if adds_up else out.width
-        require(1 <= stage.strip <= width and width % stage.strip == 0, "strip")
+        require(1 <= stage.strip <= width, "strip")
         if not by_pixels(stage):
             require(stage.strip == width, "strip of an operator of rows")
             require(
@@ -271,8 +271,9 @@ class _Reader:
             window = stage.fields["window"]
             covers = out.width == 1 and window.pad[1] == 0 and window.kernel[1] >= width
             require(stage.strip == width or covers, "strip of an average")
-        if stage.op != OUTPUT and not adds_up:
-            require(out.whole or out.capacity % stage.strip == 0, "what a firing gives wraps")
+        expands = "expansion" in stage.fields or stage.fields.get("row_tile", 1) > 1
+        if stage.op == INPUT or (stage.form == TILED and expands) or not by_pixels(stage):
+            require(stage.op == OUTPUT or is_even(stage, out), "what a firing gives wraps")
 
     def read_stage(self, at: int) -> Stage:
         op, form, flags, count, output, strip, *rest = self.unpack("BBBBHH4HIIIII", at)
@@ -600,8 +601,8 @@ class Engine:
     def strips(self, stage: Stage) -> int:
         """R."""
         if stage.op == OUTPUT or accumulates(stage):
-            return self.source(stage).width // stage.strip
-        return self.blob.tensors[stage.output].width // stage.strip
+            return -(-self.source(stage).width // stage.strip)
+        return -(-self.blob.tensors[stage.output].width // stage.strip)
 
     def count(self, stage: Stage) -> int:
         if stage.op == OUTPUT or accumulates(stage):
@@ -618,8 +619,13 @@ class Engine:
         tile = stage.fields.get("row_tile", 1)
         row, column = divmod(firing, self.strips(stage))
         height = self.blob.tensors[stage.output].height
-        first = column * stage.strip
-        return row * tile, min((row + 1) * tile, height), first, first + stage.strip
+        return row * tile, min((row + 1) * tile, height), *self.columns_of(stage, column)
+
+    def columns_of(self, stage: Stage, number: int) -> tuple[int, int]:
+        """x0 and x1 of a strip of the frame."""
+        by_input = stage.op == OUTPUT or accumulates(stage)
+        width = (self.source(stage) if by_input else self.blob.tensors[stage.output]).width
+        return number * stage.strip, min((number + 1) * stage.strip, width)
 
     def given(self, stage: Stage, firing: int) -> int:
         """Pixels of the output that are there when a firing ends."""
@@ -632,7 +638,7 @@ class Engine:
             step, column = divmod(firing, self.strips(stage))
             if step % 2:
                 return step // 2 * out.width
-            return (step // 2 - 1) * out.width + (column + 1) * stage.strip if step else 0
+            return (step // 2 - 1) * out.width + self.columns_of(stage, column)[1] if step else 0
         if stage.form == ROLLING:
             firing -= self.absorbed(stage) * self.strips(stage)
             if firing < 0:
@@ -644,17 +650,19 @@ class Engine:
         """Pixels [lo, hi) of an input."""
         source = self.source(stage, which)
         if stage.op == OUTPUT or accumulates(stage):
-            return firing * stage.strip, (firing + 1) * stage.strip
+            row, column = divmod(firing, self.strips(stage))
+            first, end = self.columns_of(stage, column)
+            return row * source.width + first, row * source.width + end
         if stage.form == ROLLING:
             return self.rolling_needs(stage, firing)
         if stage.form == FOLDED:
             rows, columns = self.windows(stage, which)
             step, column = divmod(firing, self.strips(stage))
-            row, x = step - rows.pad, column * stage.strip
+            row, (x0, x1) = step - rows.pad, self.columns_of(stage, column)
             if not 0 <= row < rows.size:
                 return (clip(row, rows.size) * source.width,) * 2
             at = row * source.width
-            return at + columns.start(x), at + columns.end(x + stage.strip)
+            return at + columns.start(x0), at + columns.end(x1)
         if stage.op == MOVE:
             return self.moved_from(stage, source, firing)
         y0, y1, x0, x1 = self.gives(stage, firing)
@@ -670,10 +678,11 @@ class Engine:
 
     def moved_from(self, stage: Stage, source: Tensor, firing: int) -> tuple[int, int]:
         """From the first pixel that is still read to the last that has been read."""
-        size = stage.strip * self.blob.tensors[stage.output].channels
+        y0, _, x0, x1 = self.gives(stage, firing)
+        out = self.blob.tensors[stage.output]
         reads = stage.fields["reads"] // source.channels
-        lo = reads[firing * size :].min()
-        return int(lo), int(reads[: (firing + 1) * size].max()) + 1
+        lo = reads[(y0 * out.width + x0) * out.channels :].min()
+        return int(lo), int(reads[: (y0 * out.width + x1) * out.channels].max()) + 1
 
     def pixels(
         self, stage: Stage, width: int, top: int, bottom: int, left: int, right: int, after: int
@@ -694,9 +703,9 @@ class Engine:
         rows, columns = self.windows(stage, 0)
         width, absorbed, strips = self.source(stage).width, self.absorbed(stage), self.strips(stage)
         add = bool(stage.flags & 4)
-        column = firing % strips * stage.strip
+        column, last = self.columns_of(stage, firing % strips)
         first = columns.end(column) if column else 0
-        end = columns.end(column + stage.strip)
+        end = columns.end(last)
         row = firing // strips
         if row < absorbed:
             lo, hi = self.pixels(stage, width, row, row + 1, first, end, row + 1)
@@ -746,6 +755,11 @@ class Engine:
 # --- Work ----------------------------------------------------------------------------------
 
 
+def is_even(stage: Stage, out: Tensor) -> bool:
+    """Whether all strips have one length and the ring's end cuts none."""
+    return out.width % stage.strip == 0 and (out.whole or out.capacity % stage.strip == 0)
+
+
 def max_step_work(engine: Engine) -> int:
     """The rule of "Work", on a blob's own records."""
     header = engine.blob.header
@@ -780,6 +794,7 @@ def stage_work(engine: Engine, stage: Stage) -> int:
     elif stage.op == MEAN:
         per_element = 1 + (engine.source(stage).width if stage.fields["over"][1] else 1)
     wrapped = sum(wrapped_row(engine, stage, i) for i in range(len(stage.inputs)))
+    wrapped *= 1 if is_even(stage, out) else 2
     return strip * out.channels * per_element + wrapped
 
 
@@ -827,18 +842,18 @@ def bottleneck_work(engine: Engine, stage: Stage, out: Tensor) -> int:
         for given, expanded in rows
     )
     read = max(expanded for _, expanded in rows) if expands else fields["row_tile"]
-    copies = tiles * (slices * read + fields["row_tile"] * adds)
+    copies = tiles * (slices * read + fields["row_tile"] * adds) * (2 - is_even(stage, out))
     return most + copies * wrapped_row(engine, stage, 0)
 
 
 def run_columns(engine: Engine, stage: Stage, x: int) -> int:
     """Columns that a bottleneck's firing from output column x on expands."""
     _, columns = engine.windows(stage, 0)
+    end = min(x + stage.strip, engine.blob.tensors[stage.output].width)
     if stage.form == ROLLING:
-        return columns.end(x + stage.strip) - (columns.end(x) if x else 0)
+        return columns.end(end) - (columns.end(x) if x else 0)
     tile = stage.fields["col_tile"]
-    starts = range(x, x + stage.strip, tile)
-    return sum(columns.end(min(s + tile, x + stage.strip)) - columns.start(s) for s in starts)
+    return sum(columns.end(min(s + tile, end)) - columns.start(s) for s in range(x, end, tile))
 
 
 def firing_rows(engine: Engine, stage: Stage, firing: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from narrows.graph.qgraph import Int8Array, QConv, QDepthwise, QGraph
 from narrows.native import Form, Model, Run, Status
 from narrows.pack import pack
 from narrows.plan import PlanOptions, Tiling, random_plan, schedule
-from narrows.plan.candidates import Candidates, strips
+from narrows.plan.candidates import Candidates, countable
 from narrows.plan.plan import Plan
 from narrows.plan.planner import plan
 from narrows.plan.schedule import plan_network
@@ -184,7 +184,7 @@ def test_rolling_depthwise(
         graph = build.graph([y])
         inputs = random_inputs(graph, 0)
         extremes = [np.where(value < 0, -128, 127).astype(np.int8) for value in inputs]
-        for run in strips(size[1], 1, 2 * size[0] + 1):
+        for run in countable(size[1], 1, 2 * size[0] + 1):
             planned = least_rings(graph, [Stage((0,), width), Stage((1,), run, Form.FOLDED)])
             for values_in in (inputs, extremes):
                 expected = reference.run(graph, values_in)
@@ -237,7 +237,7 @@ def test_convolution_before_a_depthwise(stem: Stem, project: bool) -> None:
     expected = reference.run(graph, inputs)
     ops = (1, 2, 3) if project else (1, 2)
     first = Stage((0,), stem.size[1])
-    for run in strips(out[1], 1, 4 * out[0]):
+    for run in countable(out[1], 1, 4 * out[0]):
         overlap = stem.filter_kernel - stem.filter_stride
         forms = [
             Stage(ops, run, Form.ROLLING, 6, 1, tile, kept)
@@ -248,6 +248,7 @@ def test_convolution_before_a_depthwise(stem: Stem, project: bool) -> None:
             Stage(ops, run, Form.TILED, slice_, rows, tile)
             for slice_, tile in ((6, 1), (4, run))
             for rows in ({1, 2, out[0]} if run == out[1] else {1})
+            if out[1] % run == 0
         ]
         for stage in forms:
             planned = least_rings(graph, [first, stage])

@@ -41,6 +41,25 @@ class Tiling:
     col_tile: int = 0
 
 
+@dataclass(frozen=True)
+class Guess:
+    """How a search sees strips.
+
+    is_uneven: whether short ones need not divide the width.
+    ahead: what share of the pixels that a firing gives, but for one, is taken to be room that the
+        ring needs beside its readers' windows. In truth that depends on the strips of these.
+    """
+
+    is_uneven: bool = False
+    ahead: float = 1.0
+
+
+EVEN = Guess()
+UNEVEN = (Guess(True, 0.5), Guess(True, 0.0))
+"""Further guesses. Of those from 0 to 1 that were tried these two found the cheapest plans for
+MLPerf Tiny's keyword spotting: 0.5 for Cortex-M4 and M55, 0 for Cortex-M3."""
+
+
 @dataclass(frozen=True, eq=False)
 class Wiring:
     """Who reads and who writes each tensor of a graph (operator indices)."""
@@ -109,6 +128,7 @@ class Candidates:
 
     recompute: whether stages may compute elements twice.
     tiling: the one way in which inverted residuals are cut, if that is prescribed.
+    guess: what else strips may be, and what they are taken to need.
     """
 
     def __init__(
@@ -118,12 +138,15 @@ class Candidates:
         recompute: bool = False,
         tiling: Tiling | None = None,
         kernels: str = PORTABLE,
+        guess: Guess = EVEN,
     ) -> None:
         self.graph = graph
         self.layout = layout
         self.kernels = kernels
         self.recompute = recompute
         self.tiling = tiling
+        self.guess = guess
+        self.strips = strips if guess.is_uneven else divisors
         self._made: dict[Stage, Candidate] = {}
         self._options: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
         self._first: dict[Hashable, tuple[int, ...]] = {}
@@ -132,7 +155,9 @@ class Candidates:
     def make(self, stage: Stage) -> Candidate:
         """A stage, sized."""
         if stage not in self._made:
-            self._made[stage] = candidate(self.graph, stage, self.layout, self.kernels)
+            self._made[stage] = candidate(
+                self.graph, stage, self.layout, self.kernels, self.guess.ahead
+            )
         return self._made[stage]
 
     def options(self, ops: tuple[int, ...]) -> tuple[Candidate, ...]:
@@ -188,7 +213,7 @@ class Candidates:
         for form in forms_of(self.graph, op):
             through = frame(self.graph, ops, form)
             rows = 2 * through.height + 1 if form is Form.FOLDED else through.height
-            for strip in strips(through.width, least_strip(self.graph, op, form), rows):
+            for strip in self.strips(through.width, least_strip(self.graph, op, form), rows):
                 yield self.make(Stage(ops, strip, form))
 
     def _fused(self, ops: tuple[int, ...]) -> Iterator[Candidate]:
@@ -204,19 +229,24 @@ class Candidates:
         if can_roll(parts):
             overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
             for kept in range(0 if self.recompute else overlap, overlap + 1):
-                for strip in strips(out.width, 1, out.height + parts.depthwise.weights.shape[0]):
+                for strip in self.strips(
+                    out.width, 1, out.height + parts.depthwise.weights.shape[0]
+                ):
                     tiles = tile_widths(out.width) if strip == out.width else (strip,)
                     for tile in tiles:
                         yield self.make(Stage(ops, strip, Form.ROLLING, mid, 1, tile, kept))
-        for stage in self._tiled(ops, mid, out):
+        for stage in self._tiled(ops, mid, out, parts.expand is not None):
             if self.recompute or stage_firings(self.graph, stage).is_exact:
                 yield self.make(stage)
 
-    def _tiled(self, ops: tuple[int, ...], mid: int, out: QTensor) -> Iterator[Stage]:
+    def _tiled(
+        self, ops: tuple[int, ...], mid: int, out: QTensor, is_expanded: bool
+    ) -> Iterator[Stage]:
         for slice_ in sorted({mid, max(SLICE, mid // 4), SLICE}):
             if slice_ > mid:
                 continue
-            for strip in strips(out.width, 1, out.height):
+            some = divisors if is_expanded else self.strips
+            for strip in some(out.width, 1, out.height):
                 yield Stage(ops, strip, Form.TILED, slice_, 1, strip)
             for rows in ROW_TILES:
                 for parts in COLUMN_TILES:
@@ -252,17 +282,43 @@ ROW_TILES = (1, 2, 4, 7)
 COLUMN_TILES = (1, 2, 4, 8)
 """Into how many tiles a row is cut that is given as a whole."""
 
+SHORT = (2, 3, 4)
+"""Strips that need not divide the width: kernels take pixels by twos, threes and fours."""
+
+FEW = 32
+"""Operators of a network that is searched several times: a search of so few takes a second."""
+
 MAX_FIRINGS = 65535
 """Firings of a stage that the runtime counts."""
 
 
+def divisors(width: int, least: int, rows: int) -> list[int]:
+    """Strips from ``least`` on that divide the width and whose firings can be counted."""
+    return [strip for strip in countable(width, least, rows) if width % strip == 0]
+
+
 def strips(width: int, least: int, rows: int) -> list[int]:
-    """Divisors of the width from ``least`` on of which a row's firings can be counted."""
+    """As ``divisors``, and short ones that leave a shorter one at the end of each row."""
+    few = tile_widths(width)
     return [
         strip
-        for strip in range(least, width + 1)
-        if width % strip == 0 and width // strip * rows <= MAX_FIRINGS
+        for strip in countable(width, least, rows)
+        if width % strip == 0 or (strip in few and strip in SHORT)
     ]
+
+
+def guesses(graph: QGraph) -> tuple[Guess, ...]:
+    """Those that are worth a search, of a network with rows that no short strip divides."""
+    widths = {
+        graph.tensors[op.output].width for op in graph.ops if isinstance(op, (QConv, QDepthwise))
+    }
+    odd = any(width > max(SHORT) and all(width % n for n in SHORT) for width in widths)
+    return (EVEN, *UNEVEN) if odd and len(graph.ops) <= FEW else (EVEN,)
+
+
+def countable(width: int, least: int, rows: int) -> Iterator[int]:
+    """Strips from ``least`` on of which the firings of so many rows can be counted."""
+    return (n for n in range(least, width + 1) if -(-width // n) * rows <= MAX_FIRINGS)
 
 
 def tile_widths(width: int) -> list[int]:

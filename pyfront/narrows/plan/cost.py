@@ -31,6 +31,7 @@ from narrows.graph.qgraph import (
     QTensor,
 )
 from narrows.native import Form, Layout
+from narrows.plan.calls import Calls, calls_of, even_calls, with_cuts
 from narrows.plan.depthwise_strips import strips_of_fours
 from narrows.plan.plan import PORTABLE, Plan
 from narrows.plan.rates import rates
@@ -246,7 +247,7 @@ class _Counter:
         if kind != "single":
             self.done["alone.step"] += rows * alone * depth
 
-    def pointwise(self, pixels: int, depth: int, channels: int, calls: int) -> None:
+    def pointwise(self, pixels: int, depth: int, channels: int, calls: Calls) -> None:
         """A 1x1 convolution."""
         self.done["macs.pointwise"] += pixels * channels * depth
         if self.tiles.pixels:
@@ -254,11 +255,11 @@ class _Counter:
             return
         self.done["pointwise.block"] += pixels * self.tiles.blocks(channels)
         self.products("pointwise", pixels, channels, depth)
-        self.products("single", _odd(pixels, calls), channels, depth)
+        self.products("single", _odd(calls), channels, depth)
         self.finished(pixels, channels, pixels * channels * depth)
-        self.done["conv.call"] += calls
+        self.done["conv.call"] += calls.total()
 
-    def convolution(self, op: QConv, pixels: int, channels: int, calls: int) -> None:
+    def convolution(self, op: QConv, pixels: int, channels: int, calls: Calls) -> None:
         """A convolution with a window, of so many pixels and channels of its output."""
         source, out = (self.graph.tensors[t] for t in (op.inputs[0], op.output))
         _, kernel_h, kernel_w, depth = op.weights.shape
@@ -278,27 +279,29 @@ class _Counter:
         self.done["window.block"] += pixels * blocks
         self.done["window.row"] += round(share * products)
         self.products("window", pixels * kernel_h, channels, kernel_w * depth)
-        self.products("single", _odd(pixels, calls), channels, taps)
+        self.products("single", _odd(calls), channels, taps)
         missing = out.height * kernel_h - rows
         padded = missing * out.width + rows * (begins + ends)
         self.done["window.padding"] += round(share * padded)
         self.finished(pixels, channels, pixels * channels * taps)
-        self.done["conv.call"] += calls
+        self.done["conv.call"] += calls.total()
 
-    def widened(self, pixels: int, window: tuple[int, int, int], channels: int, calls: int) -> None:
+    def widened(
+        self, pixels: int, window: tuple[int, int, int], channels: int, calls: Calls
+    ) -> None:
         """A convolution whose windows are widened. Of the pixels of a call, those that are not
         together with others are computed alone."""
         kernel_h, kernel_w, depth = window
         elements = kernel_h * kernel_w * depth
-        each = pixels // max(1, calls)
-        together = min(pixels, calls * (each // self.tiles.pixels) * self.tiles.pixels)
+        size = self.tiles.pixels
+        together = sum(count * (each - each % size) for each, count in calls.items())
         pairs = -(-elements // 2)
         groups = -(-channels // self.tiles.outputs)
-        most, part = _ONE_WIDENED if each < self.tiles.pixels else _WIDENED[kernel_h * kernel_w > 1]
+        most, part = _WIDENED[kernel_h * kernel_w > 1] if together else _ONE_WIDENED
         parts, times = 1, 1
         if pairs > most:
             parts, times = -(-pairs // part), -(-groups // _KEPT_GROUPS)
-        for name, count in ("pair", together // self.tiles.pixels), ("single", pixels - together):
+        for name, count in ("pair", together // size), ("single", pixels - together):
             self.done[f"{name}.pixels"] += count
             self.done[f"{name}.group"] += count * groups
             self.done[f"{name}.step"] += count * groups * pairs
@@ -307,28 +310,29 @@ class _Counter:
         self.done["widened.element"] += pixels * times * elements
         self.done["requantized"] += pixels * channels
         self.weights(pixels * channels * elements, pixels * channels)
-        self.done["conv.call"] += calls
+        self.done["conv.call"] += calls.total()
 
     def expansion(self, parts: Bottleneck, pixels: int, channels: int, calls: int) -> None:
         """So much of a bottleneck's expansion."""
         assert parts.expand is not None
         _, kernel_h, _, depth = parts.expand.weights.shape
         self.done["window.firing_row"] += calls * kernel_h
+        alike = even_calls(pixels, calls)
         if is_pointwise(parts.expand):
-            self.pointwise(pixels, depth, channels, calls)
+            self.pointwise(pixels, depth, channels, alike)
         else:
-            self.convolution(parts.expand, pixels, channels, calls)
+            self.convolution(parts.expand, pixels, channels, alike)
 
-    def depthwise(self, op: QDepthwise, pixels: int, slices: list[int], calls: int) -> None:
-        """slices: channels of each."""
+    def depthwise(self, op: QDepthwise, pixels: int, slices: list[int], calls: Calls) -> None:
+        """slices: channels of each. calls: for each slice."""
         channels = sum(slices)
         self.done["macs.depthwise"] += pixels * pixel_macs(op)
         self.done["depthwise.requantized"] += pixels * channels
         self.weights(pixels * pixel_macs(op), pixels * channels)
-        self.done["depthwise.call"] += calls
+        self.done["depthwise.call"] += calls.total() * len(slices)
         if self.tiles.pixels:
-            strip = pixels * len(slices) // max(1, calls)
-            self.done += strips_of_fours(op, strip, slices, calls // len(slices))
+            for strip, count in calls.items():
+                self.done += strips_of_fours(op, strip, slices, count)
             return
         taps = op.weights.shape[0] * op.weights.shape[1]
         groups = -(-taps // self.tiles.group)
@@ -405,6 +409,15 @@ class _Counter:
         """Bytes moved from one row of pixels to another."""
         self.done["bytes.copied" if pitch % _WORD == 0 else "bytes.copied_singly"] += size
 
+    def calls(self, out: QTensor, tile: int) -> Calls:
+        """The kernels' for what the stage gives."""
+        strip, pixels = self.stage.strip, out.height * out.width
+        found = calls_of(out.width, strip, tile, out.height)
+        capacity = self.capacities.get(self.firings.output, pixels)
+        if capacity < pixels and (out.width % strip or capacity % strip):
+            return with_cuts(found, capacity)
+        return found
+
     def windowed(self, kernel_h: int) -> None:
         """Firings that gather the rows of a window."""
         self.done["window.firing"] += self.firings.count
@@ -416,6 +429,7 @@ class _Counter:
         out = self.graph.tensors[op.output]
         source = self.graph.tensors[op.inputs[0]]
         pixels, elements, calls = out.height * out.width, out.bytes, self.firings.count
+        strips = self.calls(out, self.stage.strip)
         match op:
             case QConv() if self.stage.form is Form.ACCUMULATING:
                 self.accumulation(1, [source.bytes // calls] * calls, out.channels, calls)
@@ -425,15 +439,15 @@ class _Counter:
                 if not is_pointwise(op):
                     self.windowed(kernel_h)
                 if is_1x1:
-                    self.pointwise(pixels, depth, channels, calls)
+                    self.pointwise(pixels, depth, channels, strips)
                 else:
-                    self.convolution(op, pixels, channels, calls)
+                    self.convolution(op, pixels, channels, strips)
             case QDepthwise():
                 if self.stage.form is Form.FOLDED:
                     self.folding(op)
                 else:
                     self.windowed(op.weights.shape[0])
-                    self.depthwise(op, pixels, [out.channels], calls)
+                    self.depthwise(op, pixels, [out.channels], strips)
             case QElementwise():
                 self.elementwise(op.function, out, calls)
             case QPool() | QMean():
@@ -490,17 +504,17 @@ class _Counter:
         grid, out = (self.graph.tensors[t] for t in (parts.grid, parts.output))
         mid = parts.depthwise.weights.shape[2]
         kernel, stride = parts.depthwise.weights.shape[:2], parts.depthwise.stride
-        firings_of_row = out.width // self.stage.strip
-        tiles = -(-self.stage.strip // self.stage.col_tile) * firings_of_row
+        calls = self.calls(out, self.stage.col_tile)
+        tiles = -(-calls.total() // out.height)
         pixels = out.height * out.width
         expanded = self.expanded(parts)
         rows = -(-expanded // grid.width)
         self.done["rolling.firing"] += self.firings.count
         self.expansion(parts, expanded, mid, rows * tiles)
-        self.depthwise(parts.depthwise, pixels, [mid], out.height * tiles)
+        self.depthwise(parts.depthwise, pixels, [mid], calls)
         self.done["rolling.row"] += out.height * tiles * kernel[0]
         if parts.project:
-            self.pointwise(pixels, mid, out.channels, out.height * tiles)
+            self.pointwise(pixels, mid, out.channels, calls)
         if parts.add:
             self.elementwise(Elementwise.ADD, out, out.height * tiles)
         # Columns pass on to the kept rows, and those that the next tile shares move ahead.
@@ -515,8 +529,9 @@ class _Counter:
         kernel_h, kernel_w = parts.depthwise.weights.shape[:2]
         stage = self.stage
         slices = [min(stage.slice, mid - first) for first in range(0, mid, stage.slice)]
-        tiles_of_row = -(-stage.strip // stage.col_tile) * (out.width // stage.strip)
-        rows = out.height * tiles_of_row
+        tiled = self.calls(out, stage.col_tile)
+        rows = tiled.total()
+        tiles_of_row = -(-rows // out.height)
         pixels = out.height * out.width
         self.done["tiled.firing"] += self.firings.count
         self.done["tiled.tile"] += -(-out.height // stage.row_tile) * tiles_of_row
@@ -527,11 +542,11 @@ class _Counter:
             calls = -(-expanded // min(grid.width, across))
             for channels in slices:
                 self.expansion(parts, expanded, channels, calls)
-        self.depthwise(parts.depthwise, pixels, slices, rows * len(slices))
+        self.depthwise(parts.depthwise, pixels, slices, tiled)
         if parts.project and len(slices) > 1:
             self.accumulation(pixels, slices, out.channels, rows * len(slices))
         elif parts.project:
-            self.pointwise(pixels, mid, out.channels, rows)
+            self.pointwise(pixels, mid, out.channels, tiled)
         if parts.add:
             self.elementwise(Elementwise.ADD, out, rows)
 
@@ -559,9 +574,9 @@ def pixel_macs(op: QConv | QDepthwise) -> int:
     return int(op.weights.size)
 
 
-def _odd(pixels: int, calls: int) -> int:
+def _odd(calls: Calls) -> int:
     """Pixels that have no partner, if each call computes them two by two."""
-    return pixels // calls % 2 * calls if calls else 0
+    return sum(pixels % 2 * count for pixels, count in calls.items())
 
 
 def _inside(stride: int, pad: int, dilation: int, taps: int, outputs: int, size: int) -> int:

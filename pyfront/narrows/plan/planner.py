@@ -15,7 +15,7 @@ import numpy as np
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph, macs, model_macs
 from narrows.native import Layout
-from narrows.plan.candidates import Candidates, Tiling, strips
+from narrows.plan.candidates import Candidates, Tiling, divisors, guesses
 from narrows.plan.cost import edge_work, instructions, plan_instructions, priced
 from narrows.plan.effort import BOUNDS, Effort, Gauge
 from narrows.plan.memories import spread
@@ -95,20 +95,21 @@ def plan(
     Raises: PlanError: a budget that the least plan found does not keep.
     """
     gauge = Gauge(progress)
-    candidates = Candidates(
-        graph, options.layout, options.ram is not None, options.tiling, options.kernels
-    )
-    efforts = quicker(options)
+    within = options.ram is not None
+    everything = [
+        Candidates(graph, options.layout, within, options.tiling, options.kernels, guess)
+        for guess in guesses(graph)
+    ]
+    searches = [(c, effort) for c in everything for effort in quicker(options)]
     found: list[Plan] = []
-    for number, effort in enumerate(efforts, 1):
-        part = gauge.part(*(_SEARCHED * n / len(efforts) for n in (number - 1, number)))
+    for number, (candidates, effort) in enumerate(searches, 1):
+        part = gauge.part(*(_SEARCHED * n / len(searches) for n in (number - 1, number)))
         try:
             found.append(_search(graph, replace(options, effort=effort), candidates, part))
         except PlanError:
-            if number == len(efforts) and not found:
+            if number == len(searches) and not found:
                 raise
     gauge.reach(_SEARCHED)
-    within = options.ram is not None
     best = min(found, key=lambda p: (within or p.arena_total, plan_instructions(graph, p)))
     verify_plan(graph, best)
     gauge.reach(1.0)
@@ -544,8 +545,8 @@ def parts(graph: QGraph, tensor: int) -> list[int]:
     """Pixels of an input that may come at a time, less than a row: about a quarter and an eighth
     of one, and the fewest that are worth a call."""
     info = graph.tensors[tensor]
-    divisors = [strip for strip in strips(info.width, FEWEST, info.height) if strip < info.width]
+    strips = [n for n in divisors(info.width, FEWEST, info.height) if n < info.width]
     widest = [
-        max((strip for strip in divisors if strip <= info.width // n), default=0) for n in (4, 8)
+        max((strip for strip in strips if strip <= info.width // n), default=0) for n in (4, 8)
     ]
-    return sorted({*widest, *divisors[:1]} - {0}, reverse=True)
+    return sorted({*widest, *strips[:1]} - {0}, reverse=True)

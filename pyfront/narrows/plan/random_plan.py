@@ -8,7 +8,7 @@ from random import Random
 
 from narrows.graph.qgraph import QGraph
 from narrows.native import Form, Layout
-from narrows.plan.candidates import Candidates, can_roll, fusions, strips
+from narrows.plan.candidates import Candidates, can_roll, countable, divisors, fusions
 from narrows.plan.capacities import least_capacities, whole_units
 from narrows.plan.plan import Plan
 from narrows.plan.schedule import network
@@ -28,7 +28,7 @@ def random_plan(graph: QGraph, rng: Random, layouts: Sequence[Layout] = tuple(La
     chosen = _random_stages(graph, candidates, rng)
     streamed = tuple(i for i in range(len(graph.outputs)) if rng.randrange(4) == 0)
     inputs = [graph.tensors[edge.tensor] for edge in graph.inputs]
-    taken = tuple(_random_strip(tensor.width, 1, tensor.height, rng) for tensor in inputs)
+    taken = tuple(_random_strip(t.width, divisors(t.width, 1, t.height), rng) for t in inputs)
     net = network(graph, [c.firings for c in chosen], streamed, taken)
     share = rng.random()
     whole = frozenset(t for t in net.pixels if rng.random() < share)
@@ -61,7 +61,8 @@ def _random_single(graph: QGraph, candidates: Candidates, index: int, rng: Rando
     form = rng.choice(forms_of(graph, op))
     through = frame(graph, (index,), form)
     rows = 2 * through.height + 1 if form is Form.FOLDED else through.height
-    strip = _random_strip(through.width, least_strip(graph, op, form), rows, rng)
+    some = list(countable(through.width, least_strip(graph, op, form), rows))
+    strip = _random_strip(through.width, some, rng)
     return candidates.make(Stage((index,), strip, form))
 
 
@@ -70,18 +71,20 @@ def _random_bottleneck(graph: QGraph, ops: tuple[int, ...], rng: Random) -> Stag
     mid = parts.depthwise.weights.shape[2]
     out = graph.tensors[parts.output]
     # Twice the rows: those that a rolling stage absorbs fire too.
-    strip = _random_strip(out.width, 1, 2 * out.height, rng)
+    strip = _random_strip(out.width, list(countable(out.width, 1, 2 * out.height)), rng)
     if can_roll(parts) and rng.random() < 0.5:
         overlap = parts.depthwise.weights.shape[0] - parts.depthwise.stride[0]
         kept = rng.choice((overlap, rng.randint(0, overlap)))
         return Stage(ops, strip, Form.ROLLING, mid, 1, _one_to(strip, rng), kept)
+    if parts.expand is not None:
+        strip = _random_strip(out.width, divisors(out.width, 1, out.height), rng)
     row_tile = _one_to(out.height, rng) if strip == out.width else 1
     return Stage(ops, strip, Form.TILED, _one_to(mid, rng), row_tile, _one_to(strip, rng))
 
 
-def _random_strip(width: int, least: int, rows: int, rng: Random) -> int:
-    """A whole row, or any part of it that may fire."""
-    return rng.choice((width, rng.choice(strips(width, least, rows))))
+def _random_strip(width: int, strips: Sequence[int], rng: Random) -> int:
+    """A whole row, or one of these."""
+    return rng.choice((width, rng.choice(strips)))
 
 
 def _one_to(most: int, rng: Random) -> int:

@@ -52,12 +52,14 @@ class Network:
 
     @cached_property
     def units(self) -> dict[int, int]:
-        """Per tensor, what its capacity must be a multiple of unless it is whole: what a
-        firing gives, and rows where a reader wants whole ones."""
+        """Per tensor, what its capacity is a multiple of unless it is whole: strips, where all of
+        a row are as long, and rows where a reader wants whole ones."""
         units = {}
         for stage in self.stages:
             if stage.output >= 0:
-                units[stage.output] = min(stage.gives_most, self.widths[stage.output])
+                width = self.widths[stage.output]
+                strip = min(stage.gives_most, width)
+                units[stage.output] = strip if width % strip == 0 else 1
         for stage in self.stages:
             for tensor, segment in zip(stage.inputs, stage.segments, strict=True):
                 if segment == 0:

@@ -50,9 +50,13 @@ class Candidate:
 
 
 def candidate(
-    graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN, kernels: str = PORTABLE
+    graph: QGraph,
+    stage: Stage,
+    layout: Layout = Layout.PLAIN,
+    kernels: str = PORTABLE,
+    ahead: float = 1.0,
 ) -> Candidate:
-    """Size a stage."""
+    """Size a stage. ahead: what share of a firing's pixels but one makes its ring longer."""
     found = outline(graph, stage, layout)
     firings, columns = found.firings(), found.columns
     state, scratch = found.state_bytes, found.scratch_bytes
@@ -61,7 +65,7 @@ def candidate(
         int((hi - lo).max()) * graph.tensors[tensor].channels
         for tensor, lo, hi in zip(firings.inputs, firings.lo, firings.hi, strict=True)
     )
-    given = (firings.gives_most - 1) * graph.tensors[firings.output].channels
+    given = int(ahead * (firings.gives_most - 1) * graph.tensors[firings.output].channels)
     idle = columns.idle_bytes if columns else 0
     return Candidate(
         stage,
@@ -133,7 +137,7 @@ class Timeline:
             return
         out = self.graph.tensors[c.firings.output]
         # The firings before those that give rows need no columns.
-        by_row = times[-out.height * (out.width // c.stage.strip) :].reshape(out.height, -1)
+        by_row = times[-out.height * -(-out.width // c.stage.strip) :].reshape(out.height, -1)
         for row in range(columns.rows):
             at = columns.offset + row * columns.pitch
             if columns.carried:

@@ -189,10 +189,15 @@ def _check_run(graph: QGraph, stage: Stage, number: int) -> None:
             whole = isinstance(op, QMean) and not op.over_width
         width = source.width
     _require(
-        1 <= stage.strip <= width and width % stage.strip == 0,
+        1 <= stage.strip <= width,
         f"stage {number}: its strip is {stage.strip} columns of {width}",
     )
     _require(not whole or stage.strip == width, f"stage {number} must fire by rows")
+    _require(
+        _may_be_cut(graph, stage) or width % stage.strip == 0,
+        f"stage {number} expands anew for each of its strips, but {stage.strip} columns do not "
+        f"divide {width}",
+    )
 
 
 def _check_bottleneck(graph: QGraph, stage: Stage, number: int) -> None:
@@ -274,12 +279,21 @@ def _check_rings(graph: QGraph, plan: Plan, actors: list[_Actor]) -> None:
             _require(
                 ring.tensor not in _held(graph, plan), f"{tensor.name} is not whole at the end"
             )
-            adds_up = producer.stage is not None and producer.stage.form is Form.ACCUMULATING
+            strip, stage = producer.strip, producer.stage
+            adds_up = stage is not None and stage.form is Form.ACCUMULATING
+            is_even = tensor.width % strip == 0 and ring.capacity % strip == 0
             _require(
-                not adds_up and ring.capacity % producer.strip == 0,
+                not adds_up and (is_even or (stage is not None and _may_be_cut(graph, stage))),
                 f"the ring of {tensor.name} has {ring.capacity} pixels; it cannot hold what "
                 f"{producer.name} gives side by side",
             )
+
+
+def _may_be_cut(graph: QGraph, stage: Stage) -> bool:
+    """Whether the ring's end may cut what a firing gives."""
+    if stage.form is Form.TILED:
+        return stage.row_tile == 1 and not _expand_macs(graph, stage)
+    return not _fires_rows(graph, stage)
 
 
 def _held(graph: QGraph, plan: Plan) -> set[int]:
@@ -562,7 +576,7 @@ def _columns(graph: QGraph, actor: _Actor) -> _Columns:
         return _Columns(range(stage.state.bytes if stage else 0))
     depthwise = next(op for i in stage.ops if isinstance(op := graph.ops[i], QDepthwise))
     grid, out = graph.tensors[depthwise.inputs[0]], graph.tensors[depthwise.output]
-    parts = out.width // stage.strip
+    parts = -(-out.width // stage.strip)
     if parts == 1:
         return _Columns(range(stage.state.bytes))
     height, width, channels = depthwise.weights.shape
@@ -681,32 +695,33 @@ def _stage_actor(graph: QGraph, number: int, stage: Stage) -> _Actor:
     inputs = first.inputs if len(stage.ops) == 1 else first.inputs[:1]
     source, out = graph.tensors[inputs[0]], graph.tensors[last.output]
     adds_up = stage.form is Form.ACCUMULATING
-    strips = (source if adds_up else out).width // stage.strip
+    width = (source if adds_up else out).width
+    strips = -(-width // stage.strip)
     rows = -(-(source if adds_up else out).height // stage.row_tile)
     name = f"stage {number} ({first.kind} {out.name})"
     _check_count(name, strips * rows)
     firings = np.arange(strips * rows)
     y0, x0 = firings // strips * stage.row_tile, firings % strips * stage.strip
-    y1, x1 = np.minimum(y0 + stage.row_tile, out.height), x0 + stage.strip
+    y1, x1 = np.minimum(y0 + stage.row_tile, out.height), np.minimum(x0 + stage.strip, width)
     given = (y1 - 1) * out.width + x1
     if adds_up:
-        lo = firings * stage.strip
-        needs = [(lo, lo + stage.strip)]
+        needs = [(y0 * width + x0, y0 * width + x1)]
         given = np.where(firings == len(firings) - 1, out.height * out.width, 0)
         products = int(first.weights.size) if isinstance(first, QConv) else 0
-        macs = np.full(len(firings), products // len(firings), np.int64)
+        macs: Numbers = (x1 - x0) * (products // (source.height * width))
     elif stage.form is Form.FOLDED:
         lo, hi, given, macs = _folding(graph, stage)
         _check_count(name, len(given))
         needs = [(lo, hi)]
     elif stage.form is Form.ROLLING:
-        lo, hi, macs = _rolling(graph, stage, y0, x0)
+        lo, hi, macs = _rolling(graph, stage, y0, x0, x1)
         needs = [(lo, hi)]
         given = np.concatenate([np.zeros(len(lo) - len(given), np.int64), given])
     else:
         needs = [_ordinary_need(graph, stage, i, y0, y1, x0, x1) for i in range(len(inputs))]
-        macs = (y1 - y0) * stage.strip * _filter_macs(graph, stage)
-        macs += _expanded(graph, stage, y0, y1, x0) * _expand_macs(graph, stage)
+        expanded = _expanded(graph, stage, y0, y1, x0, x1)
+        macs = ((y1 - y0) * (x1 - x0)).astype(np.int64) * _filter_macs(graph, stage)
+        macs += expanded * _expand_macs(graph, stage)
     return _Actor(
         name,
         inputs,
@@ -736,7 +751,7 @@ def _ordinary_need(
         top, bottom = _whole_rows(graph, op, which, y0)
         return top * width, np.maximum(top, bottom) * width
     if isinstance(op, Move):
-        return _moved_pixels(graph, op, stage.strip)
+        return _moved_pixels(graph, op, y0 * graph.tensors[op.output].width + x0)
     rows, columns = _windows(graph, op, which)
     seen = (rows.start(y0), rows.end(y1), columns.start(x0), columns.end(x1))
     lo, hi = _of_source(graph, stage, columns.size, *seen, rows.start(y1))
@@ -745,14 +760,15 @@ def _ordinary_need(
     return lo, hi
 
 
-def _moved_pixels(graph: QGraph, op: Move, strip: int) -> tuple[Numbers, Numbers]:
+def _moved_pixels(graph: QGraph, op: Move, given: Numbers) -> tuple[Numbers, Numbers]:
     """[lo, hi) of each firing: from the first pixel that it or a later one reads to the last that
-    it or an earlier one reads."""
+    it or an earlier one reads. given: the first pixel that each gives."""
     source, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     pixels = np.repeat(np.arange(source.height * source.width), source.channels)
-    read = op.moved(pixels.reshape(source.shape), out.shape).reshape(-1, strip * out.channels)
-    later = np.minimum.accumulate(read.min(axis=1)[::-1])[::-1]
-    return later, np.maximum.accumulate(read.max(axis=1)) + 1
+    read = op.moved(pixels.reshape(source.shape), out.shape).ravel()
+    first = given * out.channels
+    later = np.minimum.accumulate(np.minimum.reduceat(read, first)[::-1])[::-1]
+    return later, np.maximum.accumulate(np.maximum.reduceat(read, first)) + 1
 
 
 def _of_source(
@@ -779,13 +795,13 @@ def _of_source(
 
 
 def _rolling(
-    graph: QGraph, stage: Stage, y: Numbers, x: Numbers
+    graph: QGraph, stage: Stage, y: Numbers, x: Numbers, x1: Numbers
 ) -> tuple[Numbers, Numbers, Numbers]:
     """lo, hi and multiply-accumulates of each firing, those that absorb first."""
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
     kept = stage.kept_rows
     absorbed = min(rows.size, max(0, kept - rows.pad))
-    strips = graph.tensors[graph.ops[stage.ops[-1]].output].width // stage.strip
+    strips = int(np.count_nonzero(y == 0))
 
     def reach(columns_out: Numbers) -> Numbers:
         return np.where(columns_out == 0, 0, columns.end(columns_out))
@@ -797,19 +813,16 @@ def _rolling(
     )
     top = np.minimum(bottom, kept_to)
     early = np.arange(absorbed * strips)
-    row, column = early // strips, early % strips * stage.strip
-    lo, hi = _of_source(
-        graph, stage, columns.size, top, bottom, reach(x), reach(x + stage.strip), kept_next
-    )
-    ends = reach(column), reach(column + stage.strip)
+    row, column, end = early // strips, x[early % strips], x1[early % strips]
+    lo, hi = _of_source(graph, stage, columns.size, top, bottom, reach(x), reach(x1), kept_next)
+    ends = reach(column), reach(end)
     early_lo, early_hi = _of_source(graph, stage, columns.size, row, row + 1, *ends, row + 1)
     if _has_add(graph, stage):
         lo, early_lo = np.minimum(lo, y * columns.size + x), early_lo * 0
     expanded = np.concatenate([np.ones(len(early), np.int64), bottom - top])
-    at = np.concatenate([column, x])
-    expanded *= reach(at + stage.strip) - reach(at)
+    expanded *= reach(np.concatenate([end, x1])) - reach(np.concatenate([column, x]))
     macs = expanded * _expand_macs(graph, stage)
-    macs[len(early) :] += stage.strip * _filter_macs(graph, stage)
+    macs[len(early) :] += (x1 - x) * _filter_macs(graph, stage)
     return np.concatenate([early_lo, lo]), np.concatenate([early_hi, hi]), macs
 
 
@@ -822,8 +835,8 @@ def _folding(graph: QGraph, stage: Stage) -> tuple[Numbers, Numbers, Numbers, Nu
     for arrival in range(2 * out.height + 1):
         row, y = arrival - rows.pad, (arrival - 1) // 2
         for x in range(0, out.width, stage.strip):
-            start = int(columns.start(np.array(x)))
-            end = int(columns.end(np.array(x + stage.strip)))
+            x1 = min(x + stage.strip, out.width)
+            start, end = int(columns.start(np.array(x))), int(columns.end(np.array(x1)))
             if 0 <= row < rows.size:
                 lo.append(row * columns.size + start)
                 hi.append(row * columns.size + end)
@@ -831,9 +844,9 @@ def _folding(graph: QGraph, stage: Stage) -> tuple[Numbers, Numbers, Numbers, Nu
                 lo.append(min(max(row, 0), rows.size) * columns.size)
                 hi.append(lo[-1])
             done = arrival > 0 and arrival % 2 == 0
-            given.append(max(y, 0) * out.width + (x + stage.strip if done else 0))
+            given.append(max(y, 0) * out.width + (x1 if done else 0))
             rows_used = 0 if arrival == 0 else 1 if done else 2
-            macs.append(rows_used * 3 * out.channels * stage.strip)
+            macs.append(rows_used * 3 * out.channels * (x1 - x))
     return np.array(lo), np.array(hi), np.array(given), np.array(macs)
 
 
@@ -850,15 +863,17 @@ def _filter_macs(graph: QGraph, stage: Stage) -> int:
     return macs - _expand_macs(graph, stage)
 
 
-def _expanded(graph: QGraph, stage: Stage, y0: Numbers, y1: Numbers, x0: Numbers) -> Numbers:
+def _expanded(
+    graph: QGraph, stage: Stage, y0: Numbers, y1: Numbers, x0: Numbers, x1: Numbers
+) -> Numbers:
     """Pixels that each firing of a tiled bottleneck expands."""
     if not _expand_macs(graph, stage):
         return np.zeros_like(y0)
     rows, columns = _windows(graph, _depthwise(graph, stage), 0)
-    across = np.zeros_like(x0)
+    across: Numbers = np.zeros_like(x0)
     for x in range(0, stage.strip, stage.col_tile):
-        end = min(x + stage.col_tile, stage.strip)
-        across += columns.end(x0 + end) - columns.start(x0 + x)
+        first, end = x0 + x, np.minimum(x0 + x + stage.col_tile, x1)
+        across += np.where(first < end, columns.end(end) - columns.start(first), 0)
     return (rows.end(y1) - rows.start(y0)) * across
 
 
