@@ -141,12 +141,20 @@ def describe(
         report["instructions"] = result.instructions
     if result.seconds is not None:
         report["seconds"] = result.seconds
-    report["top"] = best_classes(real(blob.outputs[0], outputs[0]), labels, top)
+    edge, values = blob.outputs[0], real(blob.outputs[0], outputs[0])
+    scores = shares(values) if edge.elements == "int32" else values
+    report["top"] = best_classes(scores, labels, top)
     if result.profile:
         report["profile"] = [
             {"stage": entry.stage, "op": entry.op, "cost": entry.cost} for entry in result.profile
         ]
     return report
+
+
+def shares(numbers: Array) -> Array:
+    """Which part of the numbers, which are those of classes, each class is."""
+    counts: Array = np.bincount(numbers.astype(np.int64).ravel())
+    return counts / numbers.size
 
 
 def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -537,6 +537,9 @@ class Node(build.Node):
     def called(self, i: int) -> str:
         return printable(self.record.inputs[i])
 
+    def gives_name(self) -> str:
+        return self.name
+
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         return self.importer.tensor(self.record.outputs[i], storage)
 
