@@ -15,6 +15,7 @@ from narrows.graph import preprocessing as rules
 from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.graph.qgraph import LiveChannels
+from narrows.graph.sequences import Stream, parse_stream
 from narrows.native import Model, Op, TensorInfo
 from narrows.pack import unpack_channels, unpack_edges, unpack_metadata
 from narrows.signing import Signature, split_signed
@@ -33,6 +34,8 @@ class Blob:
     stage_scales: the real value of one step of it; () if unknown.
     stage_channels: by stage, which of the model's channels are left of what it computes; others
         have all.
+    stream: how it goes on, if it was made from the network of a window; a network that goes on
+        otherwise has none.
     source: the model that it was compiled from, if whoever made it has said so.
     """
 
@@ -49,7 +52,13 @@ class Blob:
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
     signature: Signature | None = None
+    stream: Stream | None = None
     source: Path | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an inference goes on with what the one before has made its variables."""
+        return self.header.variables > 0
 
 
 def is_blob(path: str | Path, data: bytes) -> bool:
@@ -94,7 +103,15 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         ),
         metadata=metadata,
         signature=signature,
+        stream=_stream(name, metadata, inputs),
     )
+
+
+def _stream(name: str, metadata: dict[str, Any], inputs: Sequence[HostEdge]) -> Stream | None:
+    try:
+        return parse_stream(metadata.get("stream"), inputs)
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: {error}; compile it anew") from error
 
 
 def _plain_edge(index: int, info: TensorInfo) -> HostEdge:

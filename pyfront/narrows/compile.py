@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from narrows.errors import PlanError
+from narrows.graph.names import first_names
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, macs, model_macs
 from narrows.importers import load
 from narrows.importers.metadata import model_metadata
@@ -18,9 +19,10 @@ from narrows.plan.cost import figures
 from narrows.plan.plan import Plan
 from narrows.plan.planner import PlanOptions, plan_best
 from narrows.plan.ram import ram_bytes
-from narrows.quantize.arrangements import arrangements
+from narrows.quantize.arrangements import arrangements, over_time
 from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.lower import lower
+from narrows.quantize.streaming import Streaming, streaming
 from narrows.result import Progress, no_progress
 
 # What share of the work is done, as a rule, before planning and after it.
@@ -30,10 +32,13 @@ _PLAN, _PACK = 0.2, 0.8
 @dataclass(frozen=True)
 class CompileOptions:
     """plan: what the memory plan may look like; its budget is for all RAM, ``ram_bytes``.
-    metadata: further keys of the blob's metadata: labels, preprocessing."""
+    metadata: further keys of the blob's metadata: labels, preprocessing.
+    stream: how many rows of the input's window are new in each inference, if it shall go on from
+        one to the next (quantize.streaming)."""
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    stream: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +69,29 @@ def compile_model(
     graph = load(path)
 
     progress("lower", _PLAN / 2)
-    qgraphs = arrangements(without_dead_channels(lower(graph)))
+    lowered = without_dead_channels(lower(graph))
+    qgraphs = arrangements(lowered)
+    how = replace(options.plan, all_ram=True)
+    metadata = {**model_metadata(path), **options.metadata}
+    figures_of_stream: dict[str, Any] = {}
 
     try:
+        if options.stream is not None:
+            stream = streaming(over_time(lowered), options.stream)
+            of_windows = plan_best(qgraphs, replace(how, ram=None, memories=None))
+            figures_of_stream = _of_stream(stream, *of_windows)
+            metadata["stream"] = stream.sequence.metadata
+            qgraphs = arrangements(stream.graph)
+
         progress("plan", _PLAN)
         qgraph, planned = plan_best(
-            qgraphs,
-            replace(options.plan, all_ram=True),
-            lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done),
+            qgraphs, how, lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done)
         )
 
+        warnings = [*graph.warnings, *_warnings_of_tiling(qgraphs, how, ram_bytes(qgraph, planned))]
+
         progress("pack", _PACK)
-        blob = pack(qgraph, planned, {**model_metadata(path), **options.metadata})
+        blob = pack(qgraph, planned, metadata)
     except PlanError as error:  # it names an operator or a tensor, but no file
         raise PlanError(f"{path}: {error}") from error
     model = Model(blob, qgraph.name)  # the runtime's own structural check
@@ -84,8 +100,11 @@ def compile_model(
     progress("done", 1.0)
     report = describe(qgraph, planned, blob, model)
     report["left_out_macs"] = model_macs(qgraph) - macs(qgraph)
-    if graph.warnings:
-        report["warnings"] = list(graph.warnings)
+    if figures_of_stream:
+        report["stream"] = figures_of_stream
+        warnings += _warnings_of_stream(figures_of_stream)
+    if warnings:
+        report["warnings"] = warnings
     return Compiled(qgraph, planned, blob, report)
 
 
@@ -115,3 +134,43 @@ def describe(qgraph: QGraph, planned: Plan, blob: bytes, model: Model) -> dict[s
         "predicted": figures(qgraph, planned),
         **({"input_strips": list(planned.input_strips)} if planned.input_strips else {}),
     }
+
+
+def _warnings_of_tiling(qgraphs: Sequence[QGraph], how: PlanOptions, ram: int) -> list[str]:
+    """ram: of the plan whose inverted residuals are cut, if that was asked for."""
+    if how.tiling is None:
+        return []
+    rolling = ram_bytes(*plan_best(qgraphs, replace(how, tiling=None)))
+    if ram <= rolling:
+        return []
+    return [
+        f"--slice {how.tiling.slice} needs {ram:,} B of RAM, and {rolling:,} B would do without "
+        "it: its slices take more than the rows that they save"
+    ]
+
+
+def _of_stream(stream: Streaming, windows: QGraph, planned: Plan) -> dict[str, Any]:
+    """fills: inferences until the window is full. window_macs, window_ram_bytes: of the network
+    that computes whole windows. padded, anew: as Streaming has them."""
+    return {
+        "rows": stream.sequence.rows,
+        "window": stream.sequence.window,
+        "fills": stream.fills,
+        "window_macs": planned.macs,
+        "window_ram_bytes": ram_bytes(windows, planned),
+        "padded": list(stream.padded),
+        "anew": list(stream.anew),
+    }
+
+
+def _warnings_of_stream(figures_of_stream: dict[str, Any]) -> list[str]:
+    padded, anew = (first_names(figures_of_stream[key]) for key in ("padded", "anew"))
+    found = []
+    if padded:
+        found.append(
+            f"{padded} have padding along the window's height, in whose place a stream has the "
+            "rows before and behind: its answers are not those of windows by themselves"
+        )
+    if anew:
+        found.append(f"{anew} are computed anew for each window: they see all of what is before")
+    return found

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.arrays import StoredArray, load_array, stored_arrays
+from narrows.blob import Blob
 from narrows.errors import InputError
 from narrows.files import read_file
 from narrows.graph.edges import Array, HostEdge, channels_last, conform
 from narrows.graph.preprocessing import Preprocessing
+from narrows.graph.sequences import frames
 from narrows.pictures import PICTURES, load_picture
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "load_dataset",
     "load_input",
     "load_labels",
+    "load_sequence",
 ]
 
 Item: TypeAlias = "Path | Array"
@@ -52,6 +55,30 @@ def load_input(
 
     Raises: InputError: cannot be read, or does not fit.
     """
+    return conform(edge, *_read(edge, preprocessing, item, name))
+
+
+def load_sequence(blob: Blob, number: int, item: Item, name: str = "array") -> list[Array]:
+    """As ``load_input`` for an input of a blob, and what it takes in one inference after the other
+    if it goes on: a sequence is an array with a dimension before all others or, of a stream, with
+    any number of rows; a picture is a stream's window.
+
+    Returns: for each inference the edge's dtype and shape.
+
+    Raises: InputError: cannot be read, or does not fit.
+    """
+    edge, stream = blob.inputs[number], blob.stream
+    if not blob.goes_on:
+        return [load_input(edge, blob.preprocessing, item, name)]
+    window = edge if stream is None else replace(edge, shape=stream.shapes[number])
+    values, name = _read(window, blob.preprocessing, item, name)
+    return frames(edge, values, name, stream, number)
+
+
+def _read(
+    edge: HostEdge, preprocessing: Preprocessing | None, item: Item, name: str
+) -> tuple[Array, str]:
+    """An array as a user has it, or of a picture what the model takes; and what errors call it."""
     if isinstance(item, Path):
         name = str(item)
         if item.suffix.lower() == ".npy":
@@ -64,7 +91,7 @@ def load_input(
             item = channels_last(edge, item)
         item = load_picture(edge, preprocessing, item, name)
     assert isinstance(item, np.ndarray)
-    return conform(edge, item, name)
+    return item, name
 
 
 def load_labels(path: str | Path) -> tuple[str, ...]:

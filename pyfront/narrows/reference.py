@@ -77,6 +77,18 @@ class Tflm:
             raise InputError(f"{self._path}: TensorFlow Lite Micro: {error}") from error
         return [np.array(self._interpreter.get_output(i)) for i in range(outputs)]
 
+    def infer_sequence(self, sequence: Sequence[Sequence[Array]], outputs: int) -> list[Array]:
+        """Run once for each of some inputs, each inference going on with what the one before has
+        made the model's variables. Returns: outputs of the last. Raises: InputError."""
+        found = self.infer(sequence[0], outputs)
+        begins_anew, self._begins_anew = self._begins_anew, False
+        try:
+            for inputs in sequence[1:]:
+                found = self.infer(inputs, outputs)
+        finally:
+            self._begins_anew = begins_anew
+        return found
+
     def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
         """Run once. tensors: of the file, inputs or computed by an operator; preserved.
 
@@ -114,9 +126,9 @@ class TflmCrew:
         self._spent = 0.0
         self._crew: ProcessPoolExecutor | None = None
 
-    def infer(self, inputs: Sequence[Array], outputs: int) -> list[Array]:
-        """As ``Tflm.infer``, from several threads at a time."""
-        return self._run(partial(Tflm.infer, inputs=inputs, outputs=outputs))
+    def infer_sequence(self, sequence: Sequence[Sequence[Array]], outputs: int) -> list[Array]:
+        """As ``Tflm.infer_sequence``, from several threads at a time."""
+        return self._run(partial(Tflm.infer_sequence, sequence=sequence, outputs=outputs))
 
     def see(self, inputs: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
         """As ``Tflm.see``, from several threads at a time."""

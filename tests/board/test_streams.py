@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from models import need
-from narrows.compile import compile_model
+from models import need, network
+from narrows.compile import CompileOptions, compile_model
 from narrows.errors import LinkError
 from narrows.link import open_target
 from narrows.link.target import BoardTarget
+from narrows.native import Model, Run
 from oracle import Oracle
 from streams import WAKE_WORDS, features, wake_word
 
@@ -50,3 +51,16 @@ def test_what_goes_on_has_begun(board: tuple[str, BoardTarget]) -> None:
         target.client.infer_whole(model, [f], goes_on=i > 0)[0].item() for i, f in enumerate(frames)
     ]
     assert whole == by_rows
+
+
+def test_windows_as_a_stream() -> None:
+    """What was compiled with --stream goes on on a board as on the host."""
+    need("qemu-system-arm", "arm-none-eabi-gcc")
+    blob = compile_model(network("mlperf_kws_int8"), CompileOptions(stream=2)).blob
+    run = Run(Model(blob))
+    rows = np.random.default_rng(7).integers(-128, 128, (30, 2, 10, 1)).astype(np.int8)
+    with open_target(f"qemu:{BOARD}", blob) as target:
+        for number, new in enumerate(rows):
+            (found,) = target.infer([new], goes_on=number > 0).outputs
+            (expected,) = run.infer([new], goes_on=number > 0)
+            np.testing.assert_array_equal(found, expected)

@@ -14,6 +14,7 @@ import sys
 import threading
 import xml.etree.ElementTree as ET
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,9 +243,9 @@ def test_each_item_on_each_target_with_one_reference(blob: Blob, dataset: Datase
     asked = []
     host = host_reference(blob)
 
-    def infer(values: np.ndarray) -> list[np.ndarray]:
-        asked.append(values)
-        return host.infer(values)
+    def infer(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        asked.append(inputs)
+        return host.infer(inputs)
 
     found = check(blob, dataset, ["host"] * 3, Reference("counted", infer), each=True)
     assert len(asked) == ITEMS
@@ -371,17 +372,17 @@ def test_interpreters_in_processes_give_the_same(
     assert 1 <= len(multiprocessing.active_children()) <= 2
     assert found.total.differing == alone.total.differing == ()
     with pytest.raises(InputError, match="TensorFlow Lite Micro"):
-        crew.infer(np.zeros(3, np.int8))
+        crew.infer([np.zeros(3, np.int8)])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_in_the_midst_ends_all_jobs(blob: Blob, dataset: Dataset, jobs: int) -> None:
     host = host_reference(blob, jobs)
 
-    def infer(values: np.ndarray) -> list[np.ndarray]:
-        if values.tobytes() == np.asarray(dataset.items[30]).tobytes():
+    def infer(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if inputs[0].tobytes() == np.asarray(dataset.items[30]).tobytes():
             raise InputError("item 30 is refused")
-        return host.infer(values)
+        return host.infer(inputs)
 
     with pytest.raises(InputError, match="item 30 is refused"):
         check(blob, dataset, ["host"] * 2, Reference("failing", infer, jobs), jobs=jobs)

@@ -81,6 +81,16 @@ def test_slices_cost_work_and_save_ram(narrows: Narrows, tmp_path: Path) -> None
     assert reports[1]["mac_factor"] > 1.0
 
 
+def test_slices_that_save_nothing(narrows: Narrows, tmp_path: Path) -> None:
+    """Depthwise separable layers have no expansion that could be cut; the user is told."""
+    model = network("mlperf_kws_int8")
+    done = narrows("compile", model, "-o", tmp_path / "k.nrw", "--slice", "1")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "--slice 1 needs 4," in line
+    assert "would do without it" in line
+
+
 def test_run_gives_what_tflite_micro_gives(
     narrows: Narrows, digits_blob: Path, digits: tuple[np.ndarray, np.ndarray], digit_file: Path
 ) -> None:

@@ -28,12 +28,14 @@ from pathlib import Path
 from narrows.blob import Blob
 from narrows.checking.desk import Desk, Meter, Stopped, Task
 from narrows.checking.verdict import Check, Checked, Verdict
-from narrows.data import Dataset, Item, load_input
+from narrows.data import Dataset, Item, load_sequence
 from narrows.errors import InputError, NarrowsError, UsageError
 from narrows.graph.edges import Array, decode, encode
+from narrows.graph.qgraph import Int8Array
+from narrows.graph.sequences import window_of
 from narrows.jobs import in_order
 from narrows.reference import TflmCrew
-from narrows.result import Progress, Result, no_progress
+from narrows.result import Progress, Result, Target, no_progress
 from narrows.targets import (
     check_spec,
     host_of_thread,
@@ -60,11 +62,11 @@ _STOP_SECONDS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What every output must equal. infer: an input as the model takes it -> its outputs.
-    jobs: from how many threads it may be called at a time."""
+    """What every output must equal. infer: what the model takes in one inference after the other ->
+    the outputs of the last. jobs: from how many threads it may be called at a time."""
 
     name: str
-    infer: Callable[[Array], list[Array]]
+    infer: Callable[[Sequence[Array]], list[Array]]
     jobs: int = 1
 
 
@@ -72,21 +74,35 @@ def host_reference(blob: Blob, jobs: int = 1) -> Reference:
     """The blob itself on this host."""
     edge, host = blob.inputs[0], host_of_thread(blob.data)
 
-    def infer(values: Array) -> list[Array]:
-        return _decoded(blob, host().infer([encode(edge, values)]))
+    def infer(inputs: Sequence[Array]) -> list[Array]:
+        return _decoded(blob, _run(host(), [encode(edge, values) for values in inputs]))
 
     return Reference("host", infer, jobs)
 
 
 def tflm_reference(blob: Blob, path: str | Path, jobs: int = 1) -> Reference:
-    """The ``.tflite`` that the blob was compiled from, in TensorFlow Lite Micro.
+    """The ``.tflite`` that the blob was compiled from, in TensorFlow Lite Micro. A stream's window
+    is computed as one.
 
     jobs: how many processes may compute it, if that takes long.
 
     Raises: ToolError, ModelError.
     """
     tflm = TflmCrew(path, jobs)
-    return Reference("tflm", lambda values: tflm.infer([values], len(blob.outputs)), jobs)
+    stream = blob.stream
+
+    def infer(inputs: Sequence[Array]) -> list[Array]:
+        taken = inputs if stream is None else [window_of(inputs, stream)]
+        return tflm.infer_sequence([[values] for values in taken], len(blob.outputs))
+
+    return Reference("tflm", infer, jobs)
+
+
+def _run(target: Target, inputs: Sequence[Int8Array]) -> Result:
+    """One inference after the other; the last one's result."""
+    for number, values in enumerate(inputs):
+        result = target.infer([values], goes_on=number > 0)
+    return result
 
 
 def parse_targets(texts: Sequence[str]) -> tuple[str, ...]:
@@ -245,10 +261,10 @@ class _Expected:
         self._reference = reference
         self._digests: dict[int, bytes] = {}
 
-    def of(self, item: int, values: Array) -> bytes:
-        """The digest for an item. values: as the model takes them."""
+    def of(self, item: int, inputs: Sequence[Array]) -> bytes:
+        """The digest for an item. inputs: as the model takes them, one inference after another."""
         if item not in self._digests:
-            self._digests[item] = _digest(self._reference.infer(values))
+            self._digests[item] = _digest(self._reference.infer(inputs))
         return self._digests[item]
 
 
@@ -268,10 +284,10 @@ def _tasks(blob: Blob, dataset: Dataset, expected: _Expected | None, jobs: int) 
 
     def load(numbered: tuple[int, Item]) -> Task:
         number, item = numbered
-        values = load_input(edge, blob.preprocessing, item, dataset.name_of(number))
+        inputs = load_sequence(blob, 0, item, dataset.name_of(number))
         label = None if dataset.labels is None else int(dataset.labels[number])
-        digest = None if expected is None else expected.of(number, values)
-        return Task(number, [encode(edge, values)], digest, label)
+        digest = None if expected is None else expected.of(number, inputs)
+        return Task(number, [encode(edge, values) for values in inputs], digest, label)
 
     return in_order(load, enumerate(dataset.items), jobs)
 
@@ -366,7 +382,7 @@ class _Worker(threading.Thread):
             self.opened.set()
             while (task := self._desk.take(self._number)) is not None:
                 began = time.monotonic()
-                result = target.infer(task.inputs)
+                result = _run(target, task.inputs)
                 ended = time.monotonic()
                 self._checked.append(self._judge(task, result))
                 self.span = (self.span[0] if self.span is not None else began, ended)

@@ -14,7 +14,8 @@ from narrows.result import Progress
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """An item to run. expected: digest of the reference's outputs; None if it was not run."""
+    """An item to run. inputs: of one inference after the other; the answer is the last one's.
+    expected: digest of the reference's outputs; None if it was not run."""
 
     item: int
     inputs: list[Int8Array]

@@ -32,6 +32,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--slice", type=int, metavar="N", help="channels of a bottleneck computed at a time"
     )
+    parser.add_argument(
+        "--stream",
+        type=int,
+        metavar="ROWS",
+        help="for a network over time whose windows overlap: take as many new rows of the input in "
+        "each inference, and compute nothing twice",
+    )
     add_effort(parser)
     add_metadata(parser)
     add_json(parser)
@@ -47,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.slice is not None:
         options = replace(options, tiling=Tiling(slice=arguments.slice))
     with progress_bar() as progress:
-        chosen = CompileOptions(options, parse_metadata(arguments))
+        chosen = CompileOptions(options, parse_metadata(arguments), arguments.stream)
         compiled = compile_model(arguments.model, chosen, progress)
     warn(arguments.model, compiled.report.get("warnings", ()))
     parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
@@ -76,6 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
         if left_out > 0:
             share = left_out / (left_out + plan.macs_once)
             print(f"left out: {share:.1%} of the model's MACs, of channels without any effect")
+        if stream := compiled.report.get("stream"):
+            print(
+                f"a stream: {stream['rows']} of {stream['window']} rows are new in each inference, "
+                f"the window is full after {stream['fills']}; whole windows would take "
+                f"{stream['window_macs'] / 1e6:.2f} M MACs and RAM {stream['window_ram_bytes']:,} B"
+            )
         if seconds is not None:
             print(f"about {1e3 * seconds:.1f} ms {budget.clock(board)}")
     return 0

@@ -15,7 +15,7 @@ import numpy as np
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import count, part, print_table, progress_bar, stage_label
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.data import load_input, load_labels
+from narrows.data import load_labels, load_sequence
 from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, decode, encode, real
 from narrows.result import Progress, Result
@@ -34,7 +34,8 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         action="append",
         required=True,
-        help=".npy (the model's own type, or floats) or a picture; once per input of the model",
+        help=".npy (the model's own type, or floats) or a picture; once per input of the model; "
+        "of a network that goes on, a sequence",
     )
     parser.add_argument(
         "--target",
@@ -64,17 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.output}: {blob.name} has {len(blob.outputs)} outputs; give an .npz file"
         )
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
-    inputs = load_inputs(blob, arguments.input)
-    tensors = [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
+    sequence = [
+        [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
+        for inputs in load_inputs(blob, arguments.input)
+    ]
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
     reports: list[dict[str, Any]] = []
     for index, spec in enumerate(specs):
         with progress_bar() as progress:
-            result = _infer(
-                blob, spec, tensors, arguments.profile, part(progress, index, len(specs))
+            results = _infer(
+                blob, spec, sequence, arguments.profile, part(progress, index, len(specs))
             )
-        outputs = [decode(edge, v) for edge, v in zip(blob.outputs, result.outputs, strict=True)]
+        outputs = _outputs(blob, results)
+        result = results[-1]
         report = describe(blob, spec, result, outputs, labels, arguments.top)
+        if blob.goes_on:
+            report["inferences"] = len(results)
         if not reports:
             for best in report["top"]:
                 print(f"{best['score']:10.6g}  {best['label']}")
@@ -93,26 +99,52 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if agree else 1
 
 
-def load_inputs(blob: Blob, files: Sequence[str]) -> list[Array]:
-    """One array per input, of the model's own type and shape. Raises: InputError."""
+def load_inputs(blob: Blob, files: Sequence[str]) -> list[list[Array]]:
+    """For each inference an array per input, of the model's own type and shape. Raises:
+    InputError."""
     if len(files) != len(blob.inputs):
         names = ", ".join(edge.name for edge in blob.inputs)
         raise InputError(
             f"{blob.name} has {len(blob.inputs)} input(s) ({names}), not {len(files)}; "
             "give --input once for each, in this order"
         )
-    return [
-        load_input(edge, blob.preprocessing, Path(file))
-        for edge, file in zip(blob.inputs, files, strict=True)
-    ]
+    columns = [load_sequence(blob, number, Path(file)) for number, file in enumerate(files)]
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"{blob.name}: {lengths} inputs, one after the other; give as many of each"
+        )
+    return [list(inputs) for inputs in zip(*columns, strict=True)]
 
 
 def _infer(
-    blob: Blob, spec: str, tensors: Sequence[Array], profile: bool, progress: Progress
-) -> Result:
+    blob: Blob,
+    spec: str,
+    sequence: Sequence[Sequence[Array]],
+    profile: bool,
+    progress: Progress,
+) -> list[Result]:
+    """The result of each inference."""
+    results = []
     with open_target(spec, blob.data, progress, blob.signature) as target:
-        progress("inference", 1.0)
-        return target.infer(tensors, profile)
+        for number, tensors in enumerate(sequence):
+            progress("inference", (number + 1) / len(sequence))
+            results.append(target.infer(tensors, profile, goes_on=number > 0))
+    return results
+
+
+def _outputs(blob: Blob, results: Sequence[Result]) -> list[Array]:
+    """What the model gives: of several inferences with the answer of each, one behind the other."""
+    answers = [
+        [decode(edge, values) for edge, values in zip(blob.outputs, result.outputs, strict=True)]
+        for result in results
+    ]
+    if len(answers) == 1:
+        return answers[0]
+    return [
+        np.concatenate([np.atleast_1d(values) for values in of_one])
+        for of_one in zip(*answers, strict=True)
+    ]
 
 
 def describe(
@@ -130,8 +162,8 @@ def describe(
         "target": spec,
         "output_sha256": digest.hexdigest(),
         "outputs": [
-            {"name": edge.name, "dtype": edge.dtype, "shape": list(edge.shape)}
-            for edge in blob.outputs
+            {"name": edge.name, "dtype": edge.dtype, "shape": list(values.shape)}
+            for edge, values in zip(blob.outputs, outputs, strict=True)
         ],
         "arena_bytes": result.arena_bytes,
         "ram_high_water_bytes": result.ram_high_water_bytes,
@@ -141,8 +173,9 @@ def describe(
         report["instructions"] = result.instructions
     if result.seconds is not None:
         report["seconds"] = result.seconds
-    edge, values = blob.outputs[0], real(blob.outputs[0], outputs[0])
-    scores = shares(values) if edge.elements == "int32" else values
+    edge = blob.outputs[0]
+    last = real(edge, outputs[0].reshape(-1, *edge.shape)[-1])
+    scores = shares(last) if edge.elements == "int32" else last
     report["top"] = best_classes(scores, labels, top)
     if result.profile:
         report["profile"] = [
@@ -187,6 +220,8 @@ def _is_archive(path: str) -> bool:
 
 def _figures(report: dict[str, Any]) -> str:
     parts = [f"{report['target']}:"]
+    if report.get("inferences", 1) > 1:
+        parts.append(f"the last of {count(report['inferences'])} inferences:")
     if "instructions" in report:
         parts.append(f"{count(report['instructions'])} instructions,")
     if "seconds" in report:

@@ -74,7 +74,9 @@ class PlaceTarget:
         self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
     ) -> Result:
         """Run once; see ``Target``."""
-        return self._retried(lambda target: target.infer(inputs, profile, goes_on=goes_on))
+        # A board that was off has forgotten what an inference would go on with.
+        again = not goes_on
+        return self._retried(lambda target: target.infer(inputs, profile, goes_on=goes_on), again)
 
     def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
         """Run once; see ``Target``."""
@@ -86,14 +88,15 @@ class PlaceTarget:
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def _retried(self, action: Callable[[Target], Answer]) -> Answer:
-        """A board that has gone is switched off and on, and asked once more."""
+    def _retried(self, action: Callable[[Target], Answer], again: bool = True) -> Answer:
+        """A board that has gone is switched off and on, and asked once more if it may be asked
+        again."""
         try:
             try:
                 return action(self._opened())
             except LinkError:
                 self._close()
-                if not self._has_power:
+                if not (self._has_power and again):
                     raise
                 self._place.power_cycle()
                 return action(self._opened())

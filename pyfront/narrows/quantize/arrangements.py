@@ -61,6 +61,13 @@ def arrangements(graph: QGraph) -> tuple[QGraph, ...]:
     return tuple(found)
 
 
+def over_time(graph: QGraph) -> QGraph:
+    """The one in which a network over time has the time along the height, from its input on."""
+    arrangement = _upright(_in_parts(_at_inputs(graph), inputs=False))
+    verify_qgraph(arrangement)
+    return arrangement
+
+
 # --- Shapes that only inputs have --------------------------------------------------------------
 
 
@@ -89,9 +96,10 @@ def _shaped(tensor: QTensor, other: QTensor) -> QTensor:
 # --- Fully connected layers --------------------------------------------------------------------
 
 
-def _in_parts(graph: QGraph) -> QGraph:
+def _in_parts(graph: QGraph, inputs: bool = True) -> QGraph:
     """With rows of pixels for what fully connected layers read as one pixel: of what a RESHAPE
-    flattened, its own; of an input, parts of it. So they can add up what each row gives."""
+    flattened, its own; of an input, parts of it, if those may be taken apart. So they can add up
+    what each row gives."""
     tensors, ops = list(graph.tensors), list(graph.ops)
     edges = {edge.tensor for edge in graph.inputs} | graph.ends
     for place, op in enumerate(ops):
@@ -105,7 +113,7 @@ def _in_parts(graph: QGraph) -> QGraph:
             if _is_countable(tensors[maker.inputs[0]]):
                 ops[place] = _over(tensors[maker.inputs[0]], replace(op, inputs=maker.inputs))
                 ops[ops.index(maker)] = ops[place]
-        elif flat in {edge.tensor for edge in graph.inputs} and _is_countable(tensors[flat]):
+        elif inputs and _is_input(graph, flat) and _is_countable(tensors[flat]):
             part = max(n for n in range(_WORD, _PART + 1, _WORD) if tensors[flat].channels % n == 0)
             rows = tensors[flat].channels // part
             tensors[flat] = replace(tensors[flat], height=rows, channels=part)
@@ -113,6 +121,10 @@ def _in_parts(graph: QGraph) -> QGraph:
     if ops == list(graph.ops):
         return graph
     return without_unused(replace(graph, tensors=tuple(tensors), ops=tuple(dict.fromkeys(ops))))
+
+
+def _is_input(graph: QGraph, tensor: int) -> bool:
+    return any(edge.tensor == tensor for edge in graph.inputs)
 
 
 def _maps_one_pixel(graph: QGraph, op: QConv) -> bool:
