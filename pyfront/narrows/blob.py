@@ -12,6 +12,7 @@ from typing import Any
 from narrows.errors import BlobError
 from narrows.files import read_file
 from narrows.graph import preprocessing as rules
+from narrows.graph.detection import Detection, parse_detection
 from narrows.graph.edges import HostEdge
 from narrows.graph.preprocessing import Preprocessing as Preprocessing
 from narrows.graph.qgraph import LiveChannels
@@ -34,6 +35,7 @@ class Blob:
     stage_scales: the real value of one step of it; () if unknown.
     stage_channels: by stage, which of the model's channels are left of what it computes; others
         have all.
+    detection: what its outputs say of places in the picture; None if nothing is known.
     stream: how it goes on, if it was made from the network of a window; a network that goes on
         otherwise has none.
     source: the model that it was compiled from, if whoever made it has said so.
@@ -52,6 +54,7 @@ class Blob:
     preprocessing: Preprocessing | None
     metadata: dict[str, Any]
     signature: Signature | None = None
+    detection: Detection | None = None
     stream: Stream | None = None
     source: Path | None = None
 
@@ -103,6 +106,7 @@ def parse_blob(data: bytes, name: str = "blob") -> Blob:
         ),
         metadata=metadata,
         signature=signature,
+        detection=_detection(name, metadata.get("detection"), outputs),
         stream=_stream(name, metadata, inputs),
     )
 
@@ -169,6 +173,17 @@ def _scales(name: str, metadata: dict[str, Any]) -> tuple[float, ...]:
     ):
         raise BlobError(f"{name}: metadata: scales are not positive numbers; compile it anew")
     return tuple(map(float, value))
+
+
+def _detection(name: str, value: Any, outputs: Sequence[HostEdge]) -> Detection | None:
+    if value is None:
+        return None
+    try:
+        detection = parse_detection(value)
+        detection.check([edge.shape for edge in outputs])
+    except ValueError as error:
+        raise BlobError(f"{name}: metadata: detection: {error}; compile it anew") from error
+    return detection
 
 
 def parse_preprocessing(name: str, value: Any, channels: int | None = None) -> Preprocessing | None:

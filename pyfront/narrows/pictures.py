@@ -34,6 +34,9 @@ PICTURES = (
 # Quantization step -> (mean, scale) of pixels; a step counts if it is within 10%.
 _CONVENTIONS = {1 / 255: (0.0, 1 / 255), 2 / 255: (127.5, 1 / 127.5), 1.0: (0.0, 1.0)}
 
+# Which part of a picture is taken where nothing is said of it, and none of its values.
+_PLAIN = Preprocessing((0.0,), (1.0,))
+
 _GREY_MODES = ("1", "L", "LA")
 _STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 # Formats (Pillow's names) whose grey samples of more than 8 bits are 0 to 65535: in modes I;16,
@@ -70,7 +73,7 @@ def load_picture(
             "floats"
         )
     if preprocessing is None:
-        pixels = _pixels(source, name, edge.shape[1:], Preprocessing((0.0,), (1.0,)))
+        pixels = _pixels(source, name, edge.shape[1:], _PLAIN)
         if edge.dtype == "uint8":
             return pixels
         preprocessing = _by_convention(edge, name)
@@ -85,30 +88,28 @@ def load_picture(
     return values
 
 
+def shown_part(
+    edge: HostEdge, preprocessing: Preprocessing | None, source: Path, name: str
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The picture in colours as it is looked at, and the part of it that the network sees: left,
+    top, right, bottom in its pixels.
+
+    Raises: InputError: as ``load_picture``.
+    """
+    preprocessing = preprocessing or _PLAIN
+    whole, _, _ = _upright(source, name, "RGB", preprocessing)
+    return whole, _part(whole.size, (edge.shape[2], edge.shape[1]), preprocessing)
+
+
 def _pixels(
     source: Path | Array, name: str, shape: tuple[int, ...], preprocessing: Preprocessing
 ) -> Array:
     """uint8 [height, width, channels]."""
     height, width, channels = shape
-    try:
-        # Pillow's remarks on odd files come with its own source lines and help nobody here.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with _opened(source) as image:
-                frames = _frames(image)
-                whole = _eight_bits(image, name).convert("L" if channels == 1 else "RGB")
-                orientation = _orientation(image)
-            if preprocessing.exif_rotation == "apply" and orientation in _UPRIGHT:
-                whole = whole.transpose(_UPRIGHT[orientation])
-            box = _part(whole.size, (width, height), preprocessing)
-            resized = whole.resize((width, height), Image.Resampling.BILINEAR, box)
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file") from error
-    except InputError:
-        raise
-    except Exception as error:  # a malformed picture makes Pillow raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: not a picture that can be read: {reason}") from error
+    mode = "L" if channels == 1 else "RGB"
+    whole, frames, orientation = _upright(source, name, mode, preprocessing)
+    box = _part(whole.size, (width, height), preprocessing)
+    resized = whole.resize((width, height), Image.Resampling.BILINEAR, box)
     if frames > 1:
         warnings.warn(
             FrameWarning(f"{name}: has {frames} frames; the first is taken"), stacklevel=2
@@ -122,6 +123,31 @@ def _pixels(
         warnings.warn(RotationWarning(message), stacklevel=2)
     pixels = np.asarray(resized, np.uint8).reshape(height, width, channels)
     return pixels[:, :, ::-1] if preprocessing.order == "BGR" else pixels
+
+
+def _upright(
+    source: Path | Array, name: str, mode: str, preprocessing: Preprocessing
+) -> tuple[Image.Image, int, int]:
+    """The picture in a mode (L or RGB), turned if the preprocessing says so; how many frames it
+    has, and its EXIF orientation. Raises: InputError: it cannot be read."""
+    try:
+        # Pillow's remarks on odd files come with its own source lines and help nobody here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _opened(source) as image:
+                frames = _frames(image)
+                whole = _eight_bits(image, name).convert(mode)
+                orientation = _orientation(image)
+            if preprocessing.exif_rotation == "apply" and orientation in _UPRIGHT:
+                whole = whole.transpose(_UPRIGHT[orientation])
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file") from error
+    except InputError:
+        raise
+    except Exception as error:  # a malformed picture makes Pillow raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: not a picture that can be read: {reason}") from error
+    return whole, frames, orientation
 
 
 def _frames(image: Image.Image) -> int:

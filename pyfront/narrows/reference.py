@@ -20,6 +20,7 @@ import tflite
 from narrows.errors import InputError, ModelError, ToolError
 from narrows.files import read_file
 from narrows.graph.edges import Array
+from narrows.importers.tflite_detection import without_detection
 
 # Of the interpreter's arena: scratch of operators, its own records.
 _BESIDE_TENSORS = 4 << 20
@@ -28,7 +29,8 @@ _ALONE_SECONDS = 2.0
 
 
 class Tflm:
-    """A model in TensorFlow Lite Micro's interpreter.
+    """A model in TensorFlow Lite Micro's interpreter. One that ends with boxes of a detector gives
+    what these are made from, as narrows does.
 
     preserved_bytes: of all its tensors together, if ``see`` is to give them.
     goes_on: whether an inference of a model with variables goes on with what the one before has
@@ -47,7 +49,7 @@ class Tflm:
                 "TensorFlow Lite Micro is not installed: pip install --pre tflite-micro"
             ) from error
         self._path = path
-        model = read_file(path, "model")
+        model = without_detection(read_file(path, "model"))
         options: dict[str, Any] = {"model_data": model}
         if preserved_bytes:
             options["arena_size"] = preserved_bytes + len(model) + _BESIDE_TENSORS

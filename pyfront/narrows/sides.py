@@ -16,7 +16,7 @@ from narrows.blob import Blob, Preprocessing, is_blob, parse_blob, parse_preproc
 from narrows.compile import compile_model
 from narrows.errors import ModelError, UsageError
 from narrows.files import read_file
-from narrows.graph.edges import Array, HostEdge, encode, host_edge
+from narrows.graph.edges import Array, HostEdge, encode, host_edge, in_file
 from narrows.graph.graph import Graph
 from narrows.graph.qgraph import LiveChannels
 from narrows.importers import load
@@ -321,6 +321,8 @@ def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool, 
     record = read_model(data, path, {})
     kinds = [(number, "input") for number in record.inputs]
     kinds += [(number, op.name.lower()) for op in record.operators for number in op.outputs]
+    ports = zip(record.inputs, graph.inputs, strict=True)
+    first = frozenset(number for number, port in ports if port.channels_first)
     layers, preserved = [], 0
     for number, kind in kinds:
         tensor = record.tensors[number]
@@ -329,6 +331,8 @@ def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool, 
             continue
         # Without the batch, which is 1.
         inner = tensor.shape[-3:] if len(tensor.shape) == _BATCHED else tensor.shape
+        if number in first:
+            inner = (*inner[1:], inner[0])
         height, width, channels = (1,) * (3 - len(inner)) + inner
         shape = (height, width, channels)
         is_real, q = tensor.dtype == "float32", tensor.quantization
@@ -341,11 +345,17 @@ def _tflm_side(spec: str, path: str, data: bytes, graph: Graph, is_float: bool, 
     tflm = TflmCrew(path, jobs, preserved)
     numbers = list(dict.fromkeys(number for number, _ in layers))
 
-    def see(values: Inputs) -> dict[int, Array]:
-        return dict(zip(numbers, tflm.see(values, numbers), strict=True))
+    edges = _input_edges(spec, graph, is_float)
 
-    edges, ports = _input_edges(spec, graph, is_float), (record.inputs, record.outputs)
-    return replace(_model_side(spec, path, edges, is_float, layers, ports, see), jobs=jobs)
+    def see(values: Inputs) -> dict[int, Array]:
+        taken = [in_file(edge, array) for edge, array in zip(edges, values, strict=True)]
+        seen = dict(zip(numbers, tflm.see(taken, numbers), strict=True))
+        return {n: np.moveaxis(v, 1, -1) if n in first else v for n, v in seen.items()}
+
+    return replace(
+        _model_side(spec, path, edges, is_float, layers, (record.inputs, record.outputs), see),
+        jobs=jobs,
+    )
 
 
 def _input_edges(spec: str, graph: Graph, is_float: bool) -> tuple[HostEdge, ...]:

@@ -179,9 +179,10 @@ def ask(engine: str, model: bytes, cases: list[list[Array]], count: int) -> list
 
 
 def _ask_tflm(model: bytes, cases: list[list[Array]], count: int) -> list[Any]:
+    from narrows.importers.tflite_detection import without_detection
     from oracle import Oracle
 
-    oracle = Oracle(model, 1 << 24)
+    oracle = Oracle(without_detection(model), 1 << 24)
     return [oracle.run(case, count) for case in cases]
 
 

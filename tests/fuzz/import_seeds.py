@@ -12,6 +12,7 @@ import numpy as np
 import single
 import test_onnx
 from cases import CASES
+from detectors import small_ssd
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
 from single import RELU, RELU6, VALID
 from test_chains import compared, selected
@@ -104,6 +105,7 @@ def _tflite() -> dict[str, bytes]:
         x = net.int8(IMAGE)
         found[name] = net.finish([x], [build(net, x)])
     found["edges"] = _edges()
+    found["detection"] = small_ssd()
     return found
 
 

@@ -13,9 +13,10 @@ from narrows.quantize.lower import lower
 from oracle import Array, Oracle
 
 # Steps of the output that answers may be apart. The kernels that LiteRT chooses by itself round
-# once where the definition rounds twice, which adds up over the layers; of its reference kernels
-# the mean and the fully connected layer alone do so.
-MOST = {"AUTO": 32, "BUILTIN_REF": 1}
+# once where the definition rounds twice, which adds up over the layers, and a sigmoid behind them
+# takes several steps for one of its input (37 in SSDLite's scores); of its reference kernels the
+# mean and the fully connected layer alone do so.
+MOST = {"AUTO": 40, "BUILTIN_REF": 1}
 # Kernels for every operator, without XNNPACK; they round as the reference kernels do, or once.
 PLAIN = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 

@@ -38,6 +38,9 @@ ZOO: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v3", {"size": 96}),
     ("ssdlite", {"width": 0.35, "size": 96}),
     ("deeplab_v3", {"width": 0.35, "size": 129, "upsample": True}),
+    ("deeplab_v3", {"width": 0.35, "size": 113, "pyramid": True}),
+    ("shufflenet", {"width": 0.5, "size": 48, "stages": 1}),
+    ("nasnet_a", {"width": 0.25, "size": 96, "cells": 1}),
 ]
 ZOO_IDS = [name + "".join(f"-{v}" for v in options.values()) for name, options in ZOO]
 NAMES = (*ZOO_IDS, FLOAT_NETWORK, "digits", "everything", *INT8_NETWORKS)

@@ -11,7 +11,7 @@ import numpy as np
 from litert import LiteRT
 from models import need
 from narrows.exporters.export import export_tflite
-from narrows.graph.edges import to_external, to_internal
+from narrows.graph.edges import conform, host_edge, in_file, to_external, to_internal
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.importers.tflite import import_tflite
 from narrows.link import open_target
@@ -89,8 +89,15 @@ def check(
     graph = import_tflite(model, "single")
     qgraph = lower(graph)
     oracle, exported = interpreter(model), Oracle(export_tflite(graph))
-    cases = inputs or typical_inputs(qgraph, rng)
-    expected = [oracle.run(case, len(qgraph.outputs)) for case in cases]
+    edges = [host_edge(edge, qgraph.tensors[edge.tensor]) for edge in qgraph.inputs]
+    cases = [
+        [conform(edge, values, "case") for edge, values in zip(edges, case, strict=True)]
+        for case in inputs or typical_inputs(qgraph, rng)
+    ]
+    expected = [
+        oracle.run([in_file(e, v) for e, v in zip(edges, case, strict=True)], len(qgraph.outputs))
+        for case in cases
+    ]
     for case, wanted in zip(cases, expected, strict=True):
         for got, want in zip(exported.run(case, len(wanted)), wanted, strict=True):
             assert got.dtype == want.dtype

@@ -43,6 +43,7 @@ def test_as_a_folder_of_another_project(cmake: str, tmp_path: Path) -> None:
     """What it installs is then the other project's business."""
     build(cmake, CONSUMER, tmp_path / "build", f"-DNARROWS_RUNTIME={RUNTIME}")
     run(tmp_path / "build" / "consumer")
+    run(tmp_path / "build" / "detector")
     run(cmake, "--install", tmp_path / "build", "--prefix", tmp_path / "prefix")
     assert not (tmp_path / "prefix").exists()
 
@@ -97,7 +98,8 @@ def test_installed(cmake: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "library")
     installed = sorted(path.name for path in prefix.rglob("*") if path.is_file())
     assert [name for name in installed if not name.startswith("narrows-config")] == [
-        *("libnarrows.a", "narrows.h"),
+        *("libnarrows.a", "libnarrows_detection.a", "narrows.h", "narrows_detection.h"),
     ]
     build(cmake, CONSUMER, tmp_path / "build", "-DFOUND=ON", f"-DCMAKE_PREFIX_PATH={prefix}")
     run(tmp_path / "build" / "consumer")
+    run(tmp_path / "build" / "detector")

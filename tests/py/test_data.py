@@ -246,9 +246,9 @@ def test_every_command_prepares_the_same_bytes(
         calibrated.append(np.array(sample[0]))
         return inputs(self, sample)
 
-    def watch_infer(self: HostTarget, tensors: Any, *rest: Any) -> Any:
+    def watch_infer(self: HostTarget, tensors: Any, *rest: Any, **more: Any) -> Any:
         sent.append(np.array(tensors[0]).ravel())
-        return infer(self, tensors, *rest)
+        return infer(self, tensors, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(FloatModel, "inputs", watch_inputs)

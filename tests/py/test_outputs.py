@@ -35,7 +35,8 @@ from narrows.zoo.builder import Builder
 NO_FILES = {
     *("--ram", "--slice", "--target", "--reference", "--top", "--count", "--layer", "--limit"),
     *("--pixel-mean", "--pixel-scale", "--crop-fraction", "--counter"),
-    *("--port", "--probe", "--jobs", "--rounds", "--mhz"),
+    *("--port", "--probe", "--jobs", "--rounds", "--mhz", "--stream", "--name"),
+    "NAME[,OPTION=VALUE...]",
 }
 
 
@@ -51,7 +52,7 @@ def test_every_option_that_names_a_file_is_declared(name: str) -> None:
     declared = {place.destination for place in parser.get_default("places") or ()}
     for action in parser._actions:
         takes_text = action.nargs != 0 and action.choices is None
-        if takes_text and not NO_FILES & set(action.option_strings):
+        if takes_text and not NO_FILES & {*action.option_strings, str(action.metavar)}:
             assert action.dest in declared, f"{name}: {action.dest}: add_input or add_output"
 
 

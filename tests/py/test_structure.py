@@ -42,6 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blob": {"errors", "files", "graph", "native", "stages", "pack", "signing"},
     "embed": {"errors", "blob"},
     "arrays": {"errors", "graph"},
+    "detection": {"graph", "native"},
+    "drawing": {"errors"},
     "pictures": {"errors", "graph"},
     "data": {"errors", "files", "graph", "arrays", "pictures", "blob"},
     "boards": BASE - {"result"} | {"flashing"},
@@ -51,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flashing": set(),
     "flash": BASE | {"blob", "boards", "native", "link"},
     "targets": BASE | {"graph", "native", "boards", "link", "farm", "signing"},
-    "reference": {"errors", "files", "graph"},
+    "reference": {"errors", "files", "graph", "importers"},
     "sides": {"errors", "files", "result", "graph", "importers", "quantize", "compile", "native"}
     | {"stages", "blob", "reference", "targets"},
     "bench": BASE | {"graph", "native", "boards", "link", "blob", "reference"},
@@ -77,6 +79,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "budget",
         "flash",
         "bench",
+        "detection",
+        "drawing",
+        "pictures",
         "embed",
     },
     "__main__": {"cli", "interrupt", "jobs"},
@@ -94,6 +99,7 @@ INTRINSICS = {
     "mve": {"arm_mve.h"},
     "neon": {"arm_neon.h", "sys/auxv.h"},
 }
+HEAP = ("malloc", "calloc", "free", "alloca")
 _INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
@@ -166,13 +172,22 @@ def c_files(folder: Path) -> list[Path]:
 def test_the_runtime_stands_alone(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     own = {header.name for header in c_files(RUNTIME) if header.suffix == ".h"}
-    foreign = STANDARD_HEADERS | INTRINSICS.get(path.stem.rpartition("_")[2], set())
+    in_floats = "detection" in path.stem
+    foreign = STANDARD_HEADERS | ({"math.h"} if in_floats else set())
+    foreign |= INTRINSICS.get(path.stem.rpartition("_")[2], set())
     for kind, name in _INCLUDE.findall(text):
         known = name in foreign if kind == "<" else Path(name).name in own
         assert known, f"includes {name}"
     code = _COMMENT.sub(" ", text)
-    for word in ("float", "double", "malloc", "calloc", "free", "alloca"):
+    for word in (*(() if in_floats else ("float", "double")), *HEAP):
         assert not re.search(rf"\b{word}\b", code), f"uses {word}"
+
+
+def test_only_those_who_link_it_have_floats() -> None:
+    """Boxes of detectors are computed in floating point, beside the runtime."""
+    for path in c_files(RUNTIME):
+        if "detection" not in path.stem:
+            assert "narrows_detection.h" not in path.read_text(encoding="utf-8"), path
 
 
 def test_the_public_header_needs_no_other_header_of_ours() -> None:

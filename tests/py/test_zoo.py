@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,28 @@ import numpy as np
 import pytest
 
 from conftest import Narrows
+from models import need, photo
 from narrows import zoo
+from narrows.blob import parse_blob
+from narrows.data import load_input
 from narrows.errors import UsageError
-from narrows.graph.edges import to_internal
+from narrows.graph.detection import Ssd, parse_detection
+from narrows.graph.edges import encode, to_internal
 from narrows.graph.graph import Activation
+from narrows.importers.tflite import import_tflite
+from narrows.native import Run
+from narrows.pack import pack
+from narrows.plan import Effort, PlanOptions
+from narrows.plan.planner import plan
+from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.quantize.reference import run
 from narrows.zoo.measure import largest_materialized, materialized, multiply_adds, parameters
 from narrows.zoo.networks import rounded
 from narrows.zoo.paper import compare, compare_maxima
-from quantized import FRESH, ZOO, ZOO_IDS, shape_of
+from oracle import Oracle
+from quantized import FRESH, ZOO, ZOO_IDS, exported, shape_of
 
 
 def signal_to_noise(signal: FloatArray, other: FloatArray) -> float:
@@ -134,6 +146,81 @@ def test_counts_of_a_small_network() -> None:
     assert largest_materialized(graph, 16) == (25 * 5 * 64 * 2, "25x5x64")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deeplab_v3", {}),
+        ("deeplab_v3", {"pyramid": True}),
+        ("shufflenet", {"width": 1.5}),
+        ("shufflenet", {"width": 2.0}),
+        ("nasnet_a", {}),
+    ],
+)
+def test_whole_networks(
+    name: str, options: dict[str, Any], record_property: Callable[[str, object], None]
+) -> None:
+    """Those of the paper's tables 4 and 7 as a whole give TensorFlow Lite Micro's bytes for a
+    photo. Reduced ones are in every run (test_quantized)."""
+    graph = zoo.quantized(name, samples=1, **options)
+    model = exported(graph)
+    qgraph = without_dead_channels(lower(import_tflite(model, name)))
+    planned = plan(qgraph, PlanOptions(effort=Effort.FAST))
+    blob = parse_blob(pack(qgraph, planned, zoo.metadata(name, graph)))
+    assert planned.mac_factor == 1
+    record_property(
+        f"{graph.name} {options}",
+        f"arena {planned.arena_total:,} B, {planned.macs / 1e6:.1f} M MACs",
+    )
+    inputs = load_input(blob.inputs[0], blob.preprocessing, photo("parrot.jpg"))
+    (got,) = Run(blob.model).infer([encode(blob.inputs[0], inputs)])
+    (wanted,) = Oracle(model, 1 << 27).run([inputs])
+    np.testing.assert_array_equal(got.reshape(wanted.shape), wanted)
+
+
+def test_anchors_are_those_of_ssd() -> None:
+    """Figures by hand, of the published generator: scales 0.2 to 0.95."""
+    graph = zoo.build("ssdlite", seed=None)
+    declared = parse_detection(zoo.metadata("ssdlite", graph)["detection"])
+    assert isinstance(declared, Ssd)
+    declared.check([port.shape for port in graph.outputs])
+    assert len(declared.anchors) == 3 * 400 + 6 * (100 + 25 + 9 + 4 + 1)
+    assert declared.classes == 90
+    assert declared.background([port.shape for port in graph.outputs]) == 1
+    np.testing.assert_allclose(declared.anchors[0], (0.025, 0.025, 0.1, 0.1), rtol=1e-6)
+    wide = (0.025, 0.025, 0.2 / 2**0.5, 0.2 * 2**0.5)
+    np.testing.assert_allclose(declared.anchors[1], wide, rtol=1e-6)
+    np.testing.assert_allclose(declared.anchors[5], (0.025, 0.075, 0.2 * 2**0.5, 0.2 / 2**0.5))
+    np.testing.assert_allclose(declared.anchors[1200], (0.05, 0.05, 0.35, 0.35), rtol=1e-6)
+    between = (0.35 * 0.5) ** 0.5
+    np.testing.assert_allclose(declared.anchors[1205], (0.05, 0.05, between, between), rtol=1e-6)
+    last = (0.5, 0.5, 0.95**0.5, 0.95**0.5)
+    np.testing.assert_allclose(declared.anchors[-1], last, rtol=1e-6)
+
+
+def test_networks_become_files(narrows: Narrows, tmp_path: Path) -> None:
+    """From a name to boxes on a photo, on the host and on a board."""
+    need("arm-none-eabi-gcc", "qemu-system-arm")
+    model, blob, drawn = (tmp_path / n for n in ("m.tflite", "m.nrw", "m.png"))
+    done = narrows("zoo", "ssdlite,width=0.1,size=64,classes=4", "-o", model)
+    assert done.returncode == 0, done.stderr
+    done = narrows("compile", model, "-o", blob, "--effort", "fast")
+    assert done.returncode == 0, done.stderr
+    options = ("--input", photo("cat.bmp"), "--draw", drawn, "--json", tmp_path / "json")
+    reports = []
+    for target in ("host", "qemu:mps2-an386"):
+        done = narrows("run", blob, "--target", target, *options)
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads((tmp_path / "json").read_text()))
+    assert reports[0]["detections"]
+    assert reports[0]["detections"] == reports[1]["detections"]
+    assert {one["index"] for one in reports[0]["detections"]} <= {0, 1, 2}
+    assert drawn.exists()
+    done = narrows("zoo", "ssdlite")
+    assert done.returncode == 2
+    assert "a network of the zoo and -o MODEL_INT8 belong together" in done.stderr
+
+
 def test_unknown_networks_and_options() -> None:
     with pytest.raises(UsageError, match="no network 'alexnet' in the zoo; it has mobilenet_v1"):
         zoo.build("alexnet")
@@ -141,6 +228,11 @@ def test_unknown_networks_and_options() -> None:
         zoo.build("resnet8", width=2)
     with pytest.raises(UsageError, match="width 0 and input 224"):
         zoo.build("mobilenet_v2", width=0)
+    for name, option, value in (
+        *(("shufflenet", "groups", 5), ("shufflenet", "stages", 0), ("nasnet_a", "cells", 0)),
+    ):
+        with pytest.raises(UsageError, match=f"{value} {option}: 1"):
+            zoo.build(name, **{option: value})
 
 
 def test_the_command(narrows: Narrows, tmp_path: Path) -> None:

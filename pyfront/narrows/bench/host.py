@@ -13,7 +13,7 @@ from typing import Any
 from narrows.blob import Blob
 from narrows.errors import ModelError, ToolError
 from narrows.files import read_file
-from narrows.graph.edges import Array, decode
+from narrows.graph.edges import Array, decode, in_file
 from narrows.graph.qgraph import Int8Array
 from narrows.native import Run
 from narrows.reference import Tflm
@@ -71,7 +71,8 @@ def bench_host(
     runtimes: dict[str, Inference] = {"narrows": lambda: run.infer(inputs)}
     missing: list[str] = []
     if model is not None:
-        values = [decode(edge, v) for edge, v in zip(blob.inputs, inputs, strict=True)]
+        known = zip(blob.inputs, inputs, strict=True)
+        values = [in_file(edge, decode(edge, v)) for edge, v in known]
         for name, prepare in (("TFLite Micro", _tflm), ("LiteRT with XNNPACK", _litert)):
             try:
                 runtimes[name] = prepare(model, values, len(blob.outputs))

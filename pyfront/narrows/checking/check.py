@@ -30,7 +30,7 @@ from narrows.checking.desk import Desk, Meter, Stopped, Task
 from narrows.checking.verdict import Check, Checked, Verdict
 from narrows.data import Dataset, Item, load_sequence
 from narrows.errors import InputError, NarrowsError, UsageError
-from narrows.graph.edges import Array, decode, encode
+from narrows.graph.edges import Array, decode, encode, in_file
 from narrows.graph.qgraph import Int8Array
 from narrows.graph.sequences import window_of
 from narrows.jobs import in_order
@@ -93,7 +93,8 @@ def tflm_reference(blob: Blob, path: str | Path, jobs: int = 1) -> Reference:
 
     def infer(inputs: Sequence[Array]) -> list[Array]:
         taken = inputs if stream is None else [window_of(inputs, stream)]
-        return tflm.infer_sequence([[values] for values in taken], len(blob.outputs))
+        in_files = [[in_file(blob.inputs[0], values)] for values in taken]
+        return tflm.infer_sequence(in_files, len(blob.outputs))
 
     return Reference("tflm", infer, jobs)
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import arena, count, print_table, stage_label
-from narrows.cli.places import add_input, add_json
-from narrows.errors import ToolError
+from narrows.cli.places import add_input, add_json, add_output
+from narrows.detection.header import c_header
+from narrows.errors import ToolError, UsageError
+from narrows.graph.detection import Ssd, Yolo
 from narrows.graph.edges import HostEdge
 from narrows.native import Layout
 from narrows.signing import fingerprint
@@ -21,6 +23,12 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand."""
     parser: argparse.ArgumentParser = commands.add_parser("info", help="show what is in a blob")
     add_input(parser, "blob", metavar="BLOB")
+    add_output(
+        parser,
+        "--header",
+        metavar="FILE.h",
+        help="write anchors and settings of a detector for firmware that decodes boxes by itself",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -29,6 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Print header, edges and stages."""
     blob = read_blob(arguments.blob)
     report = describe(blob)
+    if arguments.header is not None:
+        if not isinstance(blob.detection, Ssd):
+            raise UsageError(f"{arguments.header}: {blob.name} is no detector with anchors of SSD")
+        text = c_header(blob.name, blob.detection, blob.outputs)
+        arguments.outputs.write("header", text)
     arguments.outputs.write_json(report)
     _print(report)
     return 0
@@ -68,10 +81,20 @@ def describe(blob: Blob) -> dict[str, Any]:
         "inputs": _edges(blob.inputs),
         "outputs": _edges(blob.outputs),
         "labels": len(blob.labels),
+        "detection": _detection(blob),
         "preprocessing": None if blob.preprocessing is None else asdict(blob.preprocessing),
         "signature": _signature(blob),
         "stages": stages,
     }
+
+
+def _detection(blob: Blob) -> dict[str, Any] | None:
+    """What the metadata declare; of anchors how many there are."""
+    declared = blob.metadata.get("detection")
+    if declared is None:
+        return None
+    anchors = len(blob.detection.anchors) if isinstance(blob.detection, (Ssd, Yolo)) else 0
+    return {**declared, **({"anchors": anchors} if anchors else {})}
 
 
 def _signature(blob: Blob) -> dict[str, Any] | None:
@@ -139,6 +162,10 @@ def _print(report: dict[str, Any]) -> None:
             f"pictures: {rule['order']}, {rule['resize']}, fraction {rule['crop_fraction']:g}"
             f"{rotation}, real value = (pixel - [{mean}]) * [{scale}]"
         )
+    if report["detection"] is not None:
+        declared = report["detection"]
+        anchors = f", {declared['anchors']} anchors" if "anchors" in declared else ""
+        print(f"detection: {declared['kind']}{anchors}")
     if report["labels"]:
         print(f"{report['labels']} labels")
     print()

@@ -14,7 +14,7 @@ from narrows.boards import Board, load_board
 from narrows.cli.compile import add_effort, add_target, plan_options
 from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.errors import UsageError
+from narrows.cli.zoo import parse_network
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
 from narrows.plan.occupancy import occupancy
@@ -94,20 +94,8 @@ def read_network(text: str) -> QGraph:
         graph = load(text)
         warn(text, graph.warnings)
         return without_dead_channels(lower(graph))
-    name, *options = text.removeprefix(_ZOO).split(",")
-    values = dict(_option(text, option) for option in options)
+    name, values = parse_network(text.removeprefix(_ZOO), text)
     return lower(zoo.shapes(name, **values))
-
-
-def _option(text: str, option: str) -> tuple[str, bool | int | float]:
-    key, _, value = option.partition("=")
-    try:
-        if value in ("true", "false"):
-            return key, value == "true"
-        return key, float(value) if "." in value else int(value)
-    except ValueError as error:
-        example = "zoo:mobilenet_v2,width=0.35,size=96"
-        raise UsageError(f"{text}: {option!r}: give options as in {example}") from error
 
 
 def _figures(choice: Choice, cheapest: float, board: Board | None) -> dict[str, Any]:

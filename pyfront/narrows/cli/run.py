@@ -14,6 +14,7 @@ import numpy as np
 
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import count, part, print_table, progress_bar, stage_label
+from narrows.cli.findings import Findings, check_drawing, look
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.data import load_labels, load_sequence
 from narrows.errors import InputError, UsageError
@@ -46,6 +47,12 @@ def add_parser(commands: Any) -> None:
     add_output(
         parser, "--output", metavar="FILE", help="write the output as .npy, or all outputs as .npz"
     )
+    add_output(
+        parser,
+        "--draw",
+        metavar="PICTURE",
+        help="draw on the input what the model has found: boxes of a detector, or a mask",
+    )
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="print the N best classes (5)"
     )
@@ -64,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{arguments.output}: {blob.name} has {len(blob.outputs)} outputs; give an .npz file"
         )
+    if arguments.draw is not None:
+        check_drawing(blob, arguments.draw, arguments.input)
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
     sequence = [
         [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
@@ -79,11 +88,15 @@ def run(arguments: argparse.Namespace) -> int:
         outputs = _outputs(blob, results)
         result = results[-1]
         report = describe(blob, spec, result, outputs, labels, arguments.top)
+        found = look(blob, _outputs(blob, results[-1:]), labels, arguments.input[0])
+        if found is not None:
+            report |= found.report
         if blob.goes_on:
             report["inferences"] = len(results)
         if not reports:
-            for best in report["top"]:
-                print(f"{best['score']:10.6g}  {best['label']}")
+            _print_answer(report, found, arguments.top)
+            if found is not None and arguments.draw is not None:
+                arguments.outputs.write("draw", found.drawn(arguments.draw))
             if arguments.output is not None:
                 arguments.outputs.write("output", pack_outputs(arguments.output, outputs))
         reports.append(report)
@@ -97,6 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
         summary |= {"agree": agree, "targets": reports}
     arguments.outputs.write_json(summary)
     return 0 if agree else 1
+
+
+def _print_answer(report: dict[str, Any], found: Findings | None, top: int) -> None:
+    lines = [f"{best['score']:10.6g}  {best['label']}" for best in report["top"]]
+    print("\n".join(lines if found is None else found.lines(top)))
 
 
 def load_inputs(blob: Blob, files: Sequence[str]) -> list[list[Array]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``narrows zoo``: the networks with seeded weights, beside what papers print."""
+"""``narrows zoo``: the networks with seeded weights, beside what papers print, or one as a file."""
 
 from __future__ import annotations
 
@@ -7,27 +7,72 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from narrows.cli.console import print_table
-from narrows.cli.places import add_json
+from narrows import zoo
+from narrows.cli.console import count, print_table
+from narrows.cli.places import add_json, add_output
+from narrows.errors import UsageError
+from narrows.exporters.export import export_tflite
+from narrows.graph.passes import drop_unused
+from narrows.importers.metadata import encode_metadata
 from narrows.zoo.paper import Maximum, Row, compare, compare_maxima
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "zoo", help="count the zoo's networks beside the MobileNetV2 paper's tables"
+        "zoo",
+        help="count the zoo's networks beside the MobileNetV2 paper's tables, or write one of them",
     )
+    parser.add_argument(
+        "network",
+        nargs="?",
+        metavar="NAME[,OPTION=VALUE...]",
+        help="network to write, such as ssdlite,width=0.35,size=96: int8, untrained",
+    )
+    add_output(parser, "-o", "--output", metavar="MODEL_INT8", help="where to write it")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print parameters, multiply-adds and the largest tensors."""
+    """Print parameters, multiply-adds and the largest tensors, or write a network."""
+    if (arguments.network is None) != (arguments.output is None):
+        raise UsageError("a network of the zoo and -o MODEL_INT8 belong together")
+    if arguments.network is not None:
+        return _write(arguments)
     rows, maxima = compare(), compare_maxima()
     _print(rows, maxima)
     report = {"networks": [asdict(row) for row in rows], "table_3": [asdict(m) for m in maxima]}
     arguments.outputs.write_json(report)
     return 0
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    name, options = parse_network(arguments.network, arguments.network)
+    graph = zoo.quantized(name, **options)
+    made = export_tflite(drop_unused(graph), encode_metadata(zoo.metadata(name, graph)))
+    if arguments.outputs.write("output", made):
+        print(f"{arguments.output}: {count(len(made))} B, {graph.name}, untrained")
+    arguments.outputs.write_json({"name": graph.name, "bytes": len(made)})
+    return 0
+
+
+def parse_network(text: str, place: str) -> tuple[str, dict[str, bool | int | float]]:
+    """``NAME[,OPTION=VALUE...]``. place: what errors call it. Raises: UsageError."""
+    name, *options = text.split(",")
+    return name, dict(_option(place, option) for option in options)
+
+
+def _option(place: str, option: str) -> tuple[str, bool | int | float]:
+    key, _, value = option.partition("=")
+    try:
+        if value in ("true", "false"):
+            return key, value == "true"
+        return key, float(value) if "." in value else int(value)
+    except ValueError as error:
+        example = "mobilenet_v2,width=0.35,size=96"
+        example = f"zoo:{example}" if place.startswith("zoo:") else example
+        raise UsageError(f"{place}: {option!r}: give options as in {example}") from error
 
 
 def _print(rows: list[Row], maxima: list[Maximum]) -> None:

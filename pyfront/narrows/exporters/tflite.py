@@ -48,6 +48,7 @@ class _Operator:
     table: str | None
     options: dict[str, int | float | bool | Sequence[int]]
     version: int
+    custom: bytes | None
 
 
 class ModelWriter:
@@ -119,21 +120,23 @@ class ModelWriter:
         options: dict[str, int | float | bool | Sequence[int]] | None = None,
         *,
         version: int = 1,
+        custom: bytes | None = None,
     ) -> None:
         """Add an operator.
 
         Args:
-            name: the schema's ``BuiltinOperator``, for instance ``CONV_2D``.
+            name: the schema's ``BuiltinOperator``, for instance ``CONV_2D``, or the custom
+                operator's own name.
             inputs: tensor indices; -1 for an optional input that is left out.
             outputs: tensor indices.
             table: the schema's options table, for instance ``Conv2DOptions``; None for none.
             options: the table's fields in the schema's spelling (``stride_w``); enums as
                 numbers (``tflite.Padding.SAME``), vectors of int32 as sequences.
             version: version of the operator that the file asks for.
+            custom: options of a custom operator, as it reads them; None for a builtin one.
         """
-        self._operators.append(
-            _Operator(name, tuple(inputs), tuple(outputs), table, dict(options or {}), version)
-        )
+        ends, fields = (tuple(inputs), tuple(outputs)), dict(options or {})
+        self._operators.append(_Operator(name, *ends, table, fields, version, custom))
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """The bytes of the file, with the given tensors as the model's inputs and outputs."""
@@ -144,9 +147,11 @@ class ModelWriter:
             if tensor.data is not None:
                 buffers.append(_buffer(builder, tensor.data))
             tensors.append(_tensor(builder, tensor, 0 if tensor.data is None else len(buffers) - 1))
-        codes = list(dict.fromkeys((op.name, op.version) for op in self._operators))
+        keys = [(op.name, op.version, op.custom is not None) for op in self._operators]
+        codes = list(dict.fromkeys(keys))
         operators = [
-            _operator(builder, op, codes.index((op.name, op.version))) for op in self._operators
+            _operator(builder, op, codes.index(key))
+            for op, key in zip(self._operators, keys, strict=True)
         ]
         graph = _table(
             builder,
@@ -159,7 +164,7 @@ class ModelWriter:
                 "Name": builder.CreateString("main"),
             },
         )
-        code_tables = [_operator_code(builder, name, version) for name, version in codes]
+        code_tables = [_operator_code(builder, *code) for code in codes]
         entries = []
         for name, data in self._metadata.items():
             buffers.append(_buffer(builder, data))
@@ -242,15 +247,23 @@ def _operator(builder: Any, op: _Operator, code: int) -> int:
         }
         fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, op.table)
         fields["BuiltinOptions"] = _table(builder, op.table, options)
+    if op.custom is not None:
+        fields["CustomOptions"] = int(builder.CreateByteVector(op.custom))
     return _table(builder, "Operator", fields)
 
 
-def _operator_code(builder: Any, name: str, version: int) -> int:
-    number = getattr(tflite.BuiltinOperator, name)
+def _operator_code(builder: Any, name: str, version: int, is_custom: bool) -> int:
+    number = getattr(tflite.BuiltinOperator, "CUSTOM" if is_custom else name)
+    label = {"CustomCode": builder.CreateString(name)} if is_custom else {}
     # Old readers look at the 8-bit field, which saturates at the placeholder.
     deprecated = min(number, tflite.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
     return _table(
         builder,
         "OperatorCode",
-        {"DeprecatedBuiltinCode": deprecated, "Version": version, "BuiltinCode": number},
+        {
+            "DeprecatedBuiltinCode": deprecated,
+            "Version": version,
+            "BuiltinCode": number,
+            **label,
+        },
     )

@@ -24,7 +24,7 @@ class HostEdge:
     dtype, shape, scale, zero_point: as the outside sees it (graph.qgraph.Edge).
     tensor_scale, tensor_zero_point: of the int8 tensor behind it.
     table: 256 bytes for uint8, else None.
-    channels_first: as graph.Port has it; False where the model's file is not known.
+    channels_first: as graph.Port has it.
     elements: as graph.qgraph.Edge has it.
     """
 
@@ -112,6 +112,11 @@ def channels_last(edge: HostEdge, values: Array) -> Array:
     if not turned or (plain and not edge.channels_first):
         return values
     return np.moveaxis(values, -len(first), -1)
+
+
+def in_file(edge: HostEdge, values: Array) -> Array:
+    """What the model takes -> what its file takes, which may have its channels first."""
+    return np.moveaxis(values, -1, 1) if edge.channels_first else values
 
 
 def conform(edge: HostEdge, values: Array, name: str) -> Array:

@@ -21,7 +21,9 @@ from narrows.graph.passes import (
 )
 from narrows.graph.transposed import expand_transposed
 from narrows.importers.build import SupportedOperator, supported
+from narrows.importers.tflite_channels import channels_last_inputs
 from narrows.importers.tflite_constants import OPTIONS
+from narrows.importers.tflite_detection import fold_detection
 from narrows.importers.tflite_dilation import fold_dilations
 from narrows.importers.tflite_file import read_model
 from narrows.importers.tflite_node import Importer
@@ -54,10 +56,17 @@ def import_tflite(model: str | Path | bytes, name: str | None = None) -> Graph:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     options = {n: r.options for n, r in RULES.items() if r.options[0]}
-    record, stored = float_weights(read_model(data, path, {**OPTIONS, **options}))
+    record, _ = fold_detection(read_model(data, path, {**OPTIONS, **options}), path)
+    record, stored = float_weights(record)
     record, misread = fold_dilations(fold_variables(record))
+    record, turned = channels_last_inputs(record)
     graph = Importer(record, path, RULES).run(name or (path if model is data else Path(path).name))
-    graph = replace(graph, warnings=(*stored, *misread, *graph.warnings))
+    ports = zip(graph.inputs, record.inputs, strict=True)
+    graph = replace(
+        graph,
+        inputs=tuple(replace(port, channels_first=index in turned) for port, index in ports),
+        warnings=(*stored, *misread, *graph.warnings),
+    )
     # Converters leave a RELU behind a TRANSPOSE_CONV to itself, in float networks too.
     steps = (fuse_activations, expand_transposed, fold_padding, fold_assigned, drop_unused)
     for step in steps:

@@ -38,8 +38,9 @@ _MAX_ZERO_POINT = 2**15
 _DEPRECATED_CODE, _BUILTIN_CODE = 4, 10
 # TensorFlow Lite's own limit of a tensor's dimensions.
 _MAX_RANK = 8
+CUSTOM_OPTIONS = "CustomOptions"
 # What the flatbuffer accessors raise on bytes that are not what they should be.
-_MALFORMED = (
+MALFORMED = (
     struct.error,
     IndexError,
     KeyError,
@@ -85,7 +86,8 @@ class TensorRecord:
 
 @dataclass(frozen=True, eq=False)
 class OperatorRecord:
-    """options: the fields that the operator's importer asked for, defaults filled in."""
+    """options: the fields that the operator's importer asked for, defaults filled in; of a custom
+    operator its bytes, under ``CUSTOM_OPTIONS``."""
 
     index: int
     name: str
@@ -141,7 +143,7 @@ def read_model(
     reader = _Reader(data, path, options)
     try:
         return reader.model()
-    except _MALFORMED as error:
+    except MALFORMED as error:
         detail = " ".join(str(error).split())[:100]
         raise ModelError(
             f"{path}: {reader.where}: the file is truncated or damaged ({detail})"
@@ -164,7 +166,7 @@ def read_metadata(data: bytes, path: str, name: str) -> bytes | None:
                 _in_range(entry.Buffer(), model.BuffersLength(), "buffer")
                 buffer = model.Buffers(entry.Buffer())
                 return bytes(buffer.DataAsNumpy()) if buffer.DataLength() else b""
-    except _MALFORMED as error:
+    except MALFORMED as error:
         detail = " ".join(str(error).split())[:100]
         raise ModelError(
             f"{path}: metadata: the file is truncated or damaged ({detail})"
@@ -325,6 +327,10 @@ class _Reader:
         return OperatorRecord(index, name, inputs, outputs, self._attributes(name, operator))
 
     def _attributes(self, name: str, operator: Any) -> dict[str, Any]:
+        if name.startswith("CUSTOM "):
+            self._charge(operator.CustomOptionsLength())
+            has_some = operator.CustomOptionsLength() > 0
+            return {CUSTOM_OPTIONS: bytes(operator.CustomOptionsAsNumpy()) if has_some else b""}
         if name not in self._options:
             return {}
         table_name, fields = self._options[name]

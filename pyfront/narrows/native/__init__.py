@@ -170,7 +170,11 @@ def load() -> tuple[Any, Any]:
     here = Path(__file__).parent
     ffi = FFI()
     runtime = share_dir() / "runtime"
-    public = (runtime / "include" / "narrows.h", runtime / "kernels" / "layouts.h")
+    include = runtime / "include"
+    public = (
+        *(include / name for name in ("narrows.h", "narrows_detection.h")),
+        runtime / "kernels" / "layouts.h",
+    )
     headers = (*public, *(here / name for name in HEADERS))
     ffi.cdef("\n".join(_declarations(path) for path in headers))
     library = here / "_runtime.so"

@@ -121,6 +121,9 @@ def _edge(value: dict[str, Any]) -> HostEdge:
     is_uint8 = dtype == "uint8" and elements == "int8"
     if (table is not None) != is_uint8 or (table is not None and len(table) != 256):
         raise ValueError("a table of 256 bytes belongs to uint8")
+    channels_first = value.get("channels_first", False)
+    if channels_first not in (False, True) or (channels_first and len(value["shape"]) < 3):
+        raise ValueError("channels_first of a shape without channels")
     return HostEdge(
         name=str(value["name"]),
         dtype=dtype,
@@ -131,4 +134,5 @@ def _edge(value: dict[str, Any]) -> HostEdge:
         tensor_zero_point=int(value["tensor_zero_point"]),
         table=table,
         elements=elements,
+        channels_first=bool(channels_first),
     )

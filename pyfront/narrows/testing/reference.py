@@ -18,7 +18,7 @@ from narrows.compare import Comparison, compare_inputs
 from narrows.data import load_input
 from narrows.errors import NarrowsError, NarrowsWarning, ToolError, UsageError
 from narrows.files import read_file
-from narrows.graph.edges import Array, HostEdge, channels_last, core_shape, decode, encode
+from narrows.graph.edges import Array, HostEdge, channels_last, core_shape, decode, encode, in_file
 from narrows.graph.names import short_name
 from narrows.reference import Tflm
 from narrows.result import Target, no_progress
@@ -111,7 +111,7 @@ def _reference(blob: Blob, target: str, model: Path | None) -> _Reference:
             tflm = Tflm(model)
             return _Reference(
                 "TensorFlow Lite Micro",
-                lambda values: tflm.infer(values, len(blob.outputs)),
+                lambda values: tflm.infer(_in_files(blob, values), len(blob.outputs)),
                 lambda: _model_side(f"{model}@tflm"),
             )
     if target == "host" and model is not None:
@@ -133,6 +133,10 @@ def _reference(blob: Blob, target: str, model: Path | None) -> _Reference:
         lambda values: _run(host, blob, values),
         lambda: target_side("host", blob, host),
     )
+
+
+def _in_files(blob: Blob, values: Inputs) -> list[Array]:
+    return [in_file(edge, array) for edge, array in zip(blob.inputs, values, strict=True)]
 
 
 def _run(target: Target, blob: Blob, values: Inputs) -> list[Array]:

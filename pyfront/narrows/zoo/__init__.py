@@ -11,6 +11,7 @@ from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused, fuse_activations
 from narrows.quantize.quantize import apply_ranges, quantize, separate_scales
 from narrows.zoo.builder import pictures
+from narrows.zoo.metadata import metadata
 from narrows.zoo.networks import (
     NETWORKS,
     deeplab_v3,
@@ -27,6 +28,7 @@ __all__ = [
     "build",
     "deeplab_v3",
     "ds_cnn",
+    "metadata",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3",

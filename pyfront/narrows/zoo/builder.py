@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from narrows.graph.graph import (
     FullyConnected,
     Graph,
     Operator,
+    Pad,
     Pool,
     Port,
     Reduce,
@@ -37,7 +38,7 @@ from narrows.graph.graph import (
     UnaryFunction,
     verify_graph,
 )
-from narrows.graph.moves import Reshape
+from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.quantize.float_model import FloatArray, activate, evaluate
 
@@ -157,10 +158,25 @@ class Builder:
         name: str,
         dilation: int = 1,
         spread: Spread | None = None,
+        groups: int = 1,
+        valid: bool = False,
     ) -> int:
-        """A convolution with SAME padding and a bias."""
+        """A convolution with a bias, and SAME padding unless it is ``valid``. groups: of channels,
+        each with a convolution of its own."""
+        if groups > 1:
+            each = self.channels(x) // groups
+            parts = [
+                self.conv(
+                    self.cut(x, i * each, each, name=f"{name}/of_{i}"),
+                    *(out // groups, kernel, stride, activation),
+                    name=f"{name}/{i}",
+                    spread=spread,
+                )
+                for i in range(groups)
+            ]
+            return self.concat(parts, name=name)
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        size, pad = self._window(x, kernel, stride, dilation)
+        size, pad = self._window(x, kernel, stride, dilation, valid)
         weights = (out, *kernel, self.channels(x))
 
         def make(y: int, w: int, b: int) -> _Weighted:
@@ -225,6 +241,45 @@ class Builder:
         window = ((height, width), (1, 1), (0, 0))
         return self._add(name, (1, 1, channels), lambda y: Pool((x,), y, "average", *window, NONE))
 
+    def pool(
+        self,
+        x: int,
+        function: Literal["average", "max"],
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        name: str,
+    ) -> int:
+        """A pool with SAME padding."""
+        size, pad = self._window(x, (kernel, kernel), stride, 1)
+        window = ((kernel, kernel), (stride, stride), pad)
+        shape = (*size, self.channels(x))
+        return self._add(name, shape, lambda y: Pool((x,), y, function, *window, NONE))
+
+    def cut(self, x: int, first: int, count: int, *, name: str) -> int:
+        """Some of the channels."""
+        height, width, _ = self.tensors[x].shape
+        shape = (height, width, count)
+        return self._add(name, shape, lambda y: Slice((x,), y, (0, 0, first), (1, 1, 1)))
+
+    def shuffle(self, x: int, groups: int, *, name: str) -> int:
+        """The first channel of each group, then the second of each, and so on."""
+        height, width, channels = self.tensors[x].shape
+        sizes = (height, width, groups, channels // groups)
+        shape = self.tensors[x].shape
+        return self._add(name, shape, lambda y: Transpose((x,), y, sizes, (0, 1, 3, 2)))
+
+    def shifted(self, x: int, *, name: str) -> int:
+        """Every second pixel of every second row, beginning with the second of each; where a size
+        is odd, zeros come behind its last one."""
+        height, width, channels = self.tensors[x].shape
+        even = (height + height % 2, width + width % 2, channels)
+        if even != self.tensors[x].shape:
+            source = x
+            x = self._add(f"{name}/padded", even, lambda y: Pad((source,), y, (0, 0, 0), 0.0))
+        shape = (even[0] // 2, even[1] // 2, channels)
+        return self._add(name, shape, lambda y: Slice((x,), y, (1, 1, 0), (2, 2, 1)))
+
     def softmax(self, x: int) -> int:
         """Softmax over channels."""
         return self._add("softmax", self.tensors[x].shape, lambda y: Softmax((x,), y, 1.0))
@@ -265,10 +320,16 @@ class Builder:
         return Port(tensor.name, index, "float32", (1, *tensor.shape), 0.0, 0)
 
     def _window(
-        self, x: int, kernel: tuple[int, int], stride: int, dilation: int
+        self, x: int, kernel: tuple[int, int], stride: int, dilation: int, valid: bool = False
     ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(height and width of the output, padding before) of TFLite's SAME."""
+        """(height and width of the output, padding before) of TFLite's SAME, or of its VALID."""
         height, width, _ = self.tensors[x].shape
+        if valid:
+            rows, columns = (
+                (n - (k - 1) * dilation - 1) // stride + 1
+                for n, k in zip((height, width), kernel, strict=True)
+            )
+            return (rows, columns), (0, 0)
         size = (-(-height // stride), -(-width // stride))
         before = [
             max(0, (out - 1) * stride + (k - 1) * dilation + 1 - n) // 2

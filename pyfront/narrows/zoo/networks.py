@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from narrows.errors import UsageError
 from narrows.graph.graph import Graph, UnaryFunction
 from narrows.graph.qgraph import Elementwise
 from narrows.zoo.builder import CUT, NONE, RELU, RELU6, Builder, Spread
+from narrows.zoo.naming import check, named
+from narrows.zoo.others import nasnet_a, shufflenet
 
 # MobileNetV2 paper, Table 2: expansion, channels, repeats, stride of the first.
 _V2_STAGES = (
@@ -51,6 +52,8 @@ _V3_BLOCKS = (
     (5, 576, 96, True, True, 1),
     (5, 576, 96, True, True, 1),
 )
+# DeepLabv3 paper, section 3.3: dilations of the pyramid at output stride 16.
+_RATES = (6, 12, 18)
 _H_SWISH = Spread((-1.0, 2.0), (1.0, 2.5))
 
 
@@ -78,8 +81,8 @@ def mobilenet_v1(
         width: multiplier of all channels. size: height and width of the input.
         seed: of the weights; None for a network of zeros, to count or plan without computing.
     """
-    _check(width, size)
-    net = Builder(_name("mobilenet_v1", width, size), (size, size, 3), seed)
+    check(width, size)
+    net = Builder(named("mobilenet_v1", width, size), (size, size, 3), seed)
     x = net.conv(0, max(8, int(32 * width)), 3, 2, name="stem")
     for number, (channels, stride) in enumerate(_V1_LAYERS, 1):
         x = net.depthwise(x, 3, stride, name=f"layer_{number}/depthwise")
@@ -92,8 +95,8 @@ def mobilenet_v2(
 ) -> Graph:
     """MobileNetV2 up to the logits. Arguments: as mobilenet_v1; the last convolution's 1280
     channels grow only with a width over 1."""
-    _check(width, size)
-    net = Builder(_name("mobilenet_v2", width, size), (size, size, 3), seed)
+    check(width, size)
+    net = Builder(named("mobilenet_v2", width, size), (size, size, 3), seed)
     features = _mobilenet_v2(net, width)
     x = net.conv(features.narrow, rounded(1280 * max(1.0, width)), name="head")
     return net.finish([net.dense(net.mean(x, name="mean"), classes, name="logits")])
@@ -126,8 +129,8 @@ def mobilenet_v3(
 ) -> Graph:
     """MobileNetV3-Small up to the logits: kernels of 5, h-swish, squeeze-and-excitation with a
     hard sigmoid. Arguments: as mobilenet_v1."""
-    _check(width, size)
-    net = Builder(_name("mobilenet_v3", width, size), (size, size, 3), seed)
+    check(width, size)
+    net = Builder(named("mobilenet_v3", width, size), (size, size, 3), seed)
     x = _h_swish(net, net.conv(0, rounded(16 * width), 3, 2, NONE, name="stem", spread=_H_SWISH))
     for number, (kernel, wide, channels, excite, swish, stride) in enumerate(_V3_BLOCKS):
         name, source, wide = f"block_{number}", x, rounded(wide * width)
@@ -197,16 +200,16 @@ def ssdlite(
     seed: int | None = 0,
     separable: bool = True,
 ) -> Graph:
-    """SSDLite on MobileNetV2: for each of six scales the class scores and the boxes, before
-    any decoding or suppression.
+    """SSDLite on MobileNetV2: for each of six scales the class scores, of each class by itself, and
+    the boxes, before any decoding or suppression (``narrows.zoo.metadata`` says how).
 
     Args:
         classes: with the background; COCO's labels run to 90, 80 of them in use.
         separable: False makes the plain SSD, with 3 x 3 convolutions instead.
     """
-    _check(width, size)
+    check(width, size)
     kind = "ssdlite" if separable else "ssd"
-    net = Builder(_name(f"{kind}_mobilenet_v2", width, size), (size, size, 3), seed, count=2)
+    net = Builder(named(f"{kind}_mobilenet_v2", width, size), (size, size, 3), seed, count=2)
     features = _mobilenet_v2(net, width)
     x = net.conv(features.narrow, rounded(1280 * max(1.0, width)), name="head")
     scales = [features.expanded, x]
@@ -225,7 +228,8 @@ def ssdlite(
     outputs = []
     for number, x in enumerate(scales):
         anchors = 3 if number == 0 else 6
-        outputs.append(window(x, anchors * classes, 1, True, f"scale_{number}/classes"))
+        scores = window(x, anchors * classes, 1, True, f"scale_{number}/classes")
+        outputs.append(net.unary(scores, UnaryFunction.LOGISTIC, name=f"scale_{number}/scores"))
         outputs.append(window(x, anchors * 4, 1, True, f"scale_{number}/boxes"))
     return net.finish(outputs)
 
@@ -236,21 +240,26 @@ def deeplab_v3(
     classes: int = 21,
     seed: int | None = 0,
     upsample: bool = False,
+    pyramid: bool = False,
 ) -> Graph:
-    """Mobile DeepLabv3 on MobileNetV2's last bottleneck: output stride 16, no atrous pyramid;
-    a 1x1 convolution beside one of the image's mean.
+    """Mobile DeepLabv3 on MobileNetV2's last bottleneck: output stride 16; a 1x1 convolution
+    beside one of the image's mean.
 
     Args:
         upsample: resize the scores to the input's size.
+        pyramid: three dilated convolutions beside these two (ASPP).
     """
-    _check(width, size)
-    net = Builder(_name("deeplab_v3_mobilenet_v2", width, size), (size, size, 3), seed, count=2)
+    check(width, size)
+    net = Builder(named("deeplab_v3_mobilenet_v2", width, size), (size, size, 3), seed, count=2)
     x = _mobilenet_v2(net, width, output_stride=16).narrow
     height, wide, _ = net.tensors[x].shape
     pooled = net.conv(net.mean(x, name="mean"), 256, activation=RELU, name="pooled")
     pooled = net.bilinear(pooled, height, wide, name="pooled/resized")
-    x = net.conv(x, 256, activation=RELU, name="pixels")
-    x = net.conv(net.concat([pooled, x], name="both"), 256, activation=RELU, name="joined")
+    parts = [pooled, net.conv(x, 256, activation=RELU, name="pixels")]
+    for rate in _RATES if pyramid else ():
+        name = f"pyramid_{rate}"
+        parts.append(net.conv(x, 256, 3, activation=RELU, name=name, dilation=rate))
+    x = net.conv(net.concat(parts, name="both"), 256, activation=RELU, name="joined")
     x = net.conv(x, classes, activation=NONE, name="logits")
     return net.finish([net.bilinear(x, size, size, name="scores") if upsample else x])
 
@@ -272,14 +281,9 @@ NETWORKS: dict[str, Network] = {
     "resnet8": Network(resnet8, "ResNet-8 of MLPerf Tiny"),
     "ds_cnn": Network(ds_cnn, "DS-CNN of MLPerf Tiny"),
     "ssdlite": Network(ssdlite, "SSDLite on MobileNetV2", (*_SCALED, "separable")),
-    "deeplab_v3": Network(deeplab_v3, "DeepLabv3 on MobileNetV2", (*_SCALED, "upsample")),
+    "shufflenet": Network(shufflenet, "ShuffleNet", (*_SCALED, "groups", "stages")),
+    "nasnet_a": Network(nasnet_a, "NASNet-A, mobile", (*_SCALED, "cells")),
+    "deeplab_v3": Network(
+        deeplab_v3, "DeepLabv3 on MobileNetV2", (*_SCALED, "upsample", "pyramid")
+    ),
 }
-
-
-def _name(kind: str, width: float, size: int) -> str:
-    return f"{kind}_{width:g}_{size}"
-
-
-def _check(width: float, size: int) -> None:
-    if not (0.1 <= width <= 4 and 32 <= size <= 4096):
-        raise UsageError(f"width {width:g} and input {size}: 0.1 to 4 and 32 to 4096 make sense")

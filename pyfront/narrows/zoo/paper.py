@@ -16,6 +16,7 @@ from narrows.zoo.networks import (
     resnet8,
     ssdlite,
 )
+from narrows.zoo.others import nasnet_a, shufflenet
 
 # Differences that need no explanation: papers print two or three digits.
 PARAMETER_TOLERANCE = 0.035
@@ -85,6 +86,9 @@ def compare() -> list[Row]:
             "the last convolution (448 to 1792 channels), 1.8 M in the classifier (1792 to "
             "1000); 6.9 M would be the sum with the last convolution counted twice",
         ),
+        _row("4", "ShuffleNet 1.5", shufflenet(1.5, seed=None), 3.4e6, 292e6),
+        _row("4", "ShuffleNet x2", shufflenet(2.0, seed=None), 5.4e6, 524e6),
+        _row("4", "NASNet-A", nasnet_a(seed=None), 5.3e6, 564e6),
         _row("5", "SSD layers on MobileNetV2, 320", full, 14.8e6, 1.25e9, part=_prediction(full)),
         _row(
             "5",
@@ -106,6 +110,15 @@ def compare() -> list[Row]:
             "0.789 B, printed with one digit",
         ),
         _row("7", "MobileNetV2 + DeepLabv3, 513", deeplab_v3(seed=None), 2.11e6, 2.75e9),
+        _row(
+            "7",
+            "MobileNetV2 + DeepLabv3 with ASPP, 513",
+            deeplab_v3(seed=None, pyramid=True),
+            4.52e6,
+            5.8e9,
+            "the pyramid's parameters, 4.52 M - 2.11 M as printed, are used at each of 33 x 33 "
+            "places, which is 2.62 B beside the 2.75 B without it, and 5.37 B in all",
+        ),
         _row("V3", "MobileNetV3-Small", mobilenet_v3(seed=None), 2.5e6, 56e6),
         _row("-", "SSDLite, 91 classes, 320", ssdlite(seed=None)),
         _row("-", "ResNet-8", resnet8(seed=None)),
