@@ -65,7 +65,7 @@ static void add_elements(struct nrw_tiles *tiles, struct nrw_stretch *stretch, c
 
     if (whole > 0) {
         add_stretch(tiles, stretch++, a, b, NRW_LAYOUT_BLOCK * whole,
-                    whole / NRW_LAYOUT_BLOCK % 2 == 0 ? NRW_STRETCH_EVEN : NRW_STRETCH_ODD);
+                    (enum nrw_stretch_kind)(NRW_STRETCH_BLOCKS + whole / NRW_LAYOUT_BLOCK % 4));
     }
     if (rest > 0) {
         add_stretch(tiles, stretch, a + whole, b + whole, rest,
@@ -194,6 +194,9 @@ static void add_copies(struct strip *strip, int32_t x, uint32_t taps)
     if (step == 1) {
         add_stretch(&strip->tiles, strip->stretches, a, b, BLOCK_BYTES * taps,
                     NRW_STRETCH_SPARSE);
+    } else if (strip->conv->in_channels == 3 && taps % 3 == 0) {
+        add_stretch(&strip->tiles, strip->stretches, a, b, BLOCK_BYTES * taps,
+                    NRW_STRETCH_THREES);
     } else {
         add_elements(&strip->tiles, strip->stretches, a, b, taps * step);
     }

@@ -5,65 +5,17 @@
  */
 #include <arm_mve.h>
 
-#include "conv.h"
+#include "conv_mve.h"
 #include "copy_mve.h"
-#include "dot_mve.h"
 
-enum {
-    GROUP = 4,     /* output channels of a vector of sums */
-    PIXELS = 2,    /* computed together */
-    VECTOR = 16,   /* bytes of a vector */
-    WINDOW = 144,  /* bytes of a window that is copied: 3x3 of 16 channels */
-    PADDING = 64,  /* bytes of padding that are read at a time */
-    MOST_RUNS = 18 /* listed at a time */
-};
-
-#define APART __attribute__((noinline))
-
-/* Runs of inputs. */
-struct runs {
-    struct nrw_inputs list[MOST_RUNS + 1];
-    uint32_t used;
-    uint32_t count; /* bytes of each */
-    uint32_t first; /* weight of the first */
-    /* Where those are added that have no room in the list. NULL: there are none, as is known. */
-    const struct nrw_products *all;
-    int is_part;
-};
-
-/* What of windows stands on the stack: copies of as many as there is room for, or runs of them. */
-union room {
-    int8_t copies[PIXELS * WINDOW];
-    struct {
-        struct runs runs;
-        int8_t padding[PADDING];
-    } parts;
-};
-
-/* What is computed together: `pixels` pixels, 1 or 2, from column x on. */
-struct pair {
-    const struct nrw_conv_op *conv;
-    const struct nrw_window *window;
-    const int8_t *in[PIXELS]; /* the windows, if each is a row */
-    int32_t x;
-    uint32_t pixels;
-    uint32_t depth; /* bytes of a window, and of an output channel's weights */
-    int8_t *out;
-    uint32_t out_stride;
-    union room *room;
-    int is_dense; /* 0 for single pixels of the input */
-};
-
-/* Whether each row of a window stands side by side in the input, unless padding is left or right of
- * it. */
-static inline int is_dense(const struct nrw_window *window, uint32_t channels)
+static inline int has_all_rows(const struct nrw_window *window)
 {
     uint32_t i = 0;
 
     while (i < window->kernel_h && window->rows[i]) {
         i++;
     }
-    return i == window->kernel_h && window->dilation_w == 1 && window->pixel_stride == channels;
+    return i == window->kernel_h;
 }
 
 /* --- Products --------------------------------------------------------------------------------- */
@@ -249,7 +201,7 @@ APART static void convolve_parts(const struct pair *pair, struct nrw_rows *rows,
 static void convolve_windows(const struct pair *pair, struct nrw_rows *rows,
                              const int8_t *weights, uint32_t count)
 {
-    const struct runs *const runs = &pair->room->parts.runs;
+    struct runs *const runs = &pair->room->parts.runs;
 
     if (!list_windows(pair, NULL)) {
         convolve_parts(pair, rows, weights, count);
@@ -269,46 +221,43 @@ static void convolve_windows(const struct pair *pair, struct nrw_rows *rows,
 }
 
 /* Whole groups of output channels of one pixel, and of pairs, whose inputs are each a row. */
-static inline void convolve_one(struct nrw_rows *rows)
+static inline void convolve_row(struct nrw_rows *rows)
 {
-    if (rows->count <= 4 * VECTOR && rows->count % VECTOR == 0 && rows->rounding != NRW_ANY) {
+    struct nrw_single_run run = {rows->in0, rows->count};
+
+    if (rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
+        nrw_convolve_1(rows);
+    } else if (rows->count <= 4 * VECTOR && rows->count % VECTOR == 0) {
         nrw_convolve_short_1(rows);
     } else {
-        nrw_convolve_1(rows);
+        rows->runs = &run;
+        rows->run_count = 1;
+        nrw_convolve_whole_1(rows);
     }
 }
 
 /* in_step, out_step: from one pair to the next, in bytes. */
-static inline void convolve_two(struct nrw_rows *rows, uint32_t pairs, uint32_t in_step,
-                                uint32_t out_step)
+static inline void convolve_pairs(struct nrw_rows *rows, uint32_t pairs, uint32_t in_step,
+                                  uint32_t out_step)
 {
+    /* Up to eight whole vectors, it takes as many instructions in a loop that begins sooner. */
+    const int is_looped = rows->count <= 8 * VECTOR && rows->count % VECTOR == 0;
+    struct nrw_inputs run;
+
     rows->repeats = pairs;
     rows->in_step = in_step;
     rows->out_step = out_step;
     if (rows->count <= NRW_SHORT && rows->rounding != NRW_ANY) {
         nrw_convolve_short_2(rows);
-    } else {
+    } else if (is_looped || rows->count > NRW_WHOLE || rows->rounding == NRW_ANY) {
         nrw_convolve_2(rows);
+    } else {
+        run.in[0] = rows->in0;
+        run.in[1] = rows->in1;
+        rows->runs = &run;
+        rows->run_count = 1;
+        nrw_convolve_whole_2(rows);
     }
-}
-
-/* Output channels [0, count) of an operator or of a part of one. */
-struct part {
-    const struct nrw_channel *channels;
-    const int8_t *weights;
-    uint32_t count;
-};
-
-/* The rows of a part's whole groups, to be moved on by the assembly. As a part of the caller it
- * would take more stack. */
-APART static void begin_rows(struct nrw_rows *rows, const struct part *part, int8_t *out,
-                              uint32_t out_stride)
-{
-    rows->channels = part->channels;
-    rows->out[0] = out;
-    rows->out[1] = out + out_stride;
-    rows->weights = part->weights;
-    rows->groups = part->count / GROUP;
 }
 
 /* The channels behind the last whole group, of `count` pixels. in: the first one's window; each
@@ -328,11 +277,6 @@ APART static void convolve_rest(struct pair *pair, const struct part *part, cons
     }
 }
 
-static inline int has_rest(const struct part *part)
-{
-    return part->count % GROUP > 0;
-}
-
 /* Pixels up to x1 whose windows are single pixels of the input, of which the first stands at `in`
  * and each `step` bytes behind the last. */
 static void convolve_pixels(struct pair *pair, struct nrw_rows *rows, const struct part *part,
@@ -342,15 +286,15 @@ static void convolve_pixels(struct pair *pair, struct nrw_rows *rows, const stru
     const uint32_t pairs = count / PIXELS;
 
     if (part->count >= GROUP && pairs > 0) {
-        begin_rows(rows, part, pair->out, pair->out_stride);
+        nrw_begin_rows(rows, part, pair->out, pair->out_stride);
         rows->in0 = in;
         rows->in1 = in + step;
-        convolve_two(rows, pairs, PIXELS * step, PIXELS * pair->out_stride);
+        convolve_pairs(rows, pairs, PIXELS * step, PIXELS * pair->out_stride);
     }
     if (part->count >= GROUP && count % PIXELS > 0) {
-        begin_rows(rows, part, pair->out + PIXELS * pairs * pair->out_stride, 0);
+        nrw_begin_rows(rows, part, pair->out + PIXELS * pairs * pair->out_stride, 0);
         rows->in0 = in + PIXELS * pairs * step;
-        convolve_one(rows);
+        convolve_row(rows);
     }
     if (has_rest(part)) {
         convolve_rest(pair, part, in, step, count);
@@ -397,13 +341,13 @@ static void convolve_copies(struct pair *pair, struct nrw_rows *rows, const stru
             copy_windows(pair, pair->x + (int32_t)p, copies + p * pair->depth);
         }
         if (part->count >= GROUP) {
-            begin_rows(rows, part, pair->out, pair->out_stride);
+            nrw_begin_rows(rows, part, pair->out, pair->out_stride);
             rows->in0 = copies;
             rows->in1 = copies + pair->depth;
             if (pairs > 0) {
-                convolve_two(rows, pairs, PIXELS * pair->depth, PIXELS * pair->out_stride);
+                convolve_pairs(rows, pairs, PIXELS * pair->depth, PIXELS * pair->out_stride);
             } else {
-                convolve_one(rows);
+                convolve_row(rows);
             }
         }
         if (has_rest(part)) {
@@ -411,6 +355,30 @@ static void convolve_copies(struct pair *pair, struct nrw_rows *rows, const stru
         }
         pair->x += (int32_t)some;
         pair->out += some * pair->out_stride;
+    }
+}
+
+/* Pixels [pair->x, x1), whatever their windows. */
+static void convolve_any(struct pair *pair, struct nrw_rows *rows, const struct part *part,
+                         int32_t x1)
+{
+    rows->count = pair->depth;
+    pair->is_dense = is_dense(pair->window, pair->conv->in_channels) && has_all_rows(pair->window);
+    if (pair->depth <= WINDOW) {
+        convolve_copies(pair, rows, part, x1);
+        return;
+    }
+    while (pair->x < x1) {
+        pair->pixels = x1 - pair->x < PIXELS ? 1 : PIXELS;
+        if (part->count >= GROUP) {
+            nrw_begin_rows(rows, part, pair->out, pair->out_stride);
+            convolve_windows(pair, rows, part->weights, part->count - part->count % GROUP);
+        }
+        if (has_rest(part)) {
+            convolve_rest(pair, part, NULL, 0, pair->pixels);
+        }
+        pair->x += (int32_t)pair->pixels;
+        pair->out += pair->pixels * pair->out_stride;
     }
 }
 
@@ -446,20 +414,10 @@ void nrw_conv_mve(const struct nrw_conv_op *conv, const struct nrw_window *windo
         convolve_pixels(&pair, &rows, &part, x1, in, window->stride_w * window->pixel_stride);
         return;
     }
-    pair.is_dense = is_dense(window, conv->in_channels);
-    if (depth <= WINDOW) {
-        convolve_copies(&pair, &rows, &part, x1);
-        return;
-    }
-    for (; pair.x < x1; pair.x += PIXELS, pair.out += PIXELS * out_stride) {
-        pair.pixels = x1 - pair.x < PIXELS ? 1 : PIXELS;
-        if (count >= GROUP) {
-            begin_rows(&rows, &part, pair.out, out_stride);
-            convolve_windows(&pair, &rows, part.weights, count - count % GROUP);
-        }
-        if (has_rest(&part)) {
-            convolve_rest(&pair, &part, NULL, 0, pair.pixels);
-        }
+    if (has_vectors(window, &rows, &part, conv->in_channels)) {
+        nrw_convolve_vectors(&pair, &rows, &part, x1);
+    } else {
+        convolve_any(&pair, &rows, &part, x1);
     }
 }
 

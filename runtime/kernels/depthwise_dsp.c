@@ -32,32 +32,30 @@ uint32_t nrw_fill_taps(const int8_t **tap, size_t step, const uint32_t *zero_poi
 {
     const int8_t *const padding = (const int8_t *)zero_points;
     const struct nrw_taps taps = nrw_taps_inside(window, x);
-    const int32_t kernel_w = window->kernel_w;
+    const ptrdiff_t from = (taps.column - window->origin) * (ptrdiff_t)window->pixel_stride;
     const size_t column = window->dilation_w * (size_t)window->pixel_stride;
-    int is_padded = taps.end - taps.first < kernel_w;
+    const size_t before = (size_t)taps.first * step, up_to = (size_t)taps.end * step;
+    const size_t all = window->kernel_w * step;
+    int is_padded = taps.end - taps.first < window->kernel_w;
 
     for (uint32_t i = 0; i < window->kernel_h; i++) {
         const int8_t *const row = window->rows[i];
-        const int32_t first = row ? taps.first : kernel_w;
-        const int32_t end = row ? taps.end : kernel_w;
-        const int8_t *pixel = row ? nrw_pixel(window, row, taps.column) + c : NULL;
-        int32_t j = 0;
+        const int8_t **const next = tap + all;
 
-        if (end - first == 3 && kernel_w == 3) {
-            tap[0] = pixel;
-            tap[step] = pixel + column;
-            tap[2 * step] = pixel + 2 * column;
-            tap += 3 * step;
-            continue;
+        if (row) {
+            const int8_t **const inside = tap + before, **const end = tap + up_to;
+            const int8_t *pixel = row + from + c;
+
+            for (; tap < inside; tap += step) {
+                *tap = padding;
+            }
+            for (; tap < end; tap += step, pixel += column) {
+                *tap = pixel;
+            }
+        } else {
+            is_padded = 1;
         }
-        is_padded |= row == NULL;
-        for (; j < first; j++, tap += step) {
-            *tap = padding;
-        }
-        for (; j < end; j++, tap += step, pixel += column) {
-            *tap = pixel;
-        }
-        for (; j < kernel_w; j++, tap += step) {
+        for (; tap < next; tap += step) {
             *tap = padding;
         }
     }
@@ -242,10 +240,12 @@ static nrw_depthwise_way *way_of(const struct nrw_window *window, int32_t left, 
         return nrw_depthwise_four_dsp;
     }
     *pixels = left < 2 ? left : 2;
-    if (left >= 2 && taps <= NRW_TWO_TAPS) {
-        return taps <= NRW_FEW_TAPS ? nrw_depthwise_two_few_dsp : nrw_depthwise_two_dsp;
+    if (left < 2) {
+        return NULL;
     }
-    return NULL;
+    return taps <= NRW_FEW_TAPS    ? nrw_depthwise_two_few_dsp
+           : taps <= NRW_MORE_TAPS ? nrw_depthwise_two_more_dsp
+                                   : nrw_depthwise_two_most_dsp;
 }
 
 /* Channels [0, count), a multiple of 4. */

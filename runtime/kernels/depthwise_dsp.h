@@ -102,12 +102,11 @@ struct nrw_depthwise_strip {
 typedef uint32_t nrw_depthwise_way(const struct nrw_depthwise_strip *strip, uint32_t c,
                                    uint32_t end);
 
-/* Taps of a usual window, whose table takes little stack; of one whose pixels go two at a time; and
- * of any whose pixels go one by one. */
-enum { NRW_FEW_TAPS = 9, NRW_TWO_TAPS = 25, NRW_MOST_TAPS = 49 };
+/* Taps of windows of 3x3, 5x5 and 7x7, whose tables take so much stack. */
+enum { NRW_FEW_TAPS = 9, NRW_MORE_TAPS = 25, NRW_MOST_TAPS = 49 };
 
 /* Two pixels at a time: x1 = x0 + 2. */
-nrw_depthwise_way nrw_depthwise_two_few_dsp, nrw_depthwise_two_dsp;
+nrw_depthwise_way nrw_depthwise_two_few_dsp, nrw_depthwise_two_more_dsp, nrw_depthwise_two_most_dsp;
 
 /* Four pixels at a time, or three: x1 = x0 + 4 or x0 + 3. */
 int nrw_depthwise_has_fours(const struct nrw_window *window);

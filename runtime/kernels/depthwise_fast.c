@@ -148,26 +148,27 @@ static int are_usual(const struct nrw_depthwise_op *op, const struct nrw_window 
            window->dilation_w == 1 && window->stride_w <= 2 && op->act_min >= op->out_zero_point;
 }
 
-/* So many columns of windows from channel c on, the first of which is `column`. Returns whether
- * some are padding. */
-static int set_columns(struct nrw_three *three, const struct nrw_window *window, int32_t column,
-                       int32_t count, uint32_t c, const int8_t *padding)
+/* Whether any of so many columns of windows, the first of which is `column`, is padding. */
+static int are_padded(const struct nrw_window *window, int32_t column, int32_t count)
 {
-    int is_padded = 0;
+    return column < 0 || column + count > window->in_width || !window->rows[0] ||
+           !window->rows[1] || !window->rows[2];
+}
 
+/* Such columns up to before channel `end`. padding: the end of zero points. */
+static void set_columns(struct nrw_three *three, const struct nrw_window *window, int32_t column,
+                        int32_t count, uint32_t end, const int8_t *padding)
+{
     for (uint32_t i = 0; i < 3; i++) {
         const int8_t *const row = window->rows[i];
 
         for (int32_t j = 0; j < count; j++) {
-            if (row && (uint32_t)(column + j) < (uint32_t)window->in_width) {
-                three->columns[i][j] = nrw_pixel(window, row, column + j) + c;
-            } else {
-                three->columns[i][j] = padding;
-                is_padded = 1;
-            }
+            const int is_inside = row && (uint32_t)(column + j) < (uint32_t)window->in_width;
+
+            three->columns[i][j] =
+                is_inside ? nrw_pixel(window, row, column + j) + end : padding;
         }
     }
-    return is_padded;
 }
 
 /* Finishes a channel that is left, of so many pixels. */
@@ -191,6 +192,7 @@ NRW_NOINLINE static void compute_usual(const struct nrw_depthwise_op *op,
 {
     const int32_t column = x * window->stride_w - window->pad_left;
     const int32_t columns = 3 + (int32_t)(pixels - 1) * window->stride_w;
+    const int is_padded = are_padded(window, column, columns);
     int8_t padding[PADDED_CHANNELS];
     struct nrw_three three;
 
@@ -202,10 +204,9 @@ NRW_NOINLINE static void compute_usual(const struct nrw_depthwise_op *op,
     three.out_stride = out_stride;
     three.rounding = nrw_finish_word(op->out_zero_point, op->act_min);
     for (uint32_t c = 0, some; c < count; c += some) {
-        const int is_padded = set_columns(&three, window, column, columns, c, padding);
-
         some = is_padded && count - c > PADDED_CHANNELS ? PADDED_CHANNELS : count - c;
-        three.channel = 0;
+        set_columns(&three, window, column, columns, c + some, padding + (is_padded ? some : 0));
+        three.channel = -(int32_t)some;
         three.end += some;
         while (three.channels < three.end) {
             if (pixels == 1) {

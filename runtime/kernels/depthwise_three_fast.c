@@ -8,29 +8,35 @@
 
 /* clang-format off */
 
-/* r0: the channel's number, r1: its weights, r2: a tap's step, r3 to r5: sums, r10: the output,
+/* r0: the channel's number, which becomes 0, r1: its weights, r2: a tap's step, r3 to r5: sums, r10: the output,
  * r11: the structure, r12: the channel. */
 #define COLUMN(row, number)                                          \
     LINE("ldr r9, [r11, #(44 + 28 * " row " + 4 * " number ")]")     \
     LINE("ldrsb r9, [r9, r0]")
 
+/* This column, and the next one in lr. */
+#define COLUMNS(row, number)                                         \
+    LINE("ldrd r9, lr, [r11, #(44 + 28 * " row " + 4 * " number ")]") \
+    LINE("ldrsb r9, [r9, r0]")                                       \
+    LINE("ldrsb lr, [lr, r0]")
+
 #define ADD(sum, weight) LINE("mla " sum ", " weight ", r9, " sum)
+#define ADD_NEXT(sum, weight) LINE("mla " sum ", " weight ", lr, " sum)
 
 /* A row's weights are in r6 to r8. */
 #define ROW_BY_ONE(row)                                              \
-    COLUMN(row, "0") ADD("r3", "r6")                                 \
-    COLUMN(row, "1") ADD("r3", "r7") ADD("r4", "r6")                 \
-    COLUMN(row, "2") ADD("r3", "r8") ADD("r4", "r7") ADD("r5", "r6") \
-    COLUMN(row, "3") ADD("r4", "r8") ADD("r5", "r7")                 \
+    COLUMNS(row, "0") ADD("r3", "r6")                                \
+    ADD_NEXT("r3", "r7") ADD_NEXT("r4", "r6")                        \
+    COLUMNS(row, "2") ADD("r3", "r8") ADD("r4", "r7") ADD("r5", "r6") \
+    ADD_NEXT("r4", "r8") ADD_NEXT("r5", "r7")                        \
     COLUMN(row, "4") ADD("r5", "r8")
 
 #define ROW_BY_TWO(row)                                              \
-    COLUMN(row, "0") ADD("r3", "r6")                                 \
-    COLUMN(row, "1") ADD("r3", "r7")                                 \
-    COLUMN(row, "2") ADD("r3", "r8") ADD("r4", "r6")                 \
-    COLUMN(row, "3") ADD("r4", "r7")                                 \
-    COLUMN(row, "4") ADD("r4", "r8") ADD("r5", "r6")                 \
-    COLUMN(row, "5") ADD("r5", "r7")                                 \
+    COLUMNS(row, "0") ADD("r3", "r6") ADD_NEXT("r3", "r7")           \
+    COLUMNS(row, "2") ADD("r3", "r8") ADD("r4", "r6")                \
+    ADD_NEXT("r4", "r7")                                             \
+    COLUMNS(row, "4") ADD("r4", "r8") ADD("r5", "r6")                \
+    ADD_NEXT("r5", "r7")                                             \
     COLUMN(row, "6") ADD("r5", "r8")
 
 /* Addresses of the last six taps' weights are those with steps of 1, 2, 4 and 8 from the first
@@ -54,8 +60,8 @@
 #define FINISH(sum) NRW_FINISH_BY_SMULL(sum, "r6", "r7", "r8")
 
 #define ROW_OF_ONE(row)                      \
-    COLUMN(row, "0") ADD("r3", "r6")         \
-    COLUMN(row, "1") ADD("r3", "r7")         \
+    COLUMNS(row, "0") ADD("r3", "r6")        \
+    ADD_NEXT("r3", "r7")                     \
     COLUMN(row, "2") ADD("r3", "r8")
 
 /* The loop over channels, of one pixel and perhaps others. */
@@ -75,17 +81,18 @@
     WEIGHTS_1 ROW("1")                       \
     WEIGHTS_0 ROW("0")                       \
     LINE("ldrd r6, r7, [r12, #4]")           \
-    LINE("adds r0, r0, #1")                  \
     LINE("ldr r8, [r11, #24]")               \
     NRW_QUICK_CHANNEL("r7", "r8", "r8", "2f") \
     FINISH("r3") finish_others               \
-    LINE("ldr r8, [r11, #12]")               \
-    LINE("adds r12, r12, #12")               \
+    LINE("add r12, r12, #12")                \
     store_others                             \
     LINE("strb r3, [r10], #1")               \
-    LINE("cmp r12, r8")                      \
+    LINE("adds r0, r0, #1")                  \
     LINE("bne 1b")                           \
+    LINE("b 3f")                             \
     LINE("2:")                               \
+    LINE("adds r0, r0, #1")                  \
+    LINE("3:")                               \
     LINE("str r0, [r11, #28]")               \
     LINE("str r1, [r11, #0]")                \
     LINE("str r12, [r11, #8]")               \

@@ -19,9 +19,10 @@ struct nrw_three {
     int8_t *out;                        /* 16: of the first pixel */
     uint32_t out_stride;                /* 20: from one pixel to the next */
     int32_t rounding;                   /* 24: nrw_finish_word of a ReLU */
-    uint32_t channel;                   /* 28: number of the next one in the columns */
+    int32_t channel;                    /* 28: from the end in the columns to the next one, < 0 */
     int32_t last[NRW_THREE];            /* 32: sums of the next channel, if it is left */
-    /* 44: the windows' columns: 3 of one pixel, 5 or 7 of three with a stride of 1 or 2 */
+    /* 44: the windows' columns, where the last channel ends: 3 of one pixel, 5 or 7 of three with a
+     * stride of 1 or 2 */
     const int8_t *columns[NRW_THREE][NRW_MOST_COLUMNS];
 };
 

@@ -29,7 +29,7 @@
     MULTIPLY("r8", "r9", "r10", "r11")
 #define TAP FIRST_PIXEL MULTIPLY("r4", "r5", "r6", "r7") SECOND_PIXEL
 
-/* All taps, from the biases in r8 to r11 on. */
+/* All taps, from the biases in r8 to r11 on. Squares of odd numbers are 1 more than eights. */
 #define ALL_TAPS                                    \
     "mov r4, r8\n\t"                                \
     "mov r5, r9\n\t"                                \
@@ -46,9 +46,9 @@
     "cmp r0, r1\n\t"                                \
     "beq 5f\n"                                      \
     "4:\n\t"                                        \
+    ".rept 8\n\t"                                   \
     TAP                                             \
-    TAP                                             \
-    TAP                                             \
+    ".endr\n\t"                                     \
     "ldr r1, [sp, #4]\n\t"                          \
     "cmp r0, r1\n\t"                                \
     "bne 4b\n"                                      \
@@ -77,7 +77,7 @@
 struct two {
     const int8_t *const *taps;
     const int8_t *const *end;    /* of the table, */
-    const int8_t *const *threes; /* the last part of which is taken three by three */
+    const int8_t *const *eights; /* the last part of which is taken eight by eight */
     const struct nrw_channel *channels;
     int8_t *out[2];
     int32_t zero_point; /* nrw_finish_word */
@@ -121,7 +121,7 @@ static uint32_t compute_taps(const struct two *two)
 {
     register const struct two *r0 __asm__("r0") = two;
     register const int8_t *const *r1 __asm__("r1") = two->end;
-    register const int8_t *const *r2 __asm__("r2") = two->threes;
+    register const int8_t *const *r2 __asm__("r2") = two->eights;
     register uint32_t r12 __asm__("r12") = 0;
 
     __asm__ volatile("push {r0, r1, r2, r7}\n"
@@ -160,7 +160,7 @@ NRW_NOINLINE static uint32_t compute(const struct nrw_depthwise_strip *strip, ui
     struct two two = {
         .taps = table,
         .end = table + taps * POINTERS,
-        .threes = table + taps % 3 * POINTERS,
+        .eights = table + taps % 8 * POINTERS,
         .zero_point = strip->zero_point,
     };
     uint32_t done = 0;
@@ -191,9 +191,18 @@ uint32_t nrw_depthwise_two_few_dsp(const struct nrw_depthwise_strip *strip, uint
     return compute(strip, c, end, table);
 }
 
-uint32_t nrw_depthwise_two_dsp(const struct nrw_depthwise_strip *strip, uint32_t c, uint32_t end)
+uint32_t nrw_depthwise_two_more_dsp(const struct nrw_depthwise_strip *strip, uint32_t c,
+                                    uint32_t end)
 {
-    const int8_t *table[NRW_TWO_TAPS * POINTERS];
+    const int8_t *table[NRW_MORE_TAPS * POINTERS];
+
+    return compute(strip, c, end, table);
+}
+
+uint32_t nrw_depthwise_two_most_dsp(const struct nrw_depthwise_strip *strip, uint32_t c,
+                                    uint32_t end)
+{
+    const int8_t *table[NRW_MOST_TAPS * POINTERS];
 
     return compute(strip, c, end, table);
 }

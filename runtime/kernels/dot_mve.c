@@ -2,107 +2,17 @@
 #include "dot_mve.h"
 
 #include "asm_thumb.h"
+#include "tile_mve.h"
 
 /* Sums stand in even registers, as VMLADAVA asks for, pointers in odd ones. */
 
 /* Where the assembly finds the fields of its structures. */
-typedef char nrw_rows_are_known[sizeof(struct nrw_rows) == 88 ? 1 : -1];
+typedef char nrw_rows_are_known[sizeof(struct nrw_rows) == 92 ? 1 : -1];
 typedef char nrw_products_are_known[sizeof(struct nrw_products) == 32 ? 1 : -1];
-
-/* The sums of four channels in q0, and of another pixel in q1, to output elements. q5 points 48
- * bytes before the channels, r1 and r2 to the outputs; r5 is the zero point, r6 the rounding; q6
- * and q7 are the limits. SECOND: an instruction for q1, if there is a second pixel. */
-#define FINISH(SECOND)                                 \
-    "vldrw.u32 q2, [q5, #48]!\n"                       \
-    "vldrw.u32 q3, [q5, #4]\n"                         \
-    "vldrw.u32 q4, [q5, #8]\n"                         \
-    "vadd.i32 q0, q0, q2\n"                            \
-    SECOND("vadd.i32 q1, q1, q2\n")                    \
-    "cbnz r6, 7f\n"                                    \
-    "vqrdmulh.s32 q0, q0, q3\n"                        \
-    SECOND("vqrdmulh.s32 q1, q1, q3\n")                \
-    "8:\n"                                             \
-    "vrshl.s32 q0, q0, q4\n"                           \
-    SECOND("vrshl.s32 q1, q1, q4\n")                   \
-    "9:\n"                                             \
-    "vadd.i32 q0, q0, r5\n"                            \
-    SECOND("vadd.i32 q1, q1, r5\n")                    \
-    "vmax.s32 q0, q0, q6\n"                            \
-    SECOND("vmax.s32 q1, q1, q6\n")                    \
-    "vmin.s32 q0, q0, q7\n"                            \
-    SECOND("vmin.s32 q1, q1, q7\n")                    \
-    "vstrb.32 q0, [r1], #4\n"                          \
-    SECOND("vstrb.32 q1, [r2], #4\n")
-
-/* The parts of FINISH that some channels need, behind the function's end. T: a condition for the
- * instructions of SECOND. */
-#define FINISH_OTHERS(T, SECOND)                       \
-    "7:\n"                                             \
-    "cmp r6, #1\n"                                     \
-    "bne 6f\n"                                         \
-    "vqrdmulh.s32 q0, q0, q3\n"                        \
-    SECOND("vqrdmulh.s32 q1, q1, q3\n")                \
-    "vshr.s32 q2, q0, #31\n"                           \
-    SECOND("vshr.s32 q3, q1, #31\n")                   \
-    "vadd.i32 q0, q0, q2\n"                            \
-    SECOND("vadd.i32 q1, q1, q3\n")                    \
-    "b.w 8b\n"                                         \
-    "6:\n"                                             \
-    "vshl.i32 q4, q4, #24\n"                           \
-    "vshr.s32 q4, q4, #24\n"                           \
-    "vpt" T ".s32 gt, q4, zr\n"                        \
-    "vshlt.s32 q0, q0, q4\n"                           \
-    SECOND("vshlt.s32 q1, q1, q4\n")                   \
-    "vqrdmulh.s32 q0, q0, q3\n"                        \
-    SECOND("vqrdmulh.s32 q1, q1, q3\n")                \
-    "vshr.s32 q2, q0, #31\n"                           \
-    SECOND("vshr.s32 q3, q1, #31\n")                   \
-    "vpt" T ".s32 lt, q4, zr\n"                        \
-    "vaddt.i32 q0, q0, q2\n"                           \
-    SECOND("vaddt.i32 q1, q1, q3\n")                   \
-    "vpt" T ".s32 lt, q4, zr\n"                        \
-    "vrshlt.s32 q0, q0, q4\n"                          \
-    SECOND("vrshlt.s32 q1, q1, q4\n")                  \
-    "b.w 9b\n"
-
-/* What FINISH wants in q5 to q7; r3 points to the rows. */
-#define BEGIN_FINISH               \
-    "ldr r7, [r3]\n"               \
-    "vldrw.u32 q5, [r3, #56]\n"    \
-    "subs r7, #48\n"               \
-    "vadd.i32 q5, q5, r7\n"        \
-    "ldrd r7, r8, [r3, #48]\n"     \
-    "vdup.32 q6, r7\n"             \
-    "vdup.32 q7, r8\n"
 
 /* What moves on from group to group stands first in the rows, and is in the same registers. */
 #define ROWS "{r0, r1, r2, r3, r4, r5, r6, r7, r9, r10, r11}"
 #define MOVED "{r0, r1, r2, r3, r4}"
-
-#define NONE(INSTRUCTION)
-#define BOTH(INSTRUCTION) INSTRUCTION
-
-/* 16 inputs of two pixels by four rows of weights. T: the loads' condition, which FOUR and TWO
- * announce. 56 bytes, if there is none. */
-#define CHUNK_2(T, FOUR, TWO)        \
-    FOUR                             \
-    "vldrb" T ".8 q0, [r9], #16\n"   \
-    "vldrb" T ".8 q1, [r11], #16\n"  \
-    "vldrb" T ".8 q2, [r3], #16\n"   \
-    "vldrb" T ".8 q3, [r1], #16\n"   \
-    "vmladava.s8 r0, q2, q0\n"       \
-    "vmladava.s8 r8, q2, q1\n"       \
-    "vmladava.s8 r2, q3, q0\n"       \
-    "vmladava.s8 r10, q3, q1\n"      \
-    TWO                              \
-    "vldrb" T ".8 q2, [r5], #16\n"   \
-    "vldrb" T ".8 q3, [r7], #16\n"   \
-    "vmladava.s8 r4, q2, q0\n"       \
-    "vmladava.s8 r12, q2, q1\n"      \
-    "vmladava.s8 r6, q3, q0\n"       \
-    "vmladava.s8 lr, q3, q1\n"
-
-#define SUMS_2 "{r0, r2, r4, r6, r8, r10, r12, lr}"
 
 /* All chunks of a group. Eight stand behind each other, and the first time through some of them are
  * jumped over: so no register is needed to count. What is left to do stands in the flags: NE, go
@@ -306,17 +216,10 @@ __asm__(NRW_ASM_BEGIN("nrw_convolve_runs_2")
 /* --- One pixel -------------------------------------------------------------------------------- */
 
 /* Four sums of one pixel: all its inputs by four rows of weights. r10: how many there are. */
-#define WEIGHTS_1(POINTER, SUM)            \
-    "vldrb.8 q1, [" POINTER "], #16\n"     \
-    "vmladava.s8 " SUM ", q1, q0\n"
 #define CHUNKS_1                           \
     "dlstp.8 lr, r10\n"                    \
     "2:\n"                                 \
-    "vldrb.8 q0, [r9], #16\n"              \
-    WEIGHTS_1("r3", "r0")                  \
-    WEIGHTS_1("r1", "r2")                  \
-    WEIGHTS_1("r5", "r4")                  \
-    WEIGHTS_1("r7", "r6")                  \
+    CHUNK_1("", "")                        \
     "letp lr, 2b\n"
 
 /* r8: what the last chunk of a run leaves of 16 inputs; r11 points to the products, r12 to the next

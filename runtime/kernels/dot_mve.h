@@ -21,6 +21,12 @@ struct nrw_inputs {
     const int8_t *in[2];
 };
 
+/* The same of one pixel, as nrw_convolve_whole_1 has it. */
+struct nrw_single_run {
+    const int8_t *in;
+    uint32_t bytes;
+};
+
 /* Rows of inputs, weights, and what becomes of their sums. The assembly knows where each field
  * stands, and moves the first ones on. */
 struct nrw_rows {
@@ -40,7 +46,10 @@ struct nrw_rows {
     uint32_t repeats;    /* 1 or more: of pairs of pixels, of pixels of taps */
     uint32_t in_step;    /* from the inputs of one to those of the next, in bytes */
     uint32_t out_step;
-    const struct nrw_inputs *runs; /* that follow in0 and in1; the last one's in[0] is NULL */
+    /* struct nrw_inputs that follow in0 and in1, of which the last one's in[0] is NULL; of
+     * nrw_convolve_whole_* all inputs, those of one pixel as struct nrw_single_run. */
+    void *runs;
+    uint32_t run_count; /* of nrw_convolve_whole_* */
 };
 
 /* Outputs that all rows have in common. */
@@ -87,6 +96,16 @@ void nrw_convolve_2(struct nrw_rows *rows);
 /* The same of inputs that are runs, of `count` bytes each, of one pixel or two. */
 void nrw_convolve_runs_1(struct nrw_rows *rows);
 void nrw_convolve_runs_2(struct nrw_rows *rows);
+
+/* The most bytes of a run of nrw_convolve_whole_*, and the most runs of nrw_convolve_whole_2. */
+enum { NRW_WHOLE = 192, NRW_WHOLE_RUNS = 3 };
+
+/* The same of run_count runs, 1 or more, that are as long as a row of weights together, if the
+ * rounding is not NRW_ANY; in0 and in1 are ignored. One pixel's runs are of any multiples of 16
+ * bytes, and nothing is left of their list. Those of rows->repeats pairs have `count` bytes each, a
+ * multiple of 16, and the next pair's stand in_step behind. A single run has any number of bytes. */
+void nrw_convolve_whole_1(struct nrw_rows *rows);
+void nrw_convolve_whole_2(struct nrw_rows *rows);
 
 /* nrw_convolve_1 for whole vectors of inputs, up to four, whose rows of weights stand one behind
  * another, and nrw_convolve_2 for short rows, if the rounding is not NRW_ANY. */

@@ -54,6 +54,59 @@ static void add_pixel(const struct nrw_elementwise_op *op, const struct scale *a
     }
 }
 
+/* A converter's left_shift, and its multiplier of the operand with the greater scale. */
+enum { SUM_SHIFT = 20, HALF = 1 << 30 };
+
+/* The same of elements that stand side by side, of which one operand is exactly halved and the
+ * other has a shift below 0. Value << 21 times the multiplier has the product in its upper word. */
+static void add_halved(const struct nrw_elementwise_op *op, const int8_t *halved,
+                       int32_t halved_zero_point, const int8_t *other, int32_t other_zero_point,
+                       int32_t other_multiplier, int32_t other_shift, uint32_t count, int8_t *out)
+{
+    const int32_t multiplier = op->out_multiplier, right = -1 - op->out_shift;
+    const int32_t zero_point = op->out_zero_point;
+    const int32_t act_min = op->act_min, act_max = op->act_max;
+    const uint32_t shift = (uint32_t)-other_shift;
+    const int32_t half = (int32_t)(UINT32_C(1) << (shift - 1));
+    const int32_t offset = halved_zero_point * (1 << (SUM_SHIFT - 1));
+
+    for (const int8_t *const end = out + count; out < end;) {
+        const int32_t value = (*other++ - other_zero_point) * (1 << (SUM_SHIFT + 1));
+        const int32_t high =
+            (int32_t)(((int64_t)value * other_multiplier + (INT64_C(1) << 31)) >> 32);
+        const int32_t sum = *halved++ * (1 << (SUM_SHIFT - 1)) - offset +
+                            ((high + (value >> 31) + half) >> shift);
+
+        *out++ = nrw_finish_right(sum, multiplier, right, zero_point, act_min, act_max);
+    }
+}
+
+static inline int is_half(const struct nrw_elementwise_op *op, int32_t multiplier, int32_t shift)
+{
+    return op->left_shift == SUM_SHIFT && multiplier == HALF && shift == 0;
+}
+
+static inline int is_dense(const struct nrw_operand *operand, uint32_t channels)
+{
+    return operand->channel_stride == 1 && operand->pixel_stride == channels;
+}
+
+/* ADD of rows without gaps. Returns 0 if neither operand is halved. */
+static int add_rows(const struct nrw_elementwise_op *op, const int8_t *a, const int8_t *b,
+                    uint32_t count, int8_t *out)
+{
+    if (is_half(op, op->a_multiplier, op->a_shift) && op->b_shift < 0) {
+        add_halved(op, a, op->a_zero_point, b, op->b_zero_point, op->b_multiplier, op->b_shift,
+                   count, out);
+    } else if (is_half(op, op->b_multiplier, op->b_shift) && op->a_shift < 0) {
+        add_halved(op, b, op->b_zero_point, a, op->a_zero_point, op->a_multiplier, op->a_shift,
+                   count, out);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
 void nrw_elementwise_fast(const struct nrw_elementwise_op *op, const struct nrw_operand *a,
                           const struct nrw_operand *b, uint32_t pixels, uint32_t channels,
                           int8_t *out)
@@ -61,6 +114,10 @@ void nrw_elementwise_fast(const struct nrw_elementwise_op *op, const struct nrw_
     const int usual = op->function == NRW_ADD && op->left_shift >= LEAST_LEFT_SHIFT &&
                       op->a_shift <= 0 && op->b_shift <= 0 && op->out_shift < -1;
 
+    if (usual && is_dense(a, channels) && is_dense(b, channels) &&
+        add_rows(op, a->data, b->data, pixels * channels, out)) {
+        return;
+    }
     if (usual) {
         const struct scale a_scale =
             scale_of(op->left_shift, op->a_zero_point, op->a_multiplier, op->a_shift);

@@ -66,17 +66,42 @@ static inline int is_common(const struct nrw_elementwise_op *op)
     return op->function == NRW_ADD && op->a_shift <= 0 && op->b_shift <= 0 && op->out_shift <= 0;
 }
 
+/* Whether a multiplier halves what is shifted to the left: that is a smaller shift. */
+static inline int is_half(const struct nrw_elementwise_op *op, int32_t multiplier, int32_t shift)
+{
+    return multiplier == 1 << 30 && shift == 0 && op->left_shift > 0;
+}
+
+/* left: the shift of the first operand. */
+static inline void add_scaled(const struct nrw_elementwise_op *op, const int8_t *a, const int8_t *b,
+                              int32_t left, uint32_t count, int8_t *out)
+{
+    const int32_t round = -1;
+    const struct nrw_addition addition = {
+        a, b, out, 1 << left, 1 << op->left_shift, -op->a_zero_point * (1 << left),
+        -op->b_zero_point * (1 << op->left_shift), op->a_multiplier, op->b_multiplier,
+        op->a_shift, op->b_shift, op->out_multiplier, op->out_shift,
+        op->a_shift < 0 ? round : 0, op->b_shift < 0 ? round : 0, op->out_shift < 0 ? round : 0,
+        op->out_zero_point, op->act_min, op->act_max};
+
+    (left < op->left_shift ? nrw_add_scaled_rows : nrw_add_rows)(&addition, count);
+}
+
+/* The operand of the larger scale, as one of each sum has it, needs no product: it comes first. */
 static void add(const struct nrw_elementwise_op *op, const int8_t *a, const int8_t *b,
                 uint32_t count, int8_t *out)
 {
-    const struct nrw_addition addition = {
-        a, b, out, op->a_zero_point, op->b_zero_point, op->left_shift,
-        op->a_multiplier, op->b_multiplier, op->a_shift, op->b_shift,
-        op->out_multiplier, op->out_shift, op->out_zero_point,
-        -(op->a_shift < 0), -(op->b_shift < 0), -(op->out_shift < 0),
-        op->act_min, op->act_max};
+    if (is_half(op, op->b_multiplier, op->b_shift)) {
+        const struct nrw_elementwise_op swapped = {
+            NRW_ADD, op->left_shift, op->b_zero_point, op->a_zero_point, op->out_zero_point,
+            op->b_multiplier, op->b_shift, op->a_multiplier, op->a_shift, op->out_multiplier,
+            op->out_shift, op->act_min, op->act_max};
 
-    nrw_add_rows(&addition, count);
+        add_scaled(&swapped, b, a, op->left_shift - 1, count, out);
+    } else {
+        add_scaled(op, a, b, op->left_shift - is_half(op, op->a_multiplier, op->a_shift), count,
+                   out);
+    }
 }
 
 static inline int is_dense(const struct nrw_operand *operand, uint32_t channels)

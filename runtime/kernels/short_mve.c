@@ -3,7 +3,7 @@
 #include "dot_mve.h"
 
 /* Where the assembly finds the fields of its structure. */
-typedef char nrw_short_rows_are_known[sizeof(struct nrw_rows) == 88 ? 1 : -1];
+typedef char nrw_short_rows_are_known[sizeof(struct nrw_rows) == 92 ? 1 : -1];
 
 /* --- Two pixels ------------------------------------------------------------------------------- */
 

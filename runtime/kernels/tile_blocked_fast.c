@@ -73,7 +73,7 @@ static void add_windows(int32_t *sums, struct nrw_tiles *tiles, uint32_t second_
         const int8_t *const x = stretch->in[0], *const y = stretch->in[second_pixel];
         const uint32_t bytes = stretch->weight_bytes;
 
-        if (stretch->kind <= NRW_STRETCH_ODD) {
+        if (stretch->kind < NRW_STRETCH_ONE || stretch->kind == NRW_STRETCH_THREES) {
             add_blocks(sums, w, w + second_half, x, y, bytes);
             w += bytes;
         } else if (stretch->kind == NRW_STRETCH_SPARSE) {

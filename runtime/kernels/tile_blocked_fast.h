@@ -13,15 +13,17 @@
 
 enum { NRW_TILE_PIXELS = 2, NRW_TILE_SUMS = 8 };
 
-/* How a stretch's weights stand: in blocks of four elements, an even or an odd number of them; as
- * the first one, two or three elements of a block; or each as the only element of its block. */
+/* How a stretch's weights stand: in blocks of four elements, and how many of them are beyond a
+ * multiple of four; as the first one, two or three elements of a block; each as the only element of
+ * its block; or as the first three elements of blocks whose number is a multiple of three, of which
+ * all elements have their places. */
 enum nrw_stretch_kind {
-    NRW_STRETCH_EVEN,
-    NRW_STRETCH_ODD,
-    NRW_STRETCH_ONE,
+    NRW_STRETCH_BLOCKS,
+    NRW_STRETCH_ONE = 4,
     NRW_STRETCH_TWO,
     NRW_STRETCH_THREE,
-    NRW_STRETCH_SPARSE
+    NRW_STRETCH_SPARSE,
+    NRW_STRETCH_THREES
 };
 
 /* Elements of a window that stand side by side, as their weights do; those of the next stretch are

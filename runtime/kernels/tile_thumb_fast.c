@@ -51,7 +51,7 @@
     LINE("ldr r12, [sp, #36]")         \
     LINE("ldr r2, [sp, #24]")          \
     LINE("cmp r12, r2")                \
-    LINE("bne 2b")
+    LINE("bne.w 2b")
 
 /* r2: the channels of the group, r3: the rounding. Goes to 30 unless they are a ReLU's. From
  * here on lr is free. */
@@ -62,12 +62,35 @@
     LINE("bne 30f")
 
 /* The weights behind a stretch that was a part of a block: 16 bytes less those that have gone by,
- * which are one less than the stretch's kind. */
+ * which are three less than the stretch's kind. */
 #define NEXT_BLOCK                     \
     LINE("ldr r12, [sp, #36]")         \
     LINE("ldr r12, [r12, #-4]")        \
-    LINE("rsb r12, r12, #17")          \
+    LINE("rsb r12, r12, #19")          \
     LINE("add lr, lr, r12")
+
+/* Where a stretch goes by its kind: the loop takes four blocks at a time, of which the first time
+ * some are left out, as if their weights had gone by. */
+#define KINDS                                                            \
+    LINE(".byte (19f - 3b) / 2, (11f - 3b) / 2")                         \
+    LINE(".byte (17f - 3b) / 2, (18f - 3b) / 2")                         \
+    LINE(".byte (12f - 3b) / 2, (12f - 3b) / 2, (12f - 3b) / 2, (13f - 3b) / 2") \
+    LINE(".byte (41f - 3b) / 2, 0")                                      \
+    LINE("19:")                                                          \
+    LINE("b.w 10f")                                                      \
+    LINE("41:")                                                          \
+    LINE("b.w 40f")
+
+#define BEGIN_AT(label, bytes, at)     \
+    LINE(label ":")                    \
+    LINE("add lr, lr, #" bytes)        \
+    LINE("b.w " at)
+
+#define BEGIN_BOTH_AT(label, bytes, at) \
+    LINE(label ":")                    \
+    LINE("add lr, lr, #" bytes)        \
+    LINE("adds r1, r1, #" bytes)       \
+    LINE("b.w " at)
 
 /* A channel's sums to int8, quickly or from the label on exactly. r0: the multiplier, r12: what is
  * added to the upper word; r1: 4 times the prescale, or the shift less one. */
@@ -107,14 +130,18 @@
     LINE("str r2, [sp, #4]")                           \
     LINE("ldr lr, [sp, #0]")                           \
     LINE("cmp r2, r0")                                 \
-    LINE("blo 1b")                                     \
+    LINE("blo.w 1b")                                     \
     LINE("movs r3, #8")
 
 /* --- Two pixels ---------------------------------------------------------------------------- *
  * r4 to r7: pixel 0's sums, r8 to r11: pixel 1's; r0, r1: their elements. */
 #define ELEMENT_2(weight_0, weight_1, weight_2, weight_3) \
-    LINE("ldrsb r2, [r0], #1")         \
-    LINE("ldrsb r3, [r1], #1")         \
+    ELEMENT_2_TO("#1", weight_0, weight_1, weight_2, weight_3)
+
+/* step: to the next element. */
+#define ELEMENT_2_TO(step, weight_0, weight_1, weight_2, weight_3) \
+    LINE("ldrsb r2, [r0], " step)      \
+    LINE("ldrsb r3, [r1], " step)      \
     LINE("ldrsb r12, [lr" weight_0)    \
     LINE("mla r4, r12, r2, r4")        \
     LINE("mla r8, r12, r3, r8")        \
@@ -153,34 +180,56 @@ __asm__(
     LINE("str r2, [sp, #40]")
     LINE("tbb [pc, r3]")
     LINE("3:")
-    LINE(".byte (10f - 3b) / 2, (11f - 3b) / 2")
-    LINE(".byte (12f - 3b) / 2, (12f - 3b) / 2, (12f - 3b) / 2, (13f - 3b) / 2")
-    LINE("11:")
-    LINE("add lr, lr, #16")
-    LINE("b 6f")
+    KINDS
+    BEGIN_AT("11", "16", "14f")
+    BEGIN_AT("17", "32", "15f")
+    BEGIN_AT("18", "48", "16f")
     LINE("12:")
     ELEMENT_2("], #1", ", #3]", ", #7]", ", #11]")
     UNTIL_END_2
     LINE("bne 12b")
     NEXT_BLOCK
-    LINE("b 4f")
+    LINE("b.w 4f")
     LINE("13:")
     ELEMENT_2("], #16", ", #-12]", ", #-8]", ", #-4]")
     UNTIL_END_2
     LINE("bne 13b")
-    LINE("b 4f")
+    LINE("b.w 4f")
+    LINE("40:")
+    ELEMENT_2_TO("#1", "], #48", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_2_TO("#1", ", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_2_TO("#2", ", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_2_TO("#1", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_2_TO("#1", ", #-31]", ", #-27]", ", #-23]", ", #-19]")
+    ELEMENT_2_TO("#2", ", #-30]", ", #-26]", ", #-22]", ", #-18]")
+    ELEMENT_2_TO("#1", ", #-16]", ", #-12]", ", #-8]", ", #-4]")
+    ELEMENT_2_TO("#1", ", #-15]", ", #-11]", ", #-7]", ", #-3]")
+    ELEMENT_2_TO("#2", ", #-14]", ", #-10]", ", #-6]", ", #-2]")
+    UNTIL_END_2
+    LINE("bne.w 40b")
+    LINE("b.w 4f")
     LINE("10:")
-    ELEMENT_2("], #32", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_2("], #64", ", #-60]", ", #-56]", ", #-52]")
+    ELEMENT_2(", #-63]", ", #-59]", ", #-55]", ", #-51]")
+    ELEMENT_2(", #-62]", ", #-58]", ", #-54]", ", #-50]")
+    ELEMENT_2(", #-61]", ", #-57]", ", #-53]", ", #-49]")
+    LINE("16:")
+    ELEMENT_2(", #-48]", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_2(", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_2(", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_2(", #-45]", ", #-41]", ", #-37]", ", #-33]")
+    LINE("15:")
+    ELEMENT_2(", #-32]", ", #-28]", ", #-24]", ", #-20]")
     ELEMENT_2(", #-31]", ", #-27]", ", #-23]", ", #-19]")
     ELEMENT_2(", #-30]", ", #-26]", ", #-22]", ", #-18]")
     ELEMENT_2(", #-29]", ", #-25]", ", #-21]", ", #-17]")
-    LINE("6:")
+    LINE("14:")
     ELEMENT_2(", #-16]", ", #-12]", ", #-8]", ", #-4]")
     ELEMENT_2(", #-15]", ", #-11]", ", #-7]", ", #-3]")
     ELEMENT_2(", #-14]", ", #-10]", ", #-6]", ", #-2]")
     ELEMENT_2(", #-13]", ", #-9]", ", #-5]", ", #-1]")
     UNTIL_END_2
-    LINE("bne 10b")
+    LINE("bne.w 10b")
     NEXT_STRETCH
     LINE("str lr, [sp, #0]")
     FINISH
@@ -212,7 +261,10 @@ __asm__(
  * r4 to r11: the sums; r0: elements, r1: the weights of the second four channels, r3: the end of
  * those of the first. */
 #define ELEMENT_1(weight_0, weight_1, weight_2, weight_3) \
-    LINE("ldrsb r2, [r0], #1")         \
+    ELEMENT_1_TO("#1", weight_0, weight_1, weight_2, weight_3)
+
+#define ELEMENT_1_TO(step, weight_0, weight_1, weight_2, weight_3) \
+    LINE("ldrsb r2, [r0], " step)      \
     LINE("ldrsb r12, [lr" weight_0)    \
     LINE("mla r4, r12, r2, r4")        \
     LINE("ldrsb r12, [r1" weight_0)    \
@@ -254,36 +306,57 @@ __asm__(
     LINE("add r3, r3, lr")
     LINE("tbb [pc, r2]")
     LINE("3:")
-    LINE(".byte (10f - 3b) / 2, (11f - 3b) / 2")
-    LINE(".byte (12f - 3b) / 2, (12f - 3b) / 2, (12f - 3b) / 2, (13f - 3b) / 2")
-    LINE("11:")
-    LINE("add lr, lr, #16")
-    LINE("adds r1, r1, #16")
-    LINE("b 6f")
+    KINDS
+    BEGIN_BOTH_AT("11", "16", "14f")
+    BEGIN_BOTH_AT("17", "32", "15f")
+    BEGIN_BOTH_AT("18", "48", "16f")
     LINE("12:")
     ELEMENT_1("], #1", ", #3]", ", #7]", ", #11]")
     LINE("cmp lr, r3")
     LINE("bne 12b")
     NEXT_BLOCK
     LINE("add r1, r1, r12")
-    LINE("b 4f")
+    LINE("b.w 4f")
     LINE("13:")
     ELEMENT_1("], #16", ", #-12]", ", #-8]", ", #-4]")
     LINE("cmp lr, r3")
     LINE("bne 13b")
-    LINE("b 4f")
+    LINE("b.w 4f")
+    LINE("40:")
+    ELEMENT_1_TO("#1", "], #48", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_1_TO("#1", ", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_1_TO("#2", ", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_1_TO("#1", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_1_TO("#1", ", #-31]", ", #-27]", ", #-23]", ", #-19]")
+    ELEMENT_1_TO("#2", ", #-30]", ", #-26]", ", #-22]", ", #-18]")
+    ELEMENT_1_TO("#1", ", #-16]", ", #-12]", ", #-8]", ", #-4]")
+    ELEMENT_1_TO("#1", ", #-15]", ", #-11]", ", #-7]", ", #-3]")
+    ELEMENT_1_TO("#2", ", #-14]", ", #-10]", ", #-6]", ", #-2]")
+    LINE("cmp lr, r3")
+    LINE("bne.w 40b")
+    LINE("b.w 4f")
     LINE("10:")
-    ELEMENT_1("], #32", ", #-28]", ", #-24]", ", #-20]")
+    ELEMENT_1("], #64", ", #-60]", ", #-56]", ", #-52]")
+    ELEMENT_1(", #-63]", ", #-59]", ", #-55]", ", #-51]")
+    ELEMENT_1(", #-62]", ", #-58]", ", #-54]", ", #-50]")
+    ELEMENT_1(", #-61]", ", #-57]", ", #-53]", ", #-49]")
+    LINE("16:")
+    ELEMENT_1(", #-48]", ", #-44]", ", #-40]", ", #-36]")
+    ELEMENT_1(", #-47]", ", #-43]", ", #-39]", ", #-35]")
+    ELEMENT_1(", #-46]", ", #-42]", ", #-38]", ", #-34]")
+    ELEMENT_1(", #-45]", ", #-41]", ", #-37]", ", #-33]")
+    LINE("15:")
+    ELEMENT_1(", #-32]", ", #-28]", ", #-24]", ", #-20]")
     ELEMENT_1(", #-31]", ", #-27]", ", #-23]", ", #-19]")
     ELEMENT_1(", #-30]", ", #-26]", ", #-22]", ", #-18]")
     ELEMENT_1(", #-29]", ", #-25]", ", #-21]", ", #-17]")
-    LINE("6:")
+    LINE("14:")
     ELEMENT_1(", #-16]", ", #-12]", ", #-8]", ", #-4]")
     ELEMENT_1(", #-15]", ", #-11]", ", #-7]", ", #-3]")
     ELEMENT_1(", #-14]", ", #-10]", ", #-6]", ", #-2]")
     ELEMENT_1(", #-13]", ", #-9]", ", #-5]", ", #-1]")
     LINE("cmp lr, r3")
-    LINE("bne 10b")
+    LINE("bne.w 10b")
     NEXT_STRETCH
     LINE("str r1, [sp, #0]")
     FINISH

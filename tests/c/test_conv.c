@@ -15,6 +15,9 @@ static const uint32_t channel_counts[] = {1,  2,  3,  4,  5,  8,  15, 16,
  * are sometimes more than they keep sums of.) */
 static const uint32_t deep_counts[] = {255, 256, 257, 700, 1023, 1024, 1025};
 
+/* Of 3x3 windows, which some kernels read row by row or copy. */
+static const uint32_t usual_counts[] = {3, 16, 32, 64};
+
 /* weights: in the order of NRW_LAYOUT_PLAIN. */
 static int32_t conv_pixel(const struct nrw_conv_op *op, const int8_t *weights,
                           const struct sample_window *sample, int32_t x, uint32_t o)
@@ -78,6 +81,7 @@ static void random_part(uint32_t channels, uint32_t *first, uint32_t *count)
 static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout)
 {
     const int deep = test_between(0, 15) == 0;
+    const int usual = !deep && test_between(0, 3) == 0;
     struct nrw_filter_shape shape;
     uint32_t first, count;
     struct sample_window sample;
@@ -86,14 +90,17 @@ static void conv_case(nrw_conv_kernel *kernel, const char *name, uint32_t layout
     int8_t *weights, *out;
     void *scratch = NULL;
 
-    op.in_channels = deep ? TEST_PICK(deep_counts) : TEST_PICK(channel_counts);
-    op.out_channels = TEST_PICK(channel_counts) % (deep ? 10 : 40) + 1;
+    op.in_channels = deep    ? TEST_PICK(deep_counts)
+                     : usual ? TEST_PICK(usual_counts)
+                             : TEST_PICK(channel_counts);
+    op.out_channels = usual ? 4u * (uint32_t)test_between(1, 6)
+                            : TEST_PICK(channel_counts) % (deep ? 10 : 40) + 1;
     if (deep && test_between(0, 1)) {
         op.out_channels = (uint32_t)test_between(60, 90);
     }
     random_part(op.out_channels, &first, &count);
-    sample_window(&sample, SAMPLE_CONV, op.in_channels, count);
-    if (deep || test_between(0, 2) == 0) {
+    sample_window(&sample, usual ? SAMPLE_3X3 : SAMPLE_CONV, op.in_channels, count);
+    if (deep || (!usual && test_between(0, 2) == 0)) {
         sample.window.kernel_h = sample.window.kernel_w = 1;
     }
     shape = (struct nrw_filter_shape){sample.window.kernel_h, sample.window.kernel_w,

@@ -28,7 +28,7 @@ def strips_of_fours(op: QDepthwise, pixels: int, slices: Sequence[int], calls: i
     for name, size, is_taken in (
         ("four", 4, is_usual),
         ("three", 3, is_usual),
-        ("two", 2, taps <= _TWO_TAPS),
+        ("two", 2, True),
         ("one", 1, True),
     ):
         times, left = divmod(left, size) if is_taken else (0, left)
@@ -36,7 +36,3 @@ def strips_of_fours(op: QDepthwise, pixels: int, slices: Sequence[int], calls: i
         done[f"{name}.group"] += calls * times * fours
         done[f"{name}.tap"] += calls * times * fours * (stride if size > 2 else taps)
     return done
-
-
-_TWO_TAPS = 25
-"""Taps of the windows that go two by two (``depthwise_dsp.h``)."""
