@@ -132,7 +132,7 @@ def _plain_edge(index: int, info: TensorInfo) -> HostEdge:
 
 
 def _check_edges(name: str, edges: Sequence[HostEdge], infos: Sequence[TensorInfo]) -> None:
-    fitting = [math.prod(edge.shape) for edge in edges] == [info.bytes for info in infos]
+    fitting = [edge.bytes for edge in edges] == [info.bytes for info in infos]
     if not fitting or any(min(e.shape, default=1) < 1 or len(e.shape) > 8 for e in edges):
         raise BlobError(f"{name}: metadata does not fit the tensors; compile it anew")
     for edge in edges:

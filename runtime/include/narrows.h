@@ -78,7 +78,9 @@ enum nrw_op {
     NRW_OP_RESIZE = 12,
     NRW_OP_PAD = 14,
     NRW_OP_MOVE = 18,
-    NRW_OP_COUNT = 19
+    NRW_OP_MATMUL = 19,
+    NRW_OP_ARG_MAX = 20,
+    NRW_OP_COUNT = 21
 };
 
 /* How a stage goes through its operator's work (SPEC.md, Forms); part of the blob format. */

@@ -10,6 +10,7 @@
 #include "conv.h"
 #include "depthwise.h"
 #include "elementwise.h"
+#include "matmul.h"
 #include "move.h"
 #include "pool.h"
 #include "resize.h"
@@ -41,6 +42,12 @@
 #endif
 #ifndef nrw_softmax
 #define nrw_softmax nrw_softmax_c
+#endif
+#ifndef nrw_matmul
+#define nrw_matmul nrw_matmul_c
+#endif
+#ifndef nrw_arg_max
+#define nrw_arg_max nrw_arg_max_c
 #endif
 #ifndef nrw_move
 #define nrw_move nrw_move_c

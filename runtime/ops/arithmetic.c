@@ -31,3 +31,12 @@ void nrw_elementwise_op_of(struct nrw_elementwise_op *op,
     op->act_min = params->act_min;
     op->act_max = params->act_max;
 }
+
+void nrw_arithmetic_of(struct nrw_elementwise_op *op, const struct nrw_model *model,
+                       const struct nrw_stage *stage)
+{
+    nrw_elementwise_op_of(op, nrw_at(model, stage->params));
+    op->a_zero_point = nrw_input_of(model, stage, 0)->zero_point;
+    op->b_zero_point = nrw_input_of(model, stage, 1)->zero_point;
+    op->out_zero_point = nrw_output_of(model, stage)->zero_point;
+}

@@ -36,7 +36,7 @@ static void add_strip(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_tensor *in = nrw_input_of(run->model, stage, 0);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
     int32_t *sums = (void *)nrw_arena(run, stage->state_offset);
-    const int8_t *const row = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
+    const int8_t *const row = nrw_strip_in(run, stage, 0, firing);
     struct nrw_window window;
 
     nrw_window_over(&window, columns, in, &row, 0);
@@ -64,7 +64,7 @@ void nrw_average_strip(const struct nrw_run *run, const struct nrw_stage *stage,
     if (!nrw_adds_up(stage)) {
         nrw_gather(&window, run, stage, geometry, firing->y0, firing->x0, firing->x1, rows);
         nrw_average(average, &window, firing->x0, firing->x1,
-                    nrw_out(run, out, firing->y0, firing->x0), out->channels);
+                    nrw_strip_out(run, stage, firing), out->channels);
         return;
     }
     add_strip(run, stage, firing, geometry);

@@ -10,26 +10,20 @@ NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage
 {
     const struct nrw_concat_params *params = nrw_at(model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(model, stage);
-    uint32_t height = 0;
-    uint32_t width = 0;
-    uint32_t channels = 0;
+    int32_t sum = 0;
 
     REQUIRE(params->axis <= 2, params->axis);
     REQUIRE(nrw_all_zero(params->reserved, sizeof params->reserved), params->reserved);
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(model, stage, i);
-        REQUIRE((params->axis == 0 || in->height == out->height) &&
-                    (params->axis == 1 || in->width == out->width) &&
-                    (params->axis == 2 || in->channels == out->channels),
-                stage->inputs[i]);
-        height += in->height;
-        width += in->width;
-        channels += in->channels;
+
+        for (uint32_t axis = 0; axis <= 2; axis++) {
+            REQUIRE(axis == params->axis || nrw_length(in, axis) == nrw_length(out, axis),
+                    stage->inputs[i]);
+        }
+        sum += nrw_length(in, params->axis);
     }
-    REQUIRE((params->axis != 0 || height == out->height) &&
-                (params->axis != 1 || width == out->width) &&
-                (params->axis != 2 || channels == out->channels),
-            stage->output);
+    REQUIRE(sum == nrw_length(out, params->axis), stage->output);
     return NRW_OK;
 }
 
@@ -60,14 +54,13 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
 {
     const struct nrw_concat_params *params = nrw_at(run->model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    int8_t *to = nrw_out(run, out, firing->y0, firing->x0);
+    int8_t *to = nrw_strip_out(run, stage, firing);
 
     for (uint32_t i = 0; i < stage->input_count; i++) {
         const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
         if (params->axis == 2) {
-            nrw_move(nrw_segment(run, stage, i, firing->y0, firing->x0, firing->x1),
-                     in->channels, 1, nrw_firing_pixels(firing), in->channels, to,
-                     out->channels);
+            nrw_move(nrw_strip_in(run, stage, i, firing), in->channels, 1,
+                     nrw_firing_pixels(firing), in->channels, to, out->channels);
             to += in->channels;
         } else if (nrw_move_strip(run, stage, i, firing, to, out->channels)) {
             to += nrw_row_bytes(in);

@@ -107,7 +107,7 @@ static void add_up(const struct nrw_run *run, const struct nrw_stage *stage,
     }
     conv->in_channels = nrw_pixels(in) * in->channels;
     run->model->kernels->conv_accumulate(
-        conv, first, count, nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1), count,
+        conv, first, count, nrw_strip_in(run, stage, 0, firing), count,
         1, sums);
     if (firing->is_last) {
         nrw_conv_finish(conv, sums, 1, nrw_out(run, nrw_output_of(run->model, stage), 0, 0), 0);
@@ -139,14 +139,14 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
         return;
     }
     if (nrw_is_pixelwise(model, stage, 0)) {
-        rows[0] = nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1);
+        rows[0] = nrw_strip_in(run, stage, 0, firing);
         nrw_window_over(&window, &params->geometry, in, rows, firing->x0);
     } else {
         nrw_gather(&window, run, stage, &params->geometry, firing->y0, firing->x0, firing->x1,
                    rows);
     }
     model->kernels->conv(&conv, &window, firing->x0, firing->x1, 0, out->channels,
-                         nrw_out(run, out, firing->y0, firing->x0), out->channels,
+                         nrw_strip_out(run, stage, firing), out->channels,
                          nrw_arena(run, stage->scratch_offset));
 }
 

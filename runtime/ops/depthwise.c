@@ -147,7 +147,7 @@ static void compute_single(const struct nrw_run *run, const struct nrw_stage *st
                firing->x1, rows);
     depthwise_op_of(&depthwise, run->model, stage);
     run->model->kernels->depthwise(&depthwise, &window, firing->x0, firing->x1, 0, out->channels,
-                                   nrw_out(run, out, firing->y0, firing->x0), out->channels,
+                                   nrw_strip_out(run, stage, firing), out->channels,
                                    nrw_arena(run, stage->scratch_offset));
 }
 

@@ -8,21 +8,15 @@
 #include "operator.h"
 #include "arithmetic.h"
 
-static bool broadcasts(uint32_t operand, uint32_t out)
-{
-    return operand == out || operand == 1;
-}
-
 NRW_COLD static int check(struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
     for (uint32_t i = 0; i < 2; i++) {
-        const struct nrw_tensor *operand = nrw_input_of(model, stage, i);
-        REQUIRE(broadcasts(operand->height, out->height) &&
-                    broadcasts(operand->width, out->width) &&
-                    broadcasts(operand->channels, out->channels),
-                stage->inputs[i]);
+        for (uint32_t axis = 0; axis <= 2; axis++) {
+            const int32_t length = nrw_length(nrw_input_of(model, stage, i), axis);
+            REQUIRE(length == 1 || length == nrw_length(out, axis), stage->inputs[i]);
+        }
     }
     return nrw_check_arithmetic(model, nrw_at(model, stage->params));
 }
@@ -57,18 +51,13 @@ static inline struct nrw_operand operand_of(const struct nrw_run *run,
 static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
                     const struct nrw_firing *firing)
 {
-    const struct nrw_model *model = run->model;
-    const struct nrw_tensor *out = nrw_output_of(model, stage);
     const struct nrw_operand a = operand_of(run, stage, 0, firing);
     const struct nrw_operand b = operand_of(run, stage, 1, firing);
     struct nrw_elementwise_op op;
 
-    nrw_elementwise_op_of(&op, nrw_at(model, stage->params));
-    op.a_zero_point = nrw_input_of(model, stage, 0)->zero_point;
-    op.b_zero_point = nrw_input_of(model, stage, 1)->zero_point;
-    op.out_zero_point = out->zero_point;
-    nrw_elementwise(&op, &a, &b, nrw_firing_pixels(firing), out->channels,
-                    nrw_out(run, out, firing->y0, firing->x0));
+    nrw_arithmetic_of(&op, run->model, stage);
+    nrw_elementwise(&op, &a, &b, nrw_firing_pixels(firing),
+                    nrw_output_of(run->model, stage)->channels, nrw_strip_out(run, stage, firing));
 }
 
 const struct nrw_operator nrw_operator_elementwise = {

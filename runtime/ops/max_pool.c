@@ -15,7 +15,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
 
     nrw_gather(&window, run, stage, geometry, firing->y0, firing->x0, firing->x1, rows);
     nrw_max_pool(out->channels, geometry->act_min, geometry->act_max, &window, firing->x0,
-                 firing->x1, nrw_out(run, out, firing->y0, firing->x0), out->channels);
+                 firing->x1, nrw_strip_out(run, stage, firing), out->channels);
 }
 
 const struct nrw_operator nrw_operator_max_pool = {

@@ -101,7 +101,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     const uint32_t ring = in->capacity * nrw_pixel_bytes(in);
     const uint32_t stride = params->stride[INNER];
     const uint32_t pitch = params->stride[ROWS];
-    int8_t *to = nrw_out(run, out, firing->y0, firing->x0);
+    int8_t *to = nrw_strip_out(run, stage, firing);
     uint32_t left = nrw_firing_pixels(firing) * nrw_pixel_bytes(out);
     uint32_t next = (uint32_t)(firing->y0 * out->width + firing->x0) * nrw_pixel_bytes(out);
 

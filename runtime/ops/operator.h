@@ -122,7 +122,9 @@ struct nrw_operator {
     X(CONCAT, concat, NRW_ALL_FORMS)           \
     X(RESIZE, resize, NRW_ALL_FORMS)           \
     X(PAD, pad, NRW_ALL_FORMS)                 \
-    X(MOVE, move, NRW_ALL_FORMS)
+    X(MOVE, move, NRW_ALL_FORMS)               \
+    X(MATMUL, matmul, NRW_ALL_FORMS)           \
+    X(ARG_MAX, arg_max, NRW_ALL_FORMS)
 #endif
 
 /* The forms that any operator of the build has. */

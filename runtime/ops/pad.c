@@ -34,7 +34,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
 {
     const struct nrw_pad_params *params = nrw_at(run->model, stage->params);
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
-    int8_t *to = nrw_out(run, out, firing->y0, 0);
+    int8_t *to = nrw_strip_out(run, stage, firing);
 
     memset(to, params->value, nrw_row_bytes(out));
     (void)nrw_move_strip(run, stage, 0, firing,

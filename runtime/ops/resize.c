@@ -57,7 +57,7 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     nrw_resize(nrw_segment(run, stage, 0, sample->low, 0, in->width),
                nrw_segment(run, stage, 0, sample->low + (sample->fraction != 0), 0, in->width),
                sample->fraction, nrw_at(run->model, params->cols), out->width, out->channels,
-               nrw_out(run, out, firing->y0, 0));
+               nrw_strip_out(run, stage, firing));
 }
 
 const struct nrw_operator nrw_operator_resize = {

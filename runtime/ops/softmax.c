@@ -18,8 +18,8 @@ static void compute(const struct nrw_run *run, const struct nrw_stage *stage,
     const struct nrw_tensor *out = nrw_output_of(run->model, stage);
 
     nrw_softmax(nrw_at(run->model, params->table),
-                nrw_segment(run, stage, 0, firing->y0, firing->x0, firing->x1),
-                nrw_firing_pixels(firing), out->channels, nrw_out(run, out, firing->y0, firing->x0));
+                nrw_strip_in(run, stage, 0, firing), nrw_firing_pixels(firing),
+                out->channels, nrw_strip_out(run, stage, firing));
 }
 
 const struct nrw_operator nrw_operator_softmax = {

@@ -7,6 +7,7 @@
 #define NARROWS_FORMAT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "narrows.h"
 #include "requant.h"
@@ -96,6 +97,7 @@ struct nrw_pointwise_params {
     uint32_t weights, channels;
 };
 
+/* ELEMENTWISE, MATMUL */
 struct nrw_elementwise_params {
     int32_t multiplier_a, multiplier_b, multiplier_out;
     int8_t shift_a, shift_b, shift_out;
@@ -237,10 +239,12 @@ static inline uint32_t nrw_pixels(const struct nrw_tensor *tensor)
     return (uint32_t)tensor->height * tensor->width;
 }
 
-/* Along an axis: 0 height, 1 width, 2 channels. */
+/* Along an axis: 0 height, 1 width, 2 channels, which follow each other in the record. */
 static inline int32_t nrw_length(const struct nrw_tensor *tensor, uint32_t axis)
 {
-    return axis == 0 ? tensor->height : axis == 1 ? tensor->width : tensor->channels;
+    const uint8_t *const lengths = (const uint8_t *)tensor + offsetof(struct nrw_tensor, height);
+
+    return ((const uint16_t *)(const void *)lengths)[axis];
 }
 
 static inline bool nrw_is_whole(const struct nrw_tensor *tensor)

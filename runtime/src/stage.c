@@ -84,3 +84,15 @@ const int8_t *nrw_segment(const struct nrw_run *run, const struct nrw_stage *sta
     }
     return nrw_copy_wrapped(run, stage, input, start, (uint32_t)(right - left) * nrw_pixel_bytes(in));
 }
+
+const int8_t *nrw_strip_in(const struct nrw_run *run, const struct nrw_stage *stage,
+                           uint32_t input, const struct nrw_firing *firing)
+{
+    return nrw_segment(run, stage, input, firing->y0, firing->x0, firing->x1);
+}
+
+int8_t *nrw_strip_out(const struct nrw_run *run, const struct nrw_stage *stage,
+                      const struct nrw_firing *firing)
+{
+    return nrw_out(run, nrw_output_of(run->model, stage), firing->y0, firing->x0);
+}

@@ -90,6 +90,10 @@ static inline int8_t *nrw_out(const struct nrw_run *run, const struct nrw_tensor
            nrw_slot(tensor, (uint32_t)(y * tensor->width + x)) * nrw_pixel_bytes(tensor);
 }
 
+/* The first pixel of the output that a firing gives; those of the strip stand behind it. */
+int8_t *nrw_strip_out(const struct nrw_run *run, const struct nrw_stage *stage,
+                      const struct nrw_firing *firing);
+
 /* Copies a wrapped row's pixels side by side into the last part of the stage's scratch: `bytes` of
  * an input's ring from `start` on, which go on at the ring's start. */
 const int8_t *nrw_copy_wrapped(const struct nrw_run *run, const struct nrw_stage *stage,
@@ -99,5 +103,9 @@ const int8_t *nrw_copy_wrapped(const struct nrw_run *run, const struct nrw_stage
  * wrapped row of an input, so all of them share one place in the scratch. */
 const int8_t *nrw_segment(const struct nrw_run *run, const struct nrw_stage *stage,
                           uint32_t input, int32_t row, int32_t left, int32_t right);
+
+/* The pixels of an input that have the numbers of those that a firing gives, side by side. */
+const int8_t *nrw_strip_in(const struct nrw_run *run, const struct nrw_stage *stage,
+                           uint32_t input, const struct nrw_firing *firing);
 
 #endif

@@ -15,6 +15,7 @@ int main(void)
         {"depthwise", test_depthwise}, {"fold", test_fold},
         {"elementwise", test_elementwise},
         {"pool", test_pool}, {"softmax", test_softmax},
+        {"matmul", test_matmul},
         {"move", test_move}, {"resize", test_resize},
     };
 

@@ -289,6 +289,78 @@ void test_softmax(void)
     }
 }
 
+/* --- Matrices ------------------------------------------------------------------------------- */
+
+static void matmul_case(nrw_matmul_kernel *kernel, const char *name)
+{
+    static const uint32_t depths[] = {1, 2, 3, 4, 7, 8, 9, 16, 33, 300};
+    const uint32_t pixels = (uint32_t)test_between(1, 5);
+    const uint32_t columns = (uint32_t)test_between(1, 9);
+    const uint32_t depth = TEST_PICK(depths);
+    int8_t *const a = test_memory(pixels * depth, 1);
+    int8_t *const b = test_memory(columns * depth, 1);
+    int8_t *const out = test_memory(pixels * columns, 1);
+    struct nrw_elementwise_op op = {.function = NRW_MUL};
+
+    test_fill(a, pixels * depth);
+    test_fill(b, columns * depth);
+    op.a_zero_point = test_between(-128, 127);
+    op.b_zero_point = test_between(-128, 127);
+    op.out_zero_point = test_between(-128, 127);
+    op.out_multiplier = test_any_int32() & INT32_MAX;
+    op.out_shift = test_between(-31, 30);
+    op.act_min = test_between(-128, 0);
+    op.act_max = test_between(0, 127);
+    test_case("%s: %d pixels, %d columns, depth %d", name, (int)pixels, (int)columns, (int)depth);
+    kernel(&op, a, b, pixels, depth, columns, out);
+    for (uint32_t i = 0; i < pixels * columns; i++) {
+        int64_t sum = 0;
+        int64_t value;
+
+        for (uint32_t k = 0; k < depth; k++) {
+            sum += (int64_t)(a[i / columns * depth + k] - op.a_zero_point) *
+                   (b[i % columns * depth + k] - op.b_zero_point);
+        }
+        value = reference_wrap(
+            (int64_t)reference_requantize((int32_t)reference_wrap(sum), op.out_multiplier,
+                                          op.out_shift) + op.out_zero_point);
+        EXPECT_EQUAL(out[i], value < op.act_min ? op.act_min
+                             : value > op.act_max ? op.act_max : value);
+    }
+    test_release();
+}
+
+static void arg_max_case(nrw_arg_max_kernel *kernel, const char *name)
+{
+    const uint32_t pixels = (uint32_t)test_between(1, 5);
+    const uint32_t channels = (uint32_t)test_between(1, 300);
+    int8_t *const in = test_memory(pixels * channels, 1);
+    uint32_t *const out = test_memory(pixels * sizeof *out, sizeof *out);
+
+    test_fill(in, pixels * channels);
+    test_case("%s: %d pixels, %d channels", name, (int)pixels, (int)channels);
+    kernel(in, pixels, channels, out);
+    for (uint32_t p = 0; p < pixels; p++) {
+        const int8_t *const pixel = in + p * channels;
+
+        for (uint32_t c = 0; c < channels; c++) {
+            EXPECT(c < out[p] ? pixel[c] < pixel[out[p]] : pixel[c] <= pixel[out[p]]);
+        }
+    }
+    test_release();
+}
+
+void test_matmul(void)
+{
+    for (int i = 0; i < TEST_CASES; i++) {
+#define RUN(suffix)                                                 \
+        matmul_case(nrw_matmul_##suffix, "nrw_matmul_" #suffix);    \
+        arg_max_case(nrw_arg_max_##suffix, "nrw_arg_max_" #suffix);
+        NRW_MATMUL_VARIANTS(RUN)
+#undef RUN
+    }
+}
+
 /* --- Move and lookup ------------------------------------------------------------------------ */
 
 static void move_case(nrw_move_kernel *move, nrw_lookup_kernel *lookup, const char *name)

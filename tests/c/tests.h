@@ -14,6 +14,7 @@ void test_fold(void);
 void test_elementwise(void);
 void test_pool(void);
 void test_softmax(void);
+void test_matmul(void);
 void test_move(void);
 void test_resize(void);
 

@@ -17,7 +17,7 @@ NONE = 0xFFFF
     INPUT, OUTPUT, CONV, DEPTHWISE, BOTTLENECK, ELEMENTWISE, AVG_POOL, MAX_POOL, MEAN, SOFTMAX,
     LOOKUP, CONCAT, RESIZE,
 ) = range(13)  # fmt: skip
-PAD, MOVE = 14, 18
+PAD, MOVE, MATMUL, ARG_MAX = 14, 18, 19, 20
 PLAIN, BLOCKED, PAIRED = range(3)
 SINGLE, ACCUMULATING, FOLDED, TILED, ROLLING = range(5)
 FORMS = {
@@ -366,6 +366,11 @@ class _Reader:
         if stage.op == INPUT:
             require(at == 0, "params of an operator without any")
             return {}
+        if stage.op == ARG_MAX:
+            require(at == 0, "params of an operator without any")
+            x, y = self.tensors[stage.inputs[0]], self.tensors[stage.output]
+            require((y.height, y.width, y.channels) == (x.height, x.width, 4), "numbers")
+            return {}
         require(at >= self.records_end, "params")
         source = self.tensors[stage.inputs[0]]
         out = self.tensors[stage.output]
@@ -388,6 +393,15 @@ class _Reader:
             return self.bottleneck(stage, at)
         if stage.op == ELEMENTWISE:
             return self.elementwise(at)
+        if stage.op == MATMUL:
+            fields = self.elementwise(at)
+            require(fields["function"] == 2, "function of a matrix")
+            matrix = self.tensors[stage.inputs[1]]
+            one = matrix.pixels == out.channels
+            require(one or (matrix.height, matrix.width) == (out.height, out.channels), "matrices")
+            same = (source.height, source.width) == (out.height, out.width)
+            require(same and source.channels == matrix.channels, "shapes of matrices")
+            return {**fields, "one": one}
         if stage.op in (AVG_POOL, MAX_POOL):
             window = self.window(at)
             require(window.depth_multiplier == 0 and window.dilation == (1, 1), "pool")
@@ -737,6 +751,9 @@ class Engine:
                 for size, whole in zip(sizes, (out.height, out.width), strict=True)
             )
             return rows, columns
+        if stage.op == MATMUL and which == 1:
+            rows = Axis(sizes[0], 0, 0, sizes[0]) if fields["one"] else Axis(sizes[0])
+            return rows, Axis(sizes[1], 0, 0, sizes[1])
         before = 0
         if stage.op == CONCAT and fields["axis"] == 0:
             before = sum(self.source(stage, i).height for i in range(which))
@@ -773,7 +790,11 @@ def stage_work(engine: Engine, stage: Stage) -> int:
     out = engine.blob.tensors[stage.output]
     if stage.op == BOTTLENECK:
         return bottleneck_work(engine, stage, out)
-    strip, per_element = stage.strip, 1
+    strip, per_element, channels = stage.strip, 1, out.channels
+    if stage.op == MATMUL:
+        per_element = engine.source(stage).channels + 1
+    if stage.op == ARG_MAX:
+        channels = engine.source(stage).channels + 1
     if "window" in stage.fields:
         height, width = stage.fields["window"].kernel
         if stage.op in (AVG_POOL, MAX_POOL):
@@ -795,7 +816,7 @@ def stage_work(engine: Engine, stage: Stage) -> int:
         per_element = 1 + (engine.source(stage).width if stage.fields["over"][1] else 1)
     wrapped = sum(wrapped_row(engine, stage, i) for i in range(len(stage.inputs)))
     wrapped *= 1 if is_even(stage, out) else 2
-    return strip * out.channels * per_element + wrapped
+    return strip * channels * per_element + wrapped
 
 
 def wrapped_row(engine: Engine, stage: Stage, which: int) -> int:

@@ -15,12 +15,14 @@ from narrows.graph.qgraph import (
     Axis,
     Edge,
     Elementwise,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -28,6 +30,7 @@ from narrows.graph.qgraph import (
     QResize,
     QSoftmax,
     QTensor,
+    QVariable,
 )
 
 
@@ -64,6 +67,7 @@ class GraphBuilder:
         self.tensors: list[QTensor] = []
         self.ops: list[QOp] = []
         self.inputs: list[int] = []
+        self.variables: list[QVariable] = []
 
     def shape(self, tensor: int) -> tuple[int, int, int]:
         t = self.tensors[tensor]
@@ -171,6 +175,29 @@ class GraphBuilder:
             QElementwise((a, b), output, function, left_shift, qa, qb, out, **self._activation())
         )
         return output
+
+    def matmul(self, a: int, b: int) -> int:
+        """b: as many pixels as the output gets channels, or rows of such."""
+        (height, width, depth), (rows, columns, _) = self.shape(a), self.shape(b)
+        batched = rows == height > 1
+        output = self.tensor(height, width, columns if batched else rows * columns)
+        real = float(self.rng.uniform(0.3, 1.5)) / (64 * depth**0.5)
+        self.ops.append(QMatMul((a, b), output, quantized_multiplier(real)))
+        return output
+
+    def arg_max(self, source: int) -> int:
+        height, width, _ = self.shape(source)
+        output = self.tensor(height, width, 4)
+        self.ops.append(QArgMax((source,), output))
+        return output
+
+    def remembered(self, source: int, rows: int, row: int) -> int:
+        """The source behind a variable, which becomes rows of that from `row` on."""
+        _, width, channels = self.shape(source)
+        variable = self.tensor(rows, width, channels, constant=True)
+        joined = self.concat([variable, source], Axis.HEIGHT)
+        self.variables.append(QVariable(variable, joined, row))
+        return joined
 
     def inverted_residual(
         self,
@@ -318,6 +345,7 @@ class GraphBuilder:
             tuple(self.ops),
             tuple(edge(t) for t in self.inputs),
             tuple(edge(t) for t in outputs),
+            tuple(self.variables),
         )
 
     def _int8(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -389,7 +417,7 @@ def random_block(
     same = bool(rng.integers(4))
     new_channels = int(rng.integers(1, 9))
     peers = [t for t in live if t != source and build.shape(t)[:2] == (height, width)]
-    match int(rng.integers(17)):
+    match int(rng.integers(20)):
         case 0 | 1:
             return build.conv(source, new_channels, kernel, stride, dilation, same)
         case 2:
@@ -448,6 +476,16 @@ def random_block(
                     d = int(rng.choice(fits))
                     sizes[d : d + 1] = [sizes[d] // n, n]
             return build.transpose(source, sizes, [int(d) for d in rng.permutation(len(sizes))])
+        case 16:
+            rows = int(rng.integers(1, 4))
+            return build.remembered(source, rows, int(rng.integers(height + 1)))
+        case 17:
+            return build.arg_max(source)
+        case 18:
+            if width <= 16 and rng.integers(2):  # a matrix for each row
+                return build.matmul(source, build.conv(source, channels, same=True))
+            few = (-(-height // 3), -(-width // 3))
+            return build.matmul(source, build.pool(source, False, (2, 2), few))
         case _:
             if rng.integers(2):
                 return build.reshape(source, width, height, channels)

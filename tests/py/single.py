@@ -186,6 +186,41 @@ class Net(ModelWriter):
         self.operator(name, [a, b], [y], f"{name.capitalize()}Options", options, version=2)
         return y
 
+    def matmul(
+        self, a: int, b: int, *, adj_x: bool = False, adj_y: bool = False, scale: float = 0.0
+    ) -> int:
+        (*left, rows, depth), (*right, more, columns) = self.shapes[a], self.shapes[b]
+        if adj_x:
+            rows, depth = depth, rows
+        columns = more if adj_y else columns
+        shape = (*np.broadcast_shapes(tuple(left), tuple(right)), rows, columns)
+        y = self.int8(shape, scale or self.scales[a] * self.scales[b] * depth**0.5 * 60)
+        options: dict[str, int | float | bool | Sequence[int]] = {"adj_x": adj_x, "adj_y": adj_y}
+        self.operator("BATCH_MATMUL", [a, b], [y], "BatchMatMulOptions", options, version=4)
+        return y
+
+    def arg_max(self, x: int, axis: int, name: str = "ARG_MAX", dtype: str = "int32") -> int:
+        shape = [n for d, n in enumerate(self.shapes[x]) if d != axis % len(self.shapes[x])]
+        y = self.tensor(shape, dtype)
+        self.shapes[y] = tuple(shape)
+        kind = tflite.TensorType.INT32 if dtype == "int32" else tflite.TensorType.INT64
+        table = "ArgMaxOptions" if name == "ARG_MAX" else "ArgMinOptions"
+        self.operator(name, [x, self.ints([axis])], [y], table, {"output_type": kind}, version=2)
+        return y
+
+    def cast(self, x: int, dtype: str) -> int:
+        y = self.tensor(self.shapes[x], dtype)
+        self.shapes[y] = self.shapes[x]
+        self.operator("CAST", [x], [y], "CastOptions")
+        return y
+
+    def compare(self, name: str, a: int, b: int) -> int:
+        shape = np.broadcast_shapes(self.shapes[a], self.shapes[b])
+        y = self.tensor(shape, "bool")
+        self.shapes[y] = tuple(shape)
+        self.operator(name, [a, b], [y], f"{name.title().replace('_', '')}Options")
+        return y
+
     def extremum(self, name: str, a: int, b: int) -> int:
         """MAXIMUM or MINIMUM."""
         y = self.like(a, np.broadcast_shapes(self.shapes[a], self.shapes[b]))

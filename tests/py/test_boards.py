@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blob_reader import read_blob
 from conftest import Narrows, missing
 from link_proxy import Proxy
 from models import need_rp2040js
@@ -225,6 +226,16 @@ def flash_bytes(image: Path) -> int:
     return int(text) + int(data)
 
 
+def remembering() -> tuple[bytes, int]:
+    """A blob with a variable, and where the variable's flags stand in it."""
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.remembered(build.input(2, 6, 4), 3, 2)
+    graph = build.graph([build.softmax(build.conv(x, 4, (5, 6), same=False))])
+    data = pack(graph, plan(graph), None)
+    (number,) = (i for i, tensor in enumerate(read_blob(data).tensors) if tensor.persistent)
+    return data, 80 + 24 * number + 21
+
+
 def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
     """It is a fifth smaller at least, runs that model, and refuses others for what it lacks."""
     board = load_board("mps2-an386")
@@ -250,6 +261,10 @@ def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
             with pytest.raises(BlobError, match="that this build lacks") as caught:
                 client.upload(pack(graph, plan(graph, options), None))
             assert caught.value.status == Status.ERR_OPERATOR
+        data, flags = remembering()
+        with pytest.raises(BlobError, match="that this build lacks") as caught:
+            client.upload(data)
+        assert (caught.value.status, caught.value.offset) == (Status.ERR_OPERATOR, flags)
         client.upload(blob)
         outputs = client.infer(model, inputs)
         port.close()

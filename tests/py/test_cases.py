@@ -49,8 +49,8 @@ def test_case(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         case Exact(says, tflm_errs):
             printed = check_exact(path, tmp_path / "case.nrw", capsys, tflm_errs=tflm_errs)
             assert not [words for words in says if not re.search(words, printed)], printed
-        case NearLiteRt():
-            check_near_litert(path, tmp_path / "case.nrw", capsys)
+        case NearLiteRt(steps):
+            check_near_litert(path, tmp_path / "case.nrw", capsys, steps)
         case Quantized():
             check_quantized(path, tmp_path, capsys)
         case Refused(says, never, by):
@@ -105,13 +105,16 @@ def inferences(compiled: Blob) -> Iterator[tuple[list[Array], list[Array]]]:
         yield outside, [decode(edge, values) for edge, values in pairs]
 
 
-def check_near_litert(model: Path, blob: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def check_near_litert(
+    model: Path, blob: Path, capsys: pytest.CaptureFixture[str], steps: int
+) -> None:
     code, printed = quietly(capsys, "compile", model, "-o", blob)
     assert code == 0, printed
     data = model.read_bytes()
     for outside, got in inferences(read_blob(blob)):
         for values, want in zip(got, litert_outputs(data, outside, "BUILTIN_REF"), strict=True):
-            assert np.abs(values.astype(int) - want).max() <= 1
+            assert values.dtype == want.dtype
+            assert np.abs(values.astype(int) - want).max() <= steps
 
 
 def check_onnxruntime(

@@ -13,7 +13,15 @@ import blob_reader
 from blob_reader import Engine, read_blob
 from narrows.errors import BlobError, PlanError
 from narrows.graph.moves import Move
-from narrows.graph.qgraph import QConv, QDepthwise, QElementwise, QGraph, QMean, QPool
+from narrows.graph.qgraph import (
+    QConv,
+    QDepthwise,
+    QElementwise,
+    QGraph,
+    QMatMul,
+    QMean,
+    QPool,
+)
 from narrows.native import Model
 from narrows.pack import pack, unpack_edges, unpack_metadata
 from narrows.plan import PlanOptions, random_plan
@@ -30,6 +38,8 @@ KINDS = {
     "mean": blob_reader.MEAN,
     "softmax": blob_reader.SOFTMAX,
     "lookup": blob_reader.LOOKUP,
+    "matmul": blob_reader.MATMUL,
+    "arg_max": blob_reader.ARG_MAX,
     "concat": blob_reader.CONCAT,
     "resize": blob_reader.RESIZE,
     "pad": blob_reader.PAD,
@@ -128,6 +138,8 @@ def check_stage(graph: QGraph, planned: Stage, found: blob_reader.Stage) -> None
         check_filter(graph, op, fields["window"].filter)
     elif isinstance(op, QElementwise):
         check_elementwise(op, fields)
+    elif isinstance(op, QMatMul):
+        assert (fields["out"], fields["act"], fields["function"]) == (op.out, (-128, 127), 2)
     elif isinstance(op, QMean):
         assert fields["over"] == (op.over_height, op.over_width)
         assert (fields["bias"], fields["multiplier"], fields["shift"]) == (
@@ -166,12 +178,16 @@ def check_blob(graph: QGraph, planned: Plan, data: bytes) -> blob_reader.Blob:
     assert all(s.op == blob_reader.OUTPUT and s.output == blob_reader.NONE for s in tail)
     assert [tensor_of[i] for i in blob.outputs] == [edge.tensor for edge in graph.outputs]
     rings = {ring.tensor: ring for ring in planned.rings}
+    variables = zip(graph.variables, planned.variables, strict=True)
+    remembered = {variable.tensor: offset for variable, offset in variables}
     for number, found in enumerate(blob.tensors):
         tensor = graph.tensors[tensor_of[number]]
         shape = (tensor.height, tensor.width, tensor.channels, tensor.zero_point)
         assert (found.height, found.width, found.channels, found.zero_point) == shape
         if found.constant:
             assert data[found.offset : found.offset + tensor.bytes] == tensor.data.tobytes()
+        elif found.persistent:
+            assert (found.offset, found.whole) == (remembered[tensor_of[number]], True)
         else:
             ring = rings[tensor_of[number]]
             assert (found.offset, found.capacity) == (ring.offset, ring.capacity)

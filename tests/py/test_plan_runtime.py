@@ -296,7 +296,7 @@ def test_a_plan_that_stalls_is_an_error() -> None:
         planned = plan(graph)
         net = plan_network(graph, planned)
         for i, ring in enumerate(planned.rings):
-            held = any(edge.tensor == ring.tensor for edge in graph.outputs)
+            held = ring.tensor in graph.ends
             # Another width of wrapped rows would be refused at once.
             unit, width = net.units[ring.tensor], graph.tensors[ring.tensor].width
             less = ring.capacity - (unit if ring.capacity % width else math.lcm(unit, width))

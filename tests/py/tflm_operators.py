@@ -19,13 +19,11 @@ _UNKNOWN = b"find op for builtin"
 GAPS = {
     "Computed on import where it follows from shapes and constants, as in most files; not where it "
     "is about activations.": (
-        *("BROADCAST_ARGS", "BROADCAST_TO", "CAST", "FILL", "FLOOR_DIV", "FLOOR_MOD"),
+        *("BROADCAST_ARGS", "BROADCAST_TO", "FILL", "FLOOR_DIV", "FLOOR_MOD"),
         *("GATHER_ND", "REDUCE_ALL", "SHAPE", "ZEROS_LIKE"),
     ),
-    "Its result is int32, and outputs are int8, uint8 or float32: leave it out, and take the "
-    "largest of the scores.": ("ARG_MAX", "ARG_MIN"),
     "The runtime has no kernel for it.": (
-        *("BATCH_MATMUL", "CUMSUM", "DIV", "L2_NORMALIZATION", "LOG_SOFTMAX"),
+        *("CUMSUM", "DIV", "L2_NORMALIZATION", "LOG_SOFTMAX"),
         *("SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
     ),
     "Rare in files with int8 activations.": (

@@ -192,13 +192,20 @@ def describe(
     if result.seconds is not None:
         report["seconds"] = result.seconds
     edge = blob.outputs[0]
-    last = outputs[0].reshape(-1, *edge.shape)[-1]
-    report["top"] = best_classes(real(edge, last), labels, top)
+    last = real(edge, outputs[0].reshape(-1, *edge.shape)[-1])
+    scores = shares(last) if edge.elements == "int32" else last
+    report["top"] = best_classes(scores, labels, top)
     if result.profile:
         report["profile"] = [
             {"stage": entry.stage, "op": entry.op, "cost": entry.cost} for entry in result.profile
         ]
     return report
+
+
+def shares(numbers: Array) -> Array:
+    """Which part of the numbers, which are those of classes, each class is."""
+    counts: Array = np.bincount(numbers.astype(np.int64).ravel())
+    return counts / numbers.size
 
 
 def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from narrows.errors import Unsupported, UnsupportedError
 from narrows.exporters.tflite import ModelWriter
 from narrows.graph.graph import (
     Activation,
+    ArgMax,
     Binary,
     Compare,
     Concat,
@@ -24,6 +25,7 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
+    MatMul,
     Operator,
     Pad,
     Pool,
@@ -57,6 +59,7 @@ _VERSIONS = {
     "MUL": (1, 2),
     **{relation.value: (1, 2) for relation in Relation},
     "SQUARED_DIFFERENCE": (1, 2),
+    "BATCH_MATMUL": (1, 4),
     "MAXIMUM": (1, 2),
     "MINIMUM": (1, 2),
     "AVERAGE_POOL_2D": (1, 2),
@@ -223,6 +226,8 @@ class _Exporter:
         if port.shape != (1, *inner.shape) or (current in taken and not converted):
             name = None if converted else port.name
             current = self._reshape(current, self._like(port.tensor, port.shape, name), port.shape)
+        if converted and inner.dtype in ("int32", "bool"):
+            return self._write("CAST", [current], self._edge(port), "CastOptions")
         if converted and port.dtype == "float32":
             return self._write("DEQUANTIZE", [current], self._edge(port), "DequantizeOptions")
         if converted:
@@ -230,7 +235,8 @@ class _Exporter:
         return current
 
     def _edge(self, port: Port) -> int:
-        scale = None if port.dtype == "float32" else port.scale
+        is_number = self.graph.tensors[port.tensor].dtype in ("int32", "bool")
+        scale = None if is_number or port.dtype == "float32" else port.scale
         return self.writer.tensor(
             port.shape, port.dtype, scale=scale, zero_point=port.zero_point, name=port.name
         )
@@ -265,6 +271,10 @@ class _Exporter:
                     f"{name.capitalize()}Options",
                     fused_activation_function=_ACTIVATIONS[operator.activation],
                 )
+            case MatMul():
+                return self._matmul(operator, inputs)
+            case ArgMax():
+                return self._arg_max(operator, inputs[0])
             case Compare():
                 name = operator.relation.value
                 table = f"{name.title().replace('_', '')}Options"
@@ -303,6 +313,31 @@ class _Exporter:
                 sizes = zip(operator.before, source.shape, shape, strict=True)
                 amounts = [(b, m - b - n) for b, n, m in sizes]
                 return self._pad(inputs[0], amounts, operator.inputs[0], operator.value, out)
+
+    def _matmul(self, operator: MatMul, inputs: list[int]) -> int:
+        """The second operand as it is, since its columns are side by side."""
+        x, other, made = (self.graph.tensors[i].shape for i in (*operator.inputs, operator.output))
+        first, second = inputs
+        options = {"adj_x": False, "adj_y": True}
+        if other[0] * other[1] != made[2] or x[0] == other[0] == 1:
+            y = self._like(operator.output)
+            return self._write("BATCH_MATMUL", [first, second], y, "BatchMatMulOptions", **options)
+        # All pixels are one matrix.
+        shapes = [(1, 1, s[0] * s[1], s[2]) for s in (x, other, made)]
+        first = self._reshape(first, self._like(operator.inputs[0], shapes[0]), shapes[0])
+        second = self._reshape(second, self._like(operator.inputs[1], shapes[1]), shapes[1])
+        y = self._like(operator.output, shapes[2])
+        self._write("BATCH_MATMUL", [first, second], y, "BatchMatMulOptions", **options)
+        return self._reshape(y, self._like(operator.output), (1, *made))
+
+    def _arg_max(self, operator: ArgMax, x: int) -> int:
+        """Without the channels, which an ARG_MAX leaves out, and then with one."""
+        shape = (1, *self.graph.tensors[operator.output].shape)
+        y = self._like(operator.output, shape[:-1])
+        name = "ARG_MIN" if operator.least else "ARG_MAX"
+        table = name.title().replace("_", "") + "Options"
+        self._write(name, [x, self._ints([3])], y, table, output_type=tflite.TensorType.INT32)
+        return self._reshape(y, self._like(operator.output), shape)
 
     def _moved(self, operator: Move, x: int) -> int:
         out = operator.output

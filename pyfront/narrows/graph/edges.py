@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import InputError
-from narrows.graph.qgraph import Edge, ExternalDtype, Int8Array, QTensor
+from narrows.graph.qgraph import Edge, Elements, ExternalDtype, Int8Array, QTensor
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -24,6 +25,7 @@ class HostEdge:
     tensor_scale, tensor_zero_point: of the int8 tensor behind it.
     table: 256 bytes for uint8, else None.
     channels_first: as graph.Port has it.
+    elements: as graph.qgraph.Edge has it.
     """
 
     name: str
@@ -35,6 +37,12 @@ class HostEdge:
     tensor_zero_point: int
     table: bytes | None = None
     channels_first: bool = False
+    elements: Elements = "int8"
+
+    @property
+    def bytes(self) -> int:
+        """Of the tensor behind it."""
+        return prod(self.shape) * np.dtype(self.elements).itemsize
 
     @property
     def shape_in_file(self) -> tuple[int, ...]:
@@ -57,6 +65,7 @@ def host_edge(edge: Edge, tensor: QTensor) -> HostEdge:
         tensor_zero_point=tensor.zero_point,
         table=edge.table,
         channels_first=edge.channels_first,
+        elements=edge.elements,
     )
 
 
@@ -158,6 +167,10 @@ def decode(edge: HostEdge, values: Int8Array) -> Array:
 
     Returns: the edge's dtype and shape.
     """
+    if edge.elements != "int8":  # TFLite's CAST
+        whole = np.ascontiguousarray(values).view(np.dtype(edge.elements).newbyteorder("<"))
+        cast: Array = whole.reshape(edge.shape).astype(edge.dtype)
+        return cast
     values = values.reshape(edge.shape)
     if edge.dtype == "float32":
         return dequantize(values, edge.tensor_scale, edge.tensor_zero_point)
@@ -168,7 +181,7 @@ def decode(edge: HostEdge, values: Int8Array) -> Array:
 
 def real(edge: HostEdge, values: Array) -> npt.NDArray[np.float32]:
     """Output values of the edge's own dtype as real numbers: scores for people."""
-    if edge.dtype == "float32":
+    if edge.dtype == "float32" or edge.elements != "int8":
         return values.astype(np.float32, copy=False)
     return dequantize(values, edge.scale, edge.zero_point)
 

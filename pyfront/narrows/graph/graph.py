@@ -69,7 +69,8 @@ class Tensor:
 class Port:
     """An input or output of the model in the model's own dtype and shape (batch included).
 
-    scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    scale, zero_point: of the external tensor; (0.0, 0) for float32, (1.0, 0) where the tensor holds
+        int32 or bool, which become ``dtype`` as they are.
     channels_first: whether the model's file has it as [1, channels, height, width] or
     [1, channels, length]; in ``shape`` the channels are last all the same.
     """
@@ -165,6 +166,15 @@ class Binary:
     activation: Activation
 
 
+@dataclass(frozen=True)
+class MatMul:
+    """Each pixel of the first tensor times a matrix, whose columns are pixels of the second: all of
+    these, if they are as many as the output has channels, else those of the pixel's row."""
+
+    inputs: tuple[int, int]
+    output: int
+
+
 class Relation(Enum):
     """What a comparison asks of two elements, as a ``.tflite`` names it."""
 
@@ -233,6 +243,16 @@ class Softmax:
     inputs: tuple[int]
     output: int
     beta: float
+
+
+@dataclass(frozen=True)
+class ArgMax:
+    """For each pixel the number of its greatest channel, the first of several, or of its least one.
+    The output is int32."""
+
+    inputs: tuple[int]
+    output: int
+    least: bool = False
 
 
 class UnaryFunction(Enum):
@@ -316,11 +336,13 @@ Operator: TypeAlias = (
     | DepthwiseConv
     | FullyConnected
     | Binary
+    | MatMul
     | Compare
     | Select
     | Pool
     | Reduce
     | Softmax
+    | ArgMax
     | Unary
     | Concat
     | Resize

@@ -24,7 +24,11 @@ from narrows.graph.moves import Move
 
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
-ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32"]
+ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32", "int32", "int64", "bool"]
+"""Of a model's own inputs, which are one of the first three, and outputs."""
+Elements: TypeAlias = Literal["int8", "int32", "bool"]
+"""What a tensor at an edge holds: int8, the bytes of int32 side by side (the lowest first) or truth
+values, 1 and 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +94,10 @@ class Edge:
     external byte for outputs).
 
     shape: the model's own shape, with the batch dimension.
-    scale, zero_point: of the external tensor; (0.0, 0) for float32.
+    scale, zero_point: of the external tensor; (0.0, 0) for float32, (1.0, 0) for numbers and truth
+        values, which have no scale: they become ``dtype`` as they are.
     channels_first: as graph.Port has it.
+    elements: of the tensor.
     """
 
     name: str
@@ -102,6 +108,7 @@ class Edge:
     zero_point: int
     table: bytes | None = None
     channels_first: bool = False
+    elements: Elements = "int8"
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +193,31 @@ class QElementwise:
     act_min: int
     act_max: int
     kind: ClassVar[str] = "elementwise"
+
+
+@dataclass(frozen=True, eq=False)
+class QMatMul:
+    """BATCH_MATMUL, its second operand transposed: each pixel of the first tensor times a matrix
+    whose columns are pixels of the second, all of them (if they are as many as the output has
+    channels) or those of the same row.
+
+    requantize(sum of (a - za) * (b - zb), *out) + zo; out: (multiplier, shift).
+    """
+
+    inputs: tuple[int, int]
+    output: int
+    out: tuple[int, int]
+    kind: ClassVar[str] = "matmul"
+
+
+@dataclass(frozen=True, eq=False)
+class QArgMax:
+    """ARG_MAX over channels, the first of several: an int32 in four channels, the lowest byte
+    first."""
+
+    inputs: tuple[int]
+    output: int
+    kind: ClassVar[str] = "arg_max"
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +324,8 @@ QOp: TypeAlias = (
     QConv
     | QDepthwise
     | QElementwise
+    | QMatMul
+    | QArgMax
     | QPool
     | QMean
     | QSoftmax
@@ -371,20 +405,25 @@ def renamed(op: QOp, names: Mapping[int, int]) -> QOp:
 
 
 def macs(graph: QGraph) -> int:
-    """Multiply-accumulates of its convolutions, each computed once; padding counts."""
-    return sum(
-        graph.tensors[op.output].height * graph.tensors[op.output].width * int(op.weights.size)
-        for op in graph.ops
-        if isinstance(op, (QConv, QDepthwise))
-    )
+    """Multiply-accumulates of its convolutions and matrices, each computed once; padding counts."""
+    total = 0
+    for op in graph.ops:
+        output = graph.tensors[op.output]
+        if isinstance(op, (QConv, QDepthwise)):
+            total += output.height * output.width * int(op.weights.size)
+        elif isinstance(op, QMatMul):
+            total += output.bytes * graph.tensors[op.inputs[0]].channels
+    return total
 
 
 def model_macs(graph: QGraph) -> int:
     """The same with the channels that have been left out."""
     total = 0
     for op in graph.ops:
-        if isinstance(op, (QConv, QDepthwise)):
-            output, source = graph.tensors[op.output], graph.tensors[op.inputs[0]]
+        output, source = graph.tensors[op.output], graph.tensors[op.inputs[0]]
+        if isinstance(op, QMatMul):
+            total += output.bytes * source.channels
+        elif isinstance(op, (QConv, QDepthwise)):
             products = output.height * output.width * int(op.weights.size)
             for tensor in (output, source)[: 2 if isinstance(op, QConv) else 1]:
                 if tensor.live is not None:

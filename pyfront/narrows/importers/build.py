@@ -141,6 +141,10 @@ class Builder:
         if key not in self._relabelled:
             source = self.tensors[view.tensor]
             data = source.data
+            if source.dtype in ("int32", "bool"):
+                raise Refused(
+                    f"it moves elements of {source.dtype}, which the model's end may hold"
+                )
             if transpose is not None:
                 problem = transpose.problem(view.storage, storage)
                 if problem is not None:
@@ -199,6 +203,10 @@ class Node(ABC):
     @abstractmethod
     def called(self, i: int) -> str:
         """What the model calls input i."""
+
+    @abstractmethod
+    def gives_name(self) -> str:
+        """What the model calls output 0."""
 
     @abstractmethod
     def new(self, storage: Sequence[int], i: int = 0) -> int:

@@ -16,6 +16,7 @@ from narrows.graph.graph import (
     MAX_DIMENSION,
     MAX_TENSOR_BYTES,
     Activation,
+    ArgMax,
     Array,
     Binary,
     Compare,
@@ -23,6 +24,7 @@ from narrows.graph.graph import (
     Conv,
     DepthwiseConv,
     FullyConnected,
+    MatMul,
     Operator,
     Pool,
     Reduce,
@@ -30,6 +32,7 @@ from narrows.graph.graph import (
     Relation,
     Select,
     Softmax,
+    Tensor,
     Unary,
     UnaryFunction,
 )
@@ -37,7 +40,7 @@ from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.build import Builder, Node
 from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, View
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, Pieces, View, standard
 
 # A fully connected layer over more rows than this reads a flattened copy instead: as a
 # convolution it would hold all of its input's rows in one kernel.
@@ -258,11 +261,56 @@ def fully_connected(
     if storage[:2] == (1, 1):
         node.result(View(y, shape, storage, ((),) * (len(shape) - 1) + ((CHANNELS,),)))
         return
-    if x.shape[-1] == depth and x.axis(len(x.shape) - 1) is CHANNELS:
-        whole = x.on(y, storage)
+    _mapped(node, x, y, shape)
+
+
+def matmul(node: Node, x: AnyView, other: AnyView) -> None:
+    """The product of two matrices, or of as many as their dimensions before the last two say,
+    becomes output 0. other: the second one, its last two dimensions in the opposite order."""
+    b = node.importer
+    (*batch, rows, depth), (*others, columns, deep) = x.shape, other.shape
+    shape, count = (*batch, rows, columns), prod(others)
+    if depth != deep:
+        raise Refused(f"matrices of {depth} columns and {deep} rows")
+    if count == 1:  # all pixels are multiplied by the same matrix
+        if not (other.contiguous and other.storage[2] == depth):
+            other = b.relabel(other, (columns, depth), standard((columns, depth)))
+        if isinstance(x, Pieces):
+            flat = (prod(x.shape[:-1]), depth)
+            x = b.relabel(x, flat, standard(flat))
+        x = _pixels(b, x, depth)
+        y = node.new((*x.storage[:2], columns))
+        node.emit(MatMul((x.tensor, other.tensor), y))
+        _mapped(node, x, y, shape)
+        return
+    if prod(batch) != count or [n for n in batch if n > 1] != [n for n in others if n > 1]:
+        raise Refused(f"{batch} matrices times {others}; as many are supported, or one second one")
+    parts = [(count, rows, depth), (count, columns, depth)]
+    tensors = [b.relabel(v, s, standard(s)).tensor for v, s in zip((x, other), parts, strict=True)]
+    storage = (count, rows, columns)
+    y = node.new(storage)
+    node.emit(MatMul((tensors[0], tensors[1]), y))
+    node.result(b.pieced(View(y, storage, *standard(storage)), shape))
+
+
+def turned(x: AnyView) -> AnyView:
+    """Matrices transposed; moves nothing."""
+    *rest, rows, columns = range(len(x.shape))
+    return x.picked([*rest, columns, rows])
+
+
+def _mapped(node: Node, x: View, y: int, shape: tuple[int, ...]) -> None:
+    """The tensor y, of as many pixels as x, is output 0 of this shape."""
+    height, width, channels = node.importer.tensors[y].shape
+    if x.shape[-1] == x.storage[2] and x.axis(len(x.shape) - 1) is CHANNELS:
+        whole = x.on(y, (height, width, channels))
     else:
-        whole = View(y, storage, storage, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
-    node.result(whole if whole.shape == shape else b.reshaped(whole, shape))
+        size = (height, width, channels)
+        whole = View(y, size, size, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
+    if sum(n > 1 for n in shape) > len(Axis):  # some of them stay pieces of axes
+        node.result(node.importer.pieced(whole, shape))
+    else:
+        node.result(whole if whole.shape == shape else node.importer.reshaped(whole, shape))
 
 
 def _pixels(b: Builder, x: View, depth: int) -> View:
@@ -287,8 +335,8 @@ def _as_stored(weights: Array, x: View) -> Array:
 
 def binary(
     node: Node,
-    a: View,
-    b: View,
+    a: AnyView,
+    b: AnyView,
     function: Elementwise,
     activation: Activation = Activation.NONE,
 ) -> None:
@@ -296,7 +344,7 @@ def binary(
     _paired(node, a, b, lambda inputs, y: Binary(inputs, y, function, activation))
 
 
-def compare(node: Node, a: View, b: View, relation: Relation) -> None:
+def compare(node: Node, a: AnyView, b: AnyView, relation: Relation) -> None:
     """Where a relation of two operands, broadcast to one shape, holds becomes output 0."""
     _paired(node, a, b, lambda inputs, y: Compare(inputs, y, relation))
 
@@ -319,12 +367,26 @@ def select(node: Node, where: View, a: View, b: View) -> None:
     node.result(View(y, shape, storage, axes))
 
 
-def _paired(node: Node, a: View, b: View, make: Callable[[tuple[int, int], int], Operator]) -> None:
+def _paired(
+    node: Node, first: AnyView, second: AnyView, make: Callable[[tuple[int, int], int], Operator]
+) -> None:
     """What is made of two operands, broadcast to one shape, becomes output 0."""
     try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
+        shape = np.broadcast_shapes(first.shape, second.shape)
     except ValueError:
-        raise Refused(f"shapes {list(a.shape)} and {list(b.shape)}") from None
+        raise Refused(f"shapes {list(first.shape)} and {list(second.shape)}") from None
+    try:
+        a, b = (node.importer.settled(v, node.called(i)) for i, v in enumerate((first, second)))
+    except Refused:
+        ranked = [(1,) * (len(shape) - len(v.shape)) + v.shape for v in (first, second)]
+        whole = zip((first, second), joined_dimensions(ranked), strict=True)
+        a, b = (_joined(node.importer, view, joined) for view, joined in whole)
+        height, width, channels = np.broadcast_shapes(a.storage, b.storage)
+        storage = (height, width, channels)
+        y = node.new(storage)
+        node.emit(make((a.tensor, b.tensor), y))
+        node.result(node.importer.pieced(View(y, storage, storage, a.axes), shape))
+        return
     a, b = (of_rank(node.importer, v, len(shape)) for v in (a, b))
     axes = _aligned(a, b)
     ones = (1,) * max(0, 4 - len(shape))
@@ -338,6 +400,36 @@ def _paired(node: Node, a: View, b: View, make: Callable[[tuple[int, int], int],
     y = node.new(storage)
     node.emit(make((a.tensor, b.tensor), y))
     node.result(View(y, shape, storage, axes[len(axes) - len(shape) :]))
+
+
+def joined_dimensions(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int, int]]:
+    """The shapes with three dimensions, each of which stands for several in a row that are longer
+    than 1 in the same shapes. shapes: of one rank.
+
+    Raises:
+        Refused: there are more such dimensions.
+    """
+    joined: list[list[int]] = []
+    last: list[bool] = []
+    for sizes in zip(*shapes, strict=True):
+        long = [n > 1 for n in sizes]
+        if any(long) and long != last:
+            joined.append([1] * len(sizes))
+            last = long
+        if any(long):
+            joined[-1] = [m * n for m, n in zip(joined[-1], sizes, strict=True)]
+    if len(joined) > len(Axis):
+        raise Refused(
+            f"shapes {[list(s) for s in shapes]} tell {len(joined)} dimensions from each other, "
+            f"{len(Axis)} are supported"
+        )
+    joined = [[1] * len(shapes)] * (len(Axis) - len(joined)) + joined
+    return [(height, width, channels) for height, width, channels in zip(*joined, strict=True)]
+
+
+def _joined(b: Builder, view: AnyView, storage: tuple[int, int, int]) -> View:
+    """The same elements in the same order under a shape of ``joined_dimensions``."""
+    return b.relabel(view, storage, (storage, ((HEIGHT,), (WIDTH,), (CHANNELS,))))
 
 
 def of_rank(b: Builder, view: View, rank: int) -> View:
@@ -403,9 +495,17 @@ def long_axes(x: View, over: Iterable[int]) -> tuple[Axis, ...]:
     return tuple(sorted(a for d in over for a in x.axes[d] if x.storage[a] > 1))
 
 
-def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bool) -> None:
+def reduce(node: Node, x: AnyView, function: Reduction, over: set[int], *, keep: bool) -> None:
     """What a function makes of the elements along dimensions of x becomes output 0; keep: with
     size 1 instead of left out. Over dimensions of size 1 it is x itself."""
+    short = tuple(1 if d in over else n for d, n in enumerate(x.shape))
+    wanted = tuple(n for d, n in enumerate(short) if keep or d not in over)
+    try:
+        x = node.importer.settled(x, node.called(0))
+    except Refused:
+        whole, rest = joined_dimensions((x.shape, short))
+        x, keep = _joined(node.importer, x, whole), True
+        over = {d for d, n in enumerate(rest) if n == 1}
     y, axes = x.tensor, long_axes(x, over)
     storage = without(x, axes)
     if axes:
@@ -414,7 +514,8 @@ def reduce(node: Node, x: View, function: Reduction, over: set[int], *, keep: bo
     shape = tuple(1 if d in over else n for d, n in enumerate(x.shape))
     labels = tuple(() if d in over else group for d, group in enumerate(x.axes))
     kept = [d for d in range(len(shape)) if keep or d not in over]
-    node.result(View(y, shape, storage, labels).picked(kept))
+    view = View(y, shape, storage, labels).picked(kept)
+    node.result(view if view.shape == wanted else node.importer.pieced(view, wanted))
 
 
 def reduce_axes(node: Node, x: View, y: int, function: Reduction, axes: tuple[Axis, ...]) -> None:
@@ -441,6 +542,21 @@ def _check_reduction(x: View, function: Reduction, axes: tuple[Axis, ...]) -> No
 def without(x: View, axes: Iterable[Axis]) -> tuple[int, int, int]:
     height, width, channels = (1 if a in axes else x.storage[a] for a in Axis)
     return height, width, channels
+
+
+def arg_max(node: Node, x: View, axis: int, *, keep: bool, least: bool) -> None:
+    """The numbers of the greatest elements along a dimension of x, or of the least ones, become
+    output 0, in int32; keep: with size 1 instead of left out."""
+    others = [d for d in range(len(x.shape)) if d != axis]
+    shape = tuple(1 if d == axis else n for d, n in enumerate(x.shape) if keep or d != axis)
+    if [a for a in x.axes[axis] if x.storage[a] > 1] != [CHANNELS] and x.storage[2] > 1:
+        x = _pixels(node.importer, x.picked([*others, axis]), x.shape[axis])
+        others = list(range(len(x.shape) - 1))
+    storage = (x.storage[0], x.storage[1], 1)
+    y = node.importer.constant(Tensor(node.gives_name(), storage, "int32", None))
+    node.emit(ArgMax((x.tensor,), y, least))
+    made = replace(x, tensor=y, storage=storage).picked(others)
+    node.result(node.importer.pieced(made, shape))
 
 
 def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:

@@ -232,8 +232,16 @@ def gemm(node: Node) -> None:
 
 
 def matmul(node: Node) -> None:
-    """By a constant of two dimensions."""
-    _fully_connected(node, transposed=False, bias_input=None)
+    """By a constant of two dimensions, or of two tensors, of which either may be a constant: two
+    matrices, or as many as the dimensions before say, times as many others or one."""
+    first, second = node.value(0), node.value(1)
+    if isinstance(second, Constant) and second.data.ndim == 2 and not isinstance(first, Constant):
+        _fully_connected(node, transposed=False, bias_input=None)
+        return
+    a, b = (node.pieces(i) for i in (0, 1))
+    if min(len(a.shape), len(b.shape)) < 2:
+        raise Refused(f"shapes {list(a.shape)} and {list(b.shape)}")
+    layers.matmul(node, a, layers.turned(b))
 
 
 def _fully_connected(node: Node, *, transposed: bool, bias_input: int | None) -> None:

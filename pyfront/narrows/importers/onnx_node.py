@@ -514,6 +514,9 @@ class Node(build.Node):
     def called(self, i: int) -> str:
         return printable(self.record.inputs[i])
 
+    def gives_name(self) -> str:
+        return self.name
+
     def new(self, storage: Sequence[int], i: int = 0) -> int:
         integers = self.importer.integer.get(self.record.outputs[i])
         if integers is not None and integers.kind == "bool":

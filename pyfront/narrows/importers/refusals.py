@@ -17,7 +17,7 @@ _EDGE = "leave it out of the model, and compute it where the output is read"
 _RECIPROCAL = "by a constant, multiply by its reciprocal instead"
 # What can be done about operators that are not supported, by the names of all formats.
 _ADVICE: Mapping[str, str] = {
-    **dict.fromkeys(("ARG_MAX", "ARG_MIN", "ArgMax", "ArgMin", "TOPK_V2", "TopK"), _EDGE),
+    **dict.fromkeys(("ArgMax", "ArgMin", "TOPK_V2", "TopK"), _EDGE),
     **dict.fromkeys(("CAST", "LOG_SOFTMAX", "LogSoftmax"), _EDGE + ", if it is the last"),
     **dict.fromkeys(("DIV", "FLOOR_DIV"), _RECIPROCAL),
     "POW": "write small whole powers as products",

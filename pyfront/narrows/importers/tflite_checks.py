@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from narrows.graph.graph import Quantization
-from narrows.importers.refusals import Refused, Skipped
+from narrows.importers.refusals import Refused, Skipped, not_supported
 from narrows.importers.tflite_file import TensorRecord
 from narrows.importers.tflite_node import (
     ACTIVATIONS,
+    NUMBERS,
     Node,
     per_tensor,
     quantization,
@@ -128,7 +129,7 @@ def quantized_as_output(node: Node) -> None:
 
 def compared(node: Node) -> None:
     """Both operands are int8 with one scale, below 1, and zero point per tensor; one may be a
-    constant. A SELECT_V2 reads the output."""
+    constant. A SELECT_V2 or CAST reads the output, or it is an output of the model."""
     for tensor in (node.input(0), node.input(1)):
         _check_int8(node, tensor)
         if not node.is_float and not _scale(tensor) < 1:  # TFLite Micro stops
@@ -146,6 +147,28 @@ def selected(node: Node) -> None:
         _check_int8(node, tensor)
         if not node.is_float and not same_quantization(tensor, node.output()):
             raise Refused(f"{tensor.name} is not quantized as its output")
+
+
+def numbered(node: Node) -> None:
+    """The input is int8 with one scale and zero point; the output is int32 or int64, and an output
+    of the model or the input of a CAST, RESHAPE or their like that is one."""
+    _check_int8(node, node.input(0))
+    if node.output().dtype not in ("int32", "int64"):
+        raise Refused(f"its output is {node.output().dtype}")
+
+
+def is_number(node: Node) -> bool:
+    """Whether the input holds numbers of an ARG_MAX or truth values of a comparison."""
+    if node.input(0).dtype in ("int8", "uint8") and node.input(0).quantization is not None:
+        return False
+    view = node.importer.views.get(node.operator.inputs[0])
+    return view is not None and node.importer.tensors[view.tensor].dtype in NUMBERS
+
+
+def cast_number(node: Node) -> None:
+    """From the output of an ARG_MAX, ARG_MIN or comparison to an output of the model."""
+    if not is_number(node):
+        raise Refused(not_supported(node.name, of_constants=True))
 
 
 def not_fused(node: Node) -> None:
@@ -291,7 +314,7 @@ def same_type(node: Node) -> None:
 def quantized_as_input(node: Node) -> None:
     """The output is quantized as the input."""
     source = node.input(_source(node))
-    for i in range(node.output_count):
+    for i in range(node.output_count if not is_number(node) else 0):
         if source.dtype != "float32" and not same_quantization(source, node.output(i)):
             said, meant = node.output(i).scale_words, source.scale_words
             raise Refused(

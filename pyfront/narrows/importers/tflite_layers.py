@@ -183,12 +183,23 @@ def fully_connected(node: Node) -> None:
 def binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels."""
     function = Elementwise[node.name]
-    layers.binary(node, node.view(0), node.view(1), function, node.activation)
+    layers.binary(node, node.pieces(0), node.pieces(1), function, node.activation)
+
+
+def matmul(node: Node) -> None:
+    """Two matrices, of which either may be taken transposed; or as many as the dimensions before
+    say, times as many others or one."""
+    first, second = node.pieces(0), node.pieces(1)
+    if min(len(first.shape), len(second.shape)) < 2:
+        raise Refused(f"shapes {list(first.shape)} and {list(second.shape)}")
+    if node.options["AdjX"]:
+        first = layers.turned(first)
+    layers.matmul(node, first, second if node.options["AdjY"] else layers.turned(second))
 
 
 def compare(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels."""
-    layers.compare(node, node.view(0), node.view(1), Relation(node.name))
+    layers.compare(node, node.pieces(0), node.pieces(1), Relation(node.name))
 
 
 def select(node: Node) -> None:
@@ -206,14 +217,28 @@ def pool(node: Node) -> None:
 
 def reduce(node: Node) -> None:
     """Axes are a constant."""
-    x, function = node.view(0), Reduction(node.name)
+    x, function = node.pieces(0), Reduction(node.name)
     over = layers.dimensions(node.values(1, "axes"), len(x.shape))
     sums = function in (Reduction.MEAN, Reduction.SUM)
-    if sums and not layers.long_axes(x, over):  # of one element: only the quantization changes
+    if sums and all(x.shape[d] == 1 for d in over):  # of one element: only the quantization changes
         y = node.new(x.storage)
         node.emit(Unary((x.tensor,), y, UnaryFunction.REQUANTIZE))
         x = replace(x, tensor=y)
     layers.reduce(node, x, function, over, keep=bool(node.options["KeepDims"]))
+
+
+def arg_max(node: Node) -> None:
+    """The axis is a constant."""
+    x, axes = node.view(0), node.values(1, "axis")
+    if len(axes) != 1 or not x.shape:
+        raise Refused(f"{len(axes)} axes of shape {list(x.shape)}")
+    (axis,) = layers.dimensions(axes, len(x.shape))
+    layers.arg_max(node, x, axis, keep=False, least=node.name == "ARG_MIN")
+
+
+def cast(node: Node) -> None:
+    """Any shape."""
+    node.result(node.pieces(0))
 
 
 def softmax(node: Node) -> None:

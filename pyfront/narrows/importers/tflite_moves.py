@@ -16,6 +16,7 @@ from narrows.graph.moves import Rearrangement, Reshape
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
 from narrows.importers.refusals import Refused
+from narrows.importers.tflite_checks import is_number
 from narrows.importers.tflite_node import Node, UnknownShape, per_tensor, same_quantization
 from narrows.importers.views import HEIGHT, WIDTH, AnyView, regroup
 
@@ -183,7 +184,8 @@ def reshape(node: Node) -> None:
         )
     if x.tensor in node.importer.pending and regroup(x, shape) is None:
         raise Refused(f"{list(x.shape)} into {list(shape)} before the input is quantized")
-    if not node.is_float and not same_quantization(node.input(0), node.output()):
+    rescales = not node.is_float and not is_number(node)
+    if rescales and not same_quantization(node.input(0), node.output()):
         y = node.new(x.storage)
         node.emit(Reshape((x.tensor,), y))
         x = replace(x, tensor=y)

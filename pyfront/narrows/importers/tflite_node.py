@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from narrows.graph.graph import (
     verify_graph,
 )
 from narrows.graph.moves import Reshape
+from narrows.graph.qgraph import ExternalDtype
 from narrows.importers import build
 from narrows.importers.folding import Budget
 from narrows.importers.refusals import Refused, Skipped, not_supported
@@ -40,6 +41,9 @@ ACTIVATIONS = {
     3: Activation.RELU6,
 }
 _INT8 = (-128, 127)
+_TYPES: Mapping[str, ExternalDtype] = {name: name for name in get_args(ExternalDtype)}
+NUMBERS = ("int32", "bool")
+"""Types of the graph's tensors that are numbers or truth values, without a scale."""
 
 
 REPEATED = "a TILE before it repeats rows or columns, and a RESHAPE does not join them"
@@ -239,16 +243,14 @@ class Importer(build.Builder):
     def _port(self, index: int) -> Port:
         tensor, view = self.tensor_of(index), self.views[index]
         assert view is not None
-        dtype: Literal["int8", "uint8", "float32"]
-        dtype = (
-            "int8"
-            if tensor.dtype == "int8"
-            else ("uint8" if tensor.dtype == "uint8" else "float32")
-        )
+        dtype = _TYPES.get(tensor.dtype, "float32")
+        number = self.given(view, tensor.name)
+        if self.tensors[number].dtype in NUMBERS:
+            return Port(tensor.name, number, dtype, tensor.shape, 1.0, 0)
         q = tensor.quantization if dtype != "float32" else None
         return Port(
             tensor.name,
-            self.given(view, tensor.name),
+            number,
             dtype,
             tensor.shape,
             float(q.scale) if q else 0.0,
@@ -274,6 +276,12 @@ class Importer(build.Builder):
                 reason = "no operator computes it"
             elif view is None or index in self.assumed:
                 continue
+            elif self.tensors[view.tensor].dtype in NUMBERS:
+                dtype = self.record.tensors[index].dtype
+                if dtype not in _TYPES:
+                    reason = f"it is {dtype}; {', '.join(_TYPES)} are supported"
+                elif not view.contiguous:
+                    reason = "a TRANSPOSE before it puts numbers or truth values in another order"
             elif self.record.tensors[index].dtype not in ("int8", "uint8", "float32"):
                 dtype = self.record.tensors[index].dtype
                 reason = f"it is {dtype}; int8, uint8 and float32 are supported"
@@ -410,6 +418,9 @@ class Node(build.Node):
     def called(self, i: int) -> str:
         return self.input(i).name
 
+    def gives_name(self) -> str:
+        return self.output().name
+
     def plain(self, i: int) -> View:
         """Input i in NHWC order."""
         return self.importer.relabel(self.pieces(i), self.input(i).shape, name=self.called(i))
@@ -451,7 +462,8 @@ class Node(build.Node):
 
 
 def _is_float(record: ModelRecord) -> bool:
-    outputs = [record.tensors[i].dtype for op in record.operators for i in op.outputs]
+    computing = [op for op in record.operators if op.name != "CAST"]
+    outputs = [record.tensors[i].dtype for op in computing for i in op.outputs]
     return "float32" in outputs and "int8" not in outputs
 
 

@@ -73,6 +73,12 @@ RULES: dict[str, Rule] = {
         (checks.both_int8, checks.fused, checks.product_scale),
         options=("MulOptions", (_FUSED,)),
     ),
+    "BATCH_MATMUL": Rule(
+        layers.matmul,
+        (2, 2),
+        (checks.both_int8, checks.product_scale),
+        options=("BatchMatMulOptions", ("AdjX", "AdjY")),
+    ),
     TO_BATCH: Rule(batches, (0, 3)),
     TO_SPACE: Rule(batches, (0, 3)),
     "MAXIMUM": _EXTREMUM,
@@ -89,6 +95,9 @@ RULES: dict[str, Rule] = {
     ),
     "REDUCE_MAX": _CHOICE,
     "REDUCE_MIN": _CHOICE,
+    "ARG_MAX": Rule(layers.arg_max, (2, 2), (checks.numbered,)),
+    "ARG_MIN": Rule(layers.arg_max, (2, 2), (checks.numbered,)),
+    "CAST": Rule(layers.cast, (1, 1), (checks.cast_number,)),
     "SOFTMAX": Rule(
         layers.softmax,
         (1, 1),

@@ -87,6 +87,8 @@ class Op(IntEnum):
     RESIZE = 12
     PAD = 14
     MOVE = 18
+    MATMUL = 19
+    ARG_MAX = 20
 
 
 class Form(IntEnum):

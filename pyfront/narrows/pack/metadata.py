@@ -7,14 +7,14 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 import narrows
 from narrows.errors import BlobError
 from narrows.graph.edges import HostEdge, host_edge
-from narrows.graph.qgraph import Edge, ExternalDtype, LiveChannels, QGraph, QTensor
+from narrows.graph.qgraph import Edge, Elements, ExternalDtype, LiveChannels, QGraph, QTensor
 from narrows.stages.records import HEADER, MAGIC
 
 # A tensor has at most 65,535 channels.
@@ -31,7 +31,9 @@ def describe_edges(graph: QGraph, edges: tuple[Edge, ...]) -> list[dict[str, Any
     described = []
     for edge in edges:
         value = vars(host_edge(edge, graph.tensors[edge.tensor])).copy()
-        table = value.pop("table")
+        table, elements = value.pop("table"), value.pop("elements")
+        if elements != "int8":
+            value["elements"] = elements
         if table is not None:
             value["table"] = base64.b64encode(table).decode()
         described.append(value)
@@ -110,10 +112,14 @@ def unpack_edges(blob: bytes) -> tuple[tuple[HostEdge, ...], tuple[HostEdge, ...
 
 def _edge(value: dict[str, Any]) -> HostEdge:
     dtype: ExternalDtype = value["dtype"]
-    if dtype not in ("int8", "uint8", "float32"):
+    elements: Elements = value.get("elements", "int8")
+    if dtype not in get_args(ExternalDtype) or elements not in get_args(Elements):
+        raise ValueError(f"dtype {dtype} of {elements}")
+    if elements == "int8" and dtype not in ("int8", "uint8", "float32"):
         raise ValueError(f"dtype {dtype}")
     table = base64.b64decode(value["table"], validate=True) if "table" in value else None
-    if (table is None) != (dtype != "uint8") or (table is not None and len(table) != 256):
+    is_uint8 = dtype == "uint8" and elements == "int8"
+    if (table is not None) != is_uint8 or (table is not None and len(table) != 256):
         raise ValueError("a table of 256 bytes belongs to uint8")
     channels_first = value.get("channels_first", False)
     if channels_first not in (False, True) or (channels_first and len(value["shape"]) < 3):
@@ -127,5 +133,6 @@ def _edge(value: dict[str, Any]) -> HostEdge:
         tensor_scale=float(value["tensor_scale"]),
         tensor_zero_point=int(value["tensor_zero_point"]),
         table=table,
+        elements=elements,
         channels_first=bool(channels_first),
     )

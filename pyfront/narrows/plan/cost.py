@@ -16,12 +16,14 @@ from typing import TypeAlias
 from narrows.graph.moves import Move, Reshape
 from narrows.graph.qgraph import (
     Elementwise,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -450,6 +452,13 @@ class _Counter:
                     self.depthwise(op, pixels, [out.channels], strips)
             case QElementwise():
                 self.elementwise(op.function, out, calls)
+            case QMatMul():  # a loop for each product, as that of a pooling for each element
+                self.done["max.element"] += elements * source.channels
+                self.done["requantized"] += elements
+                self.done["elementwise.call"] += calls
+            case QArgMax():
+                self.done["max.element"] += source.bytes
+                self.done["pixel"] += pixels
             case QPool() | QMean():
                 self.pool(op)
             case QSoftmax():

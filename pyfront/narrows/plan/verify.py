@@ -26,6 +26,7 @@ from narrows.graph.qgraph import (
     QDepthwise,
     QElementwise,
     QGraph,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -673,6 +674,9 @@ def _windows(graph: QGraph, op: QOp, which: int) -> tuple[_Windows, _Windows]:
         strides, pads, spans = op.stride, op.pad, op.kernel
     elif isinstance(op, QElementwise):
         strides = (int(source.height == out.height), int(source.width == out.width))
+    elif isinstance(op, QMatMul) and which == 1:  # rows of matrices, or all of the only one
+        is_only = source.height * source.width == out.channels
+        strides, spans = (int(not is_only), 0), (source.height if is_only else 1, source.width)
     elif isinstance(op, QConcat) and op.axis == Axis.HEIGHT:
         pads = (sum(graph.tensors[t].height for t in op.inputs[:which]), 0)
     rows = _Windows(strides[0], pads[0], spans[0], source.height)
@@ -860,6 +864,8 @@ def _filter_macs(graph: QGraph, stage: Stage) -> int:
     """Multiply-accumulates of one output pixel behind the expansion."""
     ops = [graph.ops[i] for i in stage.ops]
     macs = sum(int(op.weights.size) for op in ops if isinstance(op, (QConv, QDepthwise)))
+    if isinstance(ops[0], QMatMul):
+        macs = graph.tensors[ops[0].inputs[0]].channels * graph.tensors[ops[0].output].channels
     return macs - _expand_macs(graph, stage)
 
 

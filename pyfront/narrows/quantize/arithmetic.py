@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from narrows.graph.graph import Relation
 from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
 from narrows.quantize.fixed_point import Int64Array, requantize, wrap
+
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 RELATIONS: Mapping[Relation, Callable[[Any, Any], Any]] = {
     Relation.EQUAL: np.equal,
@@ -45,3 +48,11 @@ def elementwise(
             total = wrap(total * total)
         x = requantize(total, *op.out)
     return np.clip(x + zo, op.act_min, op.act_max)
+
+
+def matmul(a: npt.NDArray[_Real], b: npt.NDArray[_Real], columns: int) -> npt.NDArray[_Real]:
+    """Each pixel of a times the matrix whose columns are the pixels of b, all of them or those of
+    its row (graph.MatMul). a, b: [height, width, channels]; columns: of a matrix."""
+    matrices = b.reshape(-1, columns, b.shape[2])
+    product: npt.NDArray[_Real] = a @ matrices.swapaxes(1, 2)
+    return product

@@ -18,12 +18,14 @@ from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.graph.qgraph import (
     MAX_COVERED,
     Axis,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -38,6 +40,8 @@ from narrows.quantize.verify import verify_qgraph
 
 # These see their input and their output as elements in a row.
 _OF_BYTES = (Reshape, Transpose)
+# These are the same with width for height, if the height is 1.
+_OF_PIXELS = (QElementwise, QMatMul, QArgMax, QSoftmax, QLookup, *_OF_BYTES)
 _WORD = 4
 _PART = 64
 """Elements of a flat input that come at a time, at most."""
@@ -205,7 +209,7 @@ def _turned(op: QOp) -> QOp | None:
         return replace(op, before=_swapped(op.before))
     if isinstance(op, Slice):
         return replace(op, begin=_swapped(op.begin), stride=_swapped(op.stride))
-    return op if isinstance(op, (QElementwise, QSoftmax, QLookup, *_OF_BYTES)) else None
+    return op if isinstance(op, _OF_PIXELS) else None
 
 
 def _turned_window(op: QConv | QDepthwise | QPool) -> QOp:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from narrows.errors import InputError, ModelError
 from narrows.graph.graph import (
     Activation,
+    ArgMax,
     Binary,
     Compare,
     Concat,
@@ -20,6 +21,7 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
+    MatMul,
     Operator,
     Pad,
     Pool,
@@ -36,7 +38,7 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import Elementwise
 from narrows.quantize import functions
-from narrows.quantize.arithmetic import RELATIONS
+from narrows.quantize.arithmetic import RELATIONS, matmul
 from narrows.quantize.lower import nearest_positions
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -201,6 +203,11 @@ def _evaluate(
                 case Elementwise.PRELU:
                     leaky: FloatArray = np.where(a >= 0, a, a * b)
                     return leaky
+        case MatMul():
+            return matmul(x, inputs[1], shape[2])
+        case ArgMax():
+            found = x.argmin(axis=2) if operator.least else x.argmax(axis=2)
+            return np.asarray(found[..., None], np.float32)
         case Compare():
             return np.asarray(RELATIONS[operator.relation](inputs[0], inputs[1]), np.float32)
         case Select():

@@ -16,6 +16,7 @@ import numpy as np
 from narrows.errors import ModelError
 from narrows.graph.graph import (
     Activation,
+    ArgMax,
     Binary,
     Compare,
     Concat,
@@ -23,6 +24,7 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
+    MatMul,
     Operator,
     Pad,
     Pool,
@@ -36,20 +38,23 @@ from narrows.graph.graph import (
     Tensor,
     Unary,
 )
-from narrows.graph.moves import Move, Reshape
+from narrows.graph.moves import Move, Reshape, Transpose
 from narrows.graph.qgraph import (
     EXTREMA,
     Axis,
     Edge,
+    Elements,
     Elementwise,
     Int8Array,
     Int32Array,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -75,9 +80,11 @@ from narrows.quantize.verify import verify_qgraph
 # TFLite brings both operands to a common scale with so many bits behind the point, on int8.
 _LEFT_SHIFTS = {Elementwise.ADD: 20, Elementwise.SUB: 20, Elementwise.SQUARED_DIFFERENCE: 7}
 _MAX_CONCAT = 4
+_INT32_BYTES = 4
 # A multiplier and shift that change nothing.
 _ONE = (2**30, 1)
 _COMPLEMENT = as_bytes(-1 - ALL_INT8)
+_TRUTH = as_bytes((ALL_INT8 > 0).astype(np.int64))
 
 
 def lower(graph: Graph) -> QGraph:
@@ -94,12 +101,14 @@ def lower(graph: Graph) -> QGraph:
     for variable in graph.variables:
         number = lowering.number[variable.tensor]
         lowering.tensors[number] = replace(lowering.tensors[number], data=variable.first)
+    inputs = tuple(lowering.edge(port, is_input=True) for port in graph.inputs)
+    outputs = tuple(lowering.edge(port, is_input=False) for port in graph.outputs)
     qgraph = QGraph(
         graph.name,
         tuple(lowering.tensors),
         tuple(lowering.ops),
-        tuple(lowering.edge(port, is_input=True) for port in graph.inputs),
-        tuple(lowering.edge(port, is_input=False) for port in graph.outputs),
+        inputs,
+        outputs,
         tuple(
             QVariable(lowering.number[v.tensor], lowering.number[v.source], v.row)
             for v in graph.variables
@@ -144,6 +153,8 @@ class _Lowering:
 
     def _tensor(self, tensor: Tensor) -> QTensor:
         height, width, channels = tensor.shape
+        if tensor.dtype == "int32":  # its bytes are channels
+            return QTensor(tensor.name, height, width, channels * _INT32_BYTES, 1.0, 0)
         if tensor.dtype == "bool":  # true is the greatest int8, false the least
             return QTensor(tensor.name, height, width, channels, 1.0, 0)
         q = self.parameters(tensor)
@@ -170,6 +181,13 @@ class _Lowering:
                 self.ops.append(self._weighted(operator, one, output))
             case Binary():
                 self.ops.append(self._binary(operator, output))
+            case MatMul():
+                a, b, y = (self.of(i) for i in (*operator.inputs, operator.output))
+                inputs = (self.number[operator.inputs[0]], self.number[operator.inputs[1]])
+                real = float(a.scale) * float(b.scale) / float(y.scale)
+                self.ops.append(QMatMul(inputs, output, quantize_multiplier(real)))
+            case ArgMax():
+                self._arg_max(operator, one, output)
             case Compare():
                 self._compare(operator, output)
             case Select():
@@ -277,6 +295,15 @@ class _Lowering:
         table = as_bytes(np.where(holds, 127, -128))
         self.ops.append(QLookup((difference,), output, table, operator.relation.value))
 
+    def _arg_max(self, operator: ArgMax, inputs: tuple[int], output: int) -> None:
+        """The least element is the greatest of the complements."""
+        if operator.least:
+            tensor = self.tensors[inputs[0]]
+            inputs = (self._part(inputs[0], tensor.shape, complement=True),)
+            number = self.number[operator.inputs[0]]
+            self.ops.append(QLookup((number,), inputs[0], _COMPLEMENT, "complement"))
+        self.ops.append(QArgMax(inputs, output))
+
     def _select(self, operator: Select, output: int) -> None:
         """The greater one of what is the least int8 wherever it is not selected."""
         where, a, b = (self.number[i] for i in operator.inputs)
@@ -298,7 +325,7 @@ class _Lowering:
         self.ops.append(self._elementwise(op))
         return output
 
-    def _sum(self, operator: Reduce, inputs: tuple[int], output: int) -> QMean | QConv:
+    def _sum(self, operator: Reduce, inputs: tuple[int], output: int) -> QOp:
         """MEAN and SUM. Over channels, too, they are a convolution whose weights are all 1."""
         x, y = self.of(operator.inputs[0]), self.of(operator.output)
         source, axes = self.tensors[inputs[0]], operator.axes
@@ -309,6 +336,15 @@ class _Lowering:
             # The division by count is part of the multiplier (TFLite's QuantizedMeanOrSum).
             bits = min(count.bit_length() - 1, 32, 31 + shift)
             multiplier, shift = (multiplier << bits) // count, shift - bits
+        if Axis.CHANNELS in axes and Axis.HEIGHT in axes and Axis.WIDTH not in axes:
+            # Columns become channels, so that sums of them all come row by row.
+            height, width, channels = shape
+            turned = self._part(inputs[0], (height, channels, width))
+            self.ops.append(Transpose(inputs, turned, shape, (0, 2, 1)))
+            mean = self._part(output, (1, 1, width))
+            start = -x.zero_point * count
+            self.ops.append(QMean((turned,), mean, True, True, start, multiplier, shift))
+            return Reshape((mean,), output)
         if Axis.CHANNELS in axes:
             kernel = tuple(shape[axis] if axis in axes else 1 for axis in Axis)
             weights = np.ones((1, *kernel), np.int8)
@@ -391,8 +427,10 @@ class _Lowering:
         return QResize(inputs, output, rows, cols)
 
     def edge(self, port: Port, *, is_input: bool) -> Edge:
-        table = None
-        if port.dtype == "uint8":
+        table, number, elements = None, self.number[port.tensor], self._elements(port.tensor)
+        if elements == "bool":
+            number = self._truth(number)
+        elif port.dtype == "uint8" and elements == "int8":
             inside, outside = self.of(port.tensor), _external(port)
             if is_input:
                 table = as_bytes(requantized(ALL_UINT8, outside, inside))
@@ -400,14 +438,25 @@ class _Lowering:
                 table = as_bytes(requantized(ALL_INT8, inside, outside), 0, 255)
         return Edge(
             port.name,
-            self.number[port.tensor],
+            number,
             port.dtype,
             port.shape,
             port.scale,
             port.zero_point,
             table,
             port.channels_first,
+            elements,
         )
+
+    def _elements(self, index: int) -> Elements:
+        dtype = self.graph.tensors[index].dtype
+        return dtype if dtype in ("int32", "bool") else "int8"
+
+    def _truth(self, index: int) -> int:
+        """A tensor of 1 and 0 in the place of the greatest and the least int8."""
+        output = self._part(index, self.tensors[index].shape)
+        self.ops.append(QLookup((index,), output, _TRUTH, "truth"))
+        return output
 
 
 def _elementwise_multipliers(

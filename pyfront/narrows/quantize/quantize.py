@@ -24,6 +24,7 @@ from narrows.graph.graph import (
     DepthwiseConv,
     FullyConnected,
     Graph,
+    MatMul,
     Operator,
     Pad,
     Port,
@@ -326,7 +327,7 @@ def _raise_scales(
                 group, least = groups[operator.inputs[0]], 2.0**-25 / operator.beta
             case Binary(function=Elementwise.SQUARED_DIFFERENCE):
                 least = 4 * max(scales) ** 2 * 2.0**-14 / _MAX_RATIO
-            case Binary(function=Elementwise.MUL):
+            case Binary(function=Elementwise.MUL) | MatMul():
                 least = scales[0] * scales[1] / _MAX_RATIO
             case Binary(function=Elementwise.PRELU):
                 least = scales[0] * max(1.0, scales[1]) / _MAX_RATIO

@@ -15,12 +15,14 @@ from narrows.errors import InputError
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Int8Array,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -29,7 +31,7 @@ from narrows.graph.qgraph import (
     QSoftmax,
     QTensor,
 )
-from narrows.quantize.arithmetic import elementwise
+from narrows.quantize.arithmetic import elementwise, matmul
 from narrows.quantize.fixed_point import (
     Int64Array,
     divide_by_power,
@@ -97,6 +99,15 @@ def _compute(op: QOp, x: list[Int8Array], sources: list[QTensor], target: QTenso
         case QElementwise():
             a, b = (v.astype(np.int64) for v in x)
             return _int8(elementwise(op, a, b, sources[0].zero_point, sources[1].zero_point, zo))
+        case QMatMul():
+            first, second = (
+                v.astype(np.float64) - s.zero_point for v, s in zip(x, sources, strict=True)
+            )
+            sums = matmul(first, second, target.channels).astype(np.int64)
+            return _int8(requantize(wrap(sums), *op.out) + zo)
+        case QArgMax():
+            numbers: Int8Array = x[0].argmax(axis=2)[..., None].astype("<i4").view(np.int8)
+            return numbers
         case QPool():
             return _pool(op, x[0], target)
         case QMean():

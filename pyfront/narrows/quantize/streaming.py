@@ -32,6 +32,7 @@ from narrows.graph.names import short_name
 from narrows.graph.qgraph import (
     Axis,
     Edge,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
@@ -281,7 +282,7 @@ class _Build:
         changes from row to row."""
         height = sources[0].height
         match op:
-            case QLookup() | QSoftmax():
+            case QLookup() | QSoftmax() | QArgMax():
                 return True
             case QMean():
                 return not op.over_height

@@ -9,12 +9,14 @@ from narrows.errors import ModelError
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
     Int32Array,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -58,9 +60,10 @@ def verify_qgraph(qgraph: QGraph) -> None:
         _need(qgraph, problem is None, f"{where} ({qgraph.tensors[op.output].name}): {problem}")
     for edge in (*qgraph.inputs, *qgraph.outputs):
         _need(qgraph, edge.tensor in written, f"output {edge.name} is never written")
-        size = int(np.prod(edge.shape, dtype=np.int64))
+        size = int(np.prod(edge.shape, dtype=np.int64)) * np.dtype(edge.elements).itemsize
         _need(qgraph, size == qgraph.tensors[edge.tensor].bytes, f"{edge.name}: shape {edge.shape}")
-        fits = (edge.table is not None and len(edge.table) == 256) == (edge.dtype == "uint8")
+        is_uint8 = edge.dtype == "uint8" and edge.elements == "int8"
+        fits = (edge.table is not None and len(edge.table) == 256) == is_uint8
         _need(qgraph, fits, f"{edge.name}: a table for {edge.dtype}")
     writers = {op.output for op in qgraph.ops}
     for variable in qgraph.variables:
@@ -105,6 +108,11 @@ def _problem(op: QOp, x: list[QTensor], y: QTensor) -> str | None:
             return _weights_problem(op, x[0], y)
         case QElementwise():
             return _elementwise_problem(op, x[0], x[1], y)
+        case QMatMul():
+            return _matmul_problem(op, x[0], x[1], y)
+        case QArgMax():
+            wanted = (*x[0].shape[:2], 4)
+            return None if y.shape == wanted else f"shape {y.shape} instead of {wanted}"
         case QPool():
             if not all(1 <= n <= _U16 for n in op.kernel):
                 return f"kernel {op.kernel}"
@@ -200,6 +208,14 @@ def _elementwise_problem(op: QElementwise, a: QTensor, b: QTensor, y: QTensor) -
         if problem is not None:
             return problem
     return _range_problem(op.act_min, op.act_max)
+
+
+def _matmul_problem(op: QMatMul, a: QTensor, b: QTensor, y: QTensor) -> str | None:
+    one = b.height * b.width == y.channels
+    fits = one or (b.height, b.width) == (y.height, y.channels)
+    if a.shape[:2] != y.shape[:2] or a.channels != b.channels or not fits:
+        return f"shapes {a.shape}, {b.shape}, {y.shape}"
+    return _multiplier_problem(*op.out)
 
 
 def _multiplier_problem(multiplier: Int32Array | int, shift: Int32Array | int) -> str | None:

@@ -8,12 +8,15 @@ import numpy.typing as npt
 
 from narrows.graph.moves import Move
 from narrows.graph.qgraph import (
+    Elementwise,
+    QArgMax,
     QConcat,
     QConv,
     QDepthwise,
     QElementwise,
     QGraph,
     QLookup,
+    QMatMul,
     QMean,
     QOp,
     QPad,
@@ -43,6 +46,10 @@ def op_code(op: QOp) -> Op:
             return Op.DEPTHWISE
         case QElementwise():
             return Op.ELEMENTWISE
+        case QMatMul():
+            return Op.MATMUL
+        case QArgMax():
+            return Op.ARG_MAX
         case QPool():
             return Op.AVG_POOL if op.function == "average" else Op.MAX_POOL
         case QMean():
@@ -72,6 +79,12 @@ def op_params(graph: QGraph, op: QOp, body: Body) -> bytes:
             return window + _filter(graph, op, body)
         case QElementwise():
             return elementwise_params(place, op, swap=False)
+        case QMatMul():
+            product, none = Elementwise.MUL, (0, 0)
+            whole = QElementwise(op.inputs, op.output, product, 0, none, none, op.out, -128, 127)
+            return elementwise_params(place, whole, swap=False)
+        case QArgMax():
+            return b""
         case QPool():
             return fields(
                 GEOMETRY, place, *op.kernel, *op.stride, 1, 1, *op.pad, op.act_min, op.act_max,
