@@ -415,11 +415,13 @@ int nrw_step(struct nrw_run *run)
             const int32_t end = firing.x1;
             firing.x1 -= nrw_pixels_cut(nrw_output_of(run->model, &stages[s]), &firing,
                                         progress[s].produced);
-            compute(run, &stages[s], &firing);
-            if (firing.x1 < end) {
+            for (;;) {
+                compute(run, &stages[s], &firing);
+                if (firing.x1 == end) {
+                    break;
+                }
                 firing.x0 = firing.x1;
                 firing.x1 = end;
-                compute(run, &stages[s], &firing);
             }
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             complete(run, s, firing.given, firing.is_last);
@@ -433,7 +435,7 @@ int nrw_step(struct nrw_run *run)
 /* --- Rows in and out ------------------------------------------------------------------- */
 
 /* The stage that waits for the caller has got or given its strip. */
-static void passed(struct nrw_run *run)
+NRW_COLD static void passed(struct nrw_run *run)
 {
     const uint32_t index = run->waiting;
     const struct nrw_stage *stage = nrw_stages(run->model) + index;
@@ -443,13 +445,13 @@ static void passed(struct nrw_run *run)
     complete(run, index, pixels, pixels == nrw_pixels(nrw_frame(run->model, stage)));
 }
 
-int nrw_wanted_input(const struct nrw_run *run)
+NRW_COLD int nrw_wanted_input(const struct nrw_run *run)
 {
     /* Input i is stage i. */
     return is_started(run) && run->waiting < run->model->input_count ? run->waiting : -1;
 }
 
-void *nrw_row_slot(const struct nrw_run *run)
+NRW_COLD void *nrw_row_slot(const struct nrw_run *run)
 {
     const int input = nrw_wanted_input(run);
 
@@ -460,7 +462,7 @@ void *nrw_row_slot(const struct nrw_run *run)
                    (int32_t)progress_of(run)[input].produced);
 }
 
-uint32_t nrw_due_bytes(const struct nrw_run *run)
+NRW_COLD uint32_t nrw_due_bytes(const struct nrw_run *run)
 {
     const int input = nrw_wanted_input(run);
 
@@ -471,7 +473,7 @@ uint32_t nrw_due_bytes(const struct nrw_run *run)
     return stage->strip * nrw_pixel_bytes(nrw_output_of(run->model, stage));
 }
 
-int nrw_push_slot(struct nrw_run *run)
+NRW_COLD int nrw_push_slot(struct nrw_run *run)
 {
     if (nrw_wanted_input(run) < 0) {
         return NRW_ERR_STATE;
@@ -480,7 +482,7 @@ int nrw_push_slot(struct nrw_run *run)
     return NRW_OK;
 }
 
-int nrw_push_row(struct nrw_run *run, const void *row)
+NRW_COLD int nrw_push_row(struct nrw_run *run, const void *row)
 {
     void *slot = nrw_row_slot(run);
     const uint32_t bytes = nrw_due_bytes(run);
@@ -534,7 +536,7 @@ NRW_COLD const void *nrw_output(const struct nrw_run *run, int i)
     return nrw_pixel_at(run, tensor, 0);
 }
 
-int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void *user)
+NRW_COLD int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void *user)
 {
     int status = NRW_OK;
 
@@ -574,12 +576,12 @@ int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink sink, void 
 
 /* --- Looking inside ---------------------------------------------------------------------- */
 
-int nrw_last_stage(const struct nrw_run *run)
+NRW_COLD int nrw_last_stage(const struct nrw_run *run)
 {
     return is_started(run) && run->last_stage != NRW_NONE ? run->last_stage : -1;
 }
 
-int nrw_tensor_pixels(const struct nrw_run *run, int tensor)
+NRW_COLD int nrw_tensor_pixels(const struct nrw_run *run, int tensor)
 {
     if (!is_started(run) || tensor < 0 || tensor >= run->model->tensor_count) {
         return NRW_ERR_ARGUMENT;
@@ -587,7 +589,7 @@ int nrw_tensor_pixels(const struct nrw_run *run, int tensor)
     return (int)pixels_produced(run, nrw_tensors(run->model) + tensor);
 }
 
-const void *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p)
+NRW_COLD const void *nrw_tensor_pixel(const struct nrw_run *run, int tensor, int p)
 {
     const int produced = nrw_tensor_pixels(run, tensor);
 

@@ -51,6 +51,8 @@ _PORTABLE_FLAGS = {"dsp": ("-Os",), "mve": ("-Os",)}
 # the operators, those that do more than ask a kernel for a strip.
 _SMALL = ("blob", "check", "firing", "model", "sizes", "stage", "work")
 _BUSY = ("bottleneck_compute",)
+# Kernels that take little of a network's time.
+_SELDOM = ("pool_dsp",)
 _PROTOCOL_FLAGS: dict[Protocol, tuple[str, ...]] = {
     "narrows": (),
     "mlperf": ("-DBOARD_MLPERF=1",),
@@ -271,7 +273,7 @@ def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
     rare = file.stem.endswith("_c") and file.stem != "conv_c"
     if file.parent.name == "kernels" and rare:
         return _PORTABLE_FLAGS.get(board.core.kernels, ())
-    if file.parent.name == "src" and file.stem in _SMALL:
+    if (file.parent.name == "src" and file.stem in _SMALL) or file.stem in _SELDOM:
         return ("-Os",)
     if file.parent.name == "ops" and file.stem not in _BUSY:
         return ("-Os",)
