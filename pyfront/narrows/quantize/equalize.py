@@ -37,8 +37,8 @@ from narrows.graph.graph import (
 from narrows.graph.qgraph import Axis
 from narrows.quantize.float_model import FloatArray, unit_of, verify_float
 
-# What a channel may reach may grow up to this share of a cut, as ReLU6's at 6. If what it was seen to
-# reach grew to as much, a network trained on ImageNet would lose 13 decibels on photos of other
+# What a channel may reach may grow up to this share of a cut, as ReLU6's at 6. If what it was seen
+# to reach grew to as much, a network trained on ImageNet would lose 13 decibels on photos of other
 # things than calibration had (tests/bench/imagenet_quality.py).
 _CLEAR = 0.8
 # From this share of the cut on, a channel counts as cut.
