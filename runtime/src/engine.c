@@ -546,12 +546,11 @@ NRW_COLD int nrw_run(struct nrw_run *run, nrw_row_source source, nrw_row_sink si
     while (status == NRW_OK) {
         status = nrw_step(run);
         if (status == NRW_NEED_ROW) {
-            const int input = run->waiting;
-            const struct nrw_stage *stage = nrw_stages(run->model) + input;
+            const struct nrw_stage *stage = nrw_stages(run->model) + run->waiting;
             struct nrw_firing firing;
             nrw_strip_of(&firing, stage, nrw_output_of(run->model, stage)->width,
-                         progress_of(run)[input].fired);
-            status = source(user, input, firing.y0, firing.x0, nrw_row_slot(run),
+                         progress_of(run)[run->waiting].fired);
+            status = source(user, run->waiting, firing.y0, firing.x0, nrw_row_slot(run),
                             nrw_due_bytes(run));
             if (status == NRW_OK) {
                 status = nrw_push_slot(run);

@@ -39,9 +39,10 @@ OPTIONS = (
 )
 
 GROWTH = 1.02
-# Bytes. The structures are those that a program holds for a model and a run; what a run
+# Bytes. Flash is that of all objects, of which no firmware has all (see linked.py). The
+# structures are those that a program holds for a model and a run; what a run
 # needs per stage stands behind the arena.
-LIMITS = {"flash": 27 * 1024, "variables": 0, "stack": 2048, "structures": 256}
+LIMITS = {"flash": 28 * 1024, "variables": 0, "stack": 2048, "structures": 256}
 STRUCTURES = ("nrw_model", "nrw_run")
 # All that the runtime may ask of others: three of libc, and the compiler's own arithmetic.
 EXTERNALS = re.compile(r"mem(cpy|move|set)|__aeabi_\w+")

@@ -98,7 +98,7 @@ def plan(
     within = options.ram is not None
     everything = [
         Candidates(graph, options.layout, within, options.tiling, options.kernels, guess)
-        for guess in guesses(graph)
+        for guess in guesses(graph, within and options.effort is not Effort.FAST)
     ]
     searches = [(c, effort) for c in everything for effort in quicker(options)]
     found: list[Plan] = []
