@@ -312,13 +312,18 @@ def strips(width: int, least: int, rows: int) -> list[int]:
 
 def guesses(graph: QGraph, is_bounded: bool) -> tuple[Guess, ...]:
     """Those that are worth a search. is_bounded: whether there is a budget, and time."""
-    widths = {
-        graph.tensors[op.output].width for op in graph.ops if isinstance(op, (QConv, QDepthwise))
-    }
-    odd = any(width > max(SHORT) and all(width % n for n in SHORT) for width in widths)
+    if not is_bounded:
+        return (EVEN,)
     if len(graph.ops) > FEW:
-        return (EVEN, LEAN) if is_bounded else (EVEN,)
-    return (EVEN, *UNEVEN) if odd else (EVEN,)
+        return EVEN, LEAN
+    every, odd = 0, 0
+    for op in graph.ops:
+        if isinstance(op, (QConv, QDepthwise)):
+            out = graph.tensors[op.output]
+            products = out.height * out.width * int(op.weights.size)
+            every += products
+            odd += products * (out.width > max(SHORT) and all(out.width % n for n in SHORT))
+    return (EVEN, *UNEVEN) if 2 * odd > every else (EVEN,)
 
 
 def countable(width: int, least: int, rows: int) -> Iterator[int]:
