@@ -167,12 +167,15 @@ def of_ai_edge(model: bytes, pictures: Sequence[Picture]) -> Infer:
 
 
 def with_signature(model: bytes) -> bytes:
-    """A .tflite with a name for its input and output, by which that tool finds them."""
+    """A .tflite with names for its input and output, and one for each tensor, by which that tool
+    finds them."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     named = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model))
     graph = named.subgraphs[0]
+    for number, tensor in enumerate(graph.tensors):
+        tensor.name = b"%d" % number
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
     signature.inputs, signature.outputs = schema.TensorMapT(), schema.TensorMapT()

@@ -35,7 +35,7 @@ from narrows.zoo.builder import Builder
 NO_FILES = {
     *("--ram", "--slice", "--target", "--reference", "--top", "--count", "--layer", "--limit"),
     *("--pixel-mean", "--pixel-scale", "--crop-fraction", "--counter"),
-    *("--port", "--probe", "--jobs", "--rounds", "--mhz", "--stream", "--name"),
+    *("--port", "--probe", "--jobs", "--rounds", "--mhz", "--stream", "--name", "--input-shape"),
     "NAME[,OPTION=VALUE...]",
 }
 
