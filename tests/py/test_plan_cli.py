@@ -72,7 +72,7 @@ def test_progress_rises_to_one() -> None:
 def test_random_graphs(seed: int) -> None:
     """Branches, several inputs and outputs; and a network without operators."""
     graph = random_graph(seed, size=7)
-    for g in (graph, replace(graph, ops=(), outputs=graph.inputs)):
+    for g in (graph, replace(graph, ops=(), outputs=graph.inputs, variables=())):
         found = front([g], PlanOptions())
         planned = found.choices[found.chosen].plan
         occupied = occupancy(g, planned)
