@@ -75,6 +75,13 @@ NRW_COLD static int check_header(struct nrw_model *model, size_t size)
     return NRW_OK;
 }
 
+/* This firmware was built for models without something that the blob has; `at` says so. */
+NRW_COLD static int lacks(struct nrw_model *model, const uint8_t *at)
+{
+    model->error_at = (uint32_t)(at - model->blob);
+    return NRW_ERR_OPERATOR;
+}
+
 NRW_COLD static int check_tensors(struct nrw_model *model)
 {
     const struct nrw_stage *stages = nrw_stages(model);
@@ -84,8 +91,7 @@ NRW_COLD static int check_tensors(struct nrw_model *model)
         const struct nrw_tensor *tensor = nrw_tensors(model) + i;
 
         if (!NRW_VARIABLES && tensor->flags == NRW_PERSISTENT) {
-            model->error_at = (uint32_t)(&tensor->flags - model->blob);
-            return NRW_ERR_OPERATOR;
+            return lacks(model, &tensor->flags);
         }
         REQUIRE(tensor->flags <= NRW_PERSISTENT, tensor->flags);
         REQUIRE(tensor->element_bytes == 1, tensor->element_bytes);
@@ -151,8 +157,11 @@ NRW_COLD static int check_strip(struct nrw_model *model, const struct nrw_stage 
         const struct nrw_tensor *out = nrw_output_of(model, stage);
         /* The caller gives as many pixels each time, which stand side by side. */
         const bool even = by_rows || stage->op == NRW_OP_INPUT;
-        REQUIRE(nrw_accumulates(stage) ? nrw_is_whole(out) : !even || nrw_is_even(model, stage),
-                out->capacity);
+        const bool is_even = nrw_accumulates(stage) ? nrw_is_whole(out) : nrw_is_even(model, stage);
+        if (!NRW_UNEVEN && !is_even) {
+            return lacks(model, &stage->op);
+        }
+        REQUIRE(is_even || (!even && !nrw_accumulates(stage)), out->capacity);
     }
     return NRW_OK;
 }
@@ -169,8 +178,7 @@ NRW_COLD static int check_stage(struct nrw_model *model, uint32_t index)
     REQUIRE(stage->form < NRW_FORM_COUNT && (op == NULL || (op->forms >> stage->form & 1u) != 0),
             stage->form);
     if (op == NULL || (nrw_forms_of[stage->op] >> stage->form & 1u) == 0) {
-        model->error_at = (uint32_t)(&stage->op - model->blob);
-        return NRW_ERR_OPERATOR;
+        return lacks(model, &stage->op);
     }
     REQUIRE((stage->flags & ~op->flags) == 0, stage->flags);
     REQUIRE(stage->input_count >= op->least_inputs && stage->input_count <= op->most_inputs,

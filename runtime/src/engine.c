@@ -52,9 +52,10 @@ static uint32_t pixels_produced(const struct nrw_run *run, const struct nrw_tens
 }
 
 /* Looks at a stage's next firing, which makes it READY if what it needs of each input is there.
- * first: of each input, the first pixel that it needs. Returns what it will have given. */
+ * first: of each input, the first pixel that it needs; NULL if nobody asks. Returns what it will
+ * have given. */
 static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *stage,
-                           struct progress *progress, int32_t first[MOST_INPUTS])
+                           struct progress *progress, int32_t *first)
 {
     uint32_t given = (progress->fired + 1u) * stage->strip; /* of an INPUT */
     int32_t missing = 0;
@@ -63,7 +64,9 @@ static uint32_t look_ahead(const struct nrw_run *run, const struct nrw_stage *st
         const struct nrw_tensor *in = nrw_input_of(run->model, stage, i);
         const struct nrw_range needs = nrw_needs(run->model, stage, i, progress->fired, &given);
         const int32_t short_of = needs.hi - (int32_t)pixels_produced(run, in);
-        first[i] = needs.lo;
+        if (first != NULL) {
+            first[i] = needs.lo;
+        }
         missing = short_of > missing ? short_of : missing;
     }
     if (missing == 0) {
@@ -377,7 +380,6 @@ int nrw_step(struct nrw_run *run)
     struct progress *progress = progress_of(run);
     const uint32_t count = run->model->stage_count;
     struct nrw_firing firing;
-    int32_t first[MOST_INPUTS];
 
     if (run->waiting == NRW_NONE) {
         uint32_t s = run->next;
@@ -386,7 +388,7 @@ int nrw_step(struct nrw_run *run)
                 continue;
             }
             if ((progress[s].state & READY) == 0) {
-                (void)look_ahead(run, &stages[s], &progress[s], first);
+                (void)look_ahead(run, &stages[s], &progress[s], NULL);
             }
             if ((progress[s].state & READY) != 0) {
                 nrw_firing_of(&firing, run->model, &stages[s], progress[s].fired);
@@ -411,18 +413,10 @@ int nrw_step(struct nrw_run *run)
         nrw_compute_fn *const compute = nrw_operator_of(&stages[s])->compute;
         if (compute != NULL) {
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
-            /* What the ring's end cuts is computed in two parts. */
-            const int32_t end = firing.x1;
-            firing.x1 -= nrw_pixels_cut(nrw_output_of(run->model, &stages[s]), &firing,
-                                        progress[s].produced);
-            for (;;) {
-                compute(run, &stages[s], &firing);
-                if (firing.x1 == end) {
-                    break;
-                }
-                firing.x0 = firing.x1;
-                firing.x1 = end;
+            if (nrw_is_cut(nrw_output_of(run->model, &stages[s]), &firing, progress[s].produced)) {
+                nrw_compute_first_part(run, &stages[s], &firing);
             }
+            compute(run, &stages[s], &firing);
             poison(run, stages[s].scratch_offset, stages[s].scratch_bytes);
             complete(run, s, firing.given, firing.is_last);
             return NRW_OK;

@@ -13,22 +13,6 @@ uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stag
     return rows * nrw_strips_of(stage, frame->width);
 }
 
-void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage, int32_t width,
-                  uint32_t number)
-{
-    firing->y0 = (int32_t)number;
-    firing->x0 = 0;
-    firing->x1 = width;
-    if (stage->strip < width) {
-        const uint32_t strips = nrw_strips_of(stage, (uint32_t)width);
-        firing->y0 = (int32_t)(number / strips);
-        firing->x0 = (int32_t)(number % strips * stage->strip);
-        firing->x1 = nrw_lesser(firing->x0 + stage->strip, width);
-    }
-    firing->y1 = firing->y0 + 1;
-    firing->given = (uint32_t)(firing->y0 * width + firing->x1);
-}
-
 void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
                            const struct nrw_stage *stage, uint32_t number)
 {
@@ -79,8 +63,19 @@ NRW_COLD bool nrw_is_even(const struct nrw_model *model, const struct nrw_stage 
 {
     const struct nrw_tensor *out = nrw_output_of(model, stage);
 
-    return out->width % stage->strip == 0 &&
-           (nrw_is_whole(out) || out->capacity % stage->strip == 0);
+    const uint32_t strip = stage->strip; /* of unsigned numbers, small cores divide anyway */
+
+    return out->width % strip == 0 && (nrw_is_whole(out) || out->capacity % strip == 0);
+}
+
+void nrw_compute_first_part(const struct nrw_run *run, const struct nrw_stage *stage,
+                            struct nrw_firing *firing)
+{
+    struct nrw_firing part = *firing;
+
+    firing->x0 = firing->x1 - (int32_t)(firing->given % nrw_output_of(run->model, stage)->capacity);
+    part.x1 = firing->x0;
+    nrw_operator_of(stage)->compute(run, stage, &part);
 }
 
 uint32_t nrw_wrapped_bytes(const struct nrw_model *model, const struct nrw_stage *stage,

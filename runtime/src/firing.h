@@ -27,8 +27,21 @@ static inline const struct nrw_tensor *nrw_frame(const struct nrw_model *model,
 uint32_t nrw_firings(const struct nrw_model *model, const struct nrw_stage *stage);
 
 /* A strip of a row of the frame, but for whether it is the last. */
-void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage, int32_t width,
-                  uint32_t number);
+static inline void nrw_strip_of(struct nrw_firing *firing, const struct nrw_stage *stage,
+                                int32_t width, uint32_t number)
+{
+    firing->y0 = (int32_t)number;
+    firing->x0 = 0;
+    firing->x1 = width;
+    if (stage->strip < width) {
+        const uint32_t strips = nrw_strips_of(stage, (uint32_t)width);
+        firing->y0 = (int32_t)(number / strips);
+        firing->x0 = (int32_t)(number % strips * stage->strip);
+        firing->x1 = nrw_lesser(firing->x0 + stage->strip, width);
+    }
+    firing->y1 = firing->y0 + 1;
+    firing->given = (uint32_t)(firing->y0 * width + firing->x1);
+}
 
 /* A firing of a stage that is not NRW_SINGLE. */
 void nrw_special_firing_of(struct nrw_firing *firing, const struct nrw_model *model,
@@ -85,7 +98,7 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
         const int32_t width = nrw_output_of(model, stage)->width;
         const int32_t first = (int32_t)number * stage->strip;
         struct nrw_range pixels = {first, first + stage->strip};
-        if (width % stage->strip != 0) {
+        if (NRW_UNEVEN && (uint32_t)width % stage->strip != 0) {
             nrw_strip_of(&firing, stage, width, number);
             pixels.hi = (int32_t)firing.given;
             pixels.lo = pixels.hi - (firing.x1 - firing.x0);
@@ -109,22 +122,26 @@ static inline struct nrw_range nrw_needs(const struct nrw_model *model,
 static inline uint32_t nrw_next_given(const struct nrw_tensor *out, const struct nrw_stage *stage,
                                       uint32_t produced)
 {
-    const uint32_t left = out->width - produced % out->width;
+    const uint32_t left = NRW_UNEVEN ? out->width - produced % out->width : stage->strip;
 
     return produced + (left < stage->strip ? left : stage->strip);
 }
 
-/* Pixels of a firing's row that stand behind the end of the ring, at its start, if others stand
- * before it. produced: pixels of the output that are there. */
-static inline int32_t nrw_pixels_cut(const struct nrw_tensor *out, const struct nrw_firing *firing,
-                                     uint32_t produced)
+/* Whether a firing's pixels stand on both sides of the ring's end. produced: pixels of the output
+ * that are there. */
+static inline bool nrw_is_cut(const struct nrw_tensor *out, const struct nrw_firing *firing,
+                              uint32_t produced)
 {
-    if (firing->given <= out->capacity || firing->given == produced) {
-        return 0;
+    if (!NRW_UNEVEN || firing->given <= out->capacity || firing->given == produced) {
+        return false;
     }
     const uint32_t behind = firing->given % out->capacity;
-    return behind < nrw_firing_pixels(firing) ? (int32_t)behind : 0;
+    return behind != 0 && behind < nrw_firing_pixels(firing);
 }
+
+/* Compute what stands before the ring's end; the firing is then about what stands behind it. */
+NRW_COLD void nrw_compute_first_part(const struct nrw_run *run, const struct nrw_stage *stage,
+                                     struct nrw_firing *firing);
 
 /* The most pixels of an input's row that are read side by side; a whole row's if it is read by
  * rows. */

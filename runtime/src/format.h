@@ -203,6 +203,11 @@ static inline const uint16_t *nrw_outputs(const struct nrw_model *model)
 #define NRW_VARIABLES 1
 #endif
 
+/* Likewise whether it knows stages that do not give evenly (nrw_is_even). */
+#ifndef NRW_UNEVEN
+#define NRW_UNEVEN 1
+#endif
+
 /* The list of the variables; NULL if there are none. */
 static inline const struct nrw_variables *nrw_variables_of(const struct nrw_model *model)
 {

@@ -13,7 +13,7 @@ struct nrw_work nrw_work_of(const struct nrw_model *model, const struct nrw_stag
     if (op->work != NULL) {
         work = op->work(model, stage);
     }
-    if (stage->op != NRW_OP_OUTPUT && !nrw_is_even(model, stage)) {
+    if (NRW_UNEVEN && stage->op != NRW_OP_OUTPUT && !nrw_is_even(model, stage)) {
         work.copies *= 2;
     }
     work.step += work.copies * nrw_copied_bytes(model, stage);

@@ -282,7 +282,7 @@ def _file_flags(board: Board, file: Path) -> tuple[str, ...]:
 
 def model_flags(blobs: Collection[Blob] | None) -> tuple[str, ...]:
     """The list of ``runtime/ops/operator.h``, where it is not that of all, and whether there are
-    variables."""
+    variables, and stages that do not give evenly."""
     if blobs is None:
         return ()
     stages = [stage for blob in blobs for stage in blob.model.stages]
@@ -292,7 +292,25 @@ def model_flags(blobs: Collection[Blob] | None) -> tuple[str, ...]:
         forms[op] = forms.get(op, 0) | 1 << form
     entries = (f"X({op.name},{op.name.lower()},{bits}u)" for op, bits in forms.items())
     variables = int(any(blob.header.variables for blob in blobs))
-    return f"-DNRW_OPERATORS(X)={' '.join(entries)}", f"-DNRW_VARIABLES={variables}"
+    uneven = int(not all(map(_gives_evenly, blobs)))
+    return (
+        f"-DNRW_OPERATORS(X)={' '.join(entries)}",
+        f"-DNRW_VARIABLES={variables}",
+        f"-DNRW_UNEVEN={uneven}",
+    )
+
+
+def _gives_evenly(blob: Blob) -> bool:
+    """Whether all stages do: ``nrw_is_even``."""
+    made = (
+        blob.model.tensors[stage.output]
+        for stage in blob.model.stages
+        if stage.op is not Op.OUTPUT and stage.form is not Form.ACCUMULATING
+    )
+    return all(
+        t.width % t.strip == 0 and (t.capacity == t.height * t.width or t.capacity % t.strip == 0)
+        for t in made
+    )
 
 
 def _key_flags(key: bytes | None) -> tuple[str, ...]:
