@@ -53,11 +53,13 @@ def test_random_plans_in_random_memories(seed: int) -> None:
     inputs = [draw.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
     expected = reference.run(graph, inputs)
     fitted = 0
-    for _ in range(8):
+    for _ in range(24):  # most have room for one in three
+        if fitted == 3:
+            break
         planned = random_plan(graph, rng)
         counters = 12 * (len(inputs) + len(planned.stages) + len(planned.streamed_outputs))
         quarter = planned.arena_total // 4
-        memories = [rng.randint(quarter, 3 * quarter) for _ in range(rng.randint(2, 4))]
+        memories = [rng.randint(quarter, 5 * quarter) for _ in range(rng.randint(2, 4))]
         memories[0] += counters
         try:
             found = spread(graph, planned, memories)

@@ -512,7 +512,9 @@ class Node(build.Node):
         return x
 
     def called(self, i: int) -> str:
-        return printable(self.record.inputs[i])
+        """What an operand is called; the node itself, of one that it makes of its own."""
+        inputs = self.record.inputs
+        return printable(inputs[i]) if i < len(inputs) else self.name
 
     def gives_name(self) -> str:
         return self.name
