@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ from narrows.link.client import Client
 from narrows.link.emulated import start
 from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
-from narrows.native import Model, Run, Status
+from narrows.native import Layout, Model, Run, Status
 from narrows.pack import pack
-from narrows.plan import PlanOptions, Tiling
+from narrows.plan import PlanOptions, Tiling, random_plan
 from narrows.plan.planner import plan
 from narrows.share import share_dir
 from random_graphs import GraphBuilder
@@ -236,6 +237,14 @@ def remembering() -> tuple[bytes, int]:
     return data, 80 + 24 * number + 21
 
 
+def uneven() -> bytes:
+    """A blob whose strips do not divide the row."""
+    build = GraphBuilder(np.random.default_rng(0))
+    graph = build.graph([build.conv(build.input(4, 5, 4), 4)])
+    plans = (random_plan(graph, Random(seed), (Layout.PAIRED,)) for seed in range(99))
+    return pack(graph, next(p for p in plans if any(5 % s.strip for s in p.stages)), None)
+
+
 def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
     """It is a fifth smaller at least, runs that model, and refuses others for what it lacks."""
     board = load_board("mps2-an386")
@@ -265,6 +274,9 @@ def test_firmware_of_one_model_alone(tools: None, digits_blob: Path) -> None:
         with pytest.raises(BlobError, match="that this build lacks") as caught:
             client.upload(data)
         assert (caught.value.status, caught.value.offset) == (Status.ERR_OPERATOR, flags)
+        with pytest.raises(BlobError, match="that this build lacks") as caught:
+            client.upload(uneven())
+        assert caught.value.status == Status.ERR_OPERATOR
         client.upload(blob)
         outputs = client.infer(model, inputs)
         port.close()
