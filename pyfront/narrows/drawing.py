@@ -35,7 +35,7 @@ class Marked:
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """Of a class: strong, and unlike those of the classes beside it."""
+    """The colour of a class: strong, and unlike those of the classes beside it."""
     red, green, blue = colorsys.hsv_to_rgb((index * _GOLDEN) % 1, 0.85, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 

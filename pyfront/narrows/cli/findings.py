@@ -59,7 +59,7 @@ class Findings(ABC):
         return shown_part(self.blob.inputs[0], self.blob.preprocessing, self.file, str(self.file))
 
     def label(self, index: int, classes: int) -> str:
-        """Of a class; labels may begin with the background, which no class is."""
+        """What a class is called; labels may begin with the background, which no class is."""
         index += len(self.labels) == classes + 1
         return self.labels[index] if index < len(self.labels) else f"class {index}"
 

@@ -41,7 +41,7 @@ class HostEdge:
 
     @property
     def bytes(self) -> int:
-        """Of the tensor behind it."""
+        """Bytes of the tensor behind it."""
         return prod(self.shape) * np.dtype(self.elements).itemsize
 
     @property

@@ -25,7 +25,7 @@ from narrows.graph.moves import Move
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 ExternalDtype: TypeAlias = Literal["int8", "uint8", "float32", "int32", "int64", "bool"]
-"""Of a model's own inputs, which are one of the first three, and outputs."""
+"""The types of a model's own inputs, which are one of the first three, and of its outputs."""
 Elements: TypeAlias = Literal["int8", "int32", "bool"]
 """What a tensor at an edge holds: int8, the bytes of int32 side by side (the lowest first) or truth
 values, 1 and 0."""

@@ -100,7 +100,7 @@ def swish(node: Node) -> None:
 
 
 def reciprocal(node: Node) -> None:
-    """Of a Sqrt, with which it is RSQRT."""
+    """Its input is a Sqrt, with which it is RSQRT."""
     x = node.pieces(0)
     roots = (op for op in node.importer.operators if isinstance(op, Unary))
     root = next((op for op in roots if op.output == x.tensor), None)

@@ -62,8 +62,8 @@ def _compared(node: Node, a: View, b: View, relation: Relation) -> None:
 
 
 def where(node: Node) -> None:
-    """By what is compared, or by a constant that is all true or all false; a and b may be
-    constants. Shapes are equal or broadcast along height, width and channels."""
+    """The condition is a comparison, or a constant that is all true or all false; a and b may
+    be constants. Shapes are equal or broadcast along height, width and channels."""
     condition = node.value(0)
     if isinstance(condition, Constant):
         holds = condition.data.astype(bool)
@@ -96,7 +96,7 @@ def as_number(node: Node, x: View, name: str) -> View:
 
 
 def logic(node: Node) -> None:
-    """Of what is compared."""
+    """Its operands are comparisons."""
     if not all(is_true(node, i) for i in range(node.input_count)):
         raise Refused("an operand is not computed by a comparison")
     name = node.name

@@ -445,7 +445,7 @@ class Node(build.Node):
         return value
 
     def shape(self, i: int) -> tuple[int, ...]:
-        """Of an input."""
+        """The shape of an input."""
         value = self.value(i)
         return value.data.shape if isinstance(value, Constant) else value.shape
 

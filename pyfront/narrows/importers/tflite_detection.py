@@ -106,7 +106,7 @@ def _declaration(record: ModelRecord, operator: OperatorRecord) -> dict[str, Any
 
 
 def _options(data: bytes) -> dict[str, Any]:
-    """Of the operator's flexbuffer."""
+    """What the operator's flexbuffer says."""
     if not data:
         raise ValueError("it has no options")
     options = flexbuffers.GetRoot(bytearray(data)).AsMap

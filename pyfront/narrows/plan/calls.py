@@ -11,7 +11,7 @@ Calls: TypeAlias = "Counter[int]"
 
 
 def calls_of(width: int, strip: int, tile: int, rows: int) -> Calls:
-    """Those that give so many rows, each strip in tiles."""
+    """The calls that give so many rows, each strip in tiles."""
     found: Calls = Counter()
     for pixels, strips in ((strip, width // strip), (width % strip, 1)):
         found[tile] += rows * strips * (pixels // tile)

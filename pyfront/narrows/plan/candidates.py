@@ -311,7 +311,7 @@ def strips(width: int, least: int, rows: int) -> list[int]:
 
 
 def guesses(graph: QGraph, is_bounded: bool) -> tuple[Guess, ...]:
-    """Those that are worth a search. is_bounded: whether there is a budget, and time."""
+    """The guesses that are worth a search. is_bounded: whether there is a budget, and time."""
     if not is_bounded:
         return (EVEN,)
     if len(graph.ops) > FEW:
