@@ -233,7 +233,8 @@ def gemm(node: Node) -> None:
 
 def matmul(node: Node) -> None:
     """The second operand is a constant of two dimensions; or both are tensors, of which either may
-    be a constant: two matrices, or as many as the dimensions before say, times as many others or one."""
+    be a constant: two matrices, or as many as the dimensions before say, times as many others or
+    one."""
     first, second = node.value(0), node.value(1)
     if isinstance(second, Constant) and second.data.ndim == 2 and not isinstance(first, Constant):
         _fully_connected(node, transposed=False, bias_input=None)
