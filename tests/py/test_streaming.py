@@ -322,6 +322,16 @@ def test_a_sequence_of_a_wake_word(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "all equal tflm" in capsys.readouterr().out
 
 
+def test_a_sequence_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blob = tmp_path / "alexa.nrw"
+    blob.write_bytes(compile_model(wake_word("alexa")).blob)
+    np.save(tmp_path / "x.npy", np.zeros((0, 1, 3, 40), np.int8))
+    assert main(f"run {blob} --input {tmp_path}/x.npy".split()) == 1
+    error = capsys.readouterr().err
+    assert "shape (0, 1, 3, 40)" in error
+    assert error.count("\n") == 1
+
+
 def test_what_a_sequence_may_look_like(stream: tuple[Path, Path]) -> None:
     blob = parse_blob(stream[1].read_bytes())
     assert blob.stream is not None

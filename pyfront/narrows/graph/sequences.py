@@ -75,7 +75,7 @@ def frames(
     if stream is None or stream.shapes[number] == edge.shape:
         tail = core_shape(edge.shape)
         lead = values.shape[: values.ndim - len(tail)]
-        if values.shape[len(lead) :] != tail or prod(lead) == 1:
+        if values.shape[len(lead) :] != tail or prod(lead) <= 1:
             return [conform(edge, values, name)]
         return [conform(edge, one, name) for one in values.reshape(-1, *tail)]
     shape = stream.shapes[number]
@@ -85,8 +85,8 @@ def frames(
     values = channels_last(window, values)
     row, inner = prod(shape) // stream.window, shape[time + 1 :]
     core = core_shape(values.shape)
-    one = values.size == row and core in (core_shape(inner), core_shape((1, *inner)))
-    if not (one or (values.size > 0 and core[1:] == inner and values.size % row == 0)):
+    is_row = values.size == row and core in (core_shape(inner), core_shape((1, *inner)))
+    if not (is_row or (values.size > 0 and core[1:] == inner and values.size % row == 0)):
         raise InputError(
             f"{name}: shape {values.shape}, but a window of input {edge.name} is {shape}; give an "
             f"array like that, of any number of rows"
