@@ -62,8 +62,7 @@ struct nrw_range nrw_special_needs(const struct nrw_model *model, const struct n
 NRW_COLD bool nrw_is_even(const struct nrw_model *model, const struct nrw_stage *stage)
 {
     const struct nrw_tensor *out = nrw_output_of(model, stage);
-
-    const uint32_t strip = stage->strip; /* of unsigned numbers, small cores divide anyway */
+    const uint32_t strip = stage->strip; /* unsigned, as every divisor here (nrw_strips_of) */
 
     return out->width % strip == 0 && (nrw_is_whole(out) || out->capacity % strip == 0);
 }
