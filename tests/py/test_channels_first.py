@@ -11,6 +11,7 @@ from PIL import Image
 
 from narrows.blob import read_blob
 from narrows.cli import main
+from narrows.errors import UnsupportedError
 from narrows.importers.tflite import import_tflite
 from oracle import Oracle
 from single import Net
@@ -62,6 +63,25 @@ def test_an_input_that_is_wanted_as_it_is() -> None:
     (port,) = import_tflite(model).inputs
     assert (port.shape, port.channels_first) == ((1, 4, 5, 6), False)
     check(model, net.rng)
+
+
+def test_a_float_network() -> None:
+    net = Net(7)
+    x, turned = net.tensor((1, 3, 6, 5), "float32"), net.tensor((1, 6, 5, 3), "float32")
+    y = net.tensor((1, 6, 5, 3), "float32")
+    net.operator("TRANSPOSE", [x, net.ints([0, 2, 3, 1])], [turned])
+    net.operator("RELU", [turned], [y])
+    (port,) = import_tflite(net.finish([x], [y])).inputs
+    assert (port.shape, port.channels_first) == ((1, 6, 5, 3), True)
+
+
+def test_a_transpose_that_is_quantized_otherwise_is_refused() -> None:
+    """It stays, so that the rule for it sees it."""
+    net = Net(6)
+    x, y = net.int8((1, 4, 5, 6), 0.1, 3), net.int8((1, 5, 6, 4), 0.2, 3)
+    net.operator("TRANSPOSE", [x, net.ints([0, 2, 3, 1])], [y])
+    with pytest.raises(UnsupportedError, match="TRANSPOSE"):
+        import_tflite(net.finish([x], [net.conv(y, (3, 3), 4)]))
 
 
 def test_another_order_is_computed() -> None:

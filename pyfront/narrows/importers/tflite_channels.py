@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from narrows.importers.tflite_file import ModelRecord, OperatorRecord
+from narrows.importers.tflite_node import same_quantization
 
 _TURNS = ((0, 2, 3, 1), (0, 2, 1))
 # What may stand between an input and its TRANSPOSE; it has no shape of its own.
@@ -35,21 +36,33 @@ def _path(record: ModelRecord, tensor: int) -> tuple[OperatorRecord, ...] | None
     """The operators from an input to the TRANSPOSE that puts its channels last; None if it is used
     otherwise as well."""
     path: list[OperatorRecord] = []
-    while tensor not in record.outputs:
+    while tensor not in record.ends:
         users = [operator for operator in record.operators if tensor in operator.inputs]
         if len(users) != 1 or len(users[0].outputs) != 1:
             return None
         (user,) = users
         path.append(user)
         if user.name == "TRANSPOSE" and len(user.inputs) == 2:
-            order, shape = record.tensors[user.inputs[1]].data, record.tensors[tensor].shape
-            if order is None or len(shape) != order.size or min(shape) < 1:
-                return None
-            return tuple(path) if tuple(np.ravel(order)) in _TURNS else None
+            return tuple(path) if _turns(record, user) else None
         if user.name not in _BY_ELEMENT:
             return None
         (tensor,) = user.outputs
     return None
+
+
+def _turns(record: ModelRecord, operator: OperatorRecord) -> bool:
+    """Whether a TRANSPOSE does that, and nothing else."""
+    (target,) = operator.outputs
+    source, order, made = (record.tensors[i] for i in (*operator.inputs, target))
+    return (
+        order.data is not None
+        and tuple(np.ravel(order.data)) in _TURNS
+        and len(source.shape) == order.data.size
+        and min(source.shape) > 0
+        and (source.dtype, source.shape[0]) == (made.dtype, 1)
+        and (source.dtype == "float32" or same_quantization(source, made))
+        and all(variable.assigned != target for variable in record.variables)
+    )
 
 
 def _turned(record: ModelRecord, tensor: int, path: Sequence[OperatorRecord]) -> ModelRecord:
