@@ -6,11 +6,11 @@ from __future__ import annotations
 from narrows.boards import Board
 from narrows.errors import UsageError
 from narrows.native import Layout
-from narrows.plan import Effort, PlanOptions
-from narrows.plan.plan import PORTABLE
-from narrows.plan.rates import cycles_per_instruction
+from narrows.planning import Effort, PlanOptions
+from narrows.planning.plan import PORTABLE
+from narrows.planning.rates import cycles_per_instruction
 
-_ESTIMATED = "cortex-m4"  # the core whose cycles the figures of plan/costs are
+_ESTIMATED = "cortex-m4"  # the core whose cycles the figures of planning/costs are
 
 
 def parse_size(text: str) -> int:

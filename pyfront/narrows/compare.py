@@ -17,7 +17,7 @@ from narrows.data import Dataset, Item, load_array, load_input
 from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, dequantize, real
 from narrows.jobs import in_order
-from narrows.quantize.measure import MOST_DECIBELS, decibels
+from narrows.quantization.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
 from narrows.sides import Inputs, Layer, Side
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from narrows.cli.console import progress_bar
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import NarrowsError, ToolError
 from narrows.files import write_file
 from narrows.graph.qgraph import Int8Array

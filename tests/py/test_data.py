@@ -18,7 +18,7 @@ from PIL import Image
 
 from narrows.blob import parse_blob, read_blob
 from narrows.cli import main
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_array, load_dataset, load_input, load_labels
 from narrows.errors import BlobError, InputError, ModelError, NarrowsError
 from narrows.exporters.export import export_tflite
@@ -28,7 +28,7 @@ from narrows.graph.preprocessing import Preprocessing
 from narrows.importers.metadata import encode_metadata, model_metadata
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_INT8
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 from narrows.targets import HostTarget
 from narrows.zoo.builder import Builder
 from test_blob import with_metadata

@@ -21,7 +21,7 @@ from damage import damaged
 from models import missing, need
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board, load_boards
-from narrows.compile import Compiled, compile_model
+from narrows.compiler import Compiled, compile_model
 from narrows.link import firmware
 from narrows.link.qemu import Qemu
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits

@@ -14,11 +14,11 @@ from narrows.cli.console import arena, count, progress_bar, warn
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.cli.shapes import add_input_shapes, parse_input_shapes
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import PlanError, UsageError
 from narrows.importers import model_files
 from narrows.native import Layout
-from narrows.plan import Effort, PlanOptions, Tiling
+from narrows.planning import Effort, PlanOptions, Tiling
 
 
 def add_parser(commands: Any) -> None:

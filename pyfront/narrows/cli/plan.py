@@ -17,11 +17,11 @@ from narrows.cli.places import add_input, add_json, add_output
 from narrows.cli.zoo import parse_network
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
-from narrows.plan.occupancy import occupancy
-from narrows.plan.planner import OVERHEAD
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.lower import lower
+from narrows.planning.occupancy import occupancy
+from narrows.planning.planner import OVERHEAD
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.lower import lower
 from narrows.report.explain import Explanation, Step, explain
 from narrows.report.front import Choice, Front, front
 from narrows.report.plots import plot_arena, plot_front, require_plots

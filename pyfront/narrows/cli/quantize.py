@@ -24,11 +24,11 @@ from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.importers import load, model_files
 from narrows.importers.metadata import encode_metadata, model_metadata
 from narrows.originals import distance
-from narrows.quantize.float_model import Sample, verify_float
-from narrows.quantize.known_ranges import has_ranges, quantize_by_ranges
-from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
-from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
-from narrows.quantize.quantize import WeightScales
+from narrows.quantization.float_model import Sample, verify_float
+from narrows.quantization.known_ranges import has_ranges, quantize_by_ranges
+from narrows.quantization.measure import LayerReport, logits_decibels, measure_layers
+from narrows.quantization.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
+from narrows.quantization.quantize import WeightScales
 from narrows.report.quantization import quantization_page
 
 _COMPARED = 4

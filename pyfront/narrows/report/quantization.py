@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from narrows.quantize.histogram import BINS, Histogram
-from narrows.quantize.measure import LayerReport
+from narrows.quantization.histogram import BINS, Histogram
+from narrows.quantization.measure import LayerReport
 
 _WIDTH, _HEIGHT, _BARS = 240, 48, 64
 _GOOD, _POOR = 30.0, 15.0
