@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.errors import PlanError
+from narrows.graph.graph import Graph
 from narrows.graph.names import first_names
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, macs, model_macs
 from narrows.importers import load
@@ -59,8 +60,7 @@ def compile_model(
     options: CompileOptions | None = None,
     progress: Progress = no_progress,
 ) -> Compiled:
-    """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form. Each pass checks what it
-    has made.
+    """Compile an int8 ``.tflite`` file, or an ``.onnx`` file in QDQ form.
 
     Raises:
         ModelError: the file cannot be read or has operators that are not supported.
@@ -69,14 +69,29 @@ def compile_model(
     options = options or CompileOptions()
     progress("import", 0.0)
     graph = load(path, shapes=options.shapes)
+    metadata = {**model_metadata(path), **options.metadata}
+    return compile_graph(graph, replace(options, metadata=metadata), progress, str(path))
 
+
+def compile_graph(
+    graph: Graph, options: CompileOptions, progress: Progress = no_progress, place: str = ""
+) -> Compiled:
+    """Compile an int8 network. Each pass checks what it has made.
+
+    Args:
+        options: all of the blob's metadata; its shapes are not looked at.
+        place: what errors call the network, which name an operator or a tensor of it.
+
+    Raises:
+        ModelError: it is not quantized.
+        PlanError: no plan keeps the budget.
+    """
     progress("lower", _PLAN / 2)
     lowered = without_dead_channels(lower(graph))
     qgraphs = arrangements(lowered)
     how = replace(options.plan, all_ram=True)
-    metadata = {**model_metadata(path), **options.metadata}
+    metadata = dict(options.metadata)
     figures_of_stream: dict[str, Any] = {}
-
     try:
         if options.stream is not None:
             stream = streaming(over_time(lowered), options.stream)
@@ -89,24 +104,33 @@ def compile_model(
         qgraph, planned = plan_best(
             qgraphs, how, lambda done: progress("plan", _PLAN + (_PACK - _PLAN) * done)
         )
-
         warnings = [*graph.warnings, *_warnings_of_tiling(qgraphs, how, ram_bytes(qgraph, planned))]
-
         progress("pack", _PACK)
-        blob = pack(qgraph, planned, metadata)
-    except PlanError as error:  # it names an operator or a tensor, but no file
-        raise PlanError(f"{path}: {error}") from error
+        compiled = pack_plan(qgraph, planned, metadata, warnings, figures_of_stream)
+    except PlanError as error:
+        raise PlanError(f"{place or graph.place}: {error}") from error
+    progress("done", 1.0)
+    return compiled
+
+
+def pack_plan(
+    qgraph: QGraph,
+    planned: Plan,
+    metadata: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    figures_of_stream: dict[str, Any] | None = None,
+) -> Compiled:
+    """The blob of a network whose plan has been chosen, and its figures. Raises: PlanError."""
+    blob = pack(qgraph, planned, metadata)
     model = Model(blob, qgraph.name)  # the runtime's own structural check
     model.verify()
-
-    progress("done", 1.0)
     report = describe(qgraph, planned, blob, model)
     report["left_out_macs"] = model_macs(qgraph) - macs(qgraph)
     if figures_of_stream:
         report["stream"] = figures_of_stream
-        warnings += _warnings_of_stream(figures_of_stream)
+        warnings = [*warnings, *_warnings_of_stream(figures_of_stream)]
     if warnings:
-        report["warnings"] = warnings
+        report["warnings"] = list(warnings)
     return Compiled(qgraph, planned, blob, report)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from narrows.graph.qgraph import QGraph
+from narrows.native import Model
 from narrows.planning.plan import Plan
 from narrows.stages.firings import input_strips
 
@@ -24,6 +25,12 @@ def beside_arena(graph: QGraph, plan: Plan) -> int:
     strips = zip(inputs, input_strips(graph, plan.input_strips), strict=True)
     due = max(strip * tensor.channels for tensor, strip in strips)
     return ALIGNMENT_SLACK + STATE_BYTES + PROGRESS_BYTES * stages + due
+
+
+def ram_of_blob(model: Model) -> int:
+    """``ram_bytes`` of what has been packed."""
+    due = max(info.strip_bytes for info in model.inputs)
+    return model.arena_bytes + ALIGNMENT_SLACK + STATE_BYTES + model.progress_bytes + due
 
 
 def ram_bytes(graph: QGraph, plan: Plan) -> int:
