@@ -2,14 +2,15 @@
 # make demo   sets everything up and shows the default model on the host and on a board in QEMU
 # make test   sets everything up and runs every check
 # make wheel  build/wheel/narrows-*.whl, with the firmware of all boards
+# make docs   build/docs/index.html, the documentation
 # make lint   style and types only          make clean   removes what make made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build/tests
-# make test EXTRAS=test,torch,labgrid also tests what PyTorch exports, and farms of boards
-EXTRAS ?= test
+# make test EXTRAS=test,docs,torch,labgrid also tests what PyTorch exports, and farms of boards
+EXTRAS ?= test,docs
 JOBS ?= 2
 RP2040JS := build/node/node_modules/rp2040js
 
@@ -17,7 +18,7 @@ c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
 test_stamp := $(VENV)/.installed-tests
 
-.PHONY: demo test lint clean tools emulators wheel
+.PHONY: demo test docs lint clean tools emulators wheel
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
@@ -32,6 +33,11 @@ test: lint emulators
 	    --no-tests=error
 	$(BIN)/python -m pytest tests --numprocesses $(JOBS) --dist worksteal \
 	    --durations=40 --durations-min=5
+
+docs: $(stamp)
+	$(BIN)/python -c 'import furo, myst_parser, sphinx_argparse_cli, sphinx_copybutton' \
+	    2>/dev/null || $(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 # With the firmware of every board, so that who installs it needs no compiler for them.
 wheel: $(stamp) tools

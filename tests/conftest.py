@@ -17,6 +17,7 @@ import pytest
 from models import missing
 from narrows.compiler import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
+from pages import blocks, prepare, shell
 from skips import pytest_make_collect_report as pytest_make_collect_report
 from skips import pytest_runtest_makereport as pytest_runtest_makereport
 
@@ -35,7 +36,7 @@ LONG_FILES = {
     "test_layouts.py",
     "test_plugin.py",
     "test_quantized.py",
-    "test_readme.py",
+    "test_pages.py",
 }
 
 BuildC: TypeAlias = Callable[..., Path]
@@ -78,6 +79,17 @@ def build_c(tmp_path_factory: pytest.TempPathFactory) -> BuildC:
         return program
 
     return build
+
+
+@pytest.fixture(scope="session")
+def installed_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the runtime is installed, by the commands of the documentation."""
+    folder = tmp_path_factory.mktemp("runtime")
+    prepare(folder)
+    script = next(text for text in blocks("howto/firmware", "sh") if "cmake" in text)
+    prefix = folder / "usr"
+    shell(script.replace("/usr/local", str(prefix)), folder)
+    return prefix
 
 
 @pytest.fixture(scope="session")

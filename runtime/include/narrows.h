@@ -190,12 +190,14 @@ int nrw_next(struct nrw_run *run);
  * write them after nrw_start, before the first nrw_step. */
 void *nrw_variable(const struct nrw_run *run, int i, uint32_t *bytes);
 
-/* The same with memory in several places: memory i stands in blocks[i], and the counters
- * behind memory 0. Each is 16-byte aligned; those that the model does not use may be absent. */
+/* A block of RAM. */
 struct nrw_block {
-    void *data;
+    void *data;               /* 16-byte aligned */
     size_t bytes;
 };
+
+/* As nrw_start, with memory in several places: memory i stands in blocks[i], and the counters
+ * behind memory 0. Blocks that the model does not use may be absent. */
 int nrw_start_memories(struct nrw_run *run, const struct nrw_model *model,
                       const struct nrw_block *blocks, int count);
 
@@ -236,6 +238,7 @@ int nrw_take_row(struct nrw_run *run, const void **row, int *output, int *index)
  * streamed by rows or is not there. */
 const void *nrw_output(const struct nrw_run *run, int i);
 
+/* Shape and quantization of input or output i. */
 int nrw_input_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
 int nrw_output_info(const struct nrw_model *model, int i, struct nrw_tensor_info *info);
 

@@ -69,9 +69,10 @@ struct nrw_anchor {
     float y, x, height, width;
 };
 
+/* What nrw_detect and nrw_suppress give. */
 struct nrw_detected {
     struct nrw_box box;
-    float score;
+    float score;             /* real, as the network gives it */
     uint32_t class_index;    /* 0 is the first class behind the background */
 };
 

@@ -39,7 +39,7 @@ from narrows.importers.tflite import import_tflite
 from narrows.native import Run
 from narrows.native.detection import detect, suppress
 from oracle import Array, Oracle
-from readme import blocks
+from pages import blocks
 from single import Net
 
 
@@ -232,7 +232,7 @@ int main(void)
 """
 
 
-def test_the_readmes_program(narrows: Narrows, tmp_path: Path) -> None:
+def test_the_documented_program(narrows: Narrows, tmp_path: Path) -> None:
     """Of what the network gives, the C of a board finds what the host finds, bit for bit."""
     need("cc")
     model, blob_file = tmp_path / "ssd.tflite", tmp_path / "ssd.nrw"
@@ -243,7 +243,7 @@ def test_the_readmes_program(narrows: Narrows, tmp_path: Path) -> None:
     blob = parse_blob(blob_file.read_bytes())
     inputs = load_input(blob.inputs[0], None, photo("cat.bmp"))
     outputs = Run(blob.model).infer([encode(blob.inputs[0], inputs)])
-    (example,) = blocks("c boxes")
+    (example,) = blocks("howto/detection", "c boxes")
     (tmp_path / "main.c").write_text(
         MAIN.format(
             example=example.replace("int find_boxes", "static int find_boxes"),

@@ -27,7 +27,7 @@ from narrows.link.qemu import Qemu
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.pack import pack
 from narrows.testing.session import Session, locked, port_lock
-from readme import blocks
+from pages import blocks
 from single import Net
 from terminal import terminal
 
@@ -72,7 +72,7 @@ def wrong(compiled: Compiled) -> Blob:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder with the model and its data, as the README has them."""
+    """A folder with the model and its data, as the documentation has them."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     shutil.copy(DIGITS_INT8, pytester.path)
@@ -88,13 +88,13 @@ def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
 # --- Targets ------------------------------------------------------------------------------------
 
 
-def test_the_readme(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documentation(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example passes by the command of the workflow, which installs what it needs."""
     need("qemu-system-arm", "arm-none-eabi-gcc")
     monkeypatch.setenv("CI", "true")
-    (example,) = blocks("python")
+    (example,) = blocks("howto/pytest", "python")
     project.path.joinpath("test_model.py").write_text(example)
-    (workflow,) = (yaml.safe_load(text) for text in blocks("yaml"))
+    (workflow,) = (yaml.safe_load(text) for text in blocks("howto/pytest", "yaml"))
     (job,) = workflow["jobs"].values()
     *_, install, pip, test = (step["run"] for step in job["steps"] if "run" in step)
 
@@ -112,7 +112,7 @@ def test_the_readme(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_board_that_is_wrong(project: pytest.Pytester, wrong: Blob, good: Blob) -> None:
-    """The failure is what the README shows; a QEMU is shared by blob, and ends with the session."""
+    """The failure is the documented one; a QEMU is shared by blob, and ends with the session."""
     need("qemu-system-arm", "arm-none-eabi-gcc")
     (project.path / "wrong.nrw").write_bytes(wrong.data)
     (project.path / "good.nrw").write_bytes(good.data)
@@ -137,7 +137,7 @@ def test_good(narrows_board):
     done = run(project, "--narrows-target", f"qemu:{BOARD}", "-s")
     done.assert_outcomes(passed=5, failed=1)
     said = done.stdout.str()
-    (shown,) = (text for text in blocks("text") if "first differing layer" in text)
+    (shown,) = (text for text in blocks("howto/pytest", "text") if "first differing layer" in text)
     error = re.findall(r"^E {3,7}(.*)$", said, re.MULTILINE)
     assert [line.strip() for line in error] == [line.strip() for line in shown.splitlines()]
     assert "pyfront" not in said.split("FAILURES")[1].split("short test summary")[0]

@@ -76,7 +76,7 @@ def gaps() -> frozenset[str]:
 
 
 def gap_table() -> str:
-    """The README's table of them."""
+    """The documentation's table of them."""
     lines = ["| operator | why not |", "|---|---|"]
     lines += [f"| {', '.join(sorted(names))} | {reason} |" for reason, names in GAPS.items()]
     return "\n".join(lines)

@@ -40,7 +40,7 @@ def add_metadata(parser: argparse.ArgumentParser) -> None:
         parser,
         "--detection",
         metavar="FILE.json",
-        help="how outputs become boxes or a mask, to store: see the README, Detectors",
+        help="how outputs become boxes or a mask, to store: see the documentation, Run a detector",
     )
     parser.add_argument(
         "--pixels",
