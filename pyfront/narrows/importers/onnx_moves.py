@@ -15,6 +15,7 @@ from narrows.graph.graph import MAX_DIMENSION, Array
 from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
+from narrows.importers.onnx_constants import Integers
 from narrows.importers.onnx_logic import as_number
 from narrows.importers.onnx_node import NCHW, Node, is_nchw
 from narrows.importers.onnx_upgrade import LEGACY_NEAREST
@@ -57,6 +58,10 @@ def _shape_of(node: Node, x: AnyView) -> tuple[int, ...]:
     return tuple(1 if d in added else next(sizes) for d in range(rank + len(added)))
 
 
+# Types of the numbers of elements that an ArgMax gives.
+_NUMBERS = {"int32", "int64", "float32"}
+
+
 def reshape(node: Node) -> None:
     """A constant shape; absorbed where it only joins or splits dimensions."""
     x = node.pieces(0)
@@ -65,13 +70,17 @@ def reshape(node: Node) -> None:
 
 
 def identity(node: Node) -> None:
-    """No change: Dropout in inference, Cast to the type that it has, or of what is compared to
-    float32."""
+    """No change: Dropout in inference; Cast to the type that it has, of what is compared to
+    float32, or of what an ArgMax gives to another type of numbers."""
     if node.operator == "Cast":
         integers = node.importer.integer.get(node.record.inputs[0])
         old, new = "float32" if integers is None else integers.kind, node.type_of("to")
         if (old, new) == ("bool", "float32"):
             node.result(as_number(node, node.view(0), node.name))
+            return
+        if {old, new} <= _NUMBERS and integers is not None:
+            node.importer.integer[node.name] = Integers(new)
+            node.result(node.pieces(0))
             return
         if new != old:
             raise Refused(f"from {old} to {new}")
