@@ -65,6 +65,17 @@ def _grouped(net: Net, groups: int) -> Any:
     return net.add("Mul", y, net.normal(4, 1, 1))
 
 
+def _of_groups(net: Net, operator: str, *numbers: Any, **attributes: Any) -> Any:
+    """An operator on dimensions that are pieces of the channels: [1, 2, 2, height, width]."""
+    x = net.add("Reshape", net.conv("x", 4, 4, 1, 1), net.constant([1, 2, 2, 7, 6]))
+    return net.add(operator, x, *(net.constant(n) for n in numbers), **attributes)
+
+
+def _split_groups(net: Net) -> Any:
+    first, second = _of_groups(net, "Split", [1, 1], axis=2, outputs=2)
+    return net.add("Reshape", net.add("Sub", first, second), net.constant([1, 2, 7, 6]))
+
+
 def _folded_weights(net: Net) -> Any:
     """As a weight normalization stands in a file."""
     weights, length = net.normal(5, 4, 3, 3), net.constant(np.full((5, 1, 1, 1), 0.7))
@@ -104,6 +115,14 @@ FORMS: dict[str, Make] = {
         "Slice", "x", n.constant([-1]), n.constant([-100]), n.constant([3]), n.constant([-1])
     ),
     "gather nd": lambda n: n.add("GatherND", "x", n.constant([[0]])),
+    "gather of groups": lambda n: _of_groups(n, "Gather", np.array(1), axis=2),
+    "gather of groups in another order": lambda n: n.add(
+        "Reshape", _of_groups(n, "Gather", [1, 0], axis=1), n.constant(list(X))
+    ),
+    "slice of groups": lambda n: n.add(
+        "Reshape", _of_groups(n, "Slice", [1, 1], [2, 7], [2, 3]), n.constant([1, 2, 6, 6])
+    ),
+    "split of groups": _split_groups,
     "weight normalization": _folded_weights,
     "reciprocal root": lambda n: n.add(
         "Reciprocal", n.add("Sqrt", n.add("Add", n.add("Abs", "x"), n.constant(0.5)))

@@ -5,6 +5,7 @@ supported operators."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Literal
@@ -29,7 +30,7 @@ from narrows.importers.onnx_constants import Constant, Integers, NotTflites
 from narrows.importers.onnx_node import Node
 from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights, with_kernel
 from narrows.importers.refusals import Refused
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, View
 
 _FUNCTIONS = {
     "Relu": UnaryFunction.RELU,
@@ -276,17 +277,17 @@ def divide(node: Node) -> None:
     layers.divide(node, a, b)
 
 
-def operands(node: Node) -> list[View]:
+def operands(node: Node) -> list[AnyView]:
     """Both operands, of which one may be a constant."""
-    values = [node.value(i) for i in (0, 1)]
-    views = []
-    for i, value in enumerate(values):
-        if isinstance(value, Constant):
-            if isinstance(values[1 - i], Constant):
-                raise Refused("both operands are constants of a kind that is not folded")
-            views.append(operand(node, i, node.view(1 - i)))
-        else:
-            views.append(node.view(i))
+    constants = [i for i in (0, 1) if isinstance(node.value(i), Constant)]
+    if len(constants) == 2:
+        raise Refused("both operands are constants of a kind that is not folded")
+    views: list[AnyView] = [node.pieces(i) for i in (0, 1) if i not in constants]
+    with suppress(Refused):  # else dimensions that are broadcast alike count as one
+        views = [node.importer.settled(v, node.called(i)) for i, v in enumerate(views)]
+    for i in constants:
+        (other,) = views
+        views.insert(i, operand(node, i, other) if isinstance(other, View) else node.pieces(i))
     return views
 
 

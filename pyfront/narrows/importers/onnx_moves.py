@@ -117,7 +117,7 @@ def concat(node: Node) -> None:
 def gather(node: Node) -> None:
     """Indices are a constant; they are up to 64 runs of equal steps."""
     indices = node.constant(1, "operand of indices").data
-    x = node.view(0)
+    x = node.pieces(0)
     (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
     moves.gather(node, x, d, np.where(indices < 0, indices + x.shape[d], indices))
 
@@ -158,7 +158,7 @@ def tile(node: Node) -> None:
 def cut(node: Node) -> None:
     """Starts, ends, axes and steps are constants; steps are positive, or reverse up to 64
     elements of one dimension and cut no other."""
-    x = node.view(0)
+    x = node.pieces(0)
     shape = x.shape
     starts, ends = node.ints(1, "starts"), node.ints(2, "ends")
     axes = node.ints(3, "axes") if node.has(3) else list(range(len(starts)))
@@ -176,7 +176,7 @@ def cut(node: Node) -> None:
         begin[d], step[d], size[d] = taken[0], s, len(taken)
     turned = [d for d, s in enumerate(step) if s < 0]
     if not turned:
-        node.result(moves.cut(node, x, begin, step, size))
+        node.result(moves.cut_anywhere(node, x, begin, step, size))
         return
     if len(turned) > 1 or any(
         n != m for d, (n, m) in enumerate(zip(shape, size, strict=True)) if d not in turned
@@ -188,7 +188,7 @@ def cut(node: Node) -> None:
 
 def split(node: Node) -> None:
     """Sizes are a constant."""
-    x = node.view(0)
+    x = node.pieces(0)
     (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
     sizes = node.operand("split", 1, None)
     if sizes is None:
