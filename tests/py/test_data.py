@@ -98,7 +98,7 @@ def test_pixels_follow_the_preprocessing(tmp_path: Path) -> None:
 def test_pixels_that_nobody_explains(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
-    with pytest.raises(InputError, match="--pixels: -1..1 .* --pixel-mean"):
+    with pytest.raises(InputError, match=r"--pixels: -1\.\.1 .* --pixel-mean"):
         load_input(replace(INT8, scale=0.05, tensor_scale=0.05), None, path)
 
 
