@@ -7,30 +7,30 @@ from its beginning to its end:
 * ``run``: a block of ``sh`` is run, and has to succeed;
 * ``file=NAME``: the block becomes a file;
 * ``output``: what the block before has printed, where ``...`` stands for anything;
-* ``demo``: what the block writes is there, but the demo, which takes long, is not run;
+* ``like``: of ``output``, numbers may be others, and so may be the spaces before them;
+* ``demo``: what the block writes is there, with some of the demo's digits alone;
 * ``qemu``, ``torch``, ``shared``: what the page needs besides, the last the shared networks.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from narrows.compiler import CompileOptions, compile_model
+import numpy as np
+
 from narrows.demo import save_files
-from narrows.models import DIGITS_INT8, DIGITS_METADATA, load_held_out
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 _FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 _MARKS = ("run", "file=", "output")
-WORDS = frozenset(("run", "output", "demo", "qemu", "torch", "shared"))
+WORDS = frozenset(("run", "output", "like", "demo", "qemu", "torch", "shared"))
 DEMO_DIGITS = 24
 
 
@@ -105,10 +105,10 @@ def prepare(folder: Path, *models: Path) -> None:
 
 def demo_files(folder: Path) -> None:
     """What ``python -m narrows.demo --save`` writes, with some of the digits."""
-    blob = compile_model(DIGITS_INT8, CompileOptions(metadata=DIGITS_METADATA)).blob
-    digits = load_held_out()
-    some = replace(digits, images=digits.images[:DEMO_DIGITS], labels=digits.labels[:DEMO_DIGITS])
-    save_files(folder, blob, some)
+    save_files(folder)
+    with np.load(folder / "digits.npz") as data:
+        some = {name: values[:DEMO_DIGITS] for name, values in data.items()}
+    np.savez(folder / "digits.npz", **some)
 
 
 def shell(script: str, folder: Path, **environment: str) -> str:
@@ -152,15 +152,21 @@ def run_page(path: Path, folder: Path, **environment: str) -> list[str]:
             except AssertionError as error:
                 raise AssertionError(f"{place}: {error}") from error
         elif "output" in block.words:
-            assert agrees(block.text, printed[-1]), f"{place}: this is printed:\n{printed[-1]}"
+            is_like = "like" in block.words
+            assert agrees(block.text, printed[-1], is_like), (
+                f"{place}: this is printed:\n{printed[-1]}"
+            )
     return printed
 
 
-def agrees(shown: str, printed: str) -> bool:
+def agrees(shown: str, printed: str, is_like: bool = False) -> bool:
     """Whether a text is what is shown, in which ``...`` stands for anything. Spaces at the ends of
-    lines do not count."""
-    pattern = "*".join(re.sub(r"([\[?*])", r"[\1]", part) for part in _trim(shown).split("..."))
-    return fnmatch.fnmatchcase(_trim(printed), pattern)
+    lines do not count. is_like: numbers may be others."""
+    pattern = re.escape(_trim(shown)).replace(r"\.\.\.", ".*")
+    if is_like:
+        pattern = re.sub(r"\d(?:(?:\\\.|,)?\d)*", r"\\d[\\d.,]*", pattern)
+        pattern = re.sub(r"(?:\\ )+", " +", pattern)
+    return re.fullmatch(pattern, _trim(printed), re.DOTALL) is not None
 
 
 def _trim(text: str) -> str:

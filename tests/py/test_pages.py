@@ -35,6 +35,10 @@ def test_what_is_shown_is_compared() -> None:
     assert agrees("a [b] *\n...\n", "a [b] *\nc\nd")
     assert not agrees("one ... three\n", "one two four\n")
     assert not agrees("a\n", "a\nb\n")
+    assert not agrees("takes 1,024 B", "takes 2,048 B")
+    assert agrees("takes   1,024 B, 9.5%", "takes 12 B, 10.25%", is_like=True)
+    assert agrees("int8 1x32", "int8 2x8", is_like=True)
+    assert not agrees("takes 1,024 B", "takes none B", is_like=True)
 
 
 def test_a_block_that_fails_is_named(tmp_path: Path) -> None:
