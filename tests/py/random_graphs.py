@@ -33,7 +33,6 @@ from narrows.graph.qgraph import (
     QVariable,
 )
 
-
 # Functions of two tensors that the runtime has; it divides nothing.
 _FUNCTIONS = [f for f in Elementwise if f is not Elementwise.DIV]
 
