@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from narrows.api.items import Data, as_datasets
+from narrows.api.items import Data, as_datasets, as_jobs
 from narrows.api.model import Model, Quantization, as_model, imported, stored_metadata
 from narrows.data import Dataset, load_input
 from narrows.errors import InputError, ModelError, UsageError
@@ -19,7 +19,6 @@ from narrows.graph.passes import drop_unused
 from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.graph.qgraph import ExternalDtype
 from narrows.importers.metadata import encode_metadata
-from narrows.jobs import processors
 from narrows.originals import Distance, distance
 from narrows.quantization.float_model import Sample, verify_float
 from narrows.quantization.known_ranges import has_ranges, quantize_by_ranges
@@ -102,10 +101,9 @@ def quantize(
         )
     model = as_model(model)
     metadata = {**model.metadata, **stored_metadata(labels, preprocessing, detection)}
-    made, quantized = quantize_model(
-        model, data, metadata, method, weights, edges, limit, jobs or processors(), progress
+    made, _ = quantize_model(
+        model, data, metadata, method, weights, edges, limit, as_jobs(jobs), progress
     )
-    del quantized
     return made
 
 
