@@ -26,8 +26,7 @@ from narrows.native import Layout
 from narrows.notebook import table
 from narrows.planning import PlanOptions, Tiling
 from narrows.planning.ram import ram_of_blob
-from narrows.result import Progress, no_progress
-from narrows.targets import HostTarget
+from narrows.result import Progress, Target, no_progress
 
 
 class Blob:
@@ -163,11 +162,13 @@ class Blob:
         """
         return self.run(inputs, profile=True).profile
 
-    def _target(self) -> HostTarget:
+    def _target(self) -> Target:
         """The calling thread's own."""
         if not hasattr(self._of_thread, "host"):
+            from narrows.targets import HostTarget  # with all that reaches boards; not to compile
+
             self._of_thread.host = HostTarget(self._parsed.data)
-        host: HostTarget = self._of_thread.host
+        host: Target = self._of_thread.host
         return host
 
     def __repr__(self) -> str:
