@@ -17,8 +17,12 @@ __all__ = [
     "Board",
     "BoardInfo",
     "Comparison",
+    "Difference",
+    "Explanation",
     "Front",
     "InputError",
+    "Layer",
+    "LayerReport",
     "LinkError",
     "Model",
     "ModelError",
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     from narrows.api.planning import Front, Plan, plan
     from narrows.api.quantizing import quantize
     from narrows.api.results import Profile, Result, Results, Score, StageCost
-    from narrows.compare import Comparison
+    from narrows.compare import Comparison, Difference
     from narrows.errors import (
         BlobError,
         InputError,
@@ -67,7 +71,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from narrows.graph.preprocessing import Preprocessing
+    from narrows.quantization.measure import LayerReport
+    from narrows.report.explain import Explanation
     from narrows.result import Progress
+    from narrows.sides import Layer
 else:
     # Hidden from type checkers, for which any name would then be one of the package.
     _HOMES = {
@@ -77,9 +84,12 @@ else:
         "api.planning": ("Front", "Plan", "plan"),
         "api.quantizing": ("quantize",),
         "api.results": ("Profile", "Result", "Results", "Score", "StageCost"),
-        "compare": ("Comparison",),
+        "compare": ("Comparison", "Difference"),
         "graph.preprocessing": ("Preprocessing",),
+        "quantization.measure": ("LayerReport",),
+        "report.explain": ("Explanation",),
         "result": ("Progress",),
+        "sides": ("Layer",),
     }
 
     def __getattr__(name):

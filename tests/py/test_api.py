@@ -25,7 +25,7 @@ from models import need
 from narrows.cli import main
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8, enlarge_digits, load_held_out
 from narrows.reference import Tflm
-from single import Net
+from single import VALID, Net
 
 TUTORIAL = ROOT / "docs" / "tutorial-python.md"
 BOARD = "qemu:mps2-an386"
@@ -250,6 +250,25 @@ def test_several_inputs_by_name(two_inputs: narrows.Blob) -> None:
         two_inputs.run_many({a: np.stack([ones, twos]), b: ones})
 
 
+def test_a_sequence_of_one_that_goes_on(tmp_path: Path) -> None:
+    """One new row at a time gives the windows' answers."""
+    net = Net(5)
+    x = net.int8((1, 12, 1, 4), 0.1)
+    path = tmp_path / "windows.tflite"
+    y = net.conv(net.conv(x, (3, 1), 4, padding=VALID), (3, 1), 3, padding=VALID)
+    path.write_bytes(net.finish([x], [y]))
+    windows, stream = narrows.compile(path), narrows.compile(path, stream=1)
+    assert stream.macs < windows.macs
+    rows = net.rng.integers(-128, 128, (15, 1, 4)).astype(np.int8)
+    result = stream.run(rows)
+    assert result.inferences == len(rows)
+    assert result.output.shape[0] == len(rows) * result.last[0].shape[0]
+    expected = windows.run(rows[-12:]).output
+    assert (result.last[0].ravel() == expected.ravel()[-result.last[0].size :]).all()
+    many = stream.run_many([rows, rows[::-1].copy()], jobs=1)
+    assert (many[0].last[0] == result.last[0]).all()
+
+
 # --- What is refused ------------------------------------------------------------------------------
 
 
@@ -295,6 +314,8 @@ def test_inputs_that_do_not_fit(blob: narrows.Blob, given: Any, expected: str) -
         (lambda: narrows.quantize(DIGITS_FLOAT, np.zeros((0, 32, 32, 1))), "nothing in it"),
         (lambda: narrows.quantize(DIGITS_FLOAT, np.zeros((2, 8, 8, 1))), "item 0: shape"),
         (lambda: narrows.quantize(DIGITS_FLOAT, np.zeros(()), method="no"), "best, minmax"),
+        (lambda: narrows.quantize(DIGITS_FLOAT, np.zeros((2, 32, 32, 1)), jobs=0), "jobs 0"),
+        (lambda: narrows.compile(DIGITS_INT8, detection={"kind": "no"}), "detection: "),
         (lambda: narrows.load_blob(DIGITS_INT8), "digits_int8"),
         (lambda: narrows.Board("host"), "blob.run"),
         (lambda: narrows.Board("pigeon:x"), "pigeon"),

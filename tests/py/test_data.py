@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from narrows.blob import parse_blob, read_blob
-from narrows.cli import main
+from narrows.cli import _with_numbers, build_parser, main
+from narrows.cli.metadata import parse_metadata
 from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_array, load_dataset, load_input, load_labels
 from narrows.errors import BlobError, InputError, ModelError, NarrowsError
@@ -201,8 +202,40 @@ def test_preprocessing_goes_through_compile() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [
+        (["--pixels", "-1..1"], -1.0, 1.0),
+        (["--pixels=-1..1", "--exif-rotation", "apply"], -1.0, 1.0),
+        (["--pixels", "0..1"], 0.0, 1.0),
+        (["--pixels", "0..255", "--resize", "crop"], 0.0, 255.0),
+        (["--pixel-mean", "-1,-1,-1", "--pixel-scale", "2"], 2.0, 512.0),
+        # torchvision.transforms.Normalize of ToTensor's 0 to 1, for red, green and blue.
+        (["--pixels", "imagenet"], (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225), None),
+        (
+            ["--pixels", "imagenet", "--order", "BGR"],
+            (-0.406 / 0.225, -0.456 / 0.224, -0.485 / 0.229),
+            ((1 - 0.406) / 0.225, (1 - 0.456) / 0.224, (1 - 0.485) / 0.229),
+        ),
+    ],
+)
+def test_usual_ways_to_take_pixels_have_names(options: list[str], least: Any, most: Any) -> None:
+    """Black and white, as the network takes them."""
+    command = ["compile", "m", "-o", "b", *options]
+    rule = parse_metadata(build_parser("compile").parse_args(_with_numbers(command)))
+    preprocessing = rule["preprocessing"]
+    assert preprocessing is not None
+    edge = replace(FLOAT, shape=(1, 2, 2, 3))
+    for pixel, expected in ((0, least), (255, most)):
+        if expected is not None:
+            values = load_input(edge, preprocessing, np.full((2, 2, 3), pixel, np.uint8))
+            np.testing.assert_allclose(values[0, 0, 0], np.broadcast_to(expected, 3), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--pixels", "0..1", "--pixel-mean", "1"], "--pixels says mean and scale"),
+        (["--pixels", "imagenet"], "3 numbers for 1 channels"),
         (["--pixel-mean", "1"], "belong together"),
         (["--order", "BGR"], "belong together"),
         (["--pixel-mean", "nan", "--pixel-scale", "1"], "mean is not numbers"),

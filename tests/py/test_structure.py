@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"importers", "exporters", "graph", "quantization", "report", "originals", "jobs"}
     | {"compiler", "planning", "native", "blob", "data", "boards", "budget", "notebook"}
     | {"link", "farm", "flash", "targets", "sides", "compare"},
-    "__init__": {"api", "compare", "errors", "graph", "result"},
+    "__init__": {"api", "compare", "errors", "graph", "quantization", "report", "result", "sides"},
     "cli": BASE
     | {"api", "jobs"}
     | {"importers", "exporters", "graph", "quantization", "report"}

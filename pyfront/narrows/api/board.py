@@ -70,7 +70,8 @@ class Board:
             done, 0 to 1.
 
     Raises:
-        UsageError: no such kind of target. NarrowsError: no such board.
+        UsageError: no such kind of target.
+        NarrowsError: no such board.
     """
 
     def __init__(self, target: str, *, progress: Progress = no_progress) -> None:
@@ -133,7 +134,8 @@ class Board:
     def run_many(self, data: Data, *, progress: Progress = no_progress) -> Results:
         """Run many inputs, one after the other. See ``Blob.run_many`` for the arguments.
 
-        Raises: as ``run``.
+        Raises:
+            NarrowsError: as of ``run``.
         """
         with self._ready() as (target, blob):
             contents, found = parsed(blob), list[Result]()
@@ -148,7 +150,8 @@ class Board:
     def profile(self, inputs: Inputs) -> Profile:
         """Run the blob once and measure each stage: instructions on emulated boards, else seconds.
 
-        Raises: as ``run``.
+        Raises:
+            NarrowsError: as of ``run``.
         """
         return self.run(inputs, profile=True).profile
 
@@ -176,7 +179,9 @@ class Board:
             Side A is the reference, B the board; ``parted`` is the first layer whose bytes differ,
             or None.
 
-        Raises: as ``run``; UsageError: no layer in common.
+        Raises:
+            UsageError: nothing has been uploaded, or no layer is in common.
+            NarrowsError: as of ``run``.
         """
         with self._ready() as (target, blob), contextlib.ExitStack() as resources:
             b = target_side(self.target, parsed(blob), target)
@@ -186,7 +191,11 @@ class Board:
             return compare(a, b, as_dataset(data, blob.labels), count, progress, layer)
 
     def info(self) -> BoardInfo:
-        """What the board says of itself. Raises: LinkError: it does not answer."""
+        """What the board says of itself.
+
+        Raises:
+            LinkError: it does not answer.
+        """
         with self._lock:
             target = self._running
             if isinstance(target, PlaceTarget):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows import budget
-from narrows.api.items import Data, Inputs, as_datasets
+from narrows.api.items import Data, Inputs, as_datasets, as_jobs
 from narrows.api.model import Model, Port, as_model, imported, stored_metadata
 from narrows.api.planning import EffortName, LayoutName, Plan, plan_options
 from narrows.api.results import Profile, Result, Results, given_sequence, infer, read_sequence
@@ -21,13 +21,12 @@ from narrows.compiler import Compiled, CompileOptions, compile_graph, pack_plan
 from narrows.errors import PlanError, UsageError
 from narrows.files import read_file, write_file
 from narrows.graph.preprocessing import Preprocessing
-from narrows.jobs import in_order, processors
+from narrows.jobs import in_order
 from narrows.native import Layout
 from narrows.notebook import table
 from narrows.planning import PlanOptions, Tiling
 from narrows.planning.ram import ram_of_blob
-from narrows.result import Progress, no_progress
-from narrows.targets import HostTarget
+from narrows.result import Progress, Target, no_progress
 
 
 class Blob:
@@ -147,20 +146,29 @@ class Blob:
             sequence = read_sequence(self._parsed, items, names)
             return infer(self._parsed, self._target(), sequence)
 
-        for result in in_order(one, enumerate(work), checked_jobs(jobs)):
+        for result in in_order(one, enumerate(work), as_jobs(jobs)):
             found.append(result)
             progress("running", len(found) / count)
         return Results(found)
 
     def profile(self, inputs: Inputs) -> Profile:
-        """Run once and measure the seconds of each stage. Raises: InputError."""
+        """Run once and measure the seconds of each stage.
+
+        Args:
+            inputs: as ``run`` takes them.
+
+        Raises:
+            InputError: something that does not fit.
+        """
         return self.run(inputs, profile=True).profile
 
-    def _target(self) -> HostTarget:
+    def _target(self) -> Target:
         """The calling thread's own."""
         if not hasattr(self._of_thread, "host"):
+            from narrows.targets import HostTarget  # with all that reaches boards; not to compile
+
             self._of_thread.host = HostTarget(self._parsed.data)
-        host: HostTarget = self._of_thread.host
+        host: Target = self._of_thread.host
         return host
 
     def __repr__(self) -> str:
@@ -216,7 +224,8 @@ def compile(
     Raises:
         ModelError: the model cannot be compiled; a float one is to be quantized first.
         PlanError: no plan keeps the budget, or the board has no room for the blob.
-        UsageError: an argument that makes no sense. NarrowsError: there is no such board.
+        UsageError: an argument that makes no sense.
+        NarrowsError: there is no such board.
     """
     model = as_model(model)
     known = None if board is None else load_board(board)
@@ -248,13 +257,6 @@ def load_blob(path: str | Path) -> Blob:
 def parsed(blob: Blob) -> Parsed:
     """What is in it, for targets."""
     return blob._parsed
-
-
-def checked_jobs(jobs: int | None) -> int:
-    """How many threads. Raises: UsageError: less than one."""
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs {jobs}: give 1 or more")
-    return jobs or processors()
 
 
 def _tiled(options: PlanOptions, slice: int | None) -> PlanOptions:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.data import Dataset, Item, load_dataset, load_inputs
-from narrows.errors import InputError
+from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array
+from narrows.jobs import processors
 
 Input: TypeAlias = "npt.ArrayLike | Path"
 """One input of a network: an array, or the path of a picture or an ``.npy`` file."""
@@ -90,6 +91,13 @@ def as_dataset(data: Data, labels: Sequence[str]) -> Dataset:
     if isinstance(data, Mapping):
         raise InputError("data: a mapping is for networks with several inputs; give an array")
     return _dataset(data, "data")
+
+
+def as_jobs(jobs: int | None) -> int:
+    """How many threads. Raises: UsageError: less than one."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs {jobs}: give 1 or more")
+    return jobs or processors()
 
 
 _EXPECTED = "an array of numbers, or the path of a picture or an .npy file, is expected"

@@ -136,7 +136,11 @@ class Model:
 
     @property
     def data(self) -> bytes:
-        """The file's bytes. Raises: NarrowsError: it cannot be read."""
+        """The file's bytes.
+
+        Raises:
+            NarrowsError: it cannot be read.
+        """
         source = self._source
         return source if isinstance(source, bytes) else read_file(source, "model")
 
@@ -246,18 +250,22 @@ def stored_metadata(
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
             raise InputError("labels: a sequence of strings is expected, class 0 first")
         metadata["labels"] = list(labels)
-    try:
-        if preprocessing is not None:
-            if isinstance(preprocessing, str):
-                preprocessing = Preprocessing.named(preprocessing)
-            metadata["preprocessing"] = preprocessing.metadata
-        if detection is not None:
+    if preprocessing is not None:
+        metadata["preprocessing"] = _as_preprocessing(preprocessing).metadata
+    if detection is not None:
+        try:
             parse_detection(dict(detection))
-            metadata["detection"] = dict(detection)
-    except ValueError as error:
-        what = "detection" if "preprocessing" in metadata or preprocessing is None else "pictures"
-        raise InputError(f"{what}: {error}") from error
+        except ValueError as error:
+            raise InputError(f"detection: {error}") from error
+        metadata["detection"] = dict(detection)
     return metadata
+
+
+def _as_preprocessing(given: Preprocessing | str) -> Preprocessing:
+    try:
+        return Preprocessing.named(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise InputError(f"preprocessing: {error}") from error
 
 
 def _is_float(graph: Graph) -> bool:

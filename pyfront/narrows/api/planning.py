@@ -161,10 +161,14 @@ def plan(
         effort: how long to look: ``fast``, ``normal`` or ``best``.
         progress: called with what is being done and how much of all is done, 0 to 1.
 
+    Returns:
+        The plans, as a sequence; ``best`` chooses one.
+
     Raises:
         ModelError: the model cannot be compiled.
         PlanError: the budget cannot be kept.
-        UsageError: an argument that makes no sense. NarrowsError: there is no such board.
+        UsageError: an argument that makes no sense.
+        NarrowsError: there is no such board.
     """
     model = as_model(model)
     known = None if board is None else load_board(board)

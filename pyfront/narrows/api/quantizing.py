@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from narrows.api.items import Data, as_datasets
+from narrows.api.items import Data, as_datasets, as_jobs
 from narrows.api.model import Model, Quantization, as_model, imported, stored_metadata
 from narrows.data import Dataset, load_input
 from narrows.errors import InputError, ModelError, UsageError
@@ -19,7 +19,6 @@ from narrows.graph.passes import drop_unused
 from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.graph.qgraph import ExternalDtype
 from narrows.importers.metadata import encode_metadata
-from narrows.jobs import processors
 from narrows.originals import Distance, distance
 from narrows.quantization.float_model import Sample, verify_float
 from narrows.quantization.known_ranges import has_ranges, quantize_by_ranges
@@ -46,6 +45,17 @@ EDGES: tuple[ExternalDtype, ...] = ("int8", "uint8", "float32")
 
 _COMPARED = 4
 """Samples on which the result is compared with its source: plain integers are slow."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What ``quantize`` is asked for."""
+
+    method: Method
+    weights: Weights
+    edges: ExternalDtype
+    limit: int | None
+    jobs: int
 
 
 def quantize(
@@ -102,56 +112,50 @@ def quantize(
         )
     model = as_model(model)
     metadata = {**model.metadata, **stored_metadata(labels, preprocessing, detection)}
-    made, quantized = quantize_model(
-        model, data, metadata, method, weights, edges, limit, jobs or processors(), progress
-    )
-    del quantized
-    return made
+    how = How(method, weights, edges, limit, as_jobs(jobs))
+    return quantize_model(model, data, metadata, how, progress)[0]
 
 
 def quantize_model(
     model: Model,
     data: Data | None,
     metadata: dict[str, Any],
-    method: Method,
-    weights: Weights,
-    edges: ExternalDtype,
-    limit: int | None,
-    jobs: int,
+    how: How,
     progress: Progress,
 ) -> tuple[Model, Quantized]:
     """As ``quantize``, with every value on the way. metadata: what is stored with the result."""
     graph = imported(model, floats=True)
     verify_float(graph)
-    samples = _samples(model, graph, data, _preprocessing(model, metadata, graph), limit)
+    samples = _samples(model, graph, data, _preprocessing(model, metadata, graph), how.limit)
     used = 0 if samples is None else samples.count
     options = replace(
-        MIN_MAX if method == "minmax" else PipelineOptions(),
-        weights=WEIGHTS[weights],
-        edges=edges,
+        MIN_MAX if how.method == "minmax" else PipelineOptions(),
+        weights=WEIGHTS[how.weights],
+        edges=how.edges,
         count=used,
         progress=progress,
-        jobs=jobs,
+        jobs=how.jobs,
     )
     if samples is None:
         quantized = quantize_by_ranges(graph, options)
     else:
         quantized = quantize_network(graph, samples, options)
     progress("measure", 1.0)
-    layers = measure_layers(quantized, jobs)
+    layers = measure_layers(quantized, how.jobs)
     decibels = logits_decibels(quantized, layers)
+    source = f"{used} samples" if used else "the ranges of the file"
     summary = [
         ("model", model.place),
-        ("calibration", f"{data}" if isinstance(data, (str, Path)) else f"{used} samples"),
-        ("method", method),
-        ("weights", f"one scale per {weights}"),
+        ("calibration", str(data) if isinstance(data, (str, Path)) else source),
+        ("method", how.method),
+        ("weights", f"one scale per {how.weights}"),
         ("at the output, before a softmax", f"{decibels:.1f} dB"),
     ]
     title = f"Quantization of {Path(model.place).name}"
     page = quantization_page(title, summary, layers, quantized.histograms)
     made = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
     name = f"{Path(model.name).stem}_int8.tflite"
-    about = Quantization(used, method, weights, decibels, tuple(layers), page)
+    about = Quantization(used, how.method, how.weights, decibels, tuple(layers), page)
     return Model(made, name, quantization=about), quantized
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import re
 import sys
 import traceback
 import warnings
@@ -20,6 +21,8 @@ EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
 _MODELS = ("quantize", "plan", "compile", "run", "check", "compare", "bench", "info", "sign")
 _COMMANDS = (*_MODELS, "embed", "build", "flash", "boards", "zoo", "doctor", "completion")
+
+_OPTION, _NEGATIVE = re.compile(r"--[^=]+$"), re.compile(r"-\.?[0-9]")
 
 
 def load(argv: Sequence[str]) -> None:
@@ -100,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
     try:
         argv = sys.argv[1:] if argv is None else argv
-        arguments = build_parser(_command(argv)).parse_args(argv)
+        arguments = build_parser(_command(argv)).parse_args(_with_numbers(argv))
     except SystemExit as end:  # argparse has printed help, or what is wrong
         return int(end.code or 0)
     failures: list[str] = []
@@ -122,6 +125,18 @@ def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
     for failure in failures:
         _complain(failure)
     return code or (EXIT_ERROR if failures else 0)
+
+
+def _with_numbers(argv: Sequence[str]) -> list[str]:
+    """The same, where argparse would take values such as ``-1..1`` or ``-1,-1`` for options: they
+    are joined to the option before them."""
+    joined: list[str] = []
+    for argument in argv:
+        if _NEGATIVE.match(argument) and joined and _OPTION.match(joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _complain(text: str) -> None:

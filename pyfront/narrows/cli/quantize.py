@@ -11,6 +11,7 @@ from narrows.api.quantizing import (
     EDGES,
     METHODS,
     WEIGHTS,
+    How,
     distance_from_source,
     quantize_model,
 )
@@ -83,17 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is None and not has_ranges(graph):
         raise UsageError("--data is missing: a few hundred typical inputs to calibrate with")
     with progress_bar() as progress:
-        made, quantized = quantize_model(
-            model,
-            arguments.data,
-            metadata,
+        how = How(
             arguments.method,
             arguments.weights,
             arguments.edges,
             arguments.limit,
             arguments.jobs,
-            progress,
         )
+        made, quantized = quantize_model(model, arguments.data, metadata, how, progress)
     about = made.quantization
     assert about is not None
     data = made.data
