@@ -30,13 +30,9 @@ HEADERS = (
 )
 # Types that attributes of public ones have; one cannot import them from narrows itself.
 HELD = {
-    "narrows.compare.Difference",
     "narrows.compare.First",
-    "narrows.compare.Layer",
     "narrows.errors.Unsupported",
     "narrows.native.observe.Dump",
-    "narrows.quantization.measure.LayerReport",
-    "narrows.report.explain.Explanation",
     "narrows.report.explain.Held",
     "narrows.report.explain.Step",
 }
