@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"reference", "sides", "compare"},
     "pytest_plugin": {"errors", "blob", "boards", "link", "native", "targets", "testing"},
     "models": BASE | {"graph", "importers", "exporters", "quantize"},
-    "report": {"errors", "graph", "plan", "quantize", "result", "checking"},
+    "report": {"errors", "graph", "native", "stages", "plan", "pack", "quantize", "result", "blob"}
+    | {"sides", "compare", "checking"},
     "cli": BASE
     | {"importers", "exporters", "graph", "quantize", "report"}
     | {"compile", "plan", "pack", "native", "blob", "data", "boards", "link", "targets"}
