@@ -91,7 +91,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
 
-SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs"}
+SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs", ".js", ".css"}
+# Bundles of others, with their licences beside them.
+FOREIGN = {PACKAGE / "report" / "page" / "uplot"}
 
 # What freestanding C offers, and the three functions of string.h.
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}
@@ -238,7 +240,9 @@ def test_the_application_names_no_chip() -> None:
     "folder", [PACKAGE, RUNTIME, FIRMWARE, ROOT / "tests"], ids=lambda p: p.name
 )
 def test_every_source_file_names_its_licence(folder: Path) -> None:
-    files = [path for path in folder.rglob("*") if path.suffix in SOURCES]
+    files = [
+        path for path in folder.rglob("*") if path.suffix in SOURCES and path.parent not in FOREIGN
+    ]
     heads = {path: path.read_text(encoding="utf-8")[:300] for path in files}
     unnamed = [
         str(path.relative_to(ROOT))
@@ -325,7 +329,8 @@ def runtime_includes() -> dict[str, set[str]]:
 
 
 def test_no_file_is_long() -> None:
-    files = (*python_files(), *c_files(RUNTIME), *c_files(FIRMWARE), *c_files(PACKAGE))
+    scripts = [path for path in PACKAGE.rglob("*.js") if path.parent not in FOREIGN]
+    files = (*python_files(), *c_files(RUNTIME), *c_files(FIRMWARE), *c_files(PACKAGE), *scripts)
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     long = {str(path.relative_to(ROOT)) for path, n in lines.items() if n > MOST_FILE_LINES}
     assert not differences(long, LONG_FILES)

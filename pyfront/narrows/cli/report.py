@@ -42,7 +42,7 @@ The page is one file that needs nothing else, and shows
   layer by layer    with --against: each layer beside that of another side, as 'narrows compare'
                     has it
 
-A blob holds one plan, and no float network: of it the page shows arena, network and MACs.
+A blob holds one plan, so its page has no front, and its costs are MACs.
 
 for example
 

@@ -26,10 +26,9 @@ def first_names(names: Sequence[str]) -> str:
 
 def distinct_names(names: Sequence[str]) -> list[str]:
     """For each of a network's names the shortest part of its path that no other has: of
-    ``model/conv2d_3/Conv2D;model/bn/...`` it is ``conv2d_3``. What nothing tells from others has
-    its ``short_name``."""
+    ``model/conv2d_3/Conv2D;model/bn/...`` it is ``conv2d_3``. Names that begin alike share one."""
     paths = {name: name.split(";")[0].strip("/").split("/")[-_DEEPEST:] for name in names}
-    owners = Counter(run for path in paths.values() for run in set(_runs(path)))
+    owners = Counter(run for path in set(map(tuple, paths.values())) for run in set(_runs(path)))
     found = {}
     for name, path in paths.items():
         own = (run for run in _runs(path) if owners[run] == 1 and any(map(_is_word, run)))
@@ -38,9 +37,10 @@ def distinct_names(names: Sequence[str]) -> list[str]:
 
 
 def _runs(path: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """All short parts of a path, of those of one length the first one first."""
+    """All short parts of a path, of those of one length the first one first, but that with which it
+    begins, the network as a rule, last."""
     for length in range(1, min(len(path), _LONGEST) + 1):
-        for start in range(len(path) - length + 1):
+        for start in (*range(1, len(path) - length + 1), 0):
             yield tuple(path[start : start + length])
 
 

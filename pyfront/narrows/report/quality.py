@@ -38,7 +38,7 @@ def quantization_json(
 
 def comparison_json(a: Side, b: Side, found: Comparison, names: Names) -> dict[str, Any]:
     """What ``narrows compare`` finds."""
-    lines = [("A", a.spec), ("B", b.spec), ("inputs", f"{found.items:,}")]
+    lines: list[tuple[Any, ...]] = [("A", a.spec), ("B", b.spec), ("inputs", f"{found.items:,}")]
     if found.right is not None:
         lines.append(("right classes", f"{found.right[0]} by A, {found.right[1]} by B"))
     for side, only in (("A", found.only_a), ("B", found.only_b)):
@@ -53,20 +53,21 @@ def comparison_json(a: Side, b: Side, found: Comparison, names: Names) -> dict[s
     }
 
 
-def _verdict(found: Comparison, names: Names) -> tuple[str, str]:
+def _verdict(found: Comparison, names: Names) -> tuple[Any, ...]:
+    """What was found: [what, in words, the layer's name if there is one]."""
     parted, worst = found.parted, found.worst
     if parted is not None and parted.first is not None:
-        y, x, channel = parted.first.position
-        return "they part in", (
-            f"{parted.layer.name}: input {parted.first.item}, y {y}, x {x}, channel {channel}: "
-            f"{parted.first.a} in A, {parted.first.b} in B"
-        )
+        first, (y, x, channel) = parted.first, parted.first.position
+        where = f"input {first.item}, y {y}, x {x}, channel {channel}"
+        text = f"{where}: {first.a} in A, {first.b} in B; layer "
+        return "they part in", text, names.number(parted.layer.name)
     if found.exact:
         elements = sum(layer.elements for layer in found.layers)
         return "all equal", f"{elements:,} elements of {len(found.layers):,} layers"
     if worst is None:
         return "no layer loses", "what the one before had"
-    return "the largest drop", f"{worst.drop or 0.0:.1f} dB, in {worst.layer.name}"
+    drop = f"{worst.drop or 0.0:.1f} dB, in "
+    return "the largest drop", drop, names.number(worst.layer.name)
 
 
 def _quantized(layer: LayerReport, histogram: Histogram | None, names: Names) -> dict[str, Any]:

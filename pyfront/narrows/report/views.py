@@ -208,6 +208,9 @@ def _tensors_of(blob: Blob) -> QGraph:
             known = blob.stage_names[number : number + 1]
             names[stage.output] = known[0] if known else f"tensor {stage.output}"
             scales[stage.output] = (blob.stage_scales[number : number + 1] or (1.0,))[0]
+    variables = variable_fields(blob.data)
+    for variable in variables:
+        names[variable.tensor] = f"{names[variable.source]} (before)"
     tensors = tuple(
         QTensor(
             names.get(number, f"tensor {number}"),
@@ -219,10 +222,6 @@ def _tensors_of(blob: Blob) -> QGraph:
     )
     stages = [stage_fields(blob.data, i) for i in range(len(blob.model.stages))]
     widths = [tensor.width for tensor in tensors]
-    variables = tuple(
-        QVariable(v.tensor, v.source, v.first // widths[v.source])
-        for v in variable_fields(blob.data)
-    )
     appending = tuple(
         QConcat(f.inputs, f.output, Axis(blob.data[f.params])) for f in stages if f.op is Op.CONCAT
     )
@@ -232,7 +231,7 @@ def _tensors_of(blob: Blob) -> QGraph:
         appending,
         _edges(tensors, [f.output for f in stages if f.op is Op.INPUT]),
         _edges(tensors, blob.model.output_tensors),
-        variables,
+        tuple(QVariable(v.tensor, v.source, v.first // widths[v.source]) for v in variables),
     )
 
 

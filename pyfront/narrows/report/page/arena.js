@@ -8,7 +8,9 @@ const KIND_WORDS = ["tensor", "variable", "state of", "scratch of"];
 /* Pixels that a block needs at least so that its name stands in it. */
 const LABEL = { width: 64, height: 13 };
 
-const arena = { map: null, live: null, held: null };
+/* clock: what the axis counts; at: where on it each unit of time begins, and the last one ends. */
+const arena = { map: null, live: null, held: null, clock: 0, at: [0] };
+const CLOCKS = ["predicted work", "firings"];
 
 /* The unpacked arena of a plan, ready to be looked up. */
 function readArena(detail) {
@@ -86,12 +88,34 @@ function rowWords(detail, tenant, firing) {
 
 const arenaBytes = (detail) => detail.memories.reduce((sum, size) => sum + size, 0);
 
+/* Where units of time begin on the axis: by what a firing of their stages takes on average, or by
+ * number. A firing that computes nothing still takes a little. */
+function clockOf(detail) {
+  const times = new Array(detail.live.length + 1).fill(0);
+  const fired = new Array(detail.stages.length).fill(0);
+  for (const stage of detail.at) fired[stage] += 1;
+  const takes = detail.stages.map((stage, i) => (stage.instructions ?? stage.macs) / (fired[i] || 1));
+  const all = detail.stages.reduce((sum, stage) => sum + (stage.instructions ?? stage.macs), 0);
+  const least = Math.max(1, (0.02 * all) / times.length);
+  for (let i = 0; i < detail.at.length; i++) {
+    const step = arena.clock === 1 ? detail.unit : Math.max(least, takes[detail.at[i]] || 0);
+    times[i + 1] = times[i] + step;
+  }
+  return times;
+}
+
 function drawArena() {
   const detail = state.detail;
   const size = Math.max(arenaBytes(detail), 1);
-  const end = Math.max(1, Math.ceil(detail.firings / detail.unit));
-  const firing = (time) => count(time * detail.unit);
   arena.held = null;
+  arena.at = clockOf(detail);
+  const end = Math.max(1, arena.at[arena.at.length - 1]);
+  const predicted = detail.stages.some((stage) => stage.instructions !== undefined);
+  const words = arena.clock === 1 ? "firing" : `${predicted ? "instructions" : "MACs"}, about`;
+  choose(byId("arena-clock"), CLOCKS, arena.clock, (i) => {
+    arena.clock = i;
+    drawArena();
+  });
   /* Ranges go both ways; each plot follows the other. */
   const follow = (other) => (chart, key) => {
     const target = arena[other];
@@ -115,8 +139,8 @@ function drawArena() {
       draw: [own === "map" ? drawTenants : drawPeak],
     },
   });
-  const xs = Array.from({ length: end + 1 }, (_, i) => i);
-  const live = [...detail.live, detail.live[end - 1] || 0];
+  const xs = arena.at;
+  const live = [...detail.live, detail.live[detail.live.length - 1] || 0];
   const times = { time: false, range: (chart, min, max) => [Math.max(0, min), Math.min(end, max)] };
   arena.map = arena.live = null;
   arena.live = makeChart(
@@ -126,7 +150,7 @@ function drawArena() {
       scales: { x: times, y: { range: [0, size] } },
       axes: [
         axis(undefined, () => "", { size: 6, ticks: { show: false } }),
-        axis("in use", kibibytes, { size: 66, space: 26 }),
+        axis("in use", kibibytes, { size: 66, space: 26, incrs: BINARY }),
       ],
       series: [
         {},
@@ -147,7 +171,7 @@ function drawArena() {
     {
       ...common("map", "live"),
       scales: { x: times, y: { range: [0, size] } },
-      axes: [axis("firing", firing), axis("place", kibibytes, { size: 66 })],
+      axes: [axis(words, arena.clock === 1 ? count : brief), axis("place", kibibytes, { size: 66, incrs: BINARY })],
       series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
     },
     [xs, xs.map(() => 0)],
@@ -170,7 +194,9 @@ function drawTenants(chart) {
   const scale = devicePixelRatio;
   const { min, max } = chart.scales.x;
   const perUnit = width / (max - min);
-  const across = (time) => left + (time - min) * perUnit;
+  const across = (time) => left + (arena.at[time] - min) * perUnit;
+  const first = above(arena.at, min) - 1;
+  const end = above(arena.at, max);
   ctx.save();
   ctx.beginPath();
   ctx.rect(left, top, width, height);
@@ -184,8 +210,8 @@ function drawTenants(chart) {
     for (const slot of tenant.slots) {
       const bottom = chart.valToPos(slot.low, "y", true);
       const tall = Math.max(1, bottom - chart.valToPos(slot.high, "y", true));
-      let i = Math.max(0, above(slot.starts, min) - 1);
-      while (i < slot.starts.length && slot.starts[i] < max) {
+      let i = Math.max(0, above(slot.starts, first) - 1);
+      while (i < slot.starts.length && slot.starts[i] < end) {
         const from = across(slot.starts[i]);
         let to = across(slot.ends[i]);
         while (i + 1 < slot.starts.length && across(slot.starts[i + 1]) < to + 0.5) {
@@ -225,8 +251,8 @@ function drawLabels(chart, labels) {
       shown = `…${shown.slice(shown.startsWith("…") ? 2 : 1)}`;
     }
     if (ctx.measureText(shown).width > room) continue;
-    ctx.strokeStyle = "rgb(0 0 0 / 0.55)";
-    ctx.lineWidth = 3 * scale;
+    ctx.strokeStyle = "rgb(0 0 0 / 0.5)";
+    ctx.lineWidth = 2.5 * scale;
     ctx.strokeText(shown, x + 4 * scale, y);
     ctx.fillStyle = "#fff";
     ctx.fillText(shown, x + 4 * scale, y);
@@ -248,7 +274,7 @@ function markMoment(chart) {
   if (peak !== null) lines.push([peak.firing, [5, 4]]);
   if (arena.held !== null) lines.push([arena.held, []]);
   for (const [firing, dash] of lines) {
-    const x = chart.valToPos(firing / unit + 0.5, "x", true);
+    const x = chart.valToPos(middleOf(Math.floor(firing / unit)), "x", true);
     if (x < left || x > left + width) continue;
     ctx.beginPath();
     ctx.setLineDash(dash.map((n) => n * devicePixelRatio));
@@ -260,10 +286,12 @@ function markMoment(chart) {
   }
 }
 
+const middleOf = (time) => (arena.at[time] + arena.at[time + 1]) / 2;
+
 /* The unit of time under the cursor. */
 function timeAt(chart) {
-  const { live } = state.detail;
-  return Math.max(0, Math.min(live.length - 1, Math.floor(chart.posToVal(chart.cursor.left, "x"))));
+  const time = above(arena.at, chart.posToVal(chart.cursor.left, "x")) - 1;
+  return Math.max(0, Math.min(state.detail.live.length - 1, time));
 }
 
 function pointAtArena(chart, own) {

@@ -52,11 +52,10 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/* The colour of a tensor: neighbours differ much, by the golden ratio. */
+/* The colour of a tensor: neighbours differ much, by the golden ratio; all are as light. */
 function hue(number) {
-  const turn = Math.round((number * 0.618034 * 360 + 210) % 360);
-  const light = parseFloat(colour("hue-light")) + (number % 2 ? -6 : 6);
-  return `hsl(${turn} ${colour("hue-full")} ${light}%)`;
+  const turn = Math.round((number * 0.618034 * 360 + 255) % 360);
+  return `oklch(${colour("hue-light")} 0.13 ${turn})`;
 }
 
 /* JSON that was compressed by pack_text. */

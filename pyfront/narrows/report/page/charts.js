@@ -19,6 +19,9 @@ function makeChart(place, options, data, height) {
   return chart;
 }
 
+/* Steps of an axis in bytes. */
+const BINARY = Array.from({ length: 26 }, (_, i) => 2 ** (i + 4));
+
 const narrow = () => innerWidth < 600;
 
 /* An axis in the page's colours. */
@@ -30,6 +33,7 @@ function axis(label, values, more) {
     font: "12px system-ui, sans-serif",
     labelFont: "12px system-ui, sans-serif",
     labelSize: 18,
+    size: 34,
     label,
     values: (chart, ticks) => ticks.map(values),
     ...more,

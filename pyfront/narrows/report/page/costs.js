@@ -3,12 +3,10 @@
 "use strict";
 
 function drawCosts() {
-  const stages = state.detail.stages.filter((stage) => stage.macs || stage.instructions);
+  const { stages } = state.detail;
   const predicted = stages.some((stage) => stage.instructions !== undefined);
-  byId("costs").hidden = stages.length === 0;
-  if (stages.length === 0) return;
   const what = predicted ? "instructions" : "MACs";
-  const now = stages.map((stage) => (predicted ? stage.instructions : stage.macs));
+  const now = stages.map((stage) => (predicted ? stage.instructions : stage.macs) || 0);
   const then = stages.map((stage) => (predicted ? stage.alone : stage.macs_once));
   const sum = (values) => values.reduce((total, value) => total + (value || 0), 0);
   const [all, alone] = [sum(now), sum(then)];
@@ -68,7 +66,7 @@ function costWords(stage, now, then, all, predicted) {
   return [
     strong(nameOf(name)),
     make("div", {}, `${stage.parts.join(" → ")}${stage.form ? `, ${stage.form}` : ""}`),
-    make("div", {}, `${brief(now)}, ${((100 * now) / all).toFixed(1)}% of the network`),
+    make("div", {}, `${brief(now)}, ${((100 * now) / (all || 1)).toFixed(1)}% of the network`),
     then ? make("div", {}, `${brief(then)} ${other}: ${factor(now / then)}`) : null,
     predicted && stage.macs ? small(`${brief(stage.macs)} MACs`) : null,
     fullLine(name),

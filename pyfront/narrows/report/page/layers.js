@@ -23,7 +23,12 @@ function drawPart(place, data) {
   const lines = make(
     "p",
     { class: "lead" },
-    data.lines.flatMap(([what, value], i) => [i ? make("br") : null, make("b", {}, `${what}: `), value]),
+    data.lines.flatMap(([what, value, name], i) => [
+      i ? make("br") : null,
+      make("b", {}, `${what}: `),
+      value,
+      name === undefined ? null : nameElement(name),
+    ]),
   );
   const plot = make("div", { class: "plot" });
   const notes = make("p", { class: "legend" });
@@ -79,13 +84,13 @@ function layerWords(layer) {
 /* Columns of the table: [heading, content of a layer's cell]; those that are empty are left out. */
 const COLUMNS = [
   ["layer", (layer) => [nameElement(layer.name), make("small", {}, layer.operator)]],
-  [">dB", (layer) => decibelsElement(layer.decibels)],
+  [">dB", (layer) => (layer.rescaled === undefined ? decibelsElement(layer.decibels) : fixed(layer.decibels))],
   [">rescaled", (layer) => decibelsElement(layer.rescaled)],
   [">drop", (layer) => fixed(layer.drop)],
   [">differ", (layer) => (layer.decibels === undefined && layer.differing !== undefined ? count(layer.differing) : null)],
   [">of", (layer) => (layer.decibels === undefined && layer.elements !== undefined ? count(layer.elements) : null)],
   [">by up to", (layer) => (layer.decibels === undefined && layer.most !== undefined ? real(layer.most) : null)],
-  ["range", (layer) => (layer.range ? [layer.range.map(real).join(" to "), layer.by ? small(layer.by) : ""] : null)],
+  ["range", (layer) => (layer.range ? [make("span", { class: "range" }, layer.range.map(real).join(" to ")), layer.by ? small(layer.by) : ""] : null)],
   ["activations", (layer) => histogram(layer.activations, layer.range)],
   ["weights", (layer) => histogram(layer.weights)],
   [">weights dB", (layer) => fixed(layer.weight_decibels)],

@@ -48,7 +48,7 @@ function drawFigures() {
   if (against && state.plan !== layers) {
     figures.push(["layer by layer", kibibytes(against.ram), `${factor(against.ram / plan.ram)} as much RAM`]);
   }
-  figures.push(["MACs", brief(plan.macs), `${factor(plan.macs / plan.macs_once || 1)} of computing all once`]);
+  figures.push(["MACs", brief(plan.macs), repeats(plan)]);
   if (plan.instructions !== null) {
     const share = against && against.instructions ? plan.instructions / against.instructions : 1;
     figures.push(["instructions", brief(plan.instructions), `predicted; ${factor(share)} of layer by layer`]);
@@ -59,6 +59,11 @@ function drawFigures() {
       make("div", {}, make("dt", {}, what), make("dd", {}, value, make("small", {}, note))),
     ),
   );
+}
+
+function repeats(plan) {
+  if (plan.macs <= plan.macs_once) return "nothing computed twice";
+  return `${factor(plan.macs / plan.macs_once)}: some computed twice`;
 }
 
 function drawHead() {

@@ -78,7 +78,7 @@ function stageRow(detail, stage, number, width) {
     make(
       "div",
       { class: "what" },
-      make("div", {}, swatch, nameElement(name)),
+      make("div", {}, swatch, make("span", { class: "number" }, String(number)), nameElement(name)),
       make("div", { class: "parts" }, ...chips, ` ${how.join(" · ")}`),
     ),
     make("div", { class: "held" }, ...heldWords(stage, height, across, channels, capacity)),
