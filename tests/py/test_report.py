@@ -109,7 +109,7 @@ def test_operators_in_words() -> None:
     planned = plan(graph)
     parts = [stage.parts for stage in plan_view(graph, planned).stages]
     assert parts[0] == ("input",)
-    assert parts[1][:2] == ("conv 3x3/2", "depthwise 3x3")
+    assert parts[1][:2] == ("conv 3×3/2", "depthwise 3×3")
     of_blob = [stage.parts for stage in blob_view(parse_blob(pack(graph, planned, {}))).stages]
     assert of_blob[:3] == parts[:3]
 
@@ -128,6 +128,17 @@ def test_a_blob_that_stalls_is_refused() -> None:
     assert blob.model.stages[0].op is Op.INPUT
     with pytest.raises(BlobError, match="stalls"):
         blob_view(blob)
+
+
+def test_a_board_gives_times(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "x.html"
+    options = ("--board", "nucleo-f446re", "--effort", "fast", "-o", str(page))
+    assert main(["report", "zoo:ds_cnn", *options]) == 0
+    data = page_data(page.read_text())
+    assert "MHz" in data["clock"]
+    for shown in data["front"]["plans"]:
+        assert 0.001 < shown["seconds"] < 1
+    assert ["board", "nucleo-f446re"] in data["lines"]
 
 
 # --- The arena ----------------------------------------------------------------------------------
@@ -394,6 +405,14 @@ def test_options_that_lack_others(
     assert main(["report", str(DIGITS_INT8), "-o", str(page), *map(str, options)]) == 2
     assert words in capsys.readouterr().err
     assert not page.exists()
+
+
+def test_what_is_not_trained_is_like_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ("--float", str(DIGITS_FLOAT), "--data", str(DIGITS_FLOAT))
+    assert main(["report", "zoo:ds_cnn", "-o", str(tmp_path / "x.html"), *options]) == 2
+    assert "is not trained" in capsys.readouterr().err
 
 
 def test_a_blob_has_its_plan(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from narrows import budget
 from narrows.blob import is_blob, parse_blob
 from narrows.boards import load_board
 from narrows.cli.compare import side_files
@@ -126,6 +127,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--{asked[0]} needs --data: inputs to run both networks on")
     if arguments.data is not None and not asked:
         raise UsageError("--data is for --float or --against; give one of them")
+    if asked and not list(network_files(arguments.model)):
+        raise UsageError(f"--{asked[0]}: {arguments.model} is not trained, so nothing is like it")
     if _is_blob(arguments.model):
         given = [name for name in ("ram", "board", "layout") if getattr(arguments, name)]
         if given:
@@ -161,7 +164,12 @@ def _plans(
     if arguments.ram is not None:
         lines.append(("budget", arguments.ram))
     title = found.choices[found.chosen].graph.name
-    return title, {"lines": lines, "front": front_json(found, options, names)}
+
+    def seconds(instructions: float) -> float | None:
+        return budget.predicted_seconds(instructions, board, options.layout)
+
+    parts = {"lines": lines, "front": front_json(found, options, names, seconds)}
+    return title, parts if seconds(0.0) is None else {**parts, "clock": budget.clock(board)}
 
 
 def _compared(

@@ -6,8 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from narrows.blob import Blob
 from narrows.graph.names import distinct_names
@@ -41,7 +42,16 @@ class Names:
         return [list(pair) for pair in zip(distinct_names(full), full, strict=True)]
 
 
-def front_json(found: Front, options: PlanOptions, names: Names) -> dict[str, Any]:
+Seconds: TypeAlias = Callable[[float], "float | None"]
+"""Predicted instructions of an inference -> its predicted seconds on a board, if they are known."""
+
+
+def front_json(
+    found: Front,
+    options: PlanOptions,
+    names: Names,
+    seconds: Seconds = lambda instructions: None,
+) -> dict[str, Any]:
     """All plans of the front, and behind them the layer by layer execution of the network.
 
     Args:
@@ -59,7 +69,11 @@ def front_json(found: Front, options: PlanOptions, names: Names) -> dict[str, An
     choices = (*found.choices, layers[id(found.choices[found.chosen].graph)])
     room = _LARGEST_PAGE // len(choices)
     plans = [
-        _plan_json(c, plan_view(c.graph, c.plan, costs[id(c.graph)]), names, room) for c in choices
+        {
+            **_plan_json(c, plan_view(c.graph, c.plan, costs[id(c.graph)]), names, room),
+            "seconds": seconds(c.instructions),
+        }
+        for c in choices
     ]
     return {"plans": plans, "chosen": found.chosen, "layers": len(choices) - 1}
 

@@ -43,7 +43,8 @@ def comparison_json(a: Side, b: Side, found: Comparison, names: Names) -> dict[s
         lines.append(("right classes", f"{found.right[0]} by A, {found.right[1]} by B"))
     for side, only in (("A", found.only_a), ("B", found.only_b)):
         if only:
-            lines.append((f"not compared, only in {side}", f"{len(only):,} layers"))
+            layers = f"{len(only):,} layer{'s' * (len(only) > 1)}"
+            lines.append((f"not compared, only in {side}", layers))
     lines.append(_verdict(found, names))
     marked = found.parted or found.worst
     return {
@@ -54,19 +55,19 @@ def comparison_json(a: Side, b: Side, found: Comparison, names: Names) -> dict[s
 
 
 def _verdict(found: Comparison, names: Names) -> tuple[Any, ...]:
-    """What was found: [what, in words, the layer's name if there is one]."""
+    """What was found: [what, in words, the name of the layer that they speak of, if any]."""
     parted, worst = found.parted, found.worst
     if parted is not None and parted.first is not None:
         first, (y, x, channel) = parted.first, parted.first.position
         where = f"input {first.item}, y {y}, x {x}, channel {channel}"
-        text = f"{where}: {first.a} in A, {first.b} in B; layer "
+        text = f": {where}: {first.a} in A, {first.b} in B"
         return "they part in", text, names.number(parted.layer.name)
     if found.exact:
         elements = sum(layer.elements for layer in found.layers)
         return "all equal", f"{elements:,} elements of {len(found.layers):,} layers"
     if worst is None:
         return "no layer loses", "what the one before had"
-    drop = f"{worst.drop or 0.0:.1f} dB, in "
+    drop = f", by {worst.drop or 0.0:.1f} dB"
     return "the largest drop", drop, names.number(worst.layer.name)
 
 

@@ -164,7 +164,7 @@ def blob_view(blob: Blob) -> View:
 
 
 def operator_words(op: QOp) -> str:
-    """An operator for people, such as ``depthwise 3x3/2``."""
+    """An operator for people, such as ``depthwise 3×3/2``."""
     if isinstance(op, QConv):
         return f"conv {_window(op.weights.shape[1:3], op.stride)}"
     if isinstance(op, QDepthwise):
@@ -177,10 +177,10 @@ def operator_words(op: QOp) -> str:
 
 
 def _window(kernel: Sequence[int], stride: Sequence[int]) -> str:
-    height, width = stride
-    steps = "" if (height, width) == (1, 1) else f"/{height}"
-    steps += "" if height == width else f"x{width}"
-    return f"{kernel[0]}x{kernel[1]}{steps}"
+    """Such as ``3×3/2``: a stride of 1 is not worth a word."""
+    strides = "" if max(stride) == 1 else f"/{stride[0]}"
+    strides += "" if stride[0] == stride[1] else f"×{stride[1]}"
+    return f"{kernel[0]}×{kernel[1]}{strides}"
 
 
 def _form_words(form: Form) -> str:
@@ -248,7 +248,7 @@ def _stage_words(blob: bytes, fields: StageFields) -> tuple[str, ...]:
 
     if fields.op is Op.BOTTLENECK:
         expand = [window("conv", _EXPAND_AT)] if fields.flags & EXPAND else []
-        project = ["conv 1x1"] if fields.flags & PROJECT else []
+        project = ["conv 1×1"] if fields.flags & PROJECT else []
         add = ["add"] if fields.flags & ADD else []
         return (*expand, window("depthwise", _DEPTHWISE_AT), *project, *add)
     if fields.op in (Op.CONV, Op.DEPTHWISE):

@@ -149,8 +149,8 @@ function drawArena() {
       ...common("live", "map"),
       scales: { x: times, y: { range: [0, size] } },
       axes: [
-        axis(undefined, () => "", { size: 6, ticks: { show: false } }),
-        axis("in use", kibibytes, { size: 66, space: 26, incrs: BINARY }),
+        axis(undefined, each(() => ""), { size: 6, ticks: { show: false } }),
+        axis("in use", each(kibibytes), { size: 66, space: 26, incrs: BINARY }),
       ],
       series: [
         {},
@@ -171,7 +171,7 @@ function drawArena() {
     {
       ...common("map", "live"),
       scales: { x: times, y: { range: [0, size] } },
-      axes: [axis(words, arena.clock === 1 ? count : brief), axis("place", kibibytes, { size: 66, incrs: BINARY })],
+      axes: [axis(words, arena.clock === 1 ? each(count) : briefTicks), axis("place", each(kibibytes), { size: 66, incrs: BINARY })],
       series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
     },
     [xs, xs.map(() => 0)],
@@ -228,7 +228,9 @@ function drawTenants(chart) {
         }
       }
     }
-    if (widest.width >= LABEL.width * scale && tenant.kind < 3) labels.push({ tenant, ...widest });
+    if (widest.width >= LABEL.width * scale && tenant.kind < 3 && !dimmed) {
+      labels.push({ tenant, ...widest });
+    }
   }
   ctx.globalAlpha = 1;
   drawLabels(chart, labels);

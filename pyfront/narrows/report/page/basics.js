@@ -36,9 +36,19 @@ function brief(value) {
   return value.toFixed(digits) + units[unit];
 }
 
+/* Ticks of an axis as brief numbers, with as many digits as tell them apart. */
+function briefTicks(ticks) {
+  const most = Math.max(...ticks.map(Math.abs), 1);
+  const power = Math.min(4, Math.floor(Math.log10(most) / 3));
+  const step = ticks.length > 1 ? (ticks[1] - ticks[0]) / 1000 ** power : 1;
+  const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)));
+  const unit = ["", " k", " M", " G", " T"][power];
+  return ticks.map((tick) => (tick === 0 ? "0" : (tick / 1000 ** power).toFixed(digits) + unit));
+}
+
 function kibibytes(value) {
   const kib = value / 1024;
-  return `${kib >= 100 ? kib.toFixed(0) : kib.toFixed(1)} KiB`;
+  return `${kib >= 100 || Number.isInteger(kib) ? kib.toFixed(0) : kib.toFixed(1)} KiB`;
 }
 
 const factor = (value) => `×${value.toFixed(value < 10 ? 3 : 1)}`;
@@ -108,7 +118,7 @@ function nameElement(number) {
 function fullLine(number) {
   const full = fullName(number);
   if (full === nameOf(number)) return null;
-  return small(full.length > 240 ? `${full.slice(0, 240)}…` : full);
+  return small(full.length > 160 ? `${full.slice(0, 160)}…` : full);
 }
 
 /* A legend: [colour or class, text] each. */

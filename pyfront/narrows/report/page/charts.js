@@ -19,13 +19,18 @@ function makeChart(place, options, data, height) {
   return chart;
 }
 
+const each = (word) => (ticks) => ticks.map(word);
+
+/* Steps of an axis that counts things. */
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
+
 /* Steps of an axis in bytes. */
 const BINARY = Array.from({ length: 26 }, (_, i) => 2 ** (i + 4));
 
 const narrow = () => innerWidth < 600;
 
-/* An axis in the page's colours. */
-function axis(label, values, more) {
+/* An axis in the page's colours. words: of its ticks, all at a time. */
+function axis(label, words, more) {
   return {
     stroke: () => colour("soft"),
     grid: { stroke: () => colour("line"), width: 1 },
@@ -35,7 +40,7 @@ function axis(label, values, more) {
     labelSize: 18,
     size: 34,
     label,
-    values: (chart, ticks) => ticks.map(values),
+    values: (chart, ticks) => words(ticks),
     ...more,
   };
 }
@@ -74,8 +79,8 @@ function barChart(place, label, values, classes, words, tipOf, most) {
       y: { range: [0, most] },
     },
     axes: [
-      axis("layer", (v) => (Number.isInteger(v) ? count(v) : ""), { incrs: [1, 2, 5, 10, 20, 50, 100] }),
-      axis(label, words, { size: 56 }),
+      axis("layer", each(count), { incrs: WHOLE }),
+      axis(label, each(words), { size: 56 }),
     ],
     series: [{}, ...series.map(({ data, ...rest }) => rest)],
     cursor: { points: { show: false }, y: false, drag: { x: false, y: false } },

@@ -10,11 +10,12 @@ function drawCosts() {
   const then = stages.map((stage) => (predicted ? stage.alone : stage.macs_once));
   const sum = (values) => values.reduce((total, value) => total + (value || 0), 0);
   const [all, alone] = [sum(now), sum(then)];
+  byId("costs").hidden = all === 0;
+  if (all === 0) return;
   const words = predicted ? "the same operators layer by layer, every tensor whole" : "computing nothing twice";
   byId("costs-text").textContent =
     `${brief(all)} ${what}${predicted ? ", predicted," : ""} against ${brief(alone)} for ${words}: ` +
-    `${factor(all / (alone || 1))}. One is not always above the other: fused stages save calls, and ` +
-    "short rings cost some.";
+    `${factor(all / (alone || 1))}.`;
   const bar = (align, name) => ({
     fill: () => colour(name),
     stroke: () => colour(name),
@@ -30,8 +31,8 @@ function drawCosts() {
         y: { range: [0, Math.max(1, ...now, ...then.map((v) => v || 0)) * 1.06] },
       },
       axes: [
-        axis("stage", (v) => (Number.isInteger(v) ? count(v) : ""), { incrs: [1, 2, 5, 10, 20, 50, 100] }),
-        axis(what, (v) => brief(v), { size: 64 }),
+        axis("stage", each(count), { incrs: WHOLE }),
+        axis(what, briefTicks, { size: 64 }),
       ],
       series: [{}, bar(-1, "layers"), bar(1, "accent")],
       cursor: { points: { show: false }, y: false, drag: { x: false, y: false } },
@@ -66,7 +67,7 @@ function costWords(stage, now, then, all, predicted) {
   return [
     strong(nameOf(name)),
     make("div", {}, `${stage.parts.join(" → ")}${stage.form ? `, ${stage.form}` : ""}`),
-    make("div", {}, `${brief(now)}, ${((100 * now) / (all || 1)).toFixed(1)}% of the network`),
+    make("div", {}, `${brief(now)}, ${((100 * now) / all).toFixed(1)}% of the network`),
     then ? make("div", {}, `${brief(then)} ${other}: ${factor(now / then)}`) : null,
     predicted && stage.macs ? small(`${brief(stage.macs)} MACs`) : null,
     fullLine(name),

@@ -30,8 +30,8 @@ function drawFront() {
       y: { range: [Math.max(0, least - room), most + room] },
     },
     axes: [
-      axis("RAM [KiB]", (v) => (v === null ? "" : `${+v.toPrecision(3)}`), logTicks(low, high)),
-      axis(what, (v) => brief(v), { size: 64 }),
+      axis("RAM [KiB]", each((v) => (v === null ? "" : `${+v.toPrecision(3)}`)), logTicks(low, high)),
+      axis(what, briefTicks, { size: 64 }),
     ],
     series: [{}, { stroke: "transparent", points: { show: false } }],
     cursor: { points: { show: false }, x: false, y: false, drag: { x: false, y: false } },

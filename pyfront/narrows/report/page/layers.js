@@ -26,8 +26,8 @@ function drawPart(place, data) {
     data.lines.flatMap(([what, value, name], i) => [
       i ? make("br") : null,
       make("b", {}, `${what}: `),
-      value,
       name === undefined ? null : nameElement(name),
+      value,
     ]),
   );
   const plot = make("div", { class: "plot" });

@@ -53,6 +53,9 @@ function drawFigures() {
     const share = against && against.instructions ? plan.instructions / against.instructions : 1;
     figures.push(["instructions", brief(plan.instructions), `predicted; ${factor(share)} of layer by layer`]);
   }
+  if (plan.seconds) {
+    figures.push(["an inference", `${real(1000 * plan.seconds)} ms`, `about, ${report.clock}`]);
+  }
   figures.push(["firings", count(state.detail.firings), `of ${count(state.detail.stages.length)} stages`]);
   byId("figures").replaceChildren(
     ...figures.map(([what, value, note]) =>

@@ -96,7 +96,7 @@ function heldWords(stage, height, width, channels, capacity) {
   const whole = capacity >= height * width;
   const rows = Math.floor(capacity / width);
   const words =
-    whole ? "whole" : capacity % width === 0 ? `${count(rows)} of ${count(height)} rows` : `${count(capacity)} pixels`;
+    whole ? "whole" : capacity % width === 0 ? `${count(rows)} of ${count(height)} rows` : `${count(capacity)} pixel${capacity === 1 ? "" : "s"}`;
   return [make("b", {}, bytes(capacity * channels)), make("br"), words];
 }
 
