@@ -57,9 +57,11 @@ class Browser:
             self._mouse(kind, place, x, y)
 
     def _mouse(self, kind: str, place: str, x: float, y: float) -> None:
-        left, top = self.run(
-            "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'});"
-            "const box = e.getBoundingClientRect(); return [box.left, box.top]",
+        # The page hears of the scrolling a frame later, and must have done so before the mouse.
+        left, top = self.driver.execute_async_script(
+            "const [place, done] = arguments; const e = document.querySelector(place);"
+            "e.scrollIntoView({block: 'center'}); const box = e.getBoundingClientRect();"
+            "const next = requestAnimationFrame; next(() => next(() => done([box.left, box.top])))",
             place,
         )
         button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
@@ -84,6 +86,7 @@ def chromium() -> Iterator[Browser]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_script_timeout(_PATIENCE_SECONDS)
     try:
         yield Browser(driver)
     finally:

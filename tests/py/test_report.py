@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import random
 import re
 import zlib
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 
 from conftest import Narrows
+from narrows import __file__ as narrows_package
 from narrows.blob import parse_blob
 from narrows.cli import main
 from narrows.cli.plan import read_network
+from narrows.compare import Comparison, Difference
 from narrows.errors import BlobError
 from narrows.graph.names import distinct_names
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
@@ -33,8 +36,9 @@ from narrows.report.arena import arena_json, spans
 from narrows.report.front import Front, front
 from narrows.report.page import report_page
 from narrows.report.plans import Names, dumps, front_json, one_by_one
-from narrows.report.quality import bars
+from narrows.report.quality import bars, comparison_json
 from narrows.report.views import View, blob_view, plan_view
+from narrows.sides import Layer, Side
 from random_graphs import random_graph, seeds
 from test_plan_cli import live_by_hand
 from test_variables import streaming_graph
@@ -276,6 +280,17 @@ def test_histograms_show_what_was_seen() -> None:
     assert bars(np.zeros(8, np.int64), -1, 1) is None
 
 
+def test_what_is_no_number_is_left_out() -> None:
+    layer = Layer("x", "conv", (1, 1, 2), True)
+    difference = Difference(layer, layer, 2, 2, math.inf, None, math.nan, None, 1.5)
+    found = Comparison(False, 1, (difference,), (), (), None, ())
+    side = Side("m", True, (layer,), (0,), (0,), (), None, (), lambda inputs, only: [])
+    (shown,) = json.loads(dumps(comparison_json(side, side, found, Names())))["layers"]
+    assert "most" not in shown
+    assert "decibels" not in shown
+    assert shown["drop"] == 1.5
+
+
 # --- Names --------------------------------------------------------------------------------------
 
 
@@ -338,9 +353,7 @@ def test_the_page_allows_itself_nothing_else() -> None:
 
 def test_the_bundle_is_the_released_one() -> None:
     """uPlot 1.6.32 as npm has it."""
-    import narrows.report.page as module
-
-    folder = Path(module.__file__).parent / "page" / "uplot"
+    folder = Path(narrows_package).parent / "report" / "web" / "uplot"
     digests = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in folder.glob("uPlot.*")
@@ -354,13 +367,14 @@ def test_the_bundle_is_the_released_one() -> None:
 # --- The command --------------------------------------------------------------------------------
 
 
-def test_a_model_and_its_blob(narrows: Narrows, digits_blob: Path, tmp_path: Path) -> None:
+def test_a_model_and_its_blob(
+    capsys: pytest.CaptureFixture[str], digits_blob: Path, tmp_path: Path
+) -> None:
     pages = {}
     for name, file in (("model", DIGITS_INT8), ("blob", digits_blob)):
         page = tmp_path / f"{name}.html"
-        done = narrows("report", file, "-o", page)
-        assert done.returncode == 0, done.stderr
-        assert str(page) in done.stdout
+        assert main(["report", str(file), "-o", str(page)]) == 0
+        assert str(page) in capsys.readouterr().out
         pages[name] = page_data(page.read_text())
     of_model, of_blob = pages["model"]["front"], pages["blob"]["front"]
     chosen = of_model["plans"][of_model["chosen"]]

@@ -93,7 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs", ".js", ".css"}
 # Bundles of others, with their licences beside them.
-FOREIGN = {PACKAGE / "report" / "page" / "uplot"}
+FOREIGN = {PACKAGE / "report" / "web" / "uplot"}
 
 # What freestanding C offers, and the three functions of string.h.
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}

@@ -2,7 +2,7 @@
 """One page about a network and its plan, whole in one file.
 
 Plots are drawn by uPlot (50 KB), whose release bundle from npm stands with its licence in
-``page/uplot``. Plotly's bundle is larger than a whole page may be (4 MiB), Bokeh's takes a third of
+``web/uplot``. Plotly's bundle is larger than a whole page may be (4 MiB), Bokeh's takes a third of
 that (1.3 MB), and neither draws the 100,000 lifetimes of an arena as they are zoomed into. Of the
 packages on PyPI that contain uPlot, one needs IPython and the other nobody seems to keep. The
 network is plain HTML with a few lines of SVG.
@@ -24,7 +24,7 @@ from typing import Any
 from narrows.pack.metadata import producer
 from narrows.report.plans import Names, dumps
 
-_FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent / "web"
 _LICENCE = "uplot/LICENSE"
 _STYLES = ("uplot/uPlot.min.css", "style.css")
 _SCRIPTS = (

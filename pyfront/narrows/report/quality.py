@@ -4,6 +4,7 @@ one way to show them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,7 +87,7 @@ def _quantized(layer: LayerReport, histogram: Histogram | None, names: Names) ->
         value["weights"] = bars(*layer.weights)
         value["weight_decibels"] = layer.weight_decibels
         value["per_tensor_decibels"] = layer.per_tensor_decibels
-    return value
+    return _finite(value)
 
 
 def _compared(difference: Difference, names: Names) -> dict[str, Any]:
@@ -103,7 +104,17 @@ def _compared(difference: Difference, names: Names) -> dict[str, Any]:
         if getattr(difference, key) is not None:
             value[key] = getattr(difference, key)
     limits = next((_range(side) for side in (difference.other, layer) if not side.is_float), None)
-    return value if limits is None else {**value, "range": limits}
+    return _finite(value if limits is None else {**value, "range": limits})
+
+
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    """Without numbers that JSON has not: a float network may give any."""
+
+    def is_finite(one: Any) -> bool:
+        parts = one if isinstance(one, list) else [one]
+        return all(not isinstance(part, float) or math.isfinite(part) for part in parts)
+
+    return {key: one for key, one in value.items() if is_finite(one)}
 
 
 def _range(layer: Layer) -> list[float] | None:

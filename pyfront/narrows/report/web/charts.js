@@ -13,8 +13,11 @@ function makeChart(place, options, data, height) {
     data,
     place,
   );
-  const old = charts.findIndex((other) => other.place === place);
-  if (old >= 0) charts.splice(old, 1)[0].chart.destroy();
+  const isGone = (other) => other.place === place || !other.place.isConnected;
+  for (const old of charts.filter(isGone)) {
+    old.chart.destroy();
+    charts.splice(charts.indexOf(old), 1);
+  }
   charts.push({ place, chart, width, height });
   return chart;
 }

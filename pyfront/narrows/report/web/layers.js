@@ -71,7 +71,7 @@ function layerWords(layer) {
   if (layer.range) lines.push(`range ${layer.range.map(real).join(" to ")}`);
   if (layer.differing !== undefined && layer.decibels === undefined) {
     lines.push(`${count(layer.differing)} of ${count(layer.elements)} elements differ`);
-    if (layer.differing) lines.push(`by up to ${real(layer.most)}`);
+    if (layer.most) lines.push(`by up to ${real(layer.most)}`);
   }
   return [
     strong(nameOf(layer.name)),
