@@ -117,13 +117,15 @@ def _place(path: Path) -> tuple[Path, os.stat_result | None]:
 def _beside(target: Path, mode: int = NEW_FILE_MODE) -> Iterator[tuple[Path, int]]:
     """A new file in the same folder; gone in the end, unless it was renamed."""
     temporary = target.parent / f".narrows-{secrets.token_hex(8)}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
+    handle = -1
+    try:  # an interrupt may come before os.open gives the file that it has made
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         yield temporary, handle
     finally:
-        os.close(handle)
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if handle >= 0:
+            os.close(handle)
 
 
 def _write(handle: int, data: bytes) -> None:

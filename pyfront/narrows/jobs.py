@@ -32,6 +32,14 @@ def one_thread_of_blas() -> None:
         os.environ.setdefault(name, "1")
 
 
+def processors() -> int:
+    """How many this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
 def in_order(
     function: Callable[[_Item], _Found], items: Iterable[_Item], jobs: int
 ) -> Iterator[_Found]:
