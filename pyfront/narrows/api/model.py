@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from narrows.importers import load, model_files
 from narrows.importers.metadata import model_metadata
 from narrows.notebook import table
 from narrows.quantization.measure import LayerReport
+from narrows.result import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ class Quantization:
         weights: ``channel`` or ``tensor``, what has a scale of its own.
         decibels: ratio of signal to quantization noise at the output, before a softmax.
         layers: the same of each layer, with its range and its weights.
-        page: a report as one HTML page.
     """
 
     samples: int
@@ -67,7 +67,12 @@ class Quantization:
     weights: str
     decibels: float
     layers: tuple[LayerReport, ...]
-    page: str
+    _page: Callable[[Progress], str] = field(repr=False)
+
+    def report(self, progress: Progress = no_progress) -> str:
+        """One HTML page about the layers and about the memory plans of the result, which it plans
+        now."""
+        return self._page(progress)
 
 
 class Model:

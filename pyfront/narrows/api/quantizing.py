@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from narrows.api.items import Data, as_datasets, as_jobs
 from narrows.api.model import Model, Quantization, as_model, imported, stored_metadata
 from narrows.data import Dataset, load_input
-from narrows.errors import InputError, ModelError, UsageError
+from narrows.errors import InputError, ModelError, PlanError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge
 from narrows.graph.graph import Graph
@@ -20,9 +21,14 @@ from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.graph.qgraph import ExternalDtype
 from narrows.importers.metadata import encode_metadata
 from narrows.originals import Distance, distance
+from narrows.planning import PlanOptions
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.dead_channels import without_dead_channels
 from narrows.quantization.float_model import Sample, verify_float
+from narrows.quantization.histogram import Histogram
 from narrows.quantization.known_ranges import has_ranges, quantize_by_ranges
-from narrows.quantization.measure import logits_decibels, measure_layers
+from narrows.quantization.lower import lower
+from narrows.quantization.measure import LayerReport, logits_decibels, measure_layers
 from narrows.quantization.pipeline import (
     MIN_MAX,
     PipelineOptions,
@@ -30,7 +36,10 @@ from narrows.quantization.pipeline import (
     quantize_network,
 )
 from narrows.quantization.quantize import WeightScales
-from narrows.report.quantization import quantization_page
+from narrows.report.front import front
+from narrows.report.page import report_page
+from narrows.report.plans import Names, front_json
+from narrows.report.quality import quantization_json
 from narrows.result import Progress, no_progress
 
 Method: TypeAlias = Literal["best", "minmax"]
@@ -144,19 +153,41 @@ def quantize_model(
     layers = measure_layers(quantized, how.jobs)
     decibels = logits_decibels(quantized, layers)
     source = f"{used} samples" if used else "the ranges of the file"
-    summary = [
-        ("model", model.place),
+    lines = [
         ("calibration", str(data) if isinstance(data, (str, Path)) else source),
         ("method", how.method),
         ("weights", f"one scale per {how.weights}"),
         ("at the output, before a softmax", f"{decibels:.1f} dB"),
     ]
-    title = f"Quantization of {Path(model.place).name}"
-    page = quantization_page(title, summary, layers, quantized.histograms)
+    page = partial(_page, model.place, lines, layers, quantized.histograms, quantized.graph)
     made = export_tflite(drop_unused(quantized.graph), encode_metadata(metadata))
     name = f"{Path(model.name).stem}_int8.tflite"
     about = Quantization(used, how.method, how.weights, decibels, tuple(layers), page)
     return Model(made, name, quantization=about), quantized
+
+
+def _page(
+    place: str,
+    lines: list[tuple[str, str]],
+    layers: Sequence[LayerReport],
+    histograms: Mapping[int, Histogram],
+    graph: Graph,
+    progress: Progress,
+) -> str:
+    """The page of a quantization, with the memory plans of the result, a float network's first
+    form of which stands at ``place``."""
+    names = Names()
+    parts: dict[str, Any] = {
+        "quality": quantization_json(layers, histograms, lines, names),
+        "lines": [("model", place)],
+    }
+    lowered = without_dead_channels(lower(drop_unused(graph)))
+    try:
+        found = front(arrangements(lowered), PlanOptions(), progress)
+        parts["front"] = front_json(found, PlanOptions(), names)
+    except PlanError as error:
+        parts["lines"].append(("no plan", str(error)))
+    return report_page(f"Quantization of {Path(place).name}", names, parts)
 
 
 def distance_from_source(model: Model, quantized: Quantized) -> tuple[Distance | str, int]:

@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
     add_input_shapes(parser)
     add_jobs(parser)
     add_metadata(parser)
-    add_output(parser, "--report", metavar="FILE.html", help="write where accuracy goes")
+    add_output(parser, "--report", metavar="FILE.html", help="write the page of 'narrows report'")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     if written and graph.warnings:  # the file is not the float network that was taken
         _compare_with_source(arguments, model, quantized)
     if arguments.report is not None:
-        arguments.outputs.write("report", about.page)
+        with progress_bar() as progress:
+            arguments.outputs.write("report", about.report(progress))
         _print_layers(about)
     return 0
 
