@@ -71,7 +71,13 @@ class Pages:
 
         def link(match: re.Match[str]) -> str:
             words, file, anchor = match.group(1), match.group(2), match.group(3) or ""
-            return f"{words}({self._target(file, origin, folder)}{anchor})" if file else match[0]
+            if not file:
+                return match[0]
+            target = self._target(file, origin, folder)
+            other = (folder / target).resolve()
+            if other.suffix == ".md" and not other.is_relative_to(self.docs):
+                return f"{{download}}`{words[1:-1]} <{target}>`"  # MyST takes it for a page
+            return f"{words}({target}{anchor})"
 
         parts = _CODE.split(text)
         return "".join(part if i % 2 else _LINK.sub(link, part) for i, part in enumerate(parts))
