@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 _MOST = 1024
 
@@ -23,10 +24,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 
 def processors() -> int:
     """How many this process may use."""
-    try:
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def _jobs(text: str) -> int:
