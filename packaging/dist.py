@@ -46,7 +46,9 @@ class Packer:
         self._out = out
         self.version = read_version()
         digits = load_held_out()
-        self._picture = prepare_digits(digits.images[:1])[0].ravel().tolist()
+        # The model's elements are pixels less 128.
+        elements = prepare_digits(digits.images[:1])[0].ravel().tolist()
+        self._picture = [element + 128 for element in elements]
         self._values = {
             "@VERSION@": self.version,
             "@URL@": url,
