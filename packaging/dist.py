@@ -84,7 +84,7 @@ class Packer:
         """The runtime in one file, what finds boxes in another, and their headers."""
         folder.mkdir(parents=True, exist_ok=True)
         runtime = ROOT / "runtime"
-        (folder / "narrows.c").write_text(amalgamate(runtime, self.version), encoding="utf-8")
+        (folder / "narrows.c").write_text(self._one_file, encoding="utf-8")
         detection = (runtime / "detection" / "detection.c").read_text(encoding="utf-8")
         (folder / "narrows_detection.c").write_text(detection, encoding="utf-8")
         for header in (runtime / "include").glob("*.h"):
@@ -97,6 +97,10 @@ class Packer:
             (folder / name).write_text(text, encoding="utf-8")
         if main is not None:
             self.copy(TEMPLATES / "digits_main.c", folder / main)
+
+    @cached_property
+    def _one_file(self) -> str:
+        return amalgamate(ROOT / "runtime", self.version)
 
     @cached_property
     def _digits(self) -> dict[str, str]:
