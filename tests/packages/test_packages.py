@@ -24,6 +24,7 @@ from amalgamate import IMPLEMENTATIONS, own_names, renamed
 from conftest import ROOT, RUNTIME
 from dist import KINDS, Packer, read_version
 from models import missing, need
+from release import CHANGES, PLACES, set_version
 
 HERE = Path(__file__).parent
 VERSION = narrows.__version__
@@ -67,6 +68,25 @@ def cmake() -> str:
 def test_one_version() -> None:
     """The header's, which the packages for C have, is the Python package's."""
     assert read_version() == VERSION
+
+
+def test_a_version_is_set_everywhere_or_nowhere(tmp_path: Path) -> None:
+    for place in (*PLACES, CHANGES):
+        copy = tmp_path / place.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, copy)
+    changes = tmp_path / CHANGES.name
+    changes.write_text("# Changes\n\n## Unreleased\n\n* New.\n")
+    with pytest.raises(SystemExit, match="give three numbers"):
+        set_version(tmp_path, "1.2", "2024-02-29")
+    set_version(tmp_path, "1.2.3", "2024-02-29")
+    assert changes.read_text() == "# Changes\n\n## 1.2.3 (2024-02-29)\n\n* New.\n"
+    for place, form in PLACES.items():
+        assert form.format("1.2.3") in (tmp_path / place.relative_to(ROOT)).read_text()
+    with pytest.raises(SystemExit, match="nothing to release"):
+        set_version(tmp_path, "1.2.4", "2024-02-29")
+    header = tmp_path / "runtime" / "include" / "narrows.h"
+    assert '"1.2.3"' in header.read_text()
 
 
 # --- One file -----------------------------------------------------------------------------------

@@ -159,6 +159,7 @@ def test_every_platform_has_its_tag() -> None:
     assert f"linux-{platform.machine()}-glibc" in PLATFORMS or sys.platform != "linux"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_the_package_asks_no_other_system_for_linux(system: str, tmp_path: Path) -> None:
     """mypy knows which functions Python has where."""

@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": BASE | {"interrupt", "cli", "compile", "graph", "models", "targets"},
 }
 
-SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs"}
+SOURCES = {".py", ".c", ".h", ".cpp", ".hpp", ".ino", ".ld", ".S", ".mjs"}
 
 # What freestanding C offers, and the three functions of string.h.
 STANDARD_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "limits.h", "string.h"}
@@ -234,7 +234,9 @@ def test_the_application_names_no_chip() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", [PACKAGE, RUNTIME, FIRMWARE, ROOT / "tests"], ids=lambda p: p.name
+    "folder",
+    [PACKAGE, RUNTIME, FIRMWARE, *(ROOT / name for name in ("tests", "packaging", "examples"))],
+    ids=lambda p: p.name,
 )
 def test_every_source_file_names_its_licence(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.suffix in SOURCES]
