@@ -46,25 +46,32 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": places, **variables}
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Platform -> its wheel's library, in a folder with the wheel's name."""
-    folder = tmp_path_factory.mktemp("wheels")
-    libraries = {}
-    for name in PLATFORMS:
-        out = folder / name
+class Libraries(dict[str, Path]):
+    """Platform -> its wheel's library, built when it is asked for, in a folder with the wheel's
+    name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        out = self._folder / name
         command = (ROOT / "packaging" / "wheels.py", name, "--no-build-isolation", "--out", out)
         run(sys.executable, *command, env=environment())
         (wheel,) = out.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            libraries[name] = Path(archive.extract("narrows/native/_runtime.so", out / wheel.stem))
+            self[name] = Path(archive.extract("narrows/native/_runtime.so", out / wheel.stem))
             assert "narrows/_share/runtime/include/narrows.h" in archive.namelist()
-    return libraries
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
+    return Libraries(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PLATFORMS if name.startswith("linux")])
-def test_linux(name: str, built: dict[str, Path]) -> None:
+def test_linux(name: str, built: Libraries) -> None:
     binary = lief.ELF.parse(built[name])
     assert binary is not None
     machines = {"x86_64": lief.ELF.ARCH.X86_64, "aarch64": lief.ELF.ARCH.AARCH64}
@@ -86,7 +93,7 @@ def test_linux(name: str, built: dict[str, Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PLATFORMS if name.startswith("macos")])
-def test_macos(name: str, built: dict[str, Path]) -> None:
+def test_macos(name: str, built: Libraries) -> None:
     fat = lief.MachO.parse(built[name])
     assert fat is not None
     (binary,) = fat
@@ -103,7 +110,7 @@ def test_macos(name: str, built: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_windows(built: dict[str, Path]) -> None:
+def test_windows(built: Libraries) -> None:
     binary = lief.PE.parse(built["windows-x86_64"])
     assert binary is not None
     assert binary.header.machine == lief.PE.Header.MACHINE_TYPES.AMD64
@@ -131,9 +138,7 @@ RUNNERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RUNNERS)
-def test_a_library_runs(
-    case: str, built: dict[str, Path], digits_blob: Path, tmp_path: Path
-) -> None:
+def test_a_library_runs(case: str, built: Libraries, digits_blob: Path, tmp_path: Path) -> None:
     """By a C program that loads it as Python does: the bytes of this machine."""
     need(RUNNERS[case][0])
     name = case.removesuffix("-without-dot")
