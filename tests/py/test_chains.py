@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from litert import LiteRT
+from narrows.errors import ModelError
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Relation
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import QGraph
 from narrows.importers.tflite import import_tflite
+from narrows.quantize import reference
 from narrows.quantize.float_model import FloatModel
+from narrows.quantize.lower import lower
 from narrows.quantize.measure import measure_layers
 from narrows.quantize.pipeline import quantize_network
 from single import Net
@@ -47,6 +50,55 @@ def test_numbers_and_branches(seed: int) -> None:
     y = net.binary("SUB", net.constant((), 0.01), net.unary("TANH", x, 1 / 128, 0))
     y = net.binary("ADD", y, net.prelu(x, net.constant((1, 1, 1))))
     assert kinds(every(net, x, net.unary("QUANTIZE", net.binary("MUL", y, x)))) == ["lookup"]
+
+
+@pytest.mark.parametrize("scales", [(0.02, 0.01, 0.02), (3.0, 2.0, 0.01), (1.0, 0.7, 3e-3)])
+@pytest.mark.parametrize("zero_point", [-128, -3, 127])
+def test_a_number_over_every_value(zero_point: int, scales: tuple[float, ...]) -> None:
+    net = Net(11)
+    x = net.int8(ALL.shape, scales[1], zero_point)
+    above = net.int8((), scales[0], -90, data=np.array([41]))
+    y = net.binary("DIV", above, x, scales[2])
+    # By 0, TFLite Micro divides as it likes.
+    values = np.where(zero_point == ALL, -1 if zero_point else 1, ALL).astype(np.int8)
+    assert kinds(check(net.finish([x], [y]), net.rng, [[values]])) == ["lookup"]
+
+
+def test_every_value_over_a_number() -> None:
+    net = Net(12)
+    x = net.int8(ALL.shape, 0.02, -5)
+    y = net.binary("DIV", x, net.int8((), 0.3, 3, data=np.array([9])), 0.05)
+    # By such small ones, TFLite Micro divides as it likes.
+    values = np.where(np.abs(ALL + 5) <= 1, 50, ALL).astype(np.int8)
+    assert kinds(check(net.finish([x], [y]), net.rng, [[values]])) == ["lookup"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_softsign(seed: int) -> None:
+    net = Net(seed)
+    x = net.int8(ALL.shape, 0.04, -3)
+    below = net.binary("ADD", net.unary("ABS", x), net.int8((), 0.01, 0, data=np.array([100])))
+    assert kinds(every(net, x, net.binary("DIV", x, below, 0.01))) == ["lookup"]
+
+
+def test_a_division_that_is_no_table() -> None:
+    net = Net(13)
+    a, b = net.int8(ALL.shape), net.int8(ALL.shape)
+    graph = import_tflite(net.finish([a, b], [net.binary("DIV", a, b, 0.1)]), "quotient")
+    with pytest.raises(ModelError, match=r"quotient.*a DIV of two int8 tensors.*reciprocals"):
+        lower(graph)
+
+
+@pytest.mark.parametrize(("number", "given"), [(5, 127), (-5, -128), (0, 7)])
+def test_a_division_by_zero(number: int, given: int) -> None:
+    """The end on the side that the sign says; 0 of 0."""
+    net = Net(14)
+    x, above = net.int8((1, 1, 1, 1), 0.1, 10), net.int8((), 0.1, 0, data=np.array([number]))
+    y = net.int8((1, 1, 1, 1), 0.1, 7)
+    net.operator("DIV", [above, x], [y], "DivOptions")
+    qgraph = lower(import_tflite(net.finish([x], [y]), "zero"))
+    (got,) = reference.run(qgraph, [np.full((1, 1, 1), 10, np.int8)])
+    assert got.item() == given
 
 
 def test_what_is_read_in_between_is_kept() -> None:

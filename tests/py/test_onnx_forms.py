@@ -52,6 +52,30 @@ def _expanded(net: Net) -> Any:
     return net.add("Mul", "x", net.add("Expand", mean, net.constant(list(X))))
 
 
+def _positive(net: Net) -> Any:
+    return net.add("Add", net.add("Abs", "x"), net.constant(0.5))
+
+
+def _grouped(net: Net, groups: int) -> Any:
+    """A GroupNormalization as PyTorch exports it."""
+    x = net.add("Reshape", "x", net.constant([0, groups, -1]))
+    ones, zeros = net.constant(np.ones(groups)), net.constant(np.zeros(groups))
+    y = net.add("InstanceNormalization", x, ones, zeros, epsilon=0.01)
+    y = net.add("Reshape", y, net.constant(list(X)))
+    return net.add("Mul", y, net.normal(4, 1, 1))
+
+
+def _of_groups(net: Net, operator: str, *numbers: Any, **attributes: Any) -> Any:
+    """An operator on dimensions that are pieces of the channels: [1, 2, 2, height, width]."""
+    x = net.add("Reshape", net.conv("x", 4, 4, 1, 1), net.constant([1, 2, 2, 7, 6]))
+    return net.add(operator, x, *(net.constant(n) for n in numbers), **attributes)
+
+
+def _split_groups(net: Net) -> Any:
+    first, second = _of_groups(net, "Split", [1, 1], axis=2, outputs=2)
+    return net.add("Reshape", net.add("Sub", first, second), net.constant([1, 2, 7, 6]))
+
+
 def _folded_weights(net: Net) -> Any:
     """As a weight normalization stands in a file."""
     weights, length = net.normal(5, 4, 3, 3), net.constant(np.full((5, 1, 1, 1), 0.7))
@@ -91,10 +115,49 @@ FORMS: dict[str, Make] = {
         "Slice", "x", n.constant([-1]), n.constant([-100]), n.constant([3]), n.constant([-1])
     ),
     "gather nd": lambda n: n.add("GatherND", "x", n.constant([[0]])),
+    "gather of groups": lambda n: _of_groups(n, "Gather", np.array(1), axis=2),
+    "gather of groups in another order": lambda n: n.add(
+        "Reshape", _of_groups(n, "Gather", [1, 0], axis=1), n.constant(list(X))
+    ),
+    "slice of groups": lambda n: n.add(
+        "Reshape", _of_groups(n, "Slice", [1, 1], [2, 7], [2, 3]), n.constant([1, 2, 6, 6])
+    ),
+    "split of groups": _split_groups,
     "weight normalization": _folded_weights,
     "reciprocal root": lambda n: n.add(
         "Reciprocal", n.add("Sqrt", n.add("Add", n.add("Abs", "x"), n.constant(0.5)))
     ),
+    "reciprocal": lambda n: n.add("Reciprocal", _positive(n)),
+    "softsign": lambda n: n.add("Softsign", "x"),
+    "quotient": lambda n: n.add("Div", n.conv("x", 4, 4, 1, 1), _positive(n)),
+    "quotient of a number": lambda n: n.add("Div", n.constant(3.0), _positive(n)),
+    "quotient of numbers": lambda n: n.add("Div", n.normal(4, 1, 1), _positive(n)),
+    **{
+        f"power {power:g}": (
+            lambda n, p=power: n.add("Pow", _positive(n), n.constant(p))  # type: ignore[misc]
+        )
+        for power in (1.0, 3.0, 6.0, -0.5, -1.0, -2.0)
+    },
+    **{
+        f"{name} over {axes}": (
+            lambda n, o=name, a=axes: n.add(o, _positive(n), axes=a, keepdims=0)  # type: ignore[misc]
+        )
+        for name in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
+        for axes in ([1], [2, 3])
+    },
+    "unit length": lambda n: n.add("LpNormalization", "x", axis=1),
+    "unit sum": lambda n: n.add("LpNormalization", _positive(n), axis=1, p=1),
+    "log softmax": lambda n: n.add("LogSoftmax", "x", axis=1),
+    "instance normalization": lambda n: n.add(
+        "InstanceNormalization", "x", n.normal(4), n.normal(4), epsilon=0.01
+    ),
+    "group normalization": lambda n: n.add(
+        "GroupNormalization", "x", n.normal(4), n.normal(4), epsilon=0.01, num_groups=2
+    ),
+    "one group": lambda n: _grouped(n, 1),
+    "groups written out": lambda n: _grouped(n, 2),
+    "as many groups as channels": lambda n: _grouped(n, 4),
+    "mean and variance": lambda n: n.add("MeanVarianceNormalization", n.conv("x", 4, 4, 1, 1)),
     "slopes behind a convolution": lambda n: n.add(
         "PRelu", n.conv("x", 5, 4, 3, 3), n.normal(5, 1, 1)
     ),
@@ -108,7 +171,7 @@ FORMS: dict[str, Make] = {
         "AveragePool", "x", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1
     ),
 }
-_OPSETS = {"mish": 18, "swish": 24, "expand": 17, "expand height": 17, "expand channels": 17}
+_OPSETS = {"mish": 18, "swish": 24, "group normalization": 21}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -121,7 +184,8 @@ _LEAST_DECIBELS = 20.0
 """Of a quantized form, signal to noise."""
 _QUANTIZED = (
     "selu of its own", "celu", "mish", "shrink", "where Less", "or", "layer normalization of rows",
-    "average of what is there",
+    "average of what is there", "softsign", "quotient", "power 3", "power -1", "unit length",
+    "log softmax", "instance normalization", "groups written out", "ReduceL2 over [1]",
 )  # fmt: skip
 
 
@@ -130,13 +194,13 @@ def test_forms_in_integers(form: str) -> None:
     net = Net()
     model = net.model(FORMS[form](net), opset=_OPSETS.get(form, 17))
     graph = import_onnx(model, form)
-    samples = [[np.ascontiguousarray(nhwc(net.rng.normal(0, 1, X)), np.float32)] for _ in range(9)]
-    quantized = quantize_network(graph, lambda: iter(samples[:8])).graph
+    samples = [[np.ascontiguousarray(nhwc(net.rng.normal(0, 1, X)), np.float32)] for _ in range(33)]
+    quantized = quantize_network(graph, lambda: iter(samples[:32])).graph
     data = export_tflite(drop_unused(quantized))
     check_int8(data, net.rng)
-    (port,), (wanted,) = quantized.outputs, FloatModel(graph).run(samples[8])
+    (port,), (wanted,) = quantized.outputs, FloatModel(graph).run(samples[32])
     assert port.dtype == "int8"
-    real = _real(quantized, samples[8][0], data)
+    real = _real(quantized, samples[32][0], data)
     noise = np.square(real - wanted.reshape(real.shape)).sum()
     assert 10 * np.log10(np.square(wanted).sum() / noise) > _LEAST_DECIBELS
 
@@ -194,7 +258,16 @@ def test_what_is_broadcast_is_not_repeated() -> None:
             lambda n: n.add("Where", n.constant([True, False] * 3, bool), "x", _half(n)),
         ),
         ("not computed by a comparison", lambda n: n.add("Not", "x")),
-        ("no Sqrt", lambda n: n.add("Reciprocal", "x")),
+        ("divisor is zero", lambda n: n.add("Div", "x", n.constant([1.0, 0, 1, 1, 1, 1]))),
+        ("at most 8", lambda n: n.add("Pow", "x", n.constant(9.0))),
+        ("p is 3", lambda n: n.add("LpNormalization", "x", p=3)),
+        ("axis 2 of shape", lambda n: n.add("LogSoftmax", "x", axis=2)),
+        ("the last of several", lambda n: n.add("ArgMax", "x", axis=1, select_last_index=1)),
+        ("numbers of elements", lambda n: n.add("Add", n.add("ArgMax", "x", axis=1), _half(n))),
+        (
+            "3 groups of 4",
+            lambda n: n.add("GroupNormalization", "x", n.normal(3), n.normal(3), num_groups=3),
+        ),
         ("alpha -1", lambda n: n.add("Elu", "x", alpha=-1.0)),
         ("indices of shape", lambda n: n.add("GatherND", "x", n.constant([[0, 1]]))),
         ("65 copies", lambda n: n.add("Tile", "x", n.constant([1, 65, 1, 1]))),

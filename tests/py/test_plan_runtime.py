@@ -135,7 +135,7 @@ def least_if_refused(graph: QGraph, ram: int) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("seed", seeds(30, every=10))
+@pytest.mark.parametrize("seed", seeds(30, every=15))
 def test_random_budgets(seed: int) -> None:
     """A plan keeps its budget and gives the reference's bytes, or the error's own least does."""
     graph = random_graph(seed, size=7)

@@ -23,8 +23,7 @@ GAPS = {
         *("GATHER_ND", "REDUCE_ALL", "SHAPE", "ZEROS_LIKE"),
     ),
     "The runtime has no kernel for it.": (
-        *("CUMSUM", "DIV", "L2_NORMALIZATION", "LOG_SOFTMAX"),
-        *("SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+        *("CUMSUM", "L2_NORMALIZATION", "LOG_SOFTMAX", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
     ),
     "Rare in files with int8 activations.": (
         *("ADD_N", "EMBEDDING_LOOKUP", "L2_POOL_2D"),

@@ -134,9 +134,12 @@ def ran(
         expected = _expected(qgraph, oracle, inside)
         for i, (edge, got) in enumerate(zip(qgraph.outputs, outputs, strict=True)):
             tensor = qgraph.tensors[edge.tensor]
-            apart += int((to_external(edge, tensor, got) != expected[i]).sum())
+            given = to_external(edge, tensor, got)
+            apart += int((given != expected[i]).sum())
             if answers is not None:
-                real = (got.astype(np.float64) - tensor.zero_point) * tensor.scale
+                real = given.astype(np.float64)
+                if edge.elements == "int8":
+                    real = (got.astype(np.float64) - tensor.zero_point) * tensor.scale
                 want = answers[number][i].reshape(real.shape)
                 powers[:, i] += np.square(want).sum(), np.square(real - want).sum()
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -57,6 +57,7 @@ _VERSIONS = {
     "ADD": (1, 2),
     "SUB": (1, 2),
     "MUL": (1, 2),
+    "DIV": (1, 2),
     **{relation.value: (1, 2) for relation in Relation},
     "SQUARED_DIFFERENCE": (1, 2),
     "BATCH_MATMUL": (1, 4),
@@ -226,7 +227,7 @@ class _Exporter:
         if port.shape != (1, *inner.shape) or (current in taken and not converted):
             name = None if converted else port.name
             current = self._reshape(current, self._like(port.tensor, port.shape, name), port.shape)
-        if converted and inner.dtype in ("int32", "bool"):
+        if converted and not inner.is_real:
             return self._write("CAST", [current], self._edge(port), "CastOptions")
         if converted and port.dtype == "float32":
             return self._write("DEQUANTIZE", [current], self._edge(port), "DequantizeOptions")
@@ -235,8 +236,8 @@ class _Exporter:
         return current
 
     def _edge(self, port: Port) -> int:
-        is_number = self.graph.tensors[port.tensor].dtype in ("int32", "bool")
-        scale = None if is_number or port.dtype == "float32" else port.scale
+        is_real = self.graph.tensors[port.tensor].is_real
+        scale = port.scale if is_real and port.dtype != "float32" else None
         return self.writer.tensor(
             port.shape, port.dtype, scale=scale, zero_point=port.zero_point, name=port.name
         )

@@ -64,6 +64,12 @@ class Tensor:
     data: Array | None = None
     bounds: tuple[float, float] | None = None
 
+    @property
+    def is_real(self) -> bool:
+        """Whether an activation holds real numbers, which int8 stands for: neither truth values nor
+        the numbers of elements, which only an output of the model is."""
+        return self.dtype not in ("int32", "bool")
+
 
 @dataclass(frozen=True, eq=False)
 class Port:

@@ -167,6 +167,7 @@ class Elementwise(IntEnum):
     MINIMUM = 4
     PRELU = 5
     SQUARED_DIFFERENCE = 6
+    DIV = 7  # within tables alone: the runtime divides nothing
 
 
 EXTREMA = (Elementwise.MAXIMUM, Elementwise.MINIMUM)
@@ -178,7 +179,7 @@ class QElementwise:
 
     ADD, SUB: requantize(requantize((a - za) << left_shift, *a) +- requantize((b - zb) <<
     left_shift, *b), *out) + zo. SQUARED_DIFFERENCE: as SUB, of which *out takes the square. MUL:
-    requantize((a - za) * (b - zb), *out) + zo.
+    requantize((a - za) * (b - zb), *out) + zo. DIV: (a - za) / (b - zb) times *out, + zo.
     MAXIMUM, MINIMUM: of a and b themselves. PRELU: requantize(a - za, *a) + zo if a >= za, else as
     MUL. Each of a, b, out is (multiplier, shift), and (0, 0) where it is not used.
     """

@@ -141,7 +141,7 @@ class Builder:
         if key not in self._relabelled:
             source = self.tensors[view.tensor]
             data = source.data
-            if source.dtype in ("int32", "bool"):
+            if not source.is_real:
                 raise Refused(
                     f"it moves elements of {source.dtype}, which the model's end may hold"
                 )

@@ -344,6 +344,28 @@ def binary(
     _paired(node, a, b, lambda inputs, y: Binary(inputs, y, function, activation))
 
 
+def divide(node: Node, a: AnyView, b: AnyView, activation: Activation = Activation.NONE) -> None:
+    """A quotient of floats becomes output 0: a number over each element of b, or the product of a
+    with what 1 over b is, because int8 divides by tables alone."""
+    numerator, divisor = (node.importer.tensors[v.tensor].data for v in (a, b))
+    if divisor is not None:
+        if not divisor.all():
+            raise Refused("its divisor is zero")
+        tensor = node.importer.tensors[b.tensor]
+        reciprocals = (1 / divisor.astype(np.float64)).astype(np.float32)
+        b = replace(b, tensor=node.importer.constant(replace(tensor, data=reciprocals)))
+    elif numerator is not None and numerator.size == 1:
+        binary(node, a, b, Elementwise.DIV, activation)
+        return
+    else:
+        importer, name = node.importer, f"{node.gives_name()}/reciprocal"
+        one = importer.tensor(f"{name}/1", (1, 1, 1), data=np.ones((1, 1, 1), np.float32))
+        y = importer.tensor(name, b.storage)
+        node.emit(Binary((one, b.tensor), y, Elementwise.DIV, Activation.NONE))
+        b = replace(b, tensor=y)
+    binary(node, a, b, Elementwise.MUL, activation)
+
+
 def compare(node: Node, a: AnyView, b: AnyView, relation: Relation) -> None:
     """Where a relation of two operands, broadcast to one shape, holds becomes output 0."""
     _paired(node, a, b, lambda inputs, y: Compare(inputs, y, relation))
@@ -561,13 +583,18 @@ def arg_max(node: Node, x: View, axis: int, *, keep: bool, least: bool) -> None:
 
 def softmax(node: Node, x: View, axis: int, shape: tuple[int, ...], beta: float = 1.0) -> None:
     """A softmax over one dimension of x becomes output 0 of this shape."""
-    b = node.importer
-    long = [a for a in x.axes[axis] if x.storage[a] > 1]
-    if long != [CHANNELS] and not x.shape[axis] == x.storage[2] == 1:
-        if axis != len(x.shape) - 1:
-            raise Refused(f"axis {axis} of shape {list(x.shape)} is not the channels")
-        x = b.relabel(x, (prod(x.shape[:-1]), x.shape[-1]))
+    x = along_channels(node, x, axis)
     y = node.new(x.storage)
     node.emit(Softmax((x.tensor,), y, beta))
     x = replace(x, tensor=y)
-    node.result(x if x.shape == shape else b.reshaped(x, shape))
+    node.result(x if x.shape == shape else node.importer.reshaped(x, shape))
+
+
+def along_channels(node: Node, x: View, axis: int) -> View:
+    """x with its channels along one of its dimensions, maybe of another shape."""
+    long = [a for a in x.axes[axis] if x.storage[a] > 1]
+    if long == [CHANNELS] or x.shape[axis] == x.storage[2] == 1:
+        return x
+    if axis != len(x.shape) - 1:
+        raise Refused(f"axis {axis} of shape {list(x.shape)} is not the channels")
+    return node.importer.relabel(x, (prod(x.shape[:-1]), x.shape[-1]))

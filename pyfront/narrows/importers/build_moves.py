@@ -15,7 +15,17 @@ from narrows.graph.moves import Rearrangement, Slice
 from narrows.graph.qgraph import Axis
 from narrows.importers.build import Node, transposition
 from narrows.importers.refusals import NotAbsorbed, Refused
-from narrows.importers.views import HEIGHT, WIDTH, AnyView, View
+from narrows.importers.views import (
+    CHANNELS,
+    HEIGHT,
+    WIDTH,
+    AnyView,
+    Pieces,
+    View,
+    axes_of,
+    in_pieces,
+    regrouped,
+)
 
 # Slices that one operator of a file may become.
 MAX_RUNS = 64
@@ -36,8 +46,8 @@ def concat(node: Node, views: Sequence[View], dimension: int) -> None:
     node.result(joined(node, views, dimension))
 
 
-def joined(node: Node, views: Sequence[View], dimension: int) -> View:
-    """The views, one behind the other along a dimension, as the tensor of output 0."""
+def joined(node: Node, views: Sequence[View], dimension: int, i: int = 0) -> View:
+    """The views, one behind the other along a dimension, as the tensor of output i."""
     shape = views[0].shape
     for other in views:
         if other.shape[:dimension] != shape[:dimension] or (
@@ -57,7 +67,7 @@ def joined(node: Node, views: Sequence[View], dimension: int) -> View:
     for other in views:
         if any(other.storage[a] != storage[a] for a in Axis if a != axis):
             raise NotAbsorbed(node.importer.movers)
-    y = node.new(storage)
+    y = node.new(storage, i)
     node.emit(Concat(tuple(v.tensor for v in views), y, axis))
     return views[0].on(y, storage)
 
@@ -114,7 +124,50 @@ def cut(
     return x.on(y, storage)
 
 
-def split(node: Node, x: View, dimension: int, sizes: Sequence[int], *, keep: bool = True) -> None:
+def cut_anywhere(
+    node: Node,
+    x: AnyView,
+    begin: Sequence[int],
+    step: Sequence[int],
+    size: Sequence[int],
+    i: int = 0,
+) -> AnyView:
+    """As ``cut``, of a tensor whose dimensions may be pieces of stored axes."""
+    try:
+        return cut(node, node.importer.settled(x), begin, step, size, i)
+    except Refused:
+        if isinstance(x, View):
+            raise
+        for d, (n, b, s, m) in enumerate(zip(x.shape, begin, step, size, strict=True)):
+            if (b, s, m) != (0, 1, n):
+                x = in_pieces(_taken(node, in_pieces(x), d, [b + s * k for k in range(m)], i))
+        return regrouped(x)
+
+
+def _taken(node: Node, x: Pieces, dimension: int, places: Sequence[int], i: int = 0) -> AnyView:
+    """The elements of x at places of a dimension that is a piece of a stored axis, cut along that
+    axis, as the tensor of output i."""
+    owners = axes_of(x)
+    if len(x.numbers[dimension]) != 1:
+        raise Refused(f"it cuts dimension {dimension} of shape {list(x.shape)}")
+    (piece,) = x.numbers[dimension]
+    axis = owners[piece]
+    pieces = [number for number, owner in enumerate(owners) if owner == axis]
+    elements: Array = np.arange(x.storage[axis]).reshape([x.sizes[n] for n in pieces])
+    whole = View(x.tensor, x.storage, x.storage, ((HEIGHT,), (WIDTH,), (CHANNELS,)))
+    elements = elements.take(places, pieces.index(piece)).reshape(-1)
+    made = _gathered(node, whole, axis, elements, i)
+    shape = (*x.shape[:dimension], len(places), *x.shape[dimension + 1 :])
+    sizes = [len(places) if n == piece else size for n, size in enumerate(x.sizes)]
+    kept = [n for n, size in enumerate(sizes) if size > 1]
+    numbers = tuple(tuple(kept.index(n) for n in group if n in kept) for group in x.numbers)
+    left = tuple(sizes[n] for n in kept)
+    return regrouped(Pieces(made.tensor, shape, made.storage, left, numbers))
+
+
+def split(
+    node: Node, x: AnyView, dimension: int, sizes: Sequence[int], *, keep: bool = True
+) -> None:
     """Parts of x of these sizes along a dimension become the outputs. keep: with the dimension,
     which is left out of parts of size 1 otherwise."""
     kept = [d for d in range(len(x.shape)) if keep or d != dimension]
@@ -126,21 +179,27 @@ def split(node: Node, x: View, dimension: int, sizes: Sequence[int], *, keep: bo
         starts, lengths = [0] * len(x.shape), list(x.shape)
         starts[dimension], lengths[dimension] = begin, size
         if node.gives(i):
-            part = cut(node, x, starts, [1] * len(x.shape), lengths, i)
+            part = cut_anywhere(node, x, starts, [1] * len(x.shape), lengths, i)
             node.result(part.picked(kept), i)
         begin += size
 
 
-def gather(node: Node, x: View, dimension: int, indices: Array) -> None:
+def gather(node: Node, x: AnyView, dimension: int, indices: Array) -> None:
     """The elements of x at these indices of a dimension become output 0. indices: whose dimensions
     stand in the place of the dimension; a number leaves it out."""
-    rank = len(x.shape)
-    whole = _gathered(node, x, dimension, indices.reshape(-1))
+    rank, places = len(x.shape), indices.reshape(-1)
+    whole: AnyView
+    try:
+        whole = _gathered(node, node.importer.settled(x), dimension, places)
+    except Refused:
+        if isinstance(x, View):
+            raise
+        whole = _taken(node, x, dimension, [int(n) for n in places])
     if indices.ndim == 0:
         node.result(whole.picked([d for d in range(rank) if d != dimension]))
     else:
         shape = (*x.shape[:dimension], *indices.shape, *x.shape[dimension + 1 :])
-        node.result(node.importer.reshaped(whole, shape))
+        node.result(node.importer.pieced(whole, shape))
 
 
 def repeated(node: Node, x: View, counts: Sequence[int]) -> View:
@@ -195,8 +254,8 @@ def pad_with_itself(
     node.result(x)
 
 
-def _gathered(node: Node, x: View, dimension: int, indices: Array) -> View:
-    """The elements of x at these indices of a dimension, as the tensor of output 0: slices, one
+def _gathered(node: Node, x: View, dimension: int, indices: Array, i: int = 0) -> View:
+    """The elements of x at these indices of a dimension, as the tensor of output i: slices, one
     behind the other."""
     count, rank = x.shape[dimension], len(x.shape)
     places = [int(n) for n in indices]
@@ -212,12 +271,12 @@ def _gathered(node: Node, x: View, dimension: int, indices: Array) -> View:
     for first, stride, length in runs:
         begin, step, size = [0] * rank, [1] * rank, list(x.shape)
         begin[dimension], step[dimension], size[dimension] = first, stride, length
-        parts.append(cut(node, x, begin, step, size))
+        parts.append(cut(node, x, begin, step, size, i))
     if len(parts) == 1:
         return parts[0]
     for part in parts:
         _name_part(node, part)
-    return joined(node, parts, dimension)
+    return joined(node, parts, dimension, i)
 
 
 def _name_part(node: Node, x: View) -> None:

@@ -32,8 +32,11 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Integers:
-    """What a value that is integers in the model holds. kind: NumPy's name of its type.
-    quantization: None of an input, which only a DequantizeLinear tells."""
+    """What a value that is integers in the model holds, or numbers of elements, of whatever type.
+
+    kind: NumPy's name of its type. quantization: None of an input, which only a DequantizeLinear
+        tells.
+    """
 
     kind: str
     quantization: Quantization | None = None

@@ -16,6 +16,8 @@ from narrows.importers.onnx_node import Node
 from narrows.importers.refusals import Refused
 from narrows.importers.views import View
 
+_MAX_POWER = 8
+
 
 def function_of(
     node: Node, x: View, function: UnaryFunction, name: str, alpha: float = 0.0
@@ -31,6 +33,11 @@ def pair_of(node: Node, a: View, b: View, function: Elementwise, name: str) -> V
     y = node.importer.tensor(name, a.storage)
     node.emit(Binary((a.tensor, b.tensor), y, function, Activation.NONE))
     return replace(a, tensor=y)
+
+
+def reciprocal_of(node: Node, x: View, name: str) -> View:
+    """1 over each element of x, within what a node becomes."""
+    return with_number(node, x, Elementwise.DIV, 1.0, Activation.NONE, name, first=True)
 
 
 def _scaled(node: Node, x: View, factor: float, name: str) -> View:
@@ -99,13 +106,51 @@ def swish(node: Node) -> None:
     node.result(pair_of(node, x, gate, Elementwise.MUL, name))
 
 
+def softsign(node: Node) -> None:
+    """As the product with the reciprocal of 1 and ABS."""
+    x, name, add = node.view(0), node.name, Elementwise.ADD
+    divisor = function_of(node, x, UnaryFunction.ABS, f"{name}/abs")
+    divisor = with_number(node, divisor, add, 1.0, Activation.NONE, f"{name}/divisor")
+    divisor = reciprocal_of(node, divisor, f"{name}/reciprocal")
+    node.result(pair_of(node, x, divisor, Elementwise.MUL, name))
+
+
 def reciprocal(node: Node) -> None:
-    """Its input is a Sqrt, with which it is RSQRT."""
-    x = node.pieces(0)
+    """As DIV, or RSQRT with a Sqrt before it."""
+    x = node.view(0)
     roots = (op for op in node.importer.operators if isinstance(op, Unary))
     root = next((op for op in roots if op.output == x.tensor), None)
     if root is None or root.function is not UnaryFunction.SQRT:
-        raise Refused("its input is no Sqrt")
+        node.result(reciprocal_of(node, x, node.name))
+        return
     y = node.new(x.storage)
     node.emit(Unary(root.inputs, y, UnaryFunction.RSQRT))
     node.result(replace(x, tensor=y))
+
+
+def power(node: Node) -> None:
+    """The exponent is a constant: a whole number from -8 to 8 but 0, 0.5 or -0.5. As products,
+    SQUARE, SQRT, RSQRT and DIV."""
+    exponents = node.constant(1, "exponent").data
+    exponent = float(exponents.reshape(-1)[0]) if exponents.size == 1 else np.nan
+    x, name = node.view(0), node.name
+    roots = {0.5: UnaryFunction.SQRT, -0.5: UnaryFunction.RSQRT}
+    if exponent in roots:
+        node.result(function_of(node, x, roots[exponent], name))
+    elif exponent and abs(exponent) <= _MAX_POWER and exponent.is_integer():
+        if exponent < 0:
+            x = reciprocal_of(node, x, name if exponent == -1 else f"{name}/reciprocal")
+        node.result(_power(node, x, int(abs(exponent)), name))
+    else:
+        raise Refused(
+            f"its exponent is neither a whole number of at most {_MAX_POWER} nor 0.5 or -0.5"
+        )
+
+
+def _power(node: Node, x: View, exponent: int, name: str) -> View:
+    if exponent == 1:
+        return x
+    square = _power(node, x, exponent // 2, f"{name}/{exponent // 2}")
+    even = name if exponent % 2 == 0 else f"{name}/even"
+    y = function_of(node, square, UnaryFunction.SQUARE, even)
+    return y if exponent % 2 == 0 else pair_of(node, y, x, Elementwise.MUL, name)

@@ -5,6 +5,7 @@ supported operators."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Literal
@@ -25,11 +26,11 @@ from narrows.graph.graph import (
 )
 from narrows.graph.qgraph import Elementwise
 from narrows.importers import build_layers as layers
-from narrows.importers.onnx_constants import Constant, NotTflites
+from narrows.importers.onnx_constants import Constant, Integers, NotTflites
 from narrows.importers.onnx_node import Node
 from narrows.importers.onnx_operands import bias, operand, replaced, rows_of, weights, with_kernel
 from narrows.importers.refusals import Refused
-from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, View
+from narrows.importers.views import CHANNELS, HEIGHT, WIDTH, AnyView, View
 
 _FUNCTIONS = {
     "Relu": UnaryFunction.RELU,
@@ -261,32 +262,32 @@ def _fully_connected(node: Node, *, transposed: bool, bias_input: int | None) ->
 
 def binary(node: Node) -> None:
     """Shapes are equal or broadcast along height, width and channels; an operand may be a
-    constant; a divisor is one."""
-    operator = node.operator
-    if operator == "Div":
-        divisor = node.constant(1, "divisor")
-        if divisor.data.dtype.kind != "f" or (divisor.data == 0).any():
-            raise Refused("its divisor is zero or not a float")
-        if divisor.quantization is not None:
-            raise NotTflites("a quantized divisor; TFLite's int8 has no DIV")
-        replaced(node, 1, (1 / divisor.data.astype(np.float64)).astype(np.float32))
-        operator = "Mul"
-    function = {"Add": Elementwise.ADD, "Sub": Elementwise.SUB, "Mul": Elementwise.MUL}[operator]
+    constant."""
     a, b = operands(node)
-    layers.binary(node, a, b, function)
+    layers.binary(node, a, b, Elementwise[node.operator.upper()])
 
 
-def operands(node: Node) -> list[View]:
+def divide(node: Node) -> None:
+    """As the product with a reciprocal, unless the dividend is a constant number; shapes are equal
+    or broadcast along height, width and channels."""
+    divisor = node.value(1)
+    if isinstance(divisor, Constant) and divisor.quantization is not None:
+        raise NotTflites("a quantized divisor; its reciprocal has another scale")
+    a, b = operands(node)
+    layers.divide(node, a, b)
+
+
+def operands(node: Node) -> list[AnyView]:
     """Both operands, of which one may be a constant."""
-    values = [node.value(i) for i in (0, 1)]
-    views = []
-    for i, value in enumerate(values):
-        if isinstance(value, Constant):
-            if isinstance(values[1 - i], Constant):
-                raise Refused("both operands are constants of a kind that is not folded")
-            views.append(operand(node, i, node.view(1 - i)))
-        else:
-            views.append(node.view(i))
+    constants = [i for i in (0, 1) if isinstance(node.value(i), Constant)]
+    if len(constants) == 2:
+        raise Refused("both operands are constants of a kind that is not folded")
+    views: list[AnyView] = [node.pieces(i) for i in (0, 1) if i not in constants]
+    with suppress(Refused):  # else dimensions that are broadcast alike count as one
+        views = [node.importer.settled(v, node.called(i)) for i, v in enumerate(views)]
+    for i in constants:
+        (other,) = views
+        views.insert(i, operand(node, i, other) if isinstance(other, View) else node.pieces(i))
     return views
 
 
@@ -364,22 +365,43 @@ def global_pool(node: Node) -> None:
 def reduce(node: Node) -> None:
     """Axes are a constant or left out."""
     x = node.view(0)
+    function = Reduction[node.operator.removeprefix("Reduce").upper()]
+    layers.reduce(node, x, function, reduced(node, x), keep=node.flag("keepdims", True))
+
+
+def reduced(node: Node, x: View) -> set[int]:
+    """The dimensions that a reduction of x runs over."""
     axes = node.operand("axes", 1, None)
     if axes is None and not node.flag("noop_with_empty_axes"):
         axes = list(range(len(x.shape)))
-    over = layers.dimensions(axes or (), len(x.shape))
-    function = Reduction[node.operator.removeprefix("Reduce").upper()]
-    layers.reduce(node, x, function, over, keep=node.flag("keepdims", True))
+    return layers.dimensions(axes or (), len(x.shape))
+
+
+def arg_max(node: Node) -> None:
+    """The first of several that are equal; given as int32."""
+    x = node.view(0)
+    (axis,) = layers.dimensions([int(node.attribute("axis", 0))], len(x.shape))
+    if node.flag("select_last_index"):
+        raise Refused("it takes the last of several that are equal")
+    node.importer.integer[node.name] = Integers("int64")
+    least, keep = node.operator == "ArgMin", node.flag("keepdims", True)
+    layers.arg_max(node, x, axis, keep=keep, least=least)
 
 
 def softmax(node: Node) -> None:
     """Over the channels, or over the only dimension longer than 1."""
-    x = node.view(0)
-    shape, rows = x.shape, node.importer.record.opset < 13  # over all dimensions from the axis on
+    x, axis = softmax_input(node)
+    layers.softmax(node, x, axis, node.shape(0))
+
+
+def softmax_input(node: Node) -> tuple[View, int]:
+    """What a softmax is of, maybe in another shape, and the dimension along which it is one."""
+    x, rows = node.view(0), node.importer.record.opset < 13  # over all dimensions from the axis on
+    shape = x.shape
     (axis,) = layers.dimensions([int(node.attribute("axis", 1 if rows else -1))], len(shape))
     if rows and prod(shape[axis + 1 :]) > 1:
-        x, axis = node.importer.relabel(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
-    layers.softmax(node, x, axis, shape)
+        return node.importer.relabel(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
+    return x, axis
 
 
 def unary(node: Node) -> None:
@@ -394,15 +416,6 @@ def gelu(node: Node) -> None:
     if form not in functions:
         raise Refused(f"approximate {form}")
     layers.unary(node, node.pieces(0), functions[form])
-
-
-def power(node: Node) -> None:
-    """The exponent is a constant: 2 or 0.5."""
-    exponent = node.constant(1, "exponent").data
-    functions = {2.0: UnaryFunction.SQUARE, 0.5: UnaryFunction.SQRT}
-    if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in functions:
-        raise Refused("its exponent is neither 2 nor 0.5")
-    layers.unary(node, node.pieces(0), functions[float(exponent.reshape(-1)[0])])
 
 
 def leaky_relu(node: Node) -> None:

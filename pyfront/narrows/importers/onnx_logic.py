@@ -18,7 +18,7 @@ from narrows.importers.onnx_layers import operands, with_number
 from narrows.importers.onnx_node import Node
 from narrows.importers.onnx_operands import operand
 from narrows.importers.refusals import Refused
-from narrows.importers.views import View
+from narrows.importers.views import AnyView, View
 
 RELATIONS = {
     "Equal": Relation.EQUAL,
@@ -56,7 +56,7 @@ def compare(node: Node) -> None:
     _compared(node, a, b, RELATIONS[node.operator])
 
 
-def _compared(node: Node, a: View, b: View, relation: Relation) -> None:
+def _compared(node: Node, a: AnyView, b: AnyView, relation: Relation) -> None:
     node.importer.integer[node.name] = Integers("bool")
     layers.compare(node, a, b, relation)
 

@@ -15,6 +15,7 @@ from narrows.graph.graph import MAX_DIMENSION, Array
 from narrows.graph.moves import Rearrangement
 from narrows.importers import build_moves as moves
 from narrows.importers.build_layers import dimensions
+from narrows.importers.onnx_constants import Integers
 from narrows.importers.onnx_logic import as_number
 from narrows.importers.onnx_node import NCHW, Node, is_nchw
 from narrows.importers.onnx_upgrade import LEGACY_NEAREST
@@ -57,6 +58,10 @@ def _shape_of(node: Node, x: AnyView) -> tuple[int, ...]:
     return tuple(1 if d in added else next(sizes) for d in range(rank + len(added)))
 
 
+# Types of the numbers of elements that an ArgMax gives.
+_NUMBERS = {"int32", "int64", "float32"}
+
+
 def reshape(node: Node) -> None:
     """A constant shape; absorbed where it only joins or splits dimensions."""
     x = node.pieces(0)
@@ -65,13 +70,17 @@ def reshape(node: Node) -> None:
 
 
 def identity(node: Node) -> None:
-    """No change: Dropout in inference, Cast to the type that it has, or of what is compared to
-    float32."""
+    """No change: Dropout in inference; Cast to the type that it has, of what is compared to
+    float32, or of what an ArgMax gives to another type of numbers."""
     if node.operator == "Cast":
         integers = node.importer.integer.get(node.record.inputs[0])
         old, new = "float32" if integers is None else integers.kind, node.type_of("to")
         if (old, new) == ("bool", "float32"):
             node.result(as_number(node, node.view(0), node.name))
+            return
+        if {old, new} <= _NUMBERS and integers is not None:
+            node.importer.integer[node.name] = Integers(new)
+            node.result(node.pieces(0))
             return
         if new != old:
             raise Refused(f"from {old} to {new}")
@@ -108,7 +117,7 @@ def concat(node: Node) -> None:
 def gather(node: Node) -> None:
     """Indices are a constant; they are up to 64 runs of equal steps."""
     indices = node.constant(1, "operand of indices").data
-    x = node.view(0)
+    x = node.pieces(0)
     (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
     moves.gather(node, x, d, np.where(indices < 0, indices + x.shape[d], indices))
 
@@ -149,7 +158,7 @@ def tile(node: Node) -> None:
 def cut(node: Node) -> None:
     """Starts, ends, axes and steps are constants; steps are positive, or reverse up to 64
     elements of one dimension and cut no other."""
-    x = node.view(0)
+    x = node.pieces(0)
     shape = x.shape
     starts, ends = node.ints(1, "starts"), node.ints(2, "ends")
     axes = node.ints(3, "axes") if node.has(3) else list(range(len(starts)))
@@ -167,7 +176,7 @@ def cut(node: Node) -> None:
         begin[d], step[d], size[d] = taken[0], s, len(taken)
     turned = [d for d, s in enumerate(step) if s < 0]
     if not turned:
-        node.result(moves.cut(node, x, begin, step, size))
+        node.result(moves.cut_anywhere(node, x, begin, step, size))
         return
     if len(turned) > 1 or any(
         n != m for d, (n, m) in enumerate(zip(shape, size, strict=True)) if d not in turned
@@ -179,7 +188,7 @@ def cut(node: Node) -> None:
 
 def split(node: Node) -> None:
     """Sizes are a constant."""
-    x = node.view(0)
+    x = node.pieces(0)
     (d,) = dimensions([int(node.attribute("axis", 0))], len(x.shape))
     sizes = node.operand("split", 1, None)
     if sizes is None:

@@ -54,6 +54,14 @@ from narrows.importers.views import (
     standard,
 )
 
+# Types of what is no real number, and in which of them the model gives it: TFLite Micro knows no
+# int64.
+AS_THEY_ARE: Mapping[str, ExternalDtype] = {
+    "bool": "bool",
+    "int32": "int32",
+    "int64": "int32",
+    "float32": "float32",
+}
 _INPUTS = ("float32", "int8", "uint8")
 _UNMOVED = ("Identity", "Cast")
 _OF_SHAPES = {"int64", "bool"}
@@ -71,6 +79,8 @@ def real(node: Node) -> None:
         integers = node.importer.integer.get(name)
         if integers is not None and integers.kind == "bool":
             raise Refused(f"{name} holds truth values; Where and Cast take them")
+        if integers is not None and integers.kind in AS_THEY_ARE:
+            raise Refused(f"{name} holds numbers of elements; Cast and Reshape take them")
         if integers is not None:
             raise Refused(f"{name} is an integer tensor; a DequantizeLinear is missing")
 
@@ -280,6 +290,8 @@ class Importer(build.Builder):
     def _outside(self, name: str) -> ExternalDtype:
         """The type of an input or output; of integers whose quantization is dropped, float32."""
         integers = self.integer.get(name)
+        if integers is not None and (kind := AS_THEY_ARE.get(integers.kind)):
+            return kind
         if integers is None or not self.keep:
             return "float32"
         return "int8" if integers.kind == "int8" else "uint8"

@@ -57,7 +57,7 @@ def integers(graph: Graph, path: str) -> Graph:
             )
 
         touched = [tensors[i] for i in (*quantized_inputs(operator), operator.output)]
-        touched = [tensor for tensor in touched if tensor.dtype != "bool"]
+        touched = [tensor for tensor in touched if tensor.is_real]
         bare = [t for t in touched if t.quantization is None]
         for tensor in bare:
             problem(tensor, "no QuantizeLinear gives its scale")
@@ -85,7 +85,7 @@ def integers(graph: Graph, path: str) -> Graph:
     activations = {i for op in operators for i in (*op.inputs, op.output)}
     activations |= {port.tensor for port in (*graph.inputs, *graph.outputs)}
     for index in activations:
-        if tensors[index].dtype != "bool":
+        if tensors[index].is_real:
             tensors[index] = replace(tensors[index], dtype="int8")
     return replace(
         graph,

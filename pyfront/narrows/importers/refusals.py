@@ -19,7 +19,7 @@ _RECIPROCAL = "by a constant, multiply by its reciprocal instead"
 _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(("ArgMax", "ArgMin", "TOPK_V2", "TopK"), _EDGE),
     **dict.fromkeys(("CAST", "LOG_SOFTMAX", "LogSoftmax"), _EDGE + ", if it is the last"),
-    **dict.fromkeys(("DIV", "FLOOR_DIV"), _RECIPROCAL),
+    "FLOOR_DIV": _RECIPROCAL,
     "POW": "write small whole powers as products",
     **dict.fromkeys(
         ("L2_NORMALIZATION", "LpNormalization"),

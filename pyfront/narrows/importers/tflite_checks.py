@@ -245,6 +245,15 @@ def product_scale(node: Node) -> None:
         raise Refused("its output's scale is too small for its operands'")
 
 
+def quotient_scale(node: Node) -> None:
+    """The output's scale is more than 2 ** -23 times the quotient of the operands'."""
+    if node.is_float:
+        return
+    a, b, out = (_scale(t) for t in (node.input(0), node.input(1), node.output()))
+    if not _fits(a / b / out, 23):
+        raise Refused("its output's scale is too small for its operands'")
+
+
 def ratio(node: Node) -> None:
     """The output's scale is more than 2 ** -31 times the input's."""
     if node.is_float or node.in_floats:

@@ -186,6 +186,16 @@ def binary(node: Node) -> None:
     layers.binary(node, node.pieces(0), node.pieces(1), function, node.activation)
 
 
+def divide(node: Node) -> None:
+    """Shapes are equal or broadcast along height, width and channels. An operand of int8 is a
+    constant number, or both are functions of one tensor's elements."""
+    a, b = node.pieces(0), node.pieces(1)
+    if node.is_float:
+        layers.divide(node, a, b, node.activation)
+    else:
+        layers.binary(node, a, b, Elementwise.DIV, node.activation)
+
+
 def matmul(node: Node) -> None:
     """Two matrices, of which either may be taken transposed; or as many as the dimensions before
     say, times as many others or one."""

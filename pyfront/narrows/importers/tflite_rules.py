@@ -73,6 +73,12 @@ RULES: dict[str, Rule] = {
         (checks.both_int8, checks.fused, checks.product_scale),
         options=("MulOptions", (_FUSED,)),
     ),
+    "DIV": Rule(
+        layers.divide,
+        (2, 2),
+        (checks.both_int8, checks.fused, checks.quotient_scale),
+        options=("DivOptions", (_FUSED,)),
+    ),
     "BATCH_MATMUL": Rule(
         layers.matmul,
         (2, 2),

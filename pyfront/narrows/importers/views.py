@@ -180,18 +180,25 @@ def regroup(view: AnyView, shape: tuple[int, ...]) -> AnyView | None:
     first = [sum(len(p) for p in parts[:number]) for number in range(len(parts))]
     sizes = tuple(size for p in parts for size in p)
     numbers = tuple(tuple(first[number] + i for number, i in group) for group in groups)
-    return _joined(Pieces(view.tensor, shape, view.storage, sizes, numbers))
+    return regrouped(Pieces(view.tensor, shape, view.storage, sizes, numbers))
 
 
-def _joined(view: Pieces) -> AnyView:
-    """The same as a View if its dimensions run over whole axes."""
+def axes_of(view: Pieces) -> list[Axis]:
+    """The stored axis of each piece."""
     owners: list[Axis] = []
     for axis in Axis:
         rest = view.storage[axis]
         while rest > 1:
             rest //= view.sizes[len(owners)]
             owners.append(axis)
-    axes = []
+    return owners
+
+
+def regrouped(view: AnyView) -> AnyView:
+    """The same as a View if its dimensions run over whole axes."""
+    if isinstance(view, View):
+        return view
+    owners, axes = axes_of(view), []
     for group in view.numbers:
         named, left = [], list(group)
         while left:

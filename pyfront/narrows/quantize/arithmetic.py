@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from narrows.graph.graph import Relation
 from narrows.graph.qgraph import EXTREMA, Elementwise, QElementwise
-from narrows.quantize.fixed_point import Int64Array, requantize, wrap
+from narrows.quantize.fixed_point import Int64Array, quotient, requantize, wrap
 
 _Real = TypeVar("_Real", np.float32, np.float64)
 
@@ -38,6 +38,8 @@ def elementwise(
     a, b = a - za, b - zb
     if op.function is Elementwise.MUL:
         x = requantize(a * b, *op.out)
+    elif op.function is Elementwise.DIV:
+        x = quotient(a, b, *op.out)
     elif op.function is Elementwise.PRELU:
         x = np.where(a >= 0, requantize(a, *op.a), requantize(a * b, *op.out))
     else:

@@ -102,7 +102,7 @@ def observe(
         seen: dict[int, AnyObserver] = {}
 
         def watch(tensor: int, values: FloatArray) -> None:
-            if graph.tensors[tensor].dtype == "bool":
+            if not graph.tensors[tensor].is_real:
                 return
             if not np.isfinite(values).all():
                 raise InputError(

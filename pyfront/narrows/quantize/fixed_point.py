@@ -116,6 +116,25 @@ def one_over_one_plus(a: Any) -> Int64Array:
     return shift_left_saturating(_reciprocal(a), 1)
 
 
+def quotient(a: Int64Array, b: Int64Array, multiplier: int, shift: int) -> Int64Array:
+    """a / b times ``multiplier * 2 ** (shift - 31)`` as TFLite's DivElementwise computes it; where
+    b is 0, and C defines nothing, the greatest or least int32, or 0 of 0.
+
+    a, b: -255 to 255.
+    """
+    a, b = np.where(b < 0, -a, a), np.abs(b)
+    zero, b = b == 0, np.maximum(b, 1)
+    bits = np.frexp(b.astype(np.float64))[1].astype(np.int64)
+    inverse = one_over_one_plus((b << (32 - bits)) - (1 << 31))
+    # The bits of a's sign but one: 31 less the bits that |a|, or for a < 0 that |a| - 1, takes.
+    magnitude = np.where(a < 0, -a - 1, a).astype(np.float64)
+    headroom = 31 - np.frexp(magnitude)[1].astype(np.int64)
+    unscaled = high_mul(a << headroom, inverse)
+    total = shift - (bits - 1) - headroom
+    scaled = divide_by_power(high_mul(unscaled, multiplier), np.clip(-total, 0, 62))
+    return np.where(zero, np.sign(a) * _INT32_MAX, scaled)
+
+
 def logistic(a: Any, integer_bits: int) -> Int64Array:
     """1 / (1 + exp(-a)) as raw Q0.31."""
     a = np.asarray(a, np.int64)

@@ -66,7 +66,7 @@ def verify_float(graph: Graph) -> None:
     """
     verify_graph(graph)
     for tensor in graph.tensors:
-        if tensor.dtype not in ("float32", "bool") or tensor.quantization is not None:
+        if (tensor.is_real and tensor.dtype != "float32") or tensor.quantization is not None:
             raise ModelError(
                 f"{graph.place}: {tensor.name} is quantized already; give the float model "
                 "(or --requantize, for an .onnx in QDQ form)"
@@ -193,6 +193,9 @@ def _evaluate(
                     return a - b
                 case Elementwise.MUL:
                     return a * b
+                case Elementwise.DIV:
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        return a / b
                 case Elementwise.MAXIMUM:
                     return np.maximum(a, b)
                 case Elementwise.MINIMUM:

@@ -87,7 +87,7 @@ def _ranges(graph: Graph) -> Ranges:
                     known.setdefault(index, known[operator.output])
     for operator in graph.operators:
         tensor = graph.tensors[operator.output]
-        if operator.output not in known and tensor.dtype != "bool":
+        if operator.output not in known and tensor.is_real:
             raise ModelError(
                 f"{graph.place}: it does not say which numbers {tensor.name} holds; give --data"
             )

@@ -172,8 +172,8 @@ class Twin:
     def step(self, number: int) -> list[FloatArray]:
         """Run an operator; for each sample its output."""
         operator = self.operators[number]
-        is_bool = self.quantized.tensors[operator.output].dtype == "bool"
-        q = None if is_bool else self._q(operator.output)
+        is_real = self.quantized.tensors[operator.output].is_real
+        q = self._q(operator.output) if is_real else None
 
         def run(inputs: Sequence[FloatArray]) -> FloatArray:
             y = evaluate(operator, inputs, self.tensors)

@@ -116,6 +116,12 @@ def lower(graph: Graph) -> QGraph:
     )
     verify_qgraph(qgraph)
     qgraph = fold_chains(qgraph)
+    for op in qgraph.ops:
+        if isinstance(op, QElementwise) and op.function is Elementwise.DIV:
+            raise ModelError(
+                f"{graph.place}: {qgraph.tensors[op.output].name}: a DIV of two int8 tensors or by "
+                "several numbers; multiply by reciprocals instead"
+            )
     verify_qgraph(qgraph)
     return qgraph
 
@@ -468,7 +474,8 @@ def _elementwise_multipliers(
         return none, none, none
     if function not in _LEFT_SHIFTS:
         rest = quantize_multiplier(float(a) / float(y)) if function is Elementwise.PRELU else none
-        return rest, none, quantize_multiplier(float(a) * float(b) / float(y))
+        real = float(a) / float(b) if function is Elementwise.DIV else float(a) * float(b)
+        return rest, none, quantize_multiplier(real / float(y))
     twice = 2 * float(max(a, b))
     step = twice / 2.0 ** _LEFT_SHIFTS[function]
     square = step if function is Elementwise.SQUARED_DIFFERENCE else 1.0

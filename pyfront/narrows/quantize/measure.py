@@ -70,7 +70,7 @@ def measure_layers(quantized: Quantized, jobs: int = 1) -> list[LayerReport]:
     reports = []
     for step in walk(prepared, quantized.samples, jobs):
         got = twin.step(step.number)
-        if graph.tensors[step.operator.output].dtype == "bool":
+        if not graph.tensors[step.operator.output].is_real:
             continue
         signal = np.zeros(step.outputs[0].shape[2])
         noise = np.zeros_like(signal)

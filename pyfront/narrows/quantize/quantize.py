@@ -170,8 +170,8 @@ def apply_ranges(graph: Graph, ranges: Ranges, options: QuantizeOptions | None =
         graph.name,
         tuple(tensors),
         tuple(operators),
-        tuple(_port(port, chosen[port.tensor], options.edges) for port in graph.inputs),
-        tuple(_port(port, chosen[port.tensor], options.edges) for port in graph.outputs),
+        tuple(_port(port, chosen.get(port.tensor), options.edges) for port in graph.inputs),
+        tuple(_port(port, chosen.get(port.tensor), options.edges) for port in graph.outputs),
     )
     verify_graph(quantized)
     return quantized
@@ -203,7 +203,7 @@ def verify_quantized(graph: Graph) -> None:
     fixed = _fixed(graph)
     for operator in graph.operators:
         touched = [graph.tensors[i] for i in (*quantized_inputs(operator), operator.output)]
-        touched = [tensor for tensor in touched if tensor.dtype != "bool"]
+        touched = [tensor for tensor in touched if tensor.is_real]
         for tensor in touched:
             q = tensor.quantization
             need(tensor.dtype == "int8" and q is not None, tensor, "is not quantized")
@@ -289,7 +289,7 @@ def _parameters(graph: Graph, ranges: Ranges) -> dict[int, Quantization]:
     touched = {port.tensor for port in (*graph.inputs, *graph.outputs)}
     for operator in graph.operators:
         touched.update((*operator.inputs, operator.output))
-    touched -= {i for i in touched if graph.tensors[i].dtype == "bool"}
+    touched -= {i for i in touched if not graph.tensors[i].is_real}
     for index in touched:
         data = graph.tensors[index].data
         if data is not None:
@@ -329,6 +329,8 @@ def _raise_scales(
                 least = 4 * max(scales) ** 2 * 2.0**-14 / _MAX_RATIO
             case Binary(function=Elementwise.MUL) | MatMul():
                 least = scales[0] * scales[1] / _MAX_RATIO
+            case Binary(function=Elementwise.DIV):
+                least = scales[0] / scales[1] * 2.0**-22
             case Binary(function=Elementwise.PRELU):
                 least = scales[0] * max(1.0, scales[1]) / _MAX_RATIO
             case Binary() if operator.function not in EXTREMA:
@@ -346,7 +348,9 @@ def _raise_scales(
             of_group[group] = _quantization(least * (1 + 2.0**-22), q.zero_point)
 
 
-def _port(port: Port, q: Quantization, dtype: ExternalDtype) -> Port:
+def _port(port: Port, q: Quantization | None, dtype: ExternalDtype) -> Port:
+    if q is None:  # it holds no real numbers
+        return port
     scale, zero_point = float(q.scale), q.zero_point
     if dtype == "float32":
         scale, zero_point = 0.0, 0
