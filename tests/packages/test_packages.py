@@ -162,7 +162,7 @@ def test_one_file_for_a_microcontroller(
     """Without a warning, with the kernels that are the fastest there."""
     need("arm-none-eabi-gcc")
     source = folder_of(packed, "amalgamation") / "narrows.c"
-    command = ["arm-none-eabi-gcc", *CORES[core].split(), *WARNINGS.split(), "-Wno-pedantic", "-O1"]
+    command = ["arm-none-eabi-gcc", *CORES[core].split(), *WARNINGS.split(), "-Wno-pedantic"]
     run(*command, "-c", source, "-o", tmp_path / "a.o")
     symbols = run("arm-none-eabi-nm", tmp_path / "a.o")
     assert f"nrw_kernels_plain_{kernels}\n" in symbols
