@@ -33,6 +33,9 @@ from narrows.graph.qgraph import (
     QVariable,
 )
 
+# Functions of two tensors that the runtime has; it divides nothing.
+_FUNCTIONS = [f for f in Elementwise if f is not Elementwise.DIV]
+
 
 def seeds(count: int, every: int) -> list[Any]:
     """For a test of random graphs: `count` in all, of which one in `every` is not slow."""
@@ -430,14 +433,14 @@ def random_block(
             return build.inverted_residual(source, expansion, out, block_kernel, block_stride, same)
         case 7:
             partner = build.conv(source, channels, kernel)
-            function = Elementwise(int(rng.integers(len(Elementwise))))
+            function = _FUNCTIONS[int(rng.integers(len(_FUNCTIONS)))]
             return build.elementwise(source, partner, function)
         case 8:
             gate = build.lookup(build.conv(build.mean(source), channels))
             return build.elementwise(source, gate, Elementwise.MUL)
         case 9:
             constant = build.tensor(1, 1, channels, constant=True)
-            function = Elementwise(int(rng.integers(len(Elementwise))))
+            function = _FUNCTIONS[int(rng.integers(len(_FUNCTIONS)))]
             return build.elementwise(source, constant, function)
         case 10:
             if peers and build.shape(source)[2] < 24:
