@@ -82,6 +82,7 @@ tools:
 emulators: tools
 	@.ci/install-tools qemu-system-riscv32=qemu-system-misc \
 	    riscv64-unknown-elf-gcc=gcc-riscv64-unknown-elf node=nodejs npm=npm openocd=openocd \
+	    chromium=chromium,chromium-driver \
 	    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu,libc6-dev-arm64-cross \
 	    qemu-aarch64=qemu-user
 	@$(MAKE) --silent $(RP2040JS) || \

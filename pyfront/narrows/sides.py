@@ -28,7 +28,6 @@ from narrows.quantize.float_model import FloatArray, FloatModel
 from narrows.quantize.lower import lower
 from narrows.reference import TflmCrew
 from narrows.result import Progress, Target
-from narrows.stages.records import HEADER, STAGE, TENSOR
 from narrows.targets import GIVE, host_of_thread, open_target
 
 _PLACE = re.compile(r"@(host|tflm|numpy|qemu:.+|serial:.+|labgrid:.+)$")
@@ -165,7 +164,7 @@ def target_side(spec: str, blob: Blob, target: Target) -> Side:
 def _dumping_side(spec: str, blob: Blob, target: Callable[[], Target]) -> Side:
     """target: the one that the calling thread may use."""
     model = blob.model
-    ports = _input_tensors(blob), _output_tensors(blob)
+    ports = _input_tensors(blob), blob.model.output_tensors
     edges = dict(zip((*ports[0], *ports[1]), (*blob.inputs, *blob.outputs), strict=True))
     layers, tensors = [], []
     live: dict[int, LiveChannels] = {}
@@ -219,15 +218,6 @@ def _dumping_side(spec: str, blob: Blob, target: Callable[[], Target]) -> Side:
 def _input_tensors(blob: Blob) -> tuple[int, ...]:
     """In the order of the blob's inputs, which is that of their stages."""
     return tuple(stage.output for stage in blob.model.stages if stage.op is Op.INPUT)
-
-
-def _output_tensors(blob: Blob) -> tuple[int, ...]:
-    """The list of outputs stands behind records and readers (runtime/SPEC.md)."""
-    header = blob.header
-    start = HEADER.size + TENSOR.size * header.tensor_count + STAGE.size * header.stage_count
-    start += 2 * header.reader_count
-    numbers = np.frombuffer(blob.data, "<u2", header.output_count, start)
-    return tuple(int(number) for number in numbers)
 
 
 # --- Models -------------------------------------------------------------------------------------

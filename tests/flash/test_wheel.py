@@ -35,6 +35,7 @@ LEFT_OUT = ("narrows", "_narrows", "__editable__", "ziglang")
 JOURNEY = (
     "quantize net.onnx --data pictures --pixel-mean 127.5 --pixel-scale 0.00784 -o net_int8.tflite",
     "compile net_int8.tflite -o net.nrw",
+    "report net_int8.tflite --float net.onnx --data pictures -o report.html",
     "run net.nrw --input pictures/dark/0.png --top 1",
     "embed net.nrw -o net.c",
 )

@@ -18,7 +18,7 @@ from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
 _MODELS = ("quantize", "plan", "compile", "run", "check", "compare", "bench", "info", "sign")
-_COMMANDS = (*_MODELS, "embed", "build", "flash", "boards", "zoo", "doctor")
+_COMMANDS = (*_MODELS, "report", "embed", "build", "flash", "boards", "zoo", "doctor")
 
 
 def load(argv: Sequence[str]) -> None:

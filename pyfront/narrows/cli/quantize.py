@@ -15,7 +15,7 @@ from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.cli.shapes import add_input_shapes, parse_input_shapes
 from narrows.data import Dataset, dataset_files, load_input, load_inputs
-from narrows.errors import ModelError, UsageError
+from narrows.errors import ModelError, PlanError, UsageError
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import HostEdge
 from narrows.graph.graph import Graph
@@ -24,12 +24,20 @@ from narrows.graph.preprocessing import Preprocessing, parse_preprocessing
 from narrows.importers import load, model_files
 from narrows.importers.metadata import encode_metadata, model_metadata
 from narrows.originals import distance
+from narrows.plan import PlanOptions
+from narrows.quantize.arrangements import arrangements
+from narrows.quantize.dead_channels import without_dead_channels
 from narrows.quantize.float_model import Sample, verify_float
 from narrows.quantize.known_ranges import has_ranges, quantize_by_ranges
+from narrows.quantize.lower import lower
 from narrows.quantize.measure import LayerReport, logits_decibels, measure_layers
 from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
 from narrows.quantize.quantize import WeightScales
-from narrows.report.quantization import quantization_page
+from narrows.report.front import front
+from narrows.report.page import report_page
+from narrows.report.plans import Names, front_json
+from narrows.report.quality import quantization_json
+from narrows.result import Progress
 
 _COMPARED = 4
 """Samples on which the result is compared with its source: plain integers are slow."""
@@ -75,7 +83,7 @@ def add_parser(commands: Any) -> None:
     add_input_shapes(parser)
     add_jobs(parser)
     add_metadata(parser)
-    add_output(parser, "--report", metavar="FILE.html", help="write where accuracy goes")
+    add_output(parser, "--report", metavar="FILE.html", help="write the page of 'narrows report'")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -201,17 +209,25 @@ def _report(
     layers: list[LayerReport],
     logits: float,
 ) -> None:
-    summary = [
-        ("model", arguments.model),
-        ("calibration", arguments.data),
+    """Write the page, and show the same layers in a table."""
+    names = Names()
+    lines = [
+        ("calibration", arguments.data or "the ranges of the file"),
         ("method", arguments.method),
         ("weights", f"one scale per {arguments.weights}"),
         ("at the output, before a softmax", f"{logits:.1f} dB"),
     ]
-    page = quantization_page(
-        f"Quantization of {Path(arguments.model).name}", summary, layers, quantized.histograms
-    )
-    arguments.outputs.write("report", page)
+    parts: dict[str, Any] = {
+        "quality": quantization_json(layers, quantized.histograms, lines, names)
+    }
+    parts["lines"] = [("model", arguments.model)]
+    with progress_bar() as progress:
+        try:
+            parts["front"] = _plans(quantized, names, progress)
+        except PlanError as error:
+            parts["lines"].append(("no plan", str(error)))
+    title = f"Quantization of {Path(arguments.model).name}"
+    arguments.outputs.write("report", report_page(title, names, parts))
     print_table(
         (
             "layer",
@@ -241,6 +257,12 @@ def _report(
             for layer in layers
         ),
     )
+
+
+def _plans(quantized: Quantized, names: Names, progress: Progress) -> dict[str, Any]:
+    """The memory plans of the result. Raises: PlanError."""
+    graph = without_dead_channels(lower(drop_unused(quantized.graph)))
+    return front_json(front(arrangements(graph), PlanOptions(), progress), PlanOptions(), names)
 
 
 def _figures(

@@ -370,10 +370,12 @@ class QGraph:
     def appended(self, variable: QVariable) -> bool:
         """Whether the source begins with the variable itself, to which new rows are appended, and
         no other variable becomes a part of it. Both may then stand in one place."""
-        op = next(op for op in self.ops if op.output == variable.source)
         alone = sum(other.source == variable.source for other in self.variables) == 1
-        appends = isinstance(op, QConcat) and op.axis is Axis.HEIGHT
-        return alone and appends and op.inputs[0] == variable.tensor
+        return alone and any(
+            op.axis is Axis.HEIGHT and op.inputs[0] == variable.tensor
+            for op in self.ops
+            if isinstance(op, QConcat) and op.output == variable.source
+        )
 
     @property
     def ends(self) -> frozenset[int]:

@@ -241,6 +241,7 @@ class Model:
         name: what errors call it, such as the path.
 
     Attributes:
+        output_tensors: per output, the number of its tensor.
         first_outputs: per output, the first one that is the same tensor: handed out by rows, it
             stands for all of them.
         max_step_work: the most that one step computes (runtime/SPEC.md, Work).
@@ -269,10 +270,12 @@ class Model:
             self._info(lib.nrw_output_info, i) for i in range(self.pointer.output_count)
         )
         self.max_step_work = int(lib.nrw_max_step_work(self.pointer))
+        self.output_tensors = tuple(
+            int(lib.nrw_output_tensor(self.pointer, i)) for i in range(len(self.outputs))
+        )
         first: dict[int, int] = {}
         self.first_outputs = tuple(
-            first.setdefault(lib.nrw_output_tensor(self.pointer, i), i)
-            for i in range(len(self.outputs))
+            first.setdefault(tensor, i) for i, tensor in enumerate(self.output_tensors)
         )
         self.tensors = tuple(
             self._info(lib.nrw_tensor_info, i) for i in range(self.pointer.tensor_count)

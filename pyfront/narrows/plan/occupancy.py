@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,6 +25,7 @@ class Tenant:
 
     kind: ring, variable, state or scratch. name: the tensor; of state and scratch, the stage's
         output.
+    number: of the tensor; of state and scratch, of the stage, as the engine numbers them.
     offset: from the arena's start, the memories one behind the other.
     item: which of its bytes live when.
     """
@@ -33,6 +34,7 @@ class Tenant:
     name: str
     offset: int
     item: Item
+    number: int
 
     def live_bytes(self, time: int) -> int:
         """Bytes in use during a firing."""
@@ -102,24 +104,42 @@ def replay(graph: QGraph, plan: Plan) -> tuple[Timeline, list[Candidate]]:
 def occupancy(graph: QGraph, plan: Plan) -> Occupancy:
     """What stands where and when in a plan that verify_plan has proved."""
     timeline, chosen = replay(graph, plan)
-    net, schedule = timeline.net, timeline.schedule
+    places = {("ring", ring.tensor): ring.offset for ring in plan.rings}
+    places |= {("variable", number): offset for number, offset in enumerate(plan.variables)}
+    for number, stage in enumerate(plan.stages):
+        places |= {("state", number): stage.state.offset, ("scratch", number): stage.scratch.offset}
+    return placed(timeline, chosen, places, plan.arena_bytes)
+
+
+def placed(
+    timeline: Timeline,
+    chosen: Sequence[Candidate],
+    places: Mapping[tuple[str, int], int],
+    memories: Sequence[int],
+) -> Occupancy:
+    """What stands where and when.
+
+    Args:
+        chosen: the stages between inputs and streamed outputs.
+        places: offsets, with the number of the memory, of what ``timeline.items`` has.
+        memories: bytes of the arena in each.
+    """
+    tensors, stages = timeline.graph.tensors, timeline.net.stages
     names = tuple(
-        short_name(graph.tensors[stage.output if stage.output >= 0 else stage.inputs[0]].name)
-        for stage in net.stages
+        short_name(tensors[stage.output if stage.output >= 0 else stage.inputs[0]].name)
+        for stage in stages
     )
-    rings = {ring.tensor: ring.offset for ring in plan.rings}
     tenants = []
-    for (kind, number), item in timeline.items(chosen).items():
-        if kind == "ring":
-            name, offset = short_name(graph.tensors[number].name), rings[number]
-        elif kind == "variable":
-            tensor = graph.variables[number].tensor
-            name, offset = short_name(graph.tensors[tensor].name), plan.variables[number]
+    for (kind, key), item in timeline.items(chosen).items():
+        if kind in ("ring", "variable"):
+            number = key if kind == "ring" else timeline.graph.variables[key].tensor
+            name = short_name(tensors[number].name)
         else:
-            extent = plan.stages[number].state if kind == "state" else plan.stages[number].scratch
-            name, offset = names[number + timeline.inputs], extent.offset
-        tenants.append(Tenant(kind, name, _flat(offset, plan.arena_bytes), item))
-    return Occupancy(tuple(tenants), schedule.order, names)
+            number = key + timeline.inputs
+            name = names[number]
+        offset = _flat(places[kind, key], memories)
+        tenants.append(Tenant(kind, name, offset, item, number))
+    return Occupancy(tuple(tenants), timeline.schedule.order, names)
 
 
 def _flat(offset: int, memories: Iterable[int]) -> int:

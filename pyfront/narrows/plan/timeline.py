@@ -218,6 +218,18 @@ def lifetimes(
     return Timeline(graph, net, schedule, capacities, rings, inputs)
 
 
+def row_lives(timeline: Timeline, tensor: int) -> tuple[Positions, Positions]:
+    """When the first pixel of each row of a ring's tensor is written, and when the last one is
+    read for the last time, or written if nothing reads it."""
+    net, schedule = timeline.net, timeline.schedule
+    producer = next(i for i, stage in enumerate(net.stages) if stage.output == tensor)
+    width, times = net.widths[tensor], schedule.times[producer]
+    first = np.arange(0, net.pixels[tensor], width)
+    last = first + width - 1
+    births, written = (times[net.stages[producer].births(at)] for at in (first, last))
+    return births.astype(np.int64), np.maximum(written, _deaths(net, schedule, tensor, last))
+
+
 def _deaths(net: Network, schedule: Schedule, tensor: int, pixels: Positions) -> Positions:
     """Per pixel, the last firing that may read it."""
     if tensor in net.held:

@@ -28,9 +28,13 @@ from narrows.stages.records import (
     STAGE,
     TENSOR,
     Body,
+    Header,
     Sketch,
     header,
+    stage_fields,
+    stage_place,
     stage_record,
+    tensor_fields,
     tensor_record,
 )
 from narrows.stages.stage import Stage
@@ -114,17 +118,19 @@ class Outline:
     """
 
     def __init__(
-        self, graph: QGraph, inputs: tuple[int, ...], output: int, record: bytes, body: Body
+        self,
+        sketch: bytes,
+        tensors: int,
+        inputs: tuple[int, ...],
+        output: int,
+        constants: Collection[int],
     ) -> None:
-        """record: its input i is tensor i of the sketch, its output the last one; -1 for none.
-        body: what the parameters stand in."""
+        """sketch: see native/firings.h; it has so many tensors. inputs, output: the numbers of the
+        stage's tensors outside the sketch; -1 for no output. constants: those of the inputs that do
+        not live in the arena."""
         self._inputs, self._output = inputs, output
-        tensors = [graph.tensors[t] for t in (*inputs, output) if t >= 0]
-        records = [tensor_record(info, 0, info.height * info.width) for info in tensors]
-        top = header(0, body.layout, (len(tensors), 1, 0, 0, 0, 1))
-        self._sketch = b"".join((top, *records, record, bytes(body)))
-        self._tensors = len(tensors)
-        self._living = [i for i, t in enumerate(inputs) if graph.tensors[t].data is None]
+        self._sketch, self._tensors = sketch, tensors
+        self._living = [i for i, t in enumerate(inputs) if t not in constants]
         ffi, lib = load()
         found = self._found = ffi.new("struct plan_outline *")
         lib.plan_outline_of(ffi.from_buffer(self._sketch), self._tensors, found)
@@ -183,7 +189,32 @@ def outline(graph: QGraph, stage: Stage, layout: Layout = Layout.PLAIN) -> Outli
     place = body.add(params) if params else 0
     numbers = range(len(inputs))
     record = stage_record(code, stage.form, flags, numbers, len(inputs), stage.strip, place)
-    return Outline(graph, inputs, output, record, body)
+    return _sketched(graph, inputs, output, record, body)
+
+
+def _sketched(
+    graph: QGraph, inputs: tuple[int, ...], output: int, record: bytes, body: Body
+) -> Outline:
+    """record: its input i is tensor i of the sketch, its output the last one; -1 for none.
+    body: what the parameters stand in."""
+    tensors = [graph.tensors[t] for t in (*inputs, output) if t >= 0]
+    records = [tensor_record(info, 0, info.height * info.width) for info in tensors]
+    top = header(0, body.layout, (len(tensors), 1, 0, 0, 0, 1))
+    sketch = b"".join((top, *records, record, bytes(body)))
+    constants = {t for t in inputs if graph.tensors[t].data is not None}
+    return Outline(sketch, len(tensors), inputs, output, constants)
+
+
+def blob_outline(blob: bytes, stage: int) -> Outline:
+    """Ask C about a stage of a blob, whose tensors have the blob's numbers. blob: one that the
+    runtime has opened; stage: by the engine's number."""
+    fields = stage_fields(blob, stage)
+    first, record = (stage_place(blob, number) for number in (0, stage))
+    # The sketch's only stage is its first; all offsets of parameters stay what they are.
+    sketch = blob[:first] + blob[record : record + STAGE.size] + blob[first + STAGE.size :]
+    constants = {t for t in fields.inputs if tensor_fields(blob, t).is_kept}
+    tensors = Header.unpack(blob).tensor_count
+    return Outline(sketch, tensors, fields.inputs, fields.output, constants)
 
 
 def stage_firings(graph: QGraph, stage: Stage) -> Firings:
@@ -194,13 +225,13 @@ def stage_firings(graph: QGraph, stage: Stage) -> Firings:
 def input_firings(graph: QGraph, tensor: int, strip: int) -> Firings:
     """INPUT: ``strip`` pixels of a row per firing."""
     record = stage_record(Op.INPUT, Form.SINGLE, 0, (), 0, strip)
-    return Outline(graph, (), tensor, record, _body(1)).firings()
+    return _sketched(graph, (), tensor, record, _body(1)).firings()
 
 
 def output_firings(graph: QGraph, tensor: int) -> Firings:
     """OUTPUT: one row per firing."""
     record = stage_record(Op.OUTPUT, Form.SINGLE, 0, (0,), NONE, graph.tensors[tensor].width)
-    return Outline(graph, (tensor,), -1, record, _body(1)).firings()
+    return _sketched(graph, (tensor,), -1, record, _body(1)).firings()
 
 
 def input_strips(graph: QGraph, strips: Sequence[int]) -> tuple[int, ...]:

@@ -61,6 +61,89 @@ class Header(NamedTuple):
         return cls._make((*fields[:5], fields[5:9], *fields[9:]))
 
 
+class TensorFields(NamedTuple):
+    """A tensor's record, field by field (runtime/SPEC.md)."""
+
+    offset: int
+    capacity: int
+    height: int
+    width: int
+    channels: int
+    producer: int
+    first_reader: int
+    reader_count: int
+    zero_point: int
+    flags: int
+    element_bytes: int
+    reserved: int
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its elements are there from the start: a constant or a variable."""
+        return bool(self.flags & (CONSTANT | PERSISTENT))
+
+
+class StageFields(NamedTuple):
+    """A stage's record, field by field (runtime/SPEC.md). inputs: those that it has. output: -1 for
+    none. state, scratch: (offset, bytes)."""
+
+    op: Op
+    form: Form
+    flags: int
+    inputs: tuple[int, ...]
+    output: int
+    strip: int
+    params: int
+    state: tuple[int, int]
+    scratch: tuple[int, int]
+
+
+class VariableFields(NamedTuple):
+    """A variable's record, field by field (runtime/SPEC.md)."""
+
+    tensor: int
+    source: int
+    first: int
+    initial: int
+
+
+def tensor_fields(blob: bytes, number: int) -> TensorFields:
+    """The record of a tensor of a blob that the runtime has opened."""
+    return TensorFields(*TENSOR.unpack_from(blob, HEADER.size + TENSOR.size * number))
+
+
+def stage_place(blob: bytes, number: int) -> int:
+    """The offset of a stage's record in a blob."""
+    return HEADER.size + TENSOR.size * Header.unpack(blob).tensor_count + STAGE.size * number
+
+
+def stage_fields(blob: bytes, number: int) -> StageFields:
+    """The record of a stage of a blob that the runtime has opened."""
+    fields = STAGE.unpack_from(blob, stage_place(blob, number))
+    op, form, flags, count, output, strip = fields[:6]
+    return StageFields(
+        Op(op),
+        Form(form),
+        flags,
+        fields[6 : 6 + count],
+        -1 if output == NONE else output,
+        strip,
+        fields[10],
+        fields[11:13],
+        fields[13:15],
+    )
+
+
+def variable_fields(blob: bytes) -> list[VariableFields]:
+    """The variables of a blob that the runtime has opened."""
+    place = Header.unpack(blob).variables
+    if not place:
+        return []
+    (count,) = struct.unpack_from("<I", blob, place)
+    records = struct.iter_unpack(VARIABLE.format, blob[place + 4 :][: VARIABLE.size * count])
+    return [VariableFields(*record) for record in records]
+
+
 class Body:
     """Everything behind the records: grows, and hands out blob offsets.
 
