@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 
 from models import missing
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.models import DIGITS_INT8, DIGITS_METADATA
 from skips import pytest_make_collect_report as pytest_make_collect_report
 from skips import pytest_runtest_makereport as pytest_runtest_makereport

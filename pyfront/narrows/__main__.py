@@ -7,6 +7,7 @@ before NumPy is told to leave the processors to us.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from narrows import interrupt
@@ -18,8 +19,10 @@ def main() -> int:
     from narrows import jobs
 
     jobs.one_thread_of_blas()
-    from narrows.cli import load, main
+    from narrows.cli import complete, load, main
 
+    if "_ARGCOMPLETE" in os.environ:
+        complete(os.environ.get("COMP_LINE", ""))
     load(sys.argv[1:])
     return interrupt.run(main)
 

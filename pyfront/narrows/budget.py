@@ -3,18 +3,25 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from narrows.boards import Board
 from narrows.errors import UsageError
 from narrows.native import Layout
-from narrows.plan import Effort, PlanOptions
-from narrows.plan.plan import PORTABLE
-from narrows.plan.rates import cycles_per_instruction
+from narrows.planning import Effort, PlanOptions
+from narrows.planning.plan import PORTABLE
+from narrows.planning.rates import cycles_per_instruction
 
-_ESTIMATED = "cortex-m4"  # the core whose cycles the figures of plan/costs are
+_ESTIMATED = "cortex-m4"  # the core whose cycles the figures of planning/costs are
 
 
-def parse_size(text: str) -> int:
-    """``65536``, ``64K``, ``9.5KB``, ``64KiB``, ``1M`` -> bytes. Raises: UsageError."""
+def parse_size(text: int | str) -> int:
+    """``65536``, ``64K``, ``9.5KB``, ``64KiB``, ``1M``, or a number -> bytes. Raises:
+    UsageError."""
+    if not isinstance(text, str):
+        if isinstance(text, bool) or not isinstance(text, Integral) or text < 1:
+            raise UsageError(f"{text!r} is no size; give bytes, or KiB as in '64K'")
+        return int(text)
     number = text.upper().removesuffix("B").removesuffix("I")
     unit = {"K": 1 << 10, "M": 1 << 20}.get(number[-1:], 1)
     whole, _, fraction = (number if unit == 1 else number[:-1]).partition(".")
@@ -26,7 +33,7 @@ def parse_size(text: str) -> int:
 
 
 def plan_options(
-    ram: str | None,
+    ram: int | str | None,
     board: Board | None,
     layout: Layout | None = None,
     effort: Effort = Effort.NORMAL,

@@ -17,7 +17,8 @@ from narrows.data import Dataset, Item, load_array, load_input
 from narrows.errors import InputError, UsageError
 from narrows.graph.edges import Array, dequantize, real
 from narrows.jobs import in_order
-from narrows.quantize.measure import MOST_DECIBELS, decibels
+from narrows.notebook import table
+from narrows.quantization.measure import MOST_DECIBELS, decibels
 from narrows.result import Progress
 from narrows.sides import Inputs, Layer, Side
 
@@ -93,6 +94,11 @@ class Comparison:
     shown: tuple[tuple[Array, Array], ...]
 
     @property
+    def equal(self) -> bool:
+        """Whether all that was compared is the same."""
+        return all(layer.differing == 0 for layer in self.layers)
+
+    @property
     def parted(self) -> Difference | None:
         """The first layer whose bytes differ."""
         return next((d for d in self.layers if self.exact and d.first is not None), None)
@@ -102,6 +108,18 @@ class Comparison:
         """The layer with the largest drop, if there is any."""
         drops = [d for d in self.layers if d.drop is not None and d.drop > 0]
         return max(drops, key=lambda d: d.drop or 0.0, default=None)
+
+    def _repr_html_(self) -> str:
+        figures = ("differ>", "by up to>") if self.exact else ("dB>", "rescaled>", "drop>")
+        rows = []
+        for d in self.layers:
+            row = ["->" if d is (self.parted or self.worst) else "", d.layer.name, d.layer.operator]
+            if self.exact:
+                row += [f"{d.differing:,}", f"{d.most:.0f}"]
+            else:
+                row += ["" if v is None else f"{v:.1f}" for v in (d.decibels, d.rescaled, d.drop)]
+            rows.append(row)
+        return table(("", "layer", "operator", *figures), rows, f"{self.items:,} inputs")
 
 
 def compare(

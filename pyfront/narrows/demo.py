@@ -3,12 +3,13 @@
 
 ``python -m narrows.demo`` ends with 0 only if every place gives the same bytes and at least
 98% of the digits are recognized. A place whose tools are missing is left out and named, with
-what to install.
+what to install. ``python -m narrows.demo --save FOLDER`` writes the files to play with instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -26,11 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from narrows.cli.console import progress_bar
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import NarrowsError, ToolError
-from narrows.files import write_file
+from narrows.files import read_file, write_file
 from narrows.graph.qgraph import Int8Array
 from narrows.models import (
+    DIGITS_FLOAT,
     DIGITS_INT8,
     DIGITS_LABELS,
     DIGITS_METADATA,
@@ -144,14 +146,11 @@ def tabulate(places: Sequence[Answers], digits: Digits) -> Table:
     return table
 
 
-def run_demo(
-    console: Console, board: str = BOARD, board_digits: int | None = None, save: Path | None = None
-) -> bool:
+def run_demo(console: Console, board: str = BOARD, board_digits: int | None = None) -> bool:
     """Print the demo.
 
     Args:
         board_digits: how many digits the board gets; None for all.
-        save: folder for the blob, the data set and a picture, to go on with.
 
     Returns: whether all is as it should be.
 
@@ -166,10 +165,6 @@ def run_demo(
         f"Compiled to a blob of {len(compiled.blob):,} B; the plan's arena is "
         f"{compiled.plan.arena_total:,} B.\n"
     )
-    if save is not None:
-        save_files(save, compiled.blob, digits)
-        console.print(f"Blob, data set and a picture are in {save}.\n")
-
     missing = []
     with progress_bar() as progress:
         host = ask_target("host", compiled.blob, inputs, progress)
@@ -208,16 +203,35 @@ def run_demo(
     return not failures
 
 
-def save_files(folder: Path, blob: bytes, digits: Digits) -> None:
-    """Write ``digits.nrw``, ``digits.npz`` (x, y: a data set for ``narrows check``) and a
-    picture for ``narrows run``, ``digit.png``."""
+def save_files(folder: Path) -> list[Path]:
+    """Write what every command takes: the models, the float one and the int8 one, the blob, a data
+    set of real values (``x`` [n, 32, 32, 1], ``y`` [n]) and a picture.
+
+    Returns: the files.
+
+    Raises: NarrowsError: the folder cannot be written.
+    """
+    digits = load_held_out()
+    pixels = enlarge_digits(digits.images)
+    values = (pixels[..., np.newaxis] / 255).astype(np.float32)
+    data, picture = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(data, x=values, y=digits.labels)
+    Image.fromarray(pixels[DRAWN]).save(picture, "PNG")
+    compiled = compile_model(DIGITS_INT8, CompileOptions(metadata=DIGITS_METADATA))
+    contents = {
+        DIGITS_FLOAT.name: read_file(DIGITS_FLOAT, "model"),
+        DIGITS_INT8.name: read_file(DIGITS_INT8, "model"),
+        "digits.nrw": compiled.blob,
+        "digits.npz": data.getvalue(),
+        "digit.png": picture.getvalue(),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "digits.npz", x=prepare_digits(digits.images), y=digits.labels)
-        Image.fromarray(enlarge_digits(digits.images)[DRAWN]).save(folder / "digit.png")
     except OSError as error:
         raise NarrowsError(f"{folder}: cannot be written: {error.strerror}") from error
-    write_file(folder / "digits.nrw", blob)
+    for name, content in contents.items():
+        write_file(folder / name, content)
+    return [folder / name for name in contents]
 
 
 def _count(text: str) -> int:
@@ -238,10 +252,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="how many of them on the board (default: all)",
     )
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep blob and data here")
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FOLDER",
+        help="write models, blob, data set and a picture here, and do nothing else",
+    )
     options = parser.parse_args(arguments)
     try:
-        good = run_demo(Console(highlight=False), options.board, options.board_digits, options.save)
+        if options.save is not None:
+            print("\n".join(map(str, save_files(options.save))))
+            return 0
+        good = run_demo(Console(highlight=False), options.board, options.board_digits)
     except NarrowsError as error:
         print(f"narrows.demo: {error}", file=sys.stderr)
         return 1

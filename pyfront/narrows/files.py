@@ -120,8 +120,8 @@ def _place(path: Path) -> tuple[Path, os.stat_result | None]:
 def _beside(target: Path, mode: int = NEW_FILE_MODE) -> Iterator[tuple[Path, io.FileIO]]:
     """A new file in the same folder; gone in the end, unless it was renamed."""
     temporary = target.parent / f".narrows-{secrets.token_hex(8)}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
+    try:  # an interrupt may come before os.open gives the file that it has made
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with io.FileIO(handle, "wb") as stream:
             yield temporary, stream
     finally:

@@ -9,6 +9,7 @@ to that.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,13 @@ def one_thread_of_blas() -> None:
     """
     for name in _BLAS_THREADS:
         os.environ.setdefault(name, "1")
+
+
+def processors() -> int:
+    """How many this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def in_order(

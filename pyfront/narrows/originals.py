@@ -17,9 +17,9 @@ import numpy as np
 
 from narrows.graph.edges import Array, to_internal
 from narrows.graph.graph import Graph, Port
-from narrows.quantize import reference
-from narrows.quantize.float_model import Sample
-from narrows.quantize.lower import lower
+from narrows.quantization import reference
+from narrows.quantization.float_model import Sample
+from narrows.quantization.lower import lower
 
 _Run: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from narrows.errors import FrameWarning, InputError, RotationWarning
 from narrows.graph.edges import Array, HostEdge
-from narrows.graph.preprocessing import Preprocessing
+from narrows.graph.preprocessing import CONVENTION_HELP, Preprocessing
 
 PICTURES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
@@ -224,6 +224,7 @@ def _by_convention(edge: HostEdge, name: str) -> Preprocessing:
         if 0.9 < step / convention < 1.1:
             return Preprocessing((mean,), (scale,))
     raise InputError(
-        f"{name}: cannot tell how pixels become values of input {edge.name}; give --pixel-mean and "
-        "--pixel-scale to quantize or compile, or an .npy file of floats"
+        f"{name}: cannot tell how pixels become values of input {edge.name}; give quantize or "
+        f"compile --pixels: {CONVENTION_HELP}; or --pixel-mean and --pixel-scale (in Python: "
+        "preprocessing); or an .npy file of floats"
     )

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from narrows.blob import Blob, Preprocessing, is_blob, parse_blob, parse_preprocessing
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import ModelError, UsageError
 from narrows.files import read_file
 from narrows.graph.edges import Array, HostEdge, encode, host_edge, in_file
@@ -23,9 +23,9 @@ from narrows.importers import load
 from narrows.importers.metadata import model_metadata
 from narrows.importers.tflite_file import read_model
 from narrows.native import Op
-from narrows.quantize import reference
-from narrows.quantize.float_model import FloatArray, FloatModel
-from narrows.quantize.lower import lower
+from narrows.quantization import reference
+from narrows.quantization.float_model import FloatArray, FloatModel
+from narrows.quantization.lower import lower
 from narrows.reference import TflmCrew
 from narrows.result import Progress, Target
 from narrows.targets import GIVE, host_of_thread, open_target

@@ -30,11 +30,11 @@ from narrows.files import write_file
 from narrows.graph.qgraph import Edge, QGraph
 from narrows.native import Form, Layout, Model
 from narrows.pack import pack
-from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.plan import Plan
-from narrows.plan.timeline import lay_out, simulated
-from narrows.plan.verify import verify_plan
-from narrows.quantize.lower import lower
+from narrows.planning.candidates import Candidates, fusions
+from narrows.planning.plan import Plan
+from narrows.planning.timeline import lay_out, simulated
+from narrows.planning.verify import verify_plan
+from narrows.quantization.lower import lower
 from narrows.report.front import choice
 from narrows.report.plots import new_figure, png
 from narrows.stages.fusion import bottleneck, is_pointwise

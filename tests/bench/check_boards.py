@@ -16,7 +16,7 @@ import numpy as np
 
 from narrows.blob import parse_blob
 from narrows.checking import check, parse_targets, tflm_reference
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import Dataset
 from narrows.models import DIGITS_INT8, DIGITS_METADATA, load_held_out, prepare_digits
 

@@ -5,7 +5,7 @@ it is.
     python tests/bench/cost_model.py [--fit] [--update] [--layout blocked] [--kernels mve]
 
 --fit: first profile many plans of many networks stage by stage, and find the instructions of each
-loop and call (``pyfront/narrows/plan/costs``). Then the shared networks are planned with
+loop and call (``pyfront/narrows/planning/costs``). Then the shared networks are planned with
 that and measured as wholes: the error of each, and what each costs beside layers one by one.
 --update: store what was measured in ``tests/budget/cost.json``, which a test predicts anew.
 --layout: of the weights; --kernels: their implementation. Of others than the plain and portable
@@ -38,14 +38,14 @@ from narrows.importers import load
 from narrows.link import firmware, open_target
 from narrows.native import Layout
 from narrows.pack import pack
-from narrows.plan import cost
-from narrows.plan.candidates import Tiling
-from narrows.plan.cost import Work
-from narrows.plan.plan import Plan
-from narrows.plan.planner import PlanOptions, plan
-from narrows.plan.random_plan import random_plan
-from narrows.plan.rates import costs_file, rates
-from narrows.quantize.lower import lower
+from narrows.planning import cost
+from narrows.planning.candidates import Tiling
+from narrows.planning.cost import Work
+from narrows.planning.plan import Plan
+from narrows.planning.planner import PlanOptions, plan
+from narrows.planning.random_plan import random_plan
+from narrows.planning.rates import costs_file, rates
+from narrows.quantization.lower import lower
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "models"

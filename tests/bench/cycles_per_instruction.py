@@ -5,8 +5,8 @@ bench`` has it: what turns the planner's instructions into milliseconds.
     python tests/bench/cycles_per_instruction.py [--write]
 
 Each shared network is compiled for the board with its default plan and run once in QEMU. --write:
-store the median of the networks in ``pyfront/narrows/plan/costs/cycles.json``, for the layout and
-the implementation of the board's kernels.
+store the median of the networks in ``pyfront/narrows/planning/costs/cycles.json``, for the layout
+and the implementation of the board's kernels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from narrows.bench import bench_board
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
 from narrows.budget import plan_options
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.native import Layout
-from narrows.plan.rates import CYCLES, table_name
+from narrows.planning.rates import CYCLES, table_name
 
 
 def measure(name: str, board: Board) -> float:

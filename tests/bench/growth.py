@@ -20,9 +20,9 @@ from pathlib import Path
 from narrows import zoo
 from narrows.files import write_file
 from narrows.graph.qgraph import QGraph
-from narrows.plan.planner import plan
-from narrows.plan.ram import ram_bytes
-from narrows.quantize.lower import lower
+from narrows.planning.planner import plan
+from narrows.planning.ram import ram_bytes
+from narrows.quantization.lower import lower
 from narrows.report.plots import new_figure, png
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "py"))

@@ -21,10 +21,10 @@ import numpy as np
 from narrows.blob import parse_blob
 from narrows.checking import check, host_reference
 from narrows.compare import compare
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.data import Dataset
 from narrows.importers import load
-from narrows.quantize.pipeline import PipelineOptions, quantize_network
+from narrows.quantization.pipeline import PipelineOptions, quantize_network
 from narrows.result import no_progress
 from narrows.sides import open_side
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.native import Layout, Model, Run
-from narrows.plan.planner import PlanOptions
+from narrows.planning.planner import PlanOptions
 
 
 def seconds(infer: Callable[[], object]) -> float:

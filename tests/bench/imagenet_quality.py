@@ -28,8 +28,8 @@ from PIL import Image, ImageEnhance
 from narrows.exporters.export import export_tflite
 from narrows.graph.passes import drop_unused
 from narrows.importers import load
-from narrows.quantize.measure import logits_decibels, measure_layers
-from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, quantize_network
+from narrows.quantization.measure import logits_decibels, measure_layers
+from narrows.quantization.pipeline import MIN_MAX, PipelineOptions, quantize_network
 
 SIZE = 224
 Picture: TypeAlias = npt.NDArray[np.float32]

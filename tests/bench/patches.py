@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from narrows.cli.plan import read_network
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph
-from narrows.plan.candidates import Wiring, fusions
+from narrows.planning.candidates import Wiring, fusions
 
 DEPTH = 6
 """Operators before a window that are looked at."""

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from narrows import zoo
-from narrows.quantize.measure import logits_decibels, measure_layers
-from narrows.quantize.pipeline import PipelineOptions, quantize_network
+from narrows.quantization.measure import logits_decibels, measure_layers
+from narrows.quantization.pipeline import PipelineOptions, quantize_network
 
 SHAPE = (224, 224, 3)
 CALIBRATION_SEED = 1_000_003

@@ -30,13 +30,13 @@ from narrows.graph.graph import Conv, Graph, Softmax
 from narrows.graph.passes import drop_unused
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_FLOAT, enlarge_digits, load_held_out
-from narrows.quantize.equalize import pairs, scale_channels
-from narrows.quantize.float_model import FloatModel, Sample
-from narrows.quantize.lower import lower
-from narrows.quantize.measure import decibels
-from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, quantize_network
-from narrows.quantize.quantize import WeightScales
-from narrows.quantize.reference import run_all
+from narrows.quantization.equalize import pairs, scale_channels
+from narrows.quantization.float_model import FloatModel, Sample
+from narrows.quantization.lower import lower
+from narrows.quantization.measure import decibels
+from narrows.quantization.pipeline import MIN_MAX, PipelineOptions, quantize_network
+from narrows.quantization.quantize import WeightScales
+from narrows.quantization.reference import run_all
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTOS = ("bird.bmp", "cat.bmp", "parrot.jpg", "sunflower.bmp")

@@ -40,10 +40,10 @@ from narrows import zoo
 from narrows.graph.graph import Graph
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_FLOAT, enlarge_digits, split_digits
-from narrows.quantize import choose, equalize
-from narrows.quantize.float_model import Sample
-from narrows.quantize.measure import logits_decibels, measure_layers
-from narrows.quantize.pipeline import PipelineOptions, quantize_network
+from narrows.quantization import choose, equalize
+from narrows.quantization.float_model import Sample
+from narrows.quantization.measure import logits_decibels, measure_layers
+from narrows.quantization.pipeline import PipelineOptions, quantize_network
 
 # What is tried: (module, name, values); an advantage of 0 is never enough, of 1 always.
 THRESHOLDS: tuple[tuple[Any, str, tuple[Any, ...]], ...] = (

@@ -22,10 +22,10 @@ from pathlib import Path
 from narrows import zoo
 from narrows.files import write_file
 from narrows.graph.qgraph import QGraph
-from narrows.plan import effort
-from narrows.plan.effort import BOUNDS, Effort
-from narrows.plan.planner import PlanOptions, plan
-from narrows.quantize.lower import lower
+from narrows.planning import effort
+from narrows.planning.effort import BOUNDS, Effort
+from narrows.planning.planner import PlanOptions, plan
+from narrows.quantization.lower import lower
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
 from random_graphs import random_graph
@@ -105,7 +105,7 @@ def having(name: str, value: float) -> Iterator[None]:
         finally:
             effort.BOUNDS[Effort.NORMAL] = usual
         return
-    modules = [m for key, m in sys.modules.items() if key.startswith("narrows.plan.")]
+    modules = [m for key, m in sys.modules.items() if key.startswith("narrows.planning.")]
     holders = [module for module in modules if hasattr(module, name)]
     (before,) = {getattr(module, name) for module in holders}
     try:
@@ -121,7 +121,7 @@ def value_of(name: str) -> float:
     """The value in use."""
     if name.islower():
         return float(getattr(BOUNDS[Effort.NORMAL], name))
-    modules = [m for key, m in sys.modules.items() if key.startswith("narrows.plan.")]
+    modules = [m for key, m in sys.modules.items() if key.startswith("narrows.planning.")]
     return float(next(getattr(m, name) for m in modules if hasattr(m, name)))
 
 

@@ -18,13 +18,13 @@ from figures import ROOT, shared
 
 from narrows.blob import Blob, parse_blob
 from narrows.boards import Board, load_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.link import open_target
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Run
-from narrows.plan import PlanOptions
-from narrows.plan.plan import PORTABLE
-from narrows.plan.ram import ram_bytes
+from narrows.planning import PlanOptions
+from narrows.planning.plan import PORTABLE
+from narrows.planning.ram import ram_bytes
 
 STORED = ROOT / "tests" / "budget" / "cores.json"
 BOARDS = (

@@ -23,7 +23,7 @@ from narrows import zoo
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
 from narrows.budget import plan_options
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_input
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import Array, encode
@@ -31,7 +31,7 @@ from narrows.graph.qgraph import Int8Array
 from narrows.link import firmware, open_target
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout
-from narrows.plan import PlanOptions
+from narrows.planning import PlanOptions
 from narrows.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from narrows.bench.board import fired_stages
 from narrows.blob import parse_blob
 from narrows.boards import load_board
 from narrows.budget import plan_options, predicted_seconds
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.link import open_target
 from narrows.models import DIGITS_INT8
 

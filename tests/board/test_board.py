@@ -25,7 +25,7 @@ from figures import (
 from models import missing, need
 from narrows.blob import parse_blob
 from narrows.boards import Board, load_board
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import BlobError, LinkError
 from narrows.graph.edges import decode, encode
 from narrows.link import firmware, open_target
@@ -35,10 +35,10 @@ from narrows.link.line import PATIENCE, Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Layout, Model, Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan
-from narrows.plan.memories import spread
-from narrows.plan.planner import plan
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, random_plan
+from narrows.planning.memories import spread
+from narrows.planning.planner import plan
+from narrows.quantization import reference
 from oracle import Oracle
 from parts import by_parts, picture_for
 from random_graphs import random_graph

@@ -20,7 +20,7 @@ from link_proxy import Proxy, noise
 from models import data_set, need, network
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.graph.qgraph import Int8Array
 from narrows.link import firmware
 from narrows.link.client import Client
@@ -30,8 +30,8 @@ from narrows.link.qemu import Qemu
 from narrows.link.store import Update, image
 from narrows.native import Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions
-from narrows.plan.planner import plan
+from narrows.planning import PlanOptions
+from narrows.planning.planner import plan
 from narrows.targets import open_target
 from random_graphs import random_graph
 

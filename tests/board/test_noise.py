@@ -23,7 +23,7 @@ from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Run
 from narrows.pack import pack
-from narrows.plan.planner import plan
+from narrows.planning.planner import plan
 from random_graphs import random_graph
 
 PATIENCE = 120.0

@@ -15,7 +15,7 @@ from test_board import firmware_with, words
 
 from models import need, need_rp2040js, network
 from narrows.boards import load_board
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.graph.qgraph import Int8Array
 from narrows.link import firmware
 from narrows.link.client import Client
@@ -27,9 +27,9 @@ from narrows.link.store import image as store_image
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Model, Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan
-from narrows.plan.planner import plan
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, random_plan
+from narrows.planning.planner import plan
+from narrows.quantization import reference
 from random_graphs import random_graph
 
 BOARD = "pico"

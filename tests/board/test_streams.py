@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models import need, network
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import LinkError
 from narrows.link import open_target
 from narrows.link.target import BoardTarget

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from narrows.blob import Blob, parse_blob
 from narrows.boards import Board, load_board
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.link.compilers import run_tool
 from narrows.link.firmware import compile_image, model_flags, sources
 from narrows.models import DIGITS_INT8

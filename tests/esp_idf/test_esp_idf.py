@@ -20,7 +20,7 @@ from conftest import ROOT, RUNTIME, Narrows
 from models import need
 from narrows.blob import read_blob
 from narrows.boards import RECORDS_BYTES, load_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import LinkError
 from narrows.flash.over_link import Update, connect, write_model
 from narrows.graph.qgraph import Int8Array
@@ -28,7 +28,7 @@ from narrows.link import firmware
 from narrows.link.client import Client
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Model, Run
-from narrows.plan import PlanOptions
+from narrows.planning import PlanOptions
 from narrows.signing import new_key, public_bytes, sign_blob
 
 Build: TypeAlias = Callable[..., Path]

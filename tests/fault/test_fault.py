@@ -12,8 +12,8 @@ import pytest
 
 from conftest import ROOT, BuildC
 from narrows.pack import pack
-from narrows.plan.planner import plan
-from narrows.plan.random_plan import random_plan
+from narrows.planning.planner import plan
+from narrows.planning.random_plan import random_plan
 from random_graphs import random_graph
 
 HERE = ROOT / "tests" / "fault"

@@ -17,7 +17,7 @@ from conftest import Narrows
 from models import need
 from narrows.blob import Blob, read_blob
 from narrows.boards import Board, load_board, read_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.flash.contents import model_segments, update_of
 from narrows.link import firmware, open_target
 from narrows.link.client import Client

@@ -18,7 +18,7 @@ from conftest import Narrows
 from models import need
 from narrows.blob import read_blob
 from narrows.boards import load_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import BlobError, LinkError
 from narrows.flash.over_link import Update, connect, write_model
 from narrows.link import firmware, frames, open_target
@@ -27,7 +27,7 @@ from narrows.link.line import open_port
 from narrows.link.qemu import Qemu
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Run
-from narrows.plan import PlanOptions
+from narrows.planning import PlanOptions
 from narrows.signing import new_key, public_bytes, sign_blob
 
 BOARD = "mps2-an386"

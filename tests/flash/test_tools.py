@@ -203,6 +203,19 @@ def test_a_drive_that_is_full(tmp_path: Path) -> None:
         UF2_DRIVE.write(Job(WITH_DRIVE, [Segment(0, b"firmware")], str(tmp_path)))
 
 
+def test_a_drive_whose_writing_is_interrupted(tmp_path: Path) -> None:
+    """A part of the file would be there for the next who looks at it as a drive."""
+    info_file(tmp_path, "RPI-RP2")
+
+    def interrupt(what: str, done: float) -> None:
+        raise KeyboardInterrupt
+
+    segments = [Segment(0, bytes(1 << 20))]
+    with pytest.raises(KeyboardInterrupt):
+        UF2_DRIVE.write(Job(WITH_DRIVE, segments, str(tmp_path), progress=interrupt))
+    assert [path.name for path in tmp_path.iterdir()] == ["INFO_UF2.TXT"]
+
+
 def test_mounted_drives_are_found() -> None:
     """On this machine: whatever is mounted, none of it is a bootloader's."""
     assert uf2_drive.find_drives() == {}

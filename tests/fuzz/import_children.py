@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.blob import parse_blob
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import NarrowsError
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import decode, encode
@@ -26,7 +26,7 @@ from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused
 from narrows.importers import load
 from narrows.native import Run
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 
 Array = npt.NDArray[Any]
 

@@ -16,8 +16,8 @@ from random import Random
 
 from conftest import ROOT, BuildC
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan
-from narrows.plan.planner import plan
+from narrows.planning import PlanOptions, random_plan
+from narrows.planning.planner import plan
 from parts import by_parts
 from random_graphs import random_graph
 

@@ -25,8 +25,8 @@ from hostile_blobs import (
 )
 from models import need
 from narrows.pack import pack
-from narrows.plan.memories import spread
-from narrows.plan.random_plan import random_plan
+from narrows.planning.memories import spread
+from narrows.planning.random_plan import random_plan
 from random_graphs import random_graph
 
 GRAPHS = 24

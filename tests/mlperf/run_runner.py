@@ -43,7 +43,7 @@ import numpy as np
 
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import NarrowsError
 from narrows.link import firmware
 from narrows.link.qemu import Qemu

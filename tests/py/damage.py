@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from narrows.compile import Compiled
+from narrows.compiler import Compiled
 from narrows.graph.qgraph import QConv, QGraph
 
 

@@ -16,9 +16,9 @@ from narrows.errors import BlobError
 from narrows.graph.qgraph import Axis, QGraph
 from narrows.native import Form, max_step_work
 from narrows.pack import pack
-from narrows.plan import random_plan
-from narrows.plan.plan import Plan
-from narrows.plan.timeline import candidate, lay_out, simulated
+from narrows.planning import random_plan
+from narrows.planning.plan import Plan
+from narrows.planning.timeline import candidate, lay_out, simulated
 from narrows.stages.records import (
     ELEMENT_BYTES,
     GEOMETRY,

@@ -9,7 +9,7 @@ import numpy as np
 
 from models import missing
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.lower import lower
+from narrows.quantization.lower import lower
 from oracle import Array, Oracle
 
 # Steps of the output that answers may be apart. The kernels that LiteRT chooses by itself round

@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 
 from narrows.graph.qgraph import Int8Array, QGraph
-from narrows.plan.candidates import Candidates
-from narrows.plan.plan import Plan
-from narrows.plan.schedule import network
-from narrows.plan.search import least_capacities
-from narrows.plan.timeline import lay_out, simulated
+from narrows.planning.candidates import Candidates
+from narrows.planning.plan import Plan
+from narrows.planning.schedule import network
+from narrows.planning.search import least_capacities
+from narrows.planning.timeline import lay_out, simulated
 from random_graphs import GraphBuilder
 
 

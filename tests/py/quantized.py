@@ -19,10 +19,10 @@ from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import Elementwise, QGraph
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
-from narrows.quantize.float_model import FloatArray, Sample
-from narrows.quantize.lower import lower
-from narrows.quantize.pipeline import quantize_network
-from narrows.quantize.quantize import quantize
+from narrows.quantization.float_model import FloatArray, Sample
+from narrows.quantization.lower import lower
+from narrows.quantization.pipeline import quantize_network
+from narrows.quantization.quantize import quantize
 from narrows.zoo.builder import NONE, RELU, Builder
 from oracle import Array
 from subjects import typical_inputs

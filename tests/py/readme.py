@@ -17,17 +17,17 @@ import numpy as np
 
 from models import INT8_NETWORKS, SHARED
 from narrows.boards import load_board
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.graph.qgraph import QGraph, macs
 from narrows.importers import load, onnx, tflite
 from narrows.importers.tflite import SupportedOperator
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Model
-from narrows.plan import PlanOptions
-from narrows.plan.ram import ram_bytes
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.lower import lower
+from narrows.planning import PlanOptions
+from narrows.planning.ram import ram_bytes
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.lower import lower
 from narrows.report.front import front
 from narrows.targets import open_target
 from tflm_operators import gap_table

@@ -17,10 +17,10 @@ from narrows.importers.tflite import import_tflite
 from narrows.link import open_target
 from narrows.native import Model, Run
 from narrows.pack import pack
-from narrows.plan.planner import PlanOptions, plan
-from narrows.plan.random_plan import random_plan
-from narrows.quantize import reference
-from narrows.quantize.lower import lower
+from narrows.planning.planner import PlanOptions, plan
+from narrows.planning.random_plan import random_plan
+from narrows.quantization import reference
+from narrows.quantization.lower import lower
 from oracle import Array, Oracle
 
 Infer = Callable[[Sequence[Int8Array]], list[Int8Array]]

@@ -14,7 +14,7 @@ import pytest
 from hostile_blobs import sealed
 from narrows.blob import parse_blob
 from narrows.compare import compare_inputs
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import BlobError
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.moves import Reshape
@@ -22,13 +22,13 @@ from narrows.graph.qgraph import QGraph
 from narrows.importers.tflite import import_tflite
 from narrows.native import Form, Layout, Model, Op, Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
-from narrows.plan.random_plan import random_plan
-from narrows.quantize import reference
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.lower import lower
+from narrows.planning import PlanOptions
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
+from narrows.planning.random_plan import random_plan
+from narrows.quantization import reference
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.lower import lower
 from narrows.result import no_progress
 from narrows.sides import open_side
 from narrows.stages.records import GEOMETRY, HEADER, STAGE, TENSOR

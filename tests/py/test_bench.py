@@ -20,7 +20,7 @@ from narrows.boards import load_board, load_boards
 from narrows.budget import predicted_seconds
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout
-from narrows.plan.rates import CYCLES, cycles_per_instruction, table_name
+from narrows.planning.rates import CYCLES, cycles_per_instruction, table_name
 from test_cli import refused
 
 BOARD = "mps2-an386"

@@ -26,8 +26,8 @@ from narrows.link.line import Line, open_port
 from narrows.link.qemu import Qemu
 from narrows.native import Layout, Model, Run, Status
 from narrows.pack import pack
-from narrows.plan import PlanOptions, Tiling, random_plan
-from narrows.plan.planner import plan
+from narrows.planning import PlanOptions, Tiling, random_plan
+from narrows.planning.planner import plan
 from narrows.share import share_dir
 from random_graphs import GraphBuilder
 

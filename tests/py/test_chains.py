@@ -15,11 +15,11 @@ from narrows.graph.graph import Relation
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import QGraph
 from narrows.importers.tflite import import_tflite
-from narrows.quantize import reference
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
-from narrows.quantize.measure import measure_layers
-from narrows.quantize.pipeline import quantize_network
+from narrows.quantization import reference
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
+from narrows.quantization.measure import measure_layers
+from narrows.quantization.pipeline import quantize_network
 from single import Net
 from subjects import check
 from test_lowered import refusal

@@ -39,12 +39,12 @@ from narrows.checking import (
 from narrows.checking.check import _rank
 from narrows.checking.desk import Desk, Stopped, Task
 from narrows.cli import main
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import Dataset
 from narrows.errors import InputError, UsageError
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Layout
-from narrows.plan.planner import PlanOptions
+from narrows.planning.planner import PlanOptions
 from narrows.report.checks import junit
 from processes import own_qemus
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from PIL import Image
 from conftest import Narrows
 from models import FLOAT_NETWORK, network, photo
 from narrows.budget import parse_size
+from narrows.cli.doctor import Finding, command_for_most
 from narrows.errors import UsageError
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from oracle import Oracle
@@ -171,6 +174,31 @@ def test_doctor_says_how_to_get_what_is_missing(narrows: Narrows) -> None:
     assert done.stderr == ""
     for package in ("gcc-arm-none-eabi", "qemu-system-arm", "nodejs npm"):
         assert f"apt-get install {package}" in done.stdout
+
+
+def missing(what: str, apt: str = "", pip: str = "") -> Finding:
+    return Finding(what, "", "something", "a remedy", apt=apt, pip=pip)
+
+
+def test_doctor_has_one_line_for_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pip and apt-get would install together, and nothing that is there."""
+    found = [
+        Finding("gcc", "12", "something", apt="gcc"),
+        missing("qemu-system-arm", apt="qemu-system-arm"),
+        missing("serial ports"),
+        missing("cryptography", pip="narrows[sign]"),
+        missing("pyocd", pip="narrows[pyocd]"),
+        missing("tflite-micro", pip="tflite-micro>=0.dev1"),
+    ]
+    pip = "pip install 'narrows[sign,pyocd]' 'tflite-micro>=0.dev1'"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/apt-get")
+    assert command_for_most(found) == f"{pip} && apt-get install qemu-system-arm"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert command_for_most(found) == f"{pip} && sudo apt-get install qemu-system-arm"
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert command_for_most(found) == pip
+    assert command_for_most(found[:4]) is None
 
 
 def test_boards_lists_the_cortex_m4(narrows: Narrows) -> None:

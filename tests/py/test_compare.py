@@ -19,7 +19,7 @@ from damage import damaged
 from models import missing, network, photo
 from narrows.blob import parse_blob
 from narrows.compare import Comparison, compare
-from narrows.compile import Compiled, compile_model
+from narrows.compiler import Compiled, compile_model
 from narrows.data import Dataset
 from narrows.errors import InputError, NarrowsError
 from narrows.exporters.export import export_tflite
@@ -29,9 +29,9 @@ from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_dig
 from narrows.native import Model, Run
 from narrows.native.observe import observe
 from narrows.pack import pack
-from narrows.quantize import reference
-from narrows.quantize.equalize import pairs, scale_channels
-from narrows.quantize.pipeline import MIN_MAX, quantize_network
+from narrows.quantization import reference
+from narrows.quantization.equalize import pairs, scale_channels
+from narrows.quantization.pipeline import MIN_MAX, quantize_network
 from narrows.result import no_progress
 from narrows.sides import Layer, Side, open_side
 from narrows.stages.records import HEADER

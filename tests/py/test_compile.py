@@ -11,13 +11,13 @@ import pytest
 
 from blob_reader import read_blob
 from narrows import native
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QConv, QDepthwise
 from narrows.models import DIGITS_INT8
 from narrows.native import Model
-from narrows.plan import PlanOptions
-from narrows.plan.ram import STATE_BYTES
+from narrows.planning import PlanOptions
+from narrows.planning.ram import STATE_BYTES
 from single import Net
 
 

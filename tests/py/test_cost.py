@@ -14,12 +14,12 @@ from narrows import zoo
 from narrows.graph.qgraph import QConv, QDepthwise
 from narrows.importers import load
 from narrows.native import Form, Layout
-from narrows.plan import cost
-from narrows.plan.candidates import Tiling
-from narrows.plan.plan import Plan
-from narrows.plan.planner import OVERHEAD, PlanOptions, plan
-from narrows.plan.rates import CYCLES, FOLDER, costs_file
-from narrows.quantize.lower import lower
+from narrows.planning import cost
+from narrows.planning.candidates import Tiling
+from narrows.planning.plan import Plan
+from narrows.planning.planner import OVERHEAD, PlanOptions, plan
+from narrows.planning.rates import CYCLES, FOLDER, costs_file
+from narrows.quantization.lower import lower
 from narrows.stages.stage import Extent, Stage
 
 MEASURED = json.loads((ROOT / "tests" / "budget" / "cost.json").read_text())["networks"]

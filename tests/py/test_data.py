@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from narrows.blob import parse_blob, read_blob
-from narrows.cli import main
-from narrows.compile import CompileOptions, compile_model
+from narrows.cli import _with_numbers, build_parser, main
+from narrows.cli.metadata import parse_metadata
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_array, load_dataset, load_input, load_labels
 from narrows.errors import BlobError, InputError, ModelError, NarrowsError
 from narrows.exporters.export import export_tflite
@@ -28,7 +29,7 @@ from narrows.graph.preprocessing import Preprocessing
 from narrows.importers.metadata import encode_metadata, model_metadata
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_INT8
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 from narrows.targets import HostTarget
 from narrows.zoo.builder import Builder
 from test_blob import with_metadata
@@ -98,7 +99,7 @@ def test_pixels_follow_the_preprocessing(tmp_path: Path) -> None:
 def test_pixels_that_nobody_explains(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
-    with pytest.raises(InputError, match="--pixel-mean"):
+    with pytest.raises(InputError, match=r"--pixels: -1\.\.1 .* --pixel-mean"):
         load_input(replace(INT8, scale=0.05, tensor_scale=0.05), None, path)
 
 
@@ -201,8 +202,40 @@ def test_preprocessing_goes_through_compile() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [
+        (["--pixels", "-1..1"], -1.0, 1.0),
+        (["--pixels=-1..1", "--exif-rotation", "apply"], -1.0, 1.0),
+        (["--pixels", "0..1"], 0.0, 1.0),
+        (["--pixels", "0..255", "--resize", "crop"], 0.0, 255.0),
+        (["--pixel-mean", "-1,-1,-1", "--pixel-scale", "2"], 2.0, 512.0),
+        # torchvision.transforms.Normalize of ToTensor's 0 to 1, for red, green and blue.
+        (["--pixels", "imagenet"], (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225), None),
+        (
+            ["--pixels", "imagenet", "--order", "BGR"],
+            (-0.406 / 0.225, -0.456 / 0.224, -0.485 / 0.229),
+            ((1 - 0.406) / 0.225, (1 - 0.456) / 0.224, (1 - 0.485) / 0.229),
+        ),
+    ],
+)
+def test_usual_ways_to_take_pixels_have_names(options: list[str], least: Any, most: Any) -> None:
+    """Black and white, as the network takes them."""
+    command = ["compile", "m", "-o", "b", *options]
+    rule = parse_metadata(build_parser("compile").parse_args(_with_numbers(command)))
+    preprocessing = rule["preprocessing"]
+    assert preprocessing is not None
+    edge = replace(FLOAT, shape=(1, 2, 2, 3))
+    for pixel, expected in ((0, least), (255, most)):
+        if expected is not None:
+            values = load_input(edge, preprocessing, np.full((2, 2, 3), pixel, np.uint8))
+            np.testing.assert_allclose(values[0, 0, 0], np.broadcast_to(expected, 3), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--pixels", "0..1", "--pixel-mean", "1"], "--pixels says mean and scale"),
+        (["--pixels", "imagenet"], "3 numbers for 1 channels"),
         (["--pixel-mean", "1"], "belong together"),
         (["--order", "BGR"], "belong together"),
         (["--pixel-mean", "nan", "--pixel-scale", "1"], "mean is not numbers"),

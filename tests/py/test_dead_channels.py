@@ -15,16 +15,16 @@ import pytest
 from models import network
 from narrows.blob import parse_blob
 from narrows.compare import compare_inputs
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import BlobError
 from narrows.graph.qgraph import LiveChannels, QConv, QDepthwise, QGraph, QOp, macs
 from narrows.importers import load
 from narrows.native import Run
 from narrows.pack import pack, unpack_metadata
-from narrows.plan.planner import plan
-from narrows.quantize import reference
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.lower import lower
+from narrows.planning.planner import plan
+from narrows.quantization import reference
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.lower import lower
 from narrows.result import no_progress
 from narrows.sides import open_side
 from narrows.stages.records import HEADER

@@ -14,6 +14,7 @@ import pytest
 from models import need
 from narrows import demo
 from narrows.blob import read_blob
+from narrows.cli import main
 from narrows.data import load_dataset, load_input
 from narrows.errors import LinkError, ToolError
 from narrows.models import load_held_out, prepare_digits
@@ -132,15 +133,31 @@ def test_a_number_of_digits_that_makes_no_sense(count: str) -> None:
     assert caught.value.code == 2
 
 
-def test_saved_files_are_of_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    use_board(monkeypatch, "right")
+def test_saved_files_are_of_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To every command, and without any inference."""
     folder = tmp_path / "a" / "b"
-    assert demo.main(["--board-digits", "1", "--save", str(folder)]) == 0
+    assert demo.main(["--save", str(folder)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert {Path(line) for line in said} == set(folder.iterdir())
     blob = read_blob(folder / "digits.nrw")
     dataset = load_dataset(folder / "digits.npz")
     held_out = load_held_out()
+    expected = prepare_digits(held_out.images)
     assert dataset.labels is not None
     np.testing.assert_array_equal(dataset.labels, held_out.labels)
+    for values, own in zip(dataset.items, expected, strict=True):
+        given = load_input(blob.inputs[0], blob.preprocessing, values)
+        np.testing.assert_array_equal(given.ravel(), own.ravel())
     picture = load_input(blob.inputs[0], blob.preprocessing, folder / "digit.png")
-    expected = prepare_digits(held_out.images)[demo.DRAWN]
-    np.testing.assert_array_equal(picture.ravel(), expected.ravel())
+    np.testing.assert_array_equal(picture.ravel(), expected[demo.DRAWN].ravel())
+    float_, int8, data = (
+        str(folder / name) for name in ("digits_float.tflite", "digits_int8.tflite", "digits.npz")
+    )
+    made, nrw = str(tmp_path / "made.tflite"), str(folder / "digits.nrw")
+    for command in (
+        ("quantize", float_, "--data", data, "--method", "minmax", "--limit", "20", "-o", made),
+        ("compare", float_, made, "--data", data, "--count", "2"),
+        ("compare", int8, nrw, "--data", data, "--count", "2"),
+        ("check", nrw, "--data", data, "--reference", "tflm", "--model", int8),
+    ):
+        assert main(command) == 0, command

@@ -20,7 +20,7 @@ from detectors import OPTIONS, anchors_of, float_ssd, operator_alone, small_ssd
 from litert import LiteRT
 from models import need, photo
 from narrows.blob import Blob, parse_blob
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_input
 from narrows.detection import Found, find
 from narrows.drawing import colour

@@ -17,9 +17,9 @@ from narrows.graph.qgraph import Axis
 from narrows.importers.tflite import import_tflite
 from narrows.native import Model, Run
 from narrows.pack import pack
-from narrows.plan.planner import plan
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
+from narrows.planning.planner import plan
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
 from oracle import Array, Oracle
 from subjects import check
 

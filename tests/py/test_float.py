@@ -38,7 +38,7 @@ from narrows.graph.passes import fuse_activations
 from narrows.graph.qgraph import Axis, Elementwise
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_FLOAT
-from narrows.quantize.float_model import FloatArray, FloatModel
+from narrows.quantization.float_model import FloatArray, FloatModel
 from oracle import Oracle
 
 Shape: TypeAlias = tuple[int, int, int]

@@ -16,10 +16,10 @@ from narrows.importers import load
 from narrows.link import open_target
 from narrows.native import Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions
-from narrows.plan.cost import plan_instructions
-from narrows.plan.planner import OVERHEAD, plan, plan_front
-from narrows.quantize.lower import lower
+from narrows.planning import PlanOptions
+from narrows.planning.cost import plan_instructions
+from narrows.planning.planner import OVERHEAD, plan, plan_front
+from narrows.quantization.lower import lower
 from oracle import Oracle
 
 BOARD = str(ROOT / "tests" / "board" / "portable.toml")

@@ -17,9 +17,9 @@ from narrows.exporters.export import export_tflite
 from narrows.graph.graph import FLOAT_FUNCTIONS, Unary, UnaryFunction
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
-from narrows.quantize import reference
-from narrows.quantize.lower import lower
-from narrows.quantize.quantize import quantize
+from narrows.quantization import reference
+from narrows.quantization.lower import lower
+from narrows.quantization.quantize import quantize
 from narrows.zoo.builder import Builder
 from oracle import Oracle
 from single import Net

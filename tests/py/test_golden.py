@@ -14,8 +14,8 @@ from narrows.errors import BlobError
 from narrows.graph.qgraph import Edge, QConv, QGraph, QTensor
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
-from narrows.plan.planner import plan
-from narrows.quantize import reference
+from narrows.planning.planner import plan
+from narrows.quantization import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"

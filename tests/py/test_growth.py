@@ -21,14 +21,14 @@ from large_graphs import (
     residuals,
     tall,
 )
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.graph.qgraph import QGraph
 from narrows.models import DIGITS_INT8
-from narrows.plan import Effort, PlanOptions, candidates, planner, timeline
-from narrows.plan.cost import plan_instructions
-from narrows.plan.forms import Forms
-from narrows.plan.planner import plan
-from narrows.plan.schedule import Network, plan_network
+from narrows.planning import Effort, PlanOptions, candidates, planner, timeline
+from narrows.planning.cost import plan_instructions
+from narrows.planning.forms import Forms
+from narrows.planning.planner import plan
+from narrows.planning.schedule import Network, plan_network
 from narrows.report.front import front
 
 

@@ -24,7 +24,7 @@ from narrows.exporters import tflite as exporter
 from narrows.exporters.tflite import ModelWriter
 from narrows.graph.graph import Graph, verify_graph
 from narrows.importers.tflite import import_tflite, supported_operators
-from narrows.quantize.lower import lower
+from narrows.quantization.lower import lower
 from single import RELU, VALID, Net
 
 

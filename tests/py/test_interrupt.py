@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from models import need
+from models import need, network
 from narrows import interrupt
 from narrows.boards import load_board
 from narrows.link.firmware import build
-from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
+from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_digits
 from processes import children, is_qemu
 
 Sign = TypeVar("Sign")
@@ -127,11 +127,16 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, module: str) -> 
 # --- While it works -------------------------------------------------------------------------------
 
 
-def _verdict_of_terminal(command: list[object], number: signal.Signals, sign: bytes) -> bytes:
+def _verdict_of_terminal(
+    command: list[object], number: signal.Signals, sign: bytes, cwd: Path | None = None
+) -> bytes:
     """Wait until a bar says something, send the signal. Returns: all that the terminal got."""
     terminal, side = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "narrows", *map(str, command)], stdout=subprocess.PIPE, stderr=side
+        [sys.executable, "-m", "narrows", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=side,
+        cwd=cwd,
     )
     os.close(side)
     seen = b""
@@ -157,6 +162,41 @@ def test_while_a_bar_is_drawn(digits_blob: Path, many: Path, number: signal.Sign
     assert b"Traceback" not in seen
     assert seen.count(ENDS[number][1].encode()) == 1
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l"), "the cursor is hidden"
+
+
+# Commands that write files and take long, with what their bar says while they work.
+LONG: dict[str, tuple[object, ...]] = {
+    "quantize": (b"calibrate", "--data", "x.npy", "-o", "m.tflite", "--report", "r.html"),
+    "compile": (b"plan", "-o", "m.nrw"),
+    "plan": (b"plan",),
+    "compare": (
+        b"comparing",
+        str(DIGITS_INT8),
+        "--data",
+        "x.npy",
+        "--count",
+        "3000",
+        "--save",
+        "s.npz",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_what_takes_long_leaves_nothing(tmp_path: Path, command: str) -> None:
+    """Neither a file nor a part of one beside its place; and the bar has said how long it takes."""
+    sign, *options = LONG[command]
+    assert isinstance(sign, bytes)
+    model = {"quantize": DIGITS_FLOAT, "compare": DIGITS_INT8}.get(command)
+    if model is None:
+        model = network("mobilenet_v2_1.0_224_ptq")
+        options += ["--effort", "best"]
+    np.save(tmp_path / "x.npy", np.zeros((3000, 32, 32, 1), np.float32))
+    arguments = [command, model, *options, "--json", "j.json"]
+    seen = _verdict_of_terminal(arguments, signal.SIGINT, sign, tmp_path)
+    assert b"left: " in seen
+    assert b"Traceback" not in seen
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
 @pytest.mark.parametrize("number", ENDS)

@@ -20,7 +20,7 @@ from conftest import Narrows
 from damage import damaged
 from narrows import reference
 from narrows.compare import compare_inputs
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import InputError
 from narrows.jobs import in_order
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_digits

@@ -15,7 +15,7 @@ import pytest
 from blob_reader import Engine, read_blob
 from conftest import ROOT
 from models import INT8_NETWORKS, need, network
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import LinkError
 from narrows.files import write_file
 from narrows.graph.qgraph import Int8Array, QConv, QGraph
@@ -23,8 +23,8 @@ from narrows.link import open_target
 from narrows.models import DIGITS_INT8
 from narrows.native import Layout, Model, Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, random_plan
+from narrows.quantization import reference
 from random_graphs import random_graph
 
 BLOCKED_BOARD = str(ROOT / "tests" / "board" / "blocked.toml")

@@ -36,9 +36,9 @@ from narrows.link.qemu import Qemu
 from narrows.native import Layout, Model, Run, Status
 from narrows.native.observe import Dump, observe
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan
-from narrows.plan.planner import plan
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, random_plan
+from narrows.planning.planner import plan
+from narrows.quantization import reference
 from narrows.result import Progress
 from parts import by_parts, picture_for
 from random_graphs import GraphBuilder, random_graph

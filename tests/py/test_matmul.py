@@ -14,7 +14,7 @@ import test_onnx
 from narrows.errors import UnsupportedError
 from narrows.exporters.export import export_tflite
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.quantize import quantize
+from narrows.quantization.quantize import quantize
 from single import Net
 from subjects import check
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 import models
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import PlanError
 from narrows.graph.qgraph import QGraph
 from narrows.native import Model, Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions, random_plan, verify_plan
-from narrows.plan.memories import spread, traffic
-from narrows.plan.occupancy import replay
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
-from narrows.plan.ram import beside_arena
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, random_plan, verify_plan
+from narrows.planning.memories import spread, traffic
+from narrows.planning.occupancy import replay
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
+from narrows.planning.ram import beside_arena
+from narrows.quantization import reference
 from random_graphs import random_graph
 
 

@@ -18,8 +18,8 @@ from narrows import native
 from narrows.errors import BlobError, InputError, UsageError
 from narrows.native import Form, Layout, Model, Op, Run, Status
 from narrows.pack import pack
-from narrows.plan import PlanOptions
-from narrows.plan.planner import plan
+from narrows.planning import PlanOptions
+from narrows.planning.planner import plan
 from random_graphs import random_graph
 
 

@@ -15,15 +15,15 @@ import pytest
 
 from models import INT8_NETWORKS, PHOTOS, network, photo
 from narrows.blob import Blob, parse_blob
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import load_input
 from narrows.errors import InputError
 from narrows.graph.edges import HostEdge, decode, encode
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.native import Run
 from narrows.pack import pack
-from narrows.plan import PlanOptions, Tiling, random_plan
-from narrows.plan.plan import Plan
+from narrows.planning import PlanOptions, Tiling, random_plan
+from narrows.planning.plan import Plan
 from oracle import Oracle
 from random_graphs import seeds
 

@@ -14,7 +14,7 @@ from hostile_blobs import sealed
 from litert import litert_outputs
 from narrows.blob import parse_blob, read_blob
 from narrows.cli import main
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import BlobError, UnsupportedError
 from narrows.graph.edges import decode
 from narrows.importers.tflite import import_tflite

@@ -22,10 +22,10 @@ from narrows.graph.graph import Graph
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.known_ranges import drawn_samples, quantize_by_ranges
-from narrows.quantize.pipeline import PipelineOptions
-from narrows.quantize.quantize import WeightScales
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.known_ranges import drawn_samples, quantize_by_ranges
+from narrows.quantization.pipeline import PipelineOptions
+from narrows.quantization.quantize import WeightScales
 from single import Net
 from subjects import check
 from test_onnx import nhwc

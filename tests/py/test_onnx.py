@@ -14,7 +14,7 @@ import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import ModelError, UnsupportedError
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import (
@@ -31,8 +31,8 @@ from narrows.graph.graph import (
 from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx, supported_operators
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
 from oracle import Array, Oracle
 from subjects import check as check_int8
 

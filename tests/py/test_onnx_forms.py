@@ -15,8 +15,8 @@ from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Binary, Graph, Reduce, Unary, UnaryFunction
 from narrows.graph.passes import drop_unused
 from narrows.importers.onnx import import_onnx
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.pipeline import quantize_network
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.pipeline import quantize_network
 from oracle import Oracle
 from subjects import check as check_int8
 from test_onnx import Net, X, check, kinds, nhwc

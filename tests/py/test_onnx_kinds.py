@@ -18,7 +18,7 @@ from narrows.cli import main
 from narrows.errors import ModelError, UnsupportedError
 from narrows.exporters.export import export_tflite
 from narrows.importers.onnx import import_onnx
-from narrows.quantize.lower import lower
+from narrows.quantization.lower import lower
 from oracle import Oracle
 from quantized import as_inputs
 from test_onnx import Net, nhwc

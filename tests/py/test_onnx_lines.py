@@ -18,7 +18,7 @@ from narrows.graph.graph import Conv, FullyConnected, Graph
 from narrows.graph.moves import Reshape
 from narrows.importers import load
 from narrows.importers.onnx import import_onnx
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 from oracle import Array, Oracle
 from test_onnx import Net, batch_norm, kinds
 

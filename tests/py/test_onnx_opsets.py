@@ -17,7 +17,7 @@ from models import case
 from narrows.errors import ModelError, UnsupportedError
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 from test_onnx import Net, batch_norm, nhwc, outside
 
 # What changed between opset 7 and 13, or reads its attributes in another way; with the opsets

@@ -255,7 +255,7 @@ def test_places_are_tried_before_the_work(
     Path("file").write_text("")
     Path("folder").mkdir()
     os.symlink("circle", "circle")
-    monkeypatch.setattr("narrows.cli.compile.compile_model", None)  # is not called
+    monkeypatch.setattr("narrows.cli.compile.compile", None)  # is not called
     other = {"-o": "--json", "--json": "-o"}[option]
     assert main(["compile", str(DIGITS_INT8), option, place, other, "new"]) == 1
     error = capsys.readouterr().err

@@ -24,9 +24,9 @@ from narrows.graph.qgraph import (
 )
 from narrows.native import Model
 from narrows.pack import pack, unpack_edges, unpack_metadata
-from narrows.plan import PlanOptions, random_plan
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
+from narrows.planning import PlanOptions, random_plan
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
 from narrows.stages.records import MINOR
 from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph

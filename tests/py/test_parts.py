@@ -9,17 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from narrows.compile import describe
+from narrows.compiler import describe
 from narrows.errors import BlobError, InputError, PlanError
 from narrows.native import Model, Run, Status
 from narrows.native.observe import observe
 from narrows.pack import pack
-from narrows.plan.cost import plan_work
-from narrows.plan.occupancy import occupancy
-from narrows.plan.planner import PlanOptions, parts, plan, plan_front
-from narrows.plan.ram import beside_arena
-from narrows.plan.verify import verify_plan
-from narrows.quantize import reference
+from narrows.planning.cost import plan_work
+from narrows.planning.occupancy import occupancy
+from narrows.planning.planner import PlanOptions, parts, plan, plan_front
+from narrows.planning.ram import beside_arena
+from narrows.planning.verify import verify_plan
+from narrows.quantization import reference
 from parts import by_parts, picture_for, wide_graph
 from random_graphs import GraphBuilder
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from conftest import Narrows
 from narrows.blob import parse_blob
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.data import PICTURES, load_dataset, load_input
 from narrows.errors import FrameWarning, InputError, NarrowsWarning, RotationWarning
 from narrows.graph.edges import Array, HostEdge

@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from narrows.errors import PlanError
 from narrows.graph.qgraph import Elementwise, QGraph
 from narrows.native import Form
-from narrows.plan import PlanOptions, Tiling, random_plan, verify_plan
-from narrows.plan.candidates import Candidates, fusions
-from narrows.plan.capacities import least_capacities, whole_units
-from narrows.plan.effort import BOUNDS, Effort, Gauge
-from narrows.plan.forms import CascadeForm, Forms, Stages
-from narrows.plan.place import Item, Slot, forbidden, live_bytes, place
-from narrows.plan.plan import Plan
-from narrows.plan.planner import STEP, plan, plan_front
-from narrows.plan.schedule import plan_network
-from narrows.plan.search import Search, cut_points
-from narrows.plan.timeline import Candidate, candidate, lay_out, lifetimes, simulated
-from narrows.plan.ways import Way
+from narrows.planning import PlanOptions, Tiling, random_plan, verify_plan
+from narrows.planning.candidates import Candidates, fusions
+from narrows.planning.capacities import least_capacities, whole_units
+from narrows.planning.effort import BOUNDS, Effort, Gauge
+from narrows.planning.forms import CascadeForm, Forms, Stages
+from narrows.planning.place import Item, Slot, forbidden, live_bytes, place
+from narrows.planning.plan import Plan
+from narrows.planning.planner import STEP, plan, plan_front
+from narrows.planning.schedule import plan_network
+from narrows.planning.search import Search, cut_points
+from narrows.planning.timeline import Candidate, candidate, lay_out, lifetimes, simulated
+from narrows.planning.ways import Way
 from narrows.stages.firings import stage_firings
 from narrows.stages.stage import Extent, Stage
 from random_graphs import GraphBuilder, random_graph, seeds

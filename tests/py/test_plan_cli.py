@@ -18,16 +18,16 @@ from conftest import Narrows
 from models import INT8_NETWORKS, network
 from narrows import zoo
 from narrows.cli.plan import read_network
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import ToolError, UsageError
 from narrows.importers import load
 from narrows.models import DIGITS_INT8
-from narrows.plan import PlanOptions, verify_plan
-from narrows.plan.occupancy import Occupancy, occupancy
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
-from narrows.plan.ram import ram_bytes
-from narrows.quantize.lower import lower
+from narrows.planning import PlanOptions, verify_plan
+from narrows.planning.occupancy import Occupancy, occupancy
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
+from narrows.planning.ram import ram_bytes
+from narrows.quantization.lower import lower
 from narrows.report.explain import explain
 from narrows.report.front import Choice, Front, front, undominated
 from narrows.report.plots import plot_arena, plot_front, require_plots

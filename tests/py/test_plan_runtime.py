@@ -14,20 +14,20 @@ import pytest
 
 import models
 from blob_reader import Engine, read_blob
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import Int8Array, QConv, QDepthwise, QGraph
 from narrows.native import Form, Model, Run, Status
 from narrows.pack import pack
-from narrows.plan import PlanOptions, Tiling, random_plan, schedule
-from narrows.plan.candidates import Candidates, countable
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
-from narrows.plan.schedule import plan_network
-from narrows.plan.search import least_capacities
-from narrows.plan.timeline import lay_out, simulated
-from narrows.plan.verify import verify_plan
-from narrows.quantize import reference
+from narrows.planning import PlanOptions, Tiling, random_plan, schedule
+from narrows.planning.candidates import Candidates, countable
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
+from narrows.planning.schedule import plan_network
+from narrows.planning.search import least_capacities
+from narrows.planning.timeline import lay_out, simulated
+from narrows.planning.verify import verify_plan
+from narrows.quantization import reference
 from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph, random_inputs, seeds
 

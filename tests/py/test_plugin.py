@@ -21,10 +21,10 @@ from damage import damaged
 from models import missing, need
 from narrows.blob import Blob, parse_blob
 from narrows.boards import load_board, load_boards
-from narrows.compile import Compiled, compile_model
+from narrows.compiler import Compiled, compile_model
 from narrows.link import firmware
 from narrows.link.qemu import Qemu
-from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
+from narrows.models import DIGITS_INT8, enlarge_digits, load_held_out, prepare_digits
 from narrows.pack import pack
 from narrows.testing.session import Session, locked, port_lock
 from readme import blocks
@@ -76,7 +76,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     shutil.copy(DIGITS_INT8, pytester.path)
-    np.savez(pytester.path / "digits.npz", x=prepare_digits(load_held_out().images))
+    pixels = enlarge_digits(load_held_out().images)[..., np.newaxis]
+    np.savez(pytester.path / "digits.npz", x=(pixels / 255).astype(np.float32))
     pytester.makefile(".ini", pytest="[pytest]\n")
     return pytester
 

@@ -30,10 +30,10 @@ from narrows.graph.graph import (
 )
 from narrows.importers.tflite import import_tflite
 from narrows.models import DIGITS_FLOAT
-from narrows.quantize.calibrate import MinMax, calibrate
-from narrows.quantize.float_model import FloatArray, FloatModel, Sample
-from narrows.quantize.lower import lower
-from narrows.quantize.quantize import (
+from narrows.quantization.calibrate import MinMax, calibrate
+from narrows.quantization.float_model import FloatArray, FloatModel, Sample
+from narrows.quantization.lower import lower
+from narrows.quantization.quantize import (
     QuantizeOptions,
     WeightScales,
     apply_ranges,
@@ -42,7 +42,7 @@ from narrows.quantize.quantize import (
     verify_quantized,
     weight_scales,
 )
-from narrows.quantize.reference import run
+from narrows.quantization.reference import run
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from quantized import network_of_everything

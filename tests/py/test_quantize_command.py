@@ -23,8 +23,8 @@ from narrows.exporters.export import export_tflite
 from narrows.graph.edges import dequantize, to_external, to_internal
 from narrows.graph.graph import Activation, Graph
 from narrows.importers import load
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
 from narrows.zoo.builder import NONE, RELU6, Builder
 from oracle import Oracle
 from test_onnx import Net, Qdq, qdq_network

@@ -18,17 +18,17 @@ from narrows.graph.graph import WEIGHTED, Activation, Graph
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import Elementwise
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.calibrate import observe
-from narrows.quantize.choose import Half, choose_ranges
-from narrows.quantize.equalize import ChannelStatistics, equalize, pairs, scale_channels
-from narrows.quantize.float_model import FloatModel, Sample
-from narrows.quantize.histogram import BINS, Histogram, candidates, merged, squared_error
-from narrows.quantize.lockstep import Keeper, snap
-from narrows.quantize.lower import lower
-from narrows.quantize.measure import logits_decibels, measure_layers
-from narrows.quantize.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
-from narrows.quantize.quantize import quantization_of, verify_quantized
-from narrows.quantize.refine import round_adaptively
+from narrows.quantization.calibrate import observe
+from narrows.quantization.choose import Half, choose_ranges
+from narrows.quantization.equalize import ChannelStatistics, equalize, pairs, scale_channels
+from narrows.quantization.float_model import FloatModel, Sample
+from narrows.quantization.histogram import BINS, Histogram, candidates, merged, squared_error
+from narrows.quantization.lockstep import Keeper, snap
+from narrows.quantization.lower import lower
+from narrows.quantization.measure import logits_decibels, measure_layers
+from narrows.quantization.pipeline import MIN_MAX, PipelineOptions, Quantized, quantize_network
+from narrows.quantization.quantize import quantization_of, verify_quantized
+from narrows.quantization.refine import round_adaptively
 from narrows.zoo.builder import NONE, RELU, RELU6, Builder
 from quantized import as_inputs, exported
 from subjects import check

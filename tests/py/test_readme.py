@@ -17,13 +17,13 @@ from conftest import ROOT
 from models import INT8_NETWORKS, missing, network
 from narrows import zoo
 from narrows.blob import read_blob
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 from narrows.native import Run
-from narrows.plan.occupancy import occupancy
-from narrows.plan.planner import plan
-from narrows.plan.ram import beside_arena
-from narrows.quantize.lower import lower
+from narrows.planning.occupancy import occupancy
+from narrows.planning.planner import plan
+from narrows.planning.ram import beside_arena
+from narrows.quantization.lower import lower
 from readme import README, blocks, stated_arenas, with_operators
 from tflm_operators import GAPS, gaps
 
@@ -72,8 +72,7 @@ def test_example_in_qemu(worked: str, workshop: Path) -> None:
     for tool in ("qemu-system-arm", "arm-none-eabi-gcc"):
         if shutil.which(tool) is None:
             missing(tool)
-    # The demo has compared every digit on this board with the host already, so that some are
-    # enough to try the commands with.
+    # Some digits are enough to try the commands with.
     data = workshop / "digits" / "digits.npz"
     with np.load(data) as digits:
         some = {name: values[:QEMU_DIGITS] for name, values in digits.items()}

@@ -16,10 +16,10 @@ from narrows.errors import InputError, ModelError
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.qgraph import Edge, QGraph, QTensor
 from narrows.importers.tflite import import_tflite
-from narrows.quantize import reference
-from narrows.quantize.fixed_point import quantize_multiplier, requantize, round_half_away
-from narrows.quantize.lower import lower
-from narrows.quantize.verify import verify_qgraph
+from narrows.quantization import reference
+from narrows.quantization.fixed_point import quantize_multiplier, requantize, round_half_away
+from narrows.quantization.lower import lower
+from narrows.quantization.verify import verify_qgraph
 from oracle import Array, Oracle
 from single import ACTIVATIONS, RELU6, VALID, Net
 from subjects import check, typical_inputs

@@ -28,10 +28,10 @@ from narrows.graph.names import distinct_names
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
 from narrows.native import Op
 from narrows.pack import pack
-from narrows.plan import PlanOptions
-from narrows.plan.planner import plan
-from narrows.plan.random_plan import random_plan
-from narrows.plan.timeline import row_lives
+from narrows.planning import PlanOptions
+from narrows.planning.planner import plan
+from narrows.planning.random_plan import random_plan
+from narrows.planning.timeline import row_lives
 from narrows.report.arena import arena_json, spans
 from narrows.report.front import Front, front
 from narrows.report.page import report_page

@@ -16,7 +16,7 @@ from models import network
 from narrows.cli.plan import read_network
 from narrows.graph.qgraph import QGraph, QLookup, QTensor
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8
-from narrows.plan import PlanOptions
+from narrows.planning import PlanOptions
 from narrows.report.front import Front, front
 from narrows.report.page import report_page
 from narrows.report.plans import Names, front_json, one_by_one

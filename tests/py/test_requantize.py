@@ -19,9 +19,9 @@ from narrows.graph.graph import Activation, Conv, Graph, Unary, UnaryFunction
 from narrows.graph.passes import drop_unused
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
-from narrows.quantize.pipeline import quantize_network
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
+from narrows.quantization.pipeline import quantize_network
 from onnx_static import NETWORKS, STATIC, Array, decibels, pictures
 from oracle import Oracle
 from quantized import as_inputs

@@ -17,12 +17,12 @@ from tflite_micro import runtime
 
 from models import case, missing
 from narrows.cli import main
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.errors import ModelError, UnsupportedError
 from narrows.graph.graph import Graph
 from narrows.importers import load
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.lower import lower
+from narrows.quantization.lower import lower
 from single import Net
 from subjects import check
 

@@ -13,7 +13,7 @@ from models import case
 from narrows.errors import UnsupportedError
 from narrows.graph.graph import Graph
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.float_model import FloatModel
+from narrows.quantization.float_model import FloatModel
 from single import Net
 
 X = np.random.default_rng(1).normal(0, 1, (3, 1, 5, 6, 4)).astype(np.float32)

@@ -15,17 +15,17 @@ import pytest
 from models import network
 from narrows.blob import parse_blob
 from narrows.cli import main
-from narrows.compile import Compiled, CompileOptions, compile_model
+from narrows.compiler import Compiled, CompileOptions, compile_model
 from narrows.data import load_sequence
 from narrows.errors import BlobError, InputError, PlanError
 from narrows.graph.moves import Slice
 from narrows.graph.qgraph import Axis, Elementwise, Int8Array, QGraph, QVariable, macs
 from narrows.native import Model, Run
 from narrows.pack import pack
-from narrows.plan.planner import plan
-from narrows.quantize import reference
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.streaming import Streaming, streaming
+from narrows.planning.planner import plan
+from narrows.quantization import reference
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.streaming import Streaming, streaming
 from narrows.reference import Tflm
 from oracle import Oracle
 from random_graphs import GraphBuilder, seeds

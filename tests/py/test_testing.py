@@ -13,7 +13,7 @@ import pytest
 
 from damage import damaged
 from narrows.blob import Blob, parse_blob
-from narrows.compile import Compiled, compile_model
+from narrows.compiler import Compiled, compile_model
 from narrows.errors import InputError, LinkError, NarrowsError, NarrowsWarning, UsageError
 from narrows.graph.qgraph import Int8Array
 from narrows.models import DIGITS_FLOAT, DIGITS_INT8, load_held_out, prepare_digits

@@ -16,9 +16,9 @@ from litert import count_differences
 from narrows.exporters.export import export_tflite
 from narrows.graph.graph import Activation, Binary, DepthwiseConv, Graph
 from narrows.importers import load
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
-from narrows.quantize.quantize import QuantizeOptions, quantize
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
+from narrows.quantization.quantize import QuantizeOptions, quantize
 from oracle import Oracle
 from quantized import as_inputs
 from subjects import check

@@ -19,9 +19,9 @@ from narrows.graph.moves import Reshape
 from narrows.graph.qgraph import macs
 from narrows.importers.onnx import import_onnx
 from narrows.importers.tflite import import_tflite
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.lower import lower
-from narrows.quantize.quantize import quantize
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.lower import lower
+from narrows.quantization.quantize import quantize
 from oracle import Oracle
 from single import ACTIVATIONS, NONE, RELU, SAME, VALID, Net
 from subjects import check

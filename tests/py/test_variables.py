@@ -17,23 +17,23 @@ from ai_edge_litert import schema_py_generated as schema
 
 from blob_reader import Engine, FormatError, read_blob
 from hostile_blobs import sealed
-from narrows.compile import Compiled, compile_model
+from narrows.compiler import Compiled, compile_model
 from narrows.errors import BlobError, ModelError, PlanError, UnsupportedError
 from narrows.exporters.export import export_tflite
 from narrows.graph.qgraph import Axis, Int8Array, QGraph, QVariable
 from narrows.importers.tflite import import_tflite
 from narrows.native import Model, Run, Status
 from narrows.pack import pack
-from narrows.plan import random_plan
-from narrows.plan.memories import spread
-from narrows.plan.occupancy import occupancy
-from narrows.plan.plan import Plan
-from narrows.plan.planner import plan
-from narrows.plan.verify import verify_plan
-from narrows.quantize import reference
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.verify import verify_qgraph
+from narrows.planning import random_plan
+from narrows.planning.memories import spread
+from narrows.planning.occupancy import occupancy
+from narrows.planning.plan import Plan
+from narrows.planning.planner import plan
+from narrows.planning.verify import verify_plan
+from narrows.quantization import reference
+from narrows.quantization.arrangements import arrangements
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.verify import verify_qgraph
 from narrows.reference import Tflm
 from oracle import Oracle
 from random_graphs import GraphBuilder, random_block, random_graph, random_inputs, seeds

@@ -16,7 +16,7 @@ from narrows import native
 from narrows.errors import BlobError, PlanError
 from narrows.native import MAX_STEP_WORK, Model, Run, Status
 from narrows.pack import pack
-from narrows.plan.planner import plan
+from narrows.planning.planner import plan
 from narrows.stages.records import HEADER, TENSOR
 from narrows.stages.stage import Stage
 from random_graphs import GraphBuilder, random_graph

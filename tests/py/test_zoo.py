@@ -23,12 +23,12 @@ from narrows.graph.graph import Activation
 from narrows.importers.tflite import import_tflite
 from narrows.native import Run
 from narrows.pack import pack
-from narrows.plan import Effort, PlanOptions
-from narrows.plan.planner import plan
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.float_model import FloatArray, FloatModel
-from narrows.quantize.lower import lower
-from narrows.quantize.reference import run
+from narrows.planning import Effort, PlanOptions
+from narrows.planning.planner import plan
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.float_model import FloatArray, FloatModel
+from narrows.quantization.lower import lower
+from narrows.quantization.reference import run
 from narrows.zoo.measure import largest_materialized, materialized, multiply_adds, parameters
 from narrows.zoo.networks import rounded
 from narrows.zoo.paper import compare, compare_maxima

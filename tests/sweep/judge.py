@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from narrows.compile import compile_model
+from narrows.compiler import compile_model
 from narrows.exporters.export import export_tflite
 from narrows.graph.edges import to_external, to_internal
 from narrows.graph.graph import Graph, Port, UnaryFunction
 from narrows.graph.passes import drop_unused
 from narrows.graph.qgraph import Int8Array, QGraph
 from narrows.native import Model, Run
-from narrows.quantize import reference
-from narrows.quantize.float_model import FloatModel
-from narrows.quantize.pipeline import quantize_network
+from narrows.quantization import reference
+from narrows.quantization.float_model import FloatModel
+from narrows.quantization.pipeline import quantize_network
 from oracle import Array, Oracle
 
 CALIBRATION, JUDGED = 16, 3

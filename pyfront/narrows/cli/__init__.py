@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from narrows import __version__, interrupt
 from narrows.cli.places import Outputs, Stdout, write_error
@@ -18,7 +20,9 @@ from narrows.errors import NarrowsError, NarrowsWarning, UsageError
 EXIT_ERROR, EXIT_USAGE, EXIT_BUG = 1, 2, 70
 
 _MODELS = ("quantize", "plan", "compile", "run", "check", "compare", "bench", "info", "sign")
-_COMMANDS = (*_MODELS, "report", "embed", "build", "flash", "boards", "zoo", "doctor")
+_COMMANDS = (*_MODELS, "report", "embed", "build", "flash", "boards", "zoo", "doctor", "completion")
+
+_OPTION, _NEGATIVE = re.compile(r"--[^=]+$"), re.compile(r"-\.?[0-9]")
 
 
 def load(argv: Sequence[str]) -> None:
@@ -27,21 +31,40 @@ def load(argv: Sequence[str]) -> None:
         importlib.import_module(f"{__name__}.{command}")
 
 
+def complete(line: str) -> None:
+    """Tell a shell how its command line may go on, and end the process. line: up to there, or
+    more of it."""
+    from narrows.cli.completion import complete as tell  # no other command needs it
+
+    command = _command(line.split()[1:])
+    if command is not None:
+        tell(build_parser(command))
+    parser, commands = _empty_parser()
+    for name in (*_COMMANDS, "version"):
+        commands.add_parser(name)  # its name is enough, and loads nothing
+    tell(parser)
+
+
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of all subcommands, or of one alone: a command starts sooner where
     what the others need is not loaded."""
+    parser, commands = _empty_parser()
+    for command in _needed(only):
+        importlib.import_module(f"{__name__}.{command}").add_parser(commands)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_print_version)
+    return parser
+
+
+def _empty_parser() -> tuple[argparse.ArgumentParser, Any]:
+    """A parser, and where subcommands are added to it."""
     parser = argparse.ArgumentParser(
         prog="narrows",
         description="int8 convolutional networks in a fraction of the RAM, to the same bits",
     )
     parser.add_argument("--version", action="version", version=f"narrows {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in _needed(only):
-        importlib.import_module(f"{__name__}.{command}").add_parser(commands)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(run=_print_version)
-    return parser
+    return parser, parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
 
 def _needed(only: str | None) -> Iterator[str]:
@@ -80,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
     try:
         argv = sys.argv[1:] if argv is None else argv
-        arguments = build_parser(_command(argv)).parse_args(argv)
+        arguments = build_parser(_command(argv)).parse_args(_with_numbers(argv))
     except SystemExit as end:  # argparse has printed help, or what is wrong
         return int(end.code or 0)
     failures: list[str] = []
@@ -102,6 +125,18 @@ def _run(argv: Sequence[str] | None, stdout: Stdout) -> int:
     for failure in failures:
         _complain(failure)
     return code or (EXIT_ERROR if failures else 0)
+
+
+def _with_numbers(argv: Sequence[str]) -> list[str]:
+    """The same, where argparse would take values such as ``-1..1`` or ``-1,-1`` for options: they
+    are joined to the option before them."""
+    joined: list[str] = []
+    for argument in argv:
+        if _NEGATIVE.match(argument) and joined and _OPTION.match(joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _complain(text: str) -> None:

@@ -16,7 +16,7 @@ from narrows.boards import Board
 from narrows.budget import plan_options, remarks
 from narrows.cli.console import count, print_table, progress_bar, stage_label, warn
 from narrows.cli.places import add_input, add_json
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import UsageError
 from narrows.files import read_file
 from narrows.graph.qgraph import Int8Array

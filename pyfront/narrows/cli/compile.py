@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from narrows import budget
-from narrows.blob import parse_blob
-from narrows.boards import Board, load_board
+from narrows.api.compiling import Blob, compile
+from narrows.api.model import Model
+from narrows.boards import load_board
 from narrows.cli.console import arena, count, progress_bar, warn
 from narrows.cli.metadata import add_metadata, parse_metadata
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.cli.shapes import add_input_shapes, parse_input_shapes
-from narrows.compile import CompileOptions, compile_model
-from narrows.errors import PlanError, UsageError
+from narrows.errors import UsageError
 from narrows.importers import model_files
 from narrows.native import Layout
-from narrows.plan import Effort, PlanOptions, Tiling
+from narrows.planning import Effort
 
 
 def add_parser(commands: Any) -> None:
@@ -51,50 +50,49 @@ def run(arguments: argparse.Namespace) -> int:
     """Compile; print and write the figures."""
     if arguments.slice is not None and arguments.slice < 1:
         raise UsageError(f"--slice {arguments.slice}: give 1 or more")
-    board = None if arguments.board is None else load_board(arguments.board)
-    options = plan_options(arguments, board)
-    if arguments.slice is not None:
-        options = replace(options, tiling=Tiling(slice=arguments.slice))
+    model = Model(arguments.model, input_shapes=parse_input_shapes(arguments))
     with progress_bar() as progress:
-        shapes = parse_input_shapes(arguments)
-        chosen = CompileOptions(options, parse_metadata(arguments), arguments.stream, shapes)
-        compiled = compile_model(arguments.model, chosen, progress)
-    warn(arguments.model, compiled.report.get("warnings", ()))
-    parse_blob(compiled.blob, arguments.model)  # what its readers refuse is not written
-    if board is not None and len(compiled.blob) > board.models.room:
-        raise PlanError(
-            f"{arguments.model}: the blob has {count(len(compiled.blob))} B, but board "
-            f"{board.name} has room for {count(board.models.room)} B; take a smaller model"
+        blob = compile(
+            model,
+            ram=arguments.ram,
+            board=arguments.board,
+            layout=arguments.layout,
+            slice=arguments.slice,
+            stream=arguments.stream,
+            effort=arguments.effort,
+            progress=progress,
+            **parse_metadata(arguments),
         )
-    predicted = compiled.report["predicted"]
-    seconds = budget.predicted_seconds(
-        predicted["instructions"], board, Layout(compiled.plan.layout)
-    )
-    if seconds is not None:
-        predicted["milliseconds"] = 1e3 * seconds
-    written = arguments.outputs.write("output", compiled.blob)
-    arguments.outputs.write_json(compiled.report)
-    plan, ram_bytes = compiled.plan, compiled.report["ram_bytes"]
-    pixels = ", ".join(map(str, plan.input_strips))
+    warn(arguments.model, blob.warnings)
+    written = arguments.outputs.write("output", blob.data)
+    arguments.outputs.write_json(blob.figures)
     if written:
-        print(
-            f"{arguments.output}: {count(len(compiled.blob))} B, {arena(plan.arena_bytes)}, "
-            f"RAM {ram_bytes:,} B, {plan.macs / 1e6:.2f} M MACs (x{plan.mac_factor:.2f})"
-            f"{f', input by {pixels} pixels' if pixels else ''}"
-        )
-        left_out = compiled.report["left_out_macs"]
-        if left_out > 0:
-            share = left_out / (left_out + plan.macs_once)
-            print(f"left out: {share:.1%} of the model's MACs, of channels without any effect")
-        if stream := compiled.report.get("stream"):
-            print(
-                f"a stream: {stream['rows']} of {stream['window']} rows are new in each inference, "
-                f"the window is full after {stream['fills']}; whole windows would take "
-                f"{stream['window_macs'] / 1e6:.2f} M MACs and RAM {stream['window_ram_bytes']:,} B"
-            )
-        if seconds is not None:
-            print(f"about {1e3 * seconds:.1f} ms {budget.clock(board)}")
+        _print(arguments, blob)
     return 0
+
+
+def _print(arguments: argparse.Namespace, blob: Blob) -> None:
+    report = blob.figures
+    pixels = ", ".join(map(str, report.get("input_strips", ())))
+    print(
+        f"{arguments.output}: {count(len(blob.data))} B, {arena(blob.arena_by_memory)}, "
+        f"RAM {count(blob.ram_bytes)} B, {blob.macs / 1e6:.2f} M MACs "
+        f"(x{report['mac_factor']:.2f}){f', input by {pixels} pixels' if pixels else ''}"
+    )
+    left_out = report["left_out_macs"]
+    if left_out > 0:
+        once = round(report["macs"] / report["mac_factor"])
+        share = left_out / (left_out + once)
+        print(f"left out: {share:.1%} of the model's MACs, of channels without any effect")
+    if stream := report.get("stream"):
+        print(
+            f"a stream: {stream['rows']} of {stream['window']} rows are new in each inference, "
+            f"the window is full after {stream['fills']}; whole windows would take "
+            f"{stream['window_macs'] / 1e6:.2f} M MACs and RAM {stream['window_ram_bytes']:,} B"
+        )
+    if "milliseconds" in report["predicted"]:
+        clock = budget.clock(load_board(arguments.board))
+        print(f"about {report['predicted']['milliseconds']:.1f} ms {clock}")
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -115,9 +113,3 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
         default=Effort.NORMAL.value,
         help="how long to look for a better plan (default: %(default)s)",
     )
-
-
-def plan_options(arguments: argparse.Namespace, board: Board | None) -> PlanOptions:
-    """What the options of a target, of RAM and of effort ask for."""
-    layout = None if arguments.layout is None else Layout[arguments.layout.upper()]
-    return budget.plan_options(arguments.ram, board, layout, Effort(arguments.effort))

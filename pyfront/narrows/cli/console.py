@@ -9,7 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from narrows import result
@@ -18,17 +25,25 @@ from narrows.graph.names import short_name
 
 _PATIENCE_SECONDS = 1.0
 _PLAIN_WIDTH = 200
+# What is left is told by the speed of so long: steps of quantizing may take minutes each.
+_SPEED_SECONDS = 600.0
 
 
 @contextmanager
 def progress_bar() -> Iterator[result.Progress]:
-    """A bar on stderr for what takes longer than a second; nothing if that is no terminal."""
+    """A bar on stderr for what takes longer than a second, with the time that has gone and that is
+    left; nothing if that is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield result.no_progress
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    bar = Progress(
+        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
+        *(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()),
+        console=console,
+        transient=True,
+        speed_estimate_period=_SPEED_SECONDS,
+    )
     task = bar.add_task("", total=1.0)
     timer = threading.Timer(_PATIENCE_SECONDS, bar.start)
     timer.daemon = True

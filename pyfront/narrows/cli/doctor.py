@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import platform
+import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serial.tools import list_ports
@@ -19,16 +22,25 @@ from narrows.cli.places import add_json
 from narrows.errors import NarrowsError, ToolError
 from narrows.link.rp2040js import find_rp2040js
 
+_WORTHWHILE = 2
+"""As many things are worth a line that installs them all."""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """needed_for: what does not work without it; remedy: how to get it, '' if it is there."""
+    """needed_for: what does not work without it; remedy: how to get it, '' if it is there.
+
+    apt, pip: what these would install of it; "" where neither would, or something else serves
+    instead.
+    """
 
     what: str
     found: str
     needed_for: str
     remedy: str = ""
     vital: bool = False
+    apt: str = ""
+    pip: str = ""
 
 
 def add_parser(commands: Any) -> None:
@@ -50,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in findings:
         if finding.remedy:
             print(f"\nfor {finding.what}: {finding.remedy}")
+    if (cure := command_for_most(findings)) is not None:
+        print(f"\nMost of it at once:\n\n    {cure}")
     arguments.outputs.write_json(
         {
             finding.what: {"found": finding.found or None, "remedy": finding.remedy or None}
@@ -61,24 +75,52 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine() -> list[Finding]:
     """Look at everything that narrows uses."""
+    gcc = _tool("arm-none-eabi-gcc", "building firmware", "gcc-arm-none-eabi")
+    zig = _package("ziglang", "building firmware without GCC", "narrows[firmware]")
+    if not gcc.remedy or _has_apt():
+        zig = replace(zig, pip="")  # GCC serves
     return [
         Finding("narrows", f"{__version__}, Python {platform.python_version()}", "everything"),
         _runtime(),
-        _tool("gcc", "installing from source, cycles in QEMU", "apt-get install gcc"),
-        _tool("arm-none-eabi-gcc", "building firmware", "apt-get install gcc-arm-none-eabi"),
-        _package("ziglang", "building firmware without GCC", "pip install 'narrows[firmware]'"),
-        _tool("qemu-system-arm", "boards in QEMU", "apt-get install qemu-system-arm"),
+        _tool("gcc", "installing from source, cycles in QEMU", "gcc"),
+        gcc,
+        zig,
+        _tool("qemu-system-arm", "boards in QEMU", "qemu-system-arm"),
         _rp2040js(),
-        _package("tflite-micro", "comparing with TFLite Micro", "pip install --pre tflite-micro"),
-        _package("ai-edge-litert", "comparing with LiteRT", "pip install ai-edge-litert"),
-        _package("labgrid", "boards of a farm", "pip install 'narrows[labgrid]'"),
-        _package("cryptography", "signing blobs", "pip install 'narrows[sign]'"),
-        _package("pyocd", "flashing by debug probes", "pip install 'narrows[pyocd]'"),
-        _tool("openocd", "flashing by debug probes", "apt-get install openocd"),
-        _package("stm32loader", "flashing STM32 over a port", "pip install 'narrows[stm32]'"),
-        _package("esptool", "flashing Espressif's chips", "pip install 'narrows[esptool]'"),
+        _package("tflite-micro", "comparing with TFLite Micro", "tflite-micro>=0.dev20240101"),
+        _package("ai-edge-litert", "comparing with LiteRT", "ai-edge-litert"),
+        # It would put a pyserial of its own in the place of the other one.
+        replace(_package("labgrid", "boards of a farm", "narrows[labgrid]"), pip=""),
+        _package("cryptography", "signing blobs", "narrows[sign]"),
+        _package("pyocd", "flashing by debug probes", "narrows[pyocd]"),
+        _tool("openocd", "flashing by debug probes", "openocd"),
+        _package("stm32loader", "flashing STM32 over a port", "narrows[stm32]"),
+        _package("esptool", "flashing Espressif's chips", "narrows[esptool]"),
         _ports(),
     ]
+
+
+def command_for_most(findings: Sequence[Finding]) -> str | None:
+    """The one line that installs most of what is missing, by pip and, where there is one, apt-get;
+    None if they would install less than two things."""
+    pip = [finding.pip for finding in findings if finding.remedy and finding.pip]
+    apt = [finding.apt for finding in findings if finding.remedy and finding.apt and _has_apt()]
+    if len(pip) + len(apt) < _WORTHWHILE:
+        return None
+    extras = [name.removeprefix("narrows[").rstrip("]") for name in pip if name.startswith("n")]
+    others = [name for name in pip if not name.startswith("n")]
+    wanted = [f"narrows[{','.join(extras)}]"] * bool(extras) + others
+    parts = []
+    if wanted:
+        parts.append(f"pip install {' '.join(map(shlex.quote, wanted))}")
+    if apt:
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        parts.append(f"{sudo}apt-get install {' '.join(apt)}")
+    return " && ".join(parts)
+
+
+def _has_apt() -> bool:
+    return shutil.which("apt-get") is not None
 
 
 def _runtime() -> Finding:
@@ -90,10 +132,10 @@ def _runtime() -> Finding:
     return Finding("C runtime", f"weight layouts {names}", "everything")
 
 
-def _tool(name: str, needed_for: str, remedy: str) -> Finding:
-    path = shutil.which(name)
+def _tool(name: str, needed_for: str, package: str) -> Finding:
+    path, remedy = shutil.which(name), f"apt-get install {package}"
     if path is None:
-        return Finding(name, "", needed_for, remedy)
+        return Finding(name, "", needed_for, remedy, apt=package)
     try:
         text = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=60, check=True
@@ -112,11 +154,12 @@ def _rp2040js() -> Finding:
     return Finding("rp2040js", str(folder), needed_for)
 
 
-def _package(name: str, needed_for: str, remedy: str) -> Finding:
+def _package(name: str, needed_for: str, requirement: str) -> Finding:
     try:
         return Finding(name, importlib.metadata.version(name), needed_for)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "", needed_for, remedy)
+        remedy = f"pip install {shlex.quote(requirement)}"
+        return Finding(name, "", needed_for, remedy, pip=requirement)
 
 
 def _ports() -> Finding:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+
+from narrows.jobs import processors
 
 _MOST = 1024
 
@@ -20,13 +20,6 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
         help="how many threads compute on this computer; what is found does not depend on it "
         "(default: one for each processor)",
     )
-
-
-def processors() -> int:
-    """How many this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _jobs(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 from narrows.cli.console import parse_numbers
 from narrows.cli.places import add_input
@@ -15,12 +15,22 @@ from narrows.files import read_file
 from narrows.graph.detection import parse_detection
 from narrows.graph.preprocessing import (
     CHANNEL_ORDERS,
+    CONVENTION_HELP,
+    CONVENTIONS,
     EXIF_ROTATIONS,
     RESIZE_MODES,
-    parse_preprocessing,
+    Preprocessing,
 )
 
-_OF_PICTURES = ("pixel_mean", "pixel_scale", "resize", "crop_fraction", "order", "exif_rotation")
+_OF_PICTURES = ("resize", "crop_fraction", "order", "exif_rotation")
+
+
+class Metadata(TypedDict):
+    """What is stored with a model; None: nothing is said of it."""
+
+    labels: tuple[str, ...] | None
+    preprocessing: Preprocessing | None
+    detection: dict[str, Any] | None
 
 
 def add_metadata(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +41,11 @@ def add_metadata(parser: argparse.ArgumentParser) -> None:
         "--detection",
         metavar="FILE.json",
         help="how outputs become boxes or a mask, to store: see the README, Detectors",
+    )
+    parser.add_argument(
+        "--pixels",
+        choices=tuple(CONVENTIONS),
+        help=f"pictures: what the network takes their pixels as: {CONVENTION_HELP}",
     )
     parser.add_argument(
         "--pixel-mean", metavar="M[,M,M]", help="pictures: real value = (pixel - mean) * scale"
@@ -56,32 +71,39 @@ def add_metadata(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_metadata(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the options say, as metadata holds it; only what was given.
+def parse_metadata(arguments: argparse.Namespace) -> Metadata:
+    """What the options say, as the API takes it.
 
     Raises: UsageError: options that make no sense. InputError, NarrowsError: labels, or a
         detection, that cannot be read.
     """
-    metadata: dict[str, Any] = {}
-    if arguments.labels is not None:
-        metadata["labels"] = list(load_labels(arguments.labels))
-    if arguments.detection is not None:
-        metadata["detection"] = _detection(arguments.detection)
-    given = {key: getattr(arguments, key) for key in _OF_PICTURES}
-    given = {key.removeprefix("pixel_"): v for key, v in given.items() if v is not None}
-    if not given:
-        return metadata
-    if not {"mean", "scale"} <= set(given):
+    return {
+        "labels": None if arguments.labels is None else load_labels(arguments.labels),
+        "preprocessing": _preprocessing(arguments),
+        "detection": None if arguments.detection is None else _detection(arguments.detection),
+    }
+
+
+def _preprocessing(arguments: argparse.Namespace) -> Preprocessing | None:
+    more = {key: getattr(arguments, key) for key in _OF_PICTURES}
+    more = {key: value for key, value in more.items() if value is not None}
+    mean, scale = arguments.pixel_mean, arguments.pixel_scale
+    if arguments.pixels is not None and not mean is scale is None:
+        raise UsageError("pictures: --pixels says mean and scale; give it or them")
+    if arguments.pixels is None and (mean is None or scale is None):
+        if mean is scale is None and not more:
+            return None
         raise UsageError(
-            "pictures: --pixel-mean and --pixel-scale belong together, and other options to them"
+            "pictures: --pixel-mean and --pixel-scale belong together, and other options to them "
+            "or to --pixels"
         )
-    for key in ("mean", "scale"):
-        given[key] = parse_numbers(f"--pixel-{key}", given[key])
     try:
-        parse_preprocessing(given)
+        if arguments.pixels is not None:
+            return Preprocessing.named(arguments.pixels, **more)
+        means, scales = parse_numbers("--pixel-mean", mean), parse_numbers("--pixel-scale", scale)
+        return Preprocessing(tuple(means), tuple(scales), **more)
     except ValueError as error:
         raise UsageError(f"pictures: {error}") from error
-    return metadata | {"preprocessing": given}
 
 
 def _detection(path: str) -> Any:

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from narrows import budget, zoo
+from narrows.api.planning import Front, Plan, choices, plan_network, plan_options
 from narrows.boards import Board, load_board
-from narrows.cli.compile import add_effort, add_target, plan_options
+from narrows.cli.compile import add_effort, add_target
 from narrows.cli.console import count, print_table, progress_bar, warn
 from narrows.cli.places import add_input, add_json, add_output
 from narrows.cli.zoo import parse_network
 from narrows.graph.qgraph import QGraph
 from narrows.importers import load, model_files
-from narrows.plan.occupancy import occupancy
-from narrows.plan.planner import OVERHEAD
-from narrows.quantize.arrangements import arrangements
-from narrows.quantize.dead_channels import without_dead_channels
-from narrows.quantize.lower import lower
-from narrows.report.explain import Explanation, Step, explain
-from narrows.report.front import Choice, Front, front
+from narrows.planning.occupancy import occupancy
+from narrows.planning.planner import OVERHEAD
+from narrows.quantization.dead_channels import without_dead_channels
+from narrows.quantization.lower import lower
+from narrows.report.explain import Explanation, Step
 from narrows.report.plots import plot_arena, plot_front, require_plots
 
 _ZOO = "zoo:"
@@ -61,22 +60,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot or arguments.arena:
         require_plots()
     board = None if arguments.board is None else load_board(arguments.board)
-    options = plan_options(arguments, board)
+    options = plan_options(arguments.ram, board, arguments.layout, arguments.effort)
     with progress_bar() as progress:
-        found = front(arrangements(read_network(arguments.model)), options, progress)
+        planned = plan_network(read_network(arguments.model), options, board, progress)
+    found, explanation = choices(planned), planned.explain()
     chosen = found.choices[found.chosen]
     graph = chosen.graph
-    occupied = occupancy(graph, chosen.plan)
-    explanation = explain(found, occupied)
-    _print_front(found, board)
+    _print_front(planned, board)
     if arguments.explain:
-        _print_explanation(chosen, explanation)
+        _print_explanation(planned.chosen, explanation)
     if arguments.plot:
         arguments.outputs.write("plot", plot_front(graph.name, found))
     if arguments.arena:
         title = f"{graph.name}: arena of {count(chosen.plan.arena_total)} B"
+        occupied = occupancy(graph, chosen.plan)
         arguments.outputs.write("arena", plot_arena(title, occupied, chosen.plan.arena_total))
-    arguments.outputs.write_json(_report(graph.name, found, explanation, board))
+    arguments.outputs.write_json(_report(graph.name, planned, explanation))
     return 0
 
 
@@ -98,52 +97,36 @@ def read_network(text: str) -> QGraph:
     return lower(zoo.shapes(name, **values))
 
 
-def _figures(choice: Choice, cheapest: float, board: Board | None) -> dict[str, Any]:
-    plan = choice.plan
-    seconds = budget.predicted_seconds(choice.instructions, board, plan.layout)
-    return {
-        "arena_bytes": plan.arena_total,
-        "ram_bytes": choice.ram_bytes,
-        "macs": plan.macs,
-        "mac_factor": plan.mac_factor,
-        "max_step_macs": plan.max_step_macs,
-        "instructions": round(choice.instructions),
-        "relative": choice.instructions / cheapest if cheapest else 1.0,
-        **({"milliseconds": 1e3 * seconds} if seconds is not None else {}),
-        **({"input_strips": list(plan.input_strips)} if plan.input_strips else {}),
-    }
-
-
-def _report(
-    name: str, found: Front, explanation: Explanation, board: Board | None
-) -> dict[str, Any]:
+def _report(name: str, planned: Front, explanation: Explanation) -> dict[str, Any]:
     """What ``--json`` holds."""
-    cheapest = min(c.instructions for c in found.choices)
-    figures = [_figures(c, cheapest, board) for c in found.choices]
-    chosen = {**figures[found.chosen], **asdict(explanation)}
+    cheapest = min(plan.instructions for plan in planned)
+    figures = [
+        {**plan.figures, "relative": plan.instructions / cheapest if cheapest else 1.0}
+        for plan in planned
+    ]
+    chosen = {**figures[planned.index(planned.chosen)], **asdict(explanation)}
     return {"name": name, "front": figures, "chosen": chosen}
 
 
-def _print_front(found: Front, board: Board | None) -> None:
-    cheapest = min(c.instructions for c in found.choices)
-    by_parts = any(c.plan.input_strips for c in found.choices)
+def _print_front(planned: Front, board: Board | None) -> None:
+    cheapest = min(plan.instructions for plan in planned)
+    by_parts = any(plan.input_strips for plan in planned)
+    timed = planned.chosen.milliseconds is not None
     rows = []
-    for i, c in enumerate(found.choices):
-        f = _figures(c, cheapest, board)
-        pixels = ", ".join(map(str, c.plan.input_strips))
+    for plan in planned:
+        pixels = ", ".join(map(str, plan.input_strips))
         rows.append(
             (
-                "*" if i == found.chosen else "",
-                count(c.plan.arena_total),
-                count(c.ram_bytes),
-                f"{f['mac_factor']:.3f}",
-                f"{c.instructions / 1e6:.2f} M",
-                f"{f['relative']:.3f}",
-                *([f"{f['milliseconds']:.1f}"] if "milliseconds" in f else []),
+                "*" if plan is planned.chosen else "",
+                count(plan.arena_bytes),
+                count(plan.ram_bytes),
+                f"{plan.mac_factor:.3f}",
+                f"{plan.instructions / 1e6:.2f} M",
+                f"{plan.instructions / cheapest if cheapest else 1:.3f}",
+                *([f"{plan.milliseconds:.1f}"] if plan.milliseconds is not None else []),
                 *([f"by {pixels} pixels" if pixels else "by rows"] if by_parts else []),
             )
         )
-    timed = "milliseconds" in f
     headings = ("", "arena>", "RAM>", "MACs x>", "instructions>", "relative>")
     more = [*(["about ms>"] if timed else []), *(["input"] if by_parts else [])]
     print_table((*headings, *more), rows)
@@ -152,8 +135,8 @@ def _print_front(found: Front, board: Board | None) -> None:
         print(f"milliseconds are {budget.clock(board)}")
 
 
-def _print_explanation(chosen: Choice, e: Explanation) -> None:
-    arena = chosen.plan.arena_total
+def _print_explanation(chosen: Plan, e: Explanation) -> None:
+    arena = chosen.arena_bytes
     print(
         f"\nArena {count(arena)} B, {100 * (arena / e.bound_bytes - 1) if arena else 0:.1f}% above "
         f"the {count(e.bound_bytes)} B that live at once\n"

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from narrows import budget
+from narrows.api.planning import plan_options
 from narrows.blob import is_blob, parse_blob
 from narrows.boards import load_board
 from narrows.cli.compare import side_files
-from narrows.cli.compile import add_effort, add_target, plan_options
+from narrows.cli.compile import add_effort, add_target
 from narrows.cli.console import count, part, progress_bar
 from narrows.cli.jobs import add_jobs
 from narrows.cli.places import add_input, add_output
@@ -23,7 +23,7 @@ from narrows.data import dataset_files, load_dataset
 from narrows.errors import UsageError
 from narrows.files import read_file
 from narrows.importers import model_files
-from narrows.quantize.arrangements import arrangements
+from narrows.quantization.arrangements import arrangements
 from narrows.report.front import front
 from narrows.report.page import report_page
 from narrows.report.plans import Names, blob_json, front_json
@@ -156,7 +156,7 @@ def _plans(
         lines = [("blob", Path(path).name), ("size", f"{count(len(blob.data))} B")]
         return blob.name, {"lines": lines, "front": blob_json(blob, names)}
     board = None if arguments.board is None else load_board(arguments.board)
-    options = plan_options(arguments, board)
+    options = plan_options(arguments.ram, board, arguments.layout, arguments.effort)
     found = front(arrangements(read_network(path)), options, progress)
     lines = [("model", Path(path).name), ("weights", f"{options.layout.name.lower()} layout")]
     if board is not None:

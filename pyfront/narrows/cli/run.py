@@ -4,22 +4,22 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from narrows.api.results import Profile, Result, infer, read_sequence
 from narrows.blob import Blob, read_blob
 from narrows.cli.console import count, part, print_table, progress_bar, stage_label
 from narrows.cli.findings import Findings, check_drawing, look
 from narrows.cli.places import add_input, add_json, add_output
-from narrows.data import load_labels, load_sequence
+from narrows.data import load_labels
 from narrows.errors import InputError, UsageError
-from narrows.graph.edges import Array, decode, encode, real
-from narrows.result import Progress, Result
+from narrows.graph.edges import Array
 from narrows.targets import GIVE, open_target, runnable_targets
 
 
@@ -74,35 +74,30 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.draw is not None:
         check_drawing(blob, arguments.draw, arguments.input)
     labels = blob.labels if arguments.labels is None else load_labels(arguments.labels)
-    sequence = [
-        [encode(edge, values) for edge, values in zip(blob.inputs, inputs, strict=True)]
-        for inputs in load_inputs(blob, arguments.input)
-    ]
+    sequence = load_inputs(blob, arguments.input)
     specs = runnable_targets() if arguments.target == "all" else (arguments.target,)
     reports: list[dict[str, Any]] = []
     for index, spec in enumerate(specs):
-        with progress_bar() as progress:
-            results = _infer(
-                blob, spec, sequence, arguments.profile, part(progress, index, len(specs))
-            )
-        outputs = _outputs(blob, results)
-        result = results[-1]
-        report = describe(blob, spec, result, outputs, labels, arguments.top)
-        found = look(blob, _outputs(blob, results[-1:]), labels, arguments.input[0])
+        with progress_bar() as bar:
+            progress = part(bar, index, len(specs))
+            with open_target(spec, blob.data, progress, blob.signature) as target:
+                result = infer(blob, target, sequence, arguments.profile, progress)
+        report = describe(blob, spec, result, labels, arguments.top)
+        found = look(blob, result.last, labels, arguments.input[0])
         if found is not None:
             report |= found.report
         if blob.goes_on:
-            report["inferences"] = len(results)
+            report["inferences"] = result.inferences
         if not reports:
             _print_answer(report, found, arguments.top)
             if found is not None and arguments.draw is not None:
                 arguments.outputs.write("draw", found.drawn(arguments.draw))
             if arguments.output is not None:
-                arguments.outputs.write("output", pack_outputs(arguments.output, outputs))
+                arguments.outputs.write("output", pack_outputs(arguments.output, result.outputs))
         reports.append(report)
         print(_figures(report))
         if arguments.profile:
-            _print_profile(blob, result)
+            _print_profile(result.profile)
     agree = len({report["output_sha256"] for report in reports}) == 1
     summary = dict(reports[0])
     if len(reports) > 1:
@@ -118,70 +113,27 @@ def _print_answer(report: dict[str, Any], found: Findings | None, top: int) -> N
 
 
 def load_inputs(blob: Blob, files: Sequence[str]) -> list[list[Array]]:
-    """For each inference an array per input, of the model's own type and shape. Raises:
-    InputError."""
+    """For each inference an int8 array per input, as the runtime takes it. Raises: InputError."""
     if len(files) != len(blob.inputs):
         names = ", ".join(edge.name for edge in blob.inputs)
         raise InputError(
             f"{blob.name} has {len(blob.inputs)} input(s) ({names}), not {len(files)}; "
             "give --input once for each, in this order"
         )
-    columns = [load_sequence(blob, number, Path(file)) for number, file in enumerate(files)]
-    lengths = [len(column) for column in columns]
-    if len(set(lengths)) > 1:
-        raise InputError(
-            f"{blob.name}: {lengths} inputs, one after the other; give as many of each"
-        )
-    return [list(inputs) for inputs in zip(*columns, strict=True)]
-
-
-def _infer(
-    blob: Blob,
-    spec: str,
-    sequence: Sequence[Sequence[Array]],
-    profile: bool,
-    progress: Progress,
-) -> list[Result]:
-    """The result of each inference."""
-    results = []
-    with open_target(spec, blob.data, progress, blob.signature) as target:
-        for number, tensors in enumerate(sequence):
-            progress("inference", (number + 1) / len(sequence))
-            results.append(target.infer(tensors, profile, goes_on=number > 0))
-    return results
-
-
-def _outputs(blob: Blob, results: Sequence[Result]) -> list[Array]:
-    """What the model gives: of several inferences with the answer of each, one behind the other."""
-    answers = [
-        [decode(edge, values) for edge, values in zip(blob.outputs, result.outputs, strict=True)]
-        for result in results
-    ]
-    if len(answers) == 1:
-        return answers[0]
-    return [
-        np.concatenate([np.atleast_1d(values) for values in of_one])
-        for of_one in zip(*answers, strict=True)
-    ]
+    return read_sequence(blob, [Path(file) for file in files])
 
 
 def describe(
-    blob: Blob,
-    spec: str,
-    result: Result,
-    outputs: Sequence[Array],
-    labels: Sequence[str],
-    top: int,
+    blob: Blob, spec: str, result: Result, labels: Sequence[str], top: int
 ) -> dict[str, Any]:
     """What ``--json`` holds for one target."""
-    digest = hashlib.sha256(b"".join(values.tobytes() for values in outputs))
     report: dict[str, Any] = {
         "model": blob.name,
         "target": spec,
-        "output_sha256": digest.hexdigest(),
+        "output_sha256": result.sha256,
         "outputs": [
             {"name": edge.name, "dtype": edge.dtype, "shape": list(values.shape)}
-            for edge, values in zip(blob.outputs, outputs, strict=True)
+            for edge, values in zip(blob.outputs, result.outputs, strict=True)
         ],
         "arena_bytes": result.arena_bytes,
         "ram_high_water_bytes": result.ram_high_water_bytes,
@@ -191,35 +143,13 @@ def describe(
         report["instructions"] = result.instructions
     if result.seconds is not None:
         report["seconds"] = result.seconds
-    edge = blob.outputs[0]
-    last = real(edge, outputs[0].reshape(-1, *edge.shape)[-1])
-    scores = shares(last) if edge.elements == "int32" else last
-    report["top"] = best_classes(scores, labels, top)
-    if result.profile:
+    report["top"] = [asdict(score) for score in result.top(top, labels)]
+    if result.profile.stages:
         report["profile"] = [
-            {"stage": entry.stage, "op": entry.op, "cost": entry.cost} for entry in result.profile
+            {"stage": entry.stage, "op": entry.operator, "cost": entry.cost}
+            for entry in result.profile.stages
         ]
     return report
-
-
-def shares(numbers: Array) -> Array:
-    """Which part of the numbers, which are those of classes, each class is."""
-    counts: Array = np.bincount(numbers.astype(np.int64).ravel())
-    return counts / numbers.size
-
-
-def best_classes(scores: Array, labels: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """The highest scores, best first; equal ones in the order of their classes."""
-    flat = scores.ravel()
-    order = np.argsort(-flat, kind="stable")[:top]
-    return [
-        {
-            "index": int(i),
-            "label": labels[i] if i < len(labels) else f"class {i}",
-            "score": float(flat[i]),
-        }
-        for i in order
-    ]
 
 
 def pack_outputs(path: str, outputs: Sequence[Array]) -> bytes:
@@ -251,19 +181,19 @@ def _figures(report: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _print_profile(blob: Blob, result: Result) -> None:
-    whole = sum(entry.cost for entry in result.profile) or 1.0
-    counted = result.instructions is not None
+def _print_profile(profile: Profile) -> None:
+    whole = profile.total or 1.0
+    counted = profile.unit == "instructions"
     print_table(
         ("stage>", "operator", "what", "instructions>" if counted else "ms>", "share>"),
         (
             (
                 entry.stage,
-                entry.op,
-                stage_label(blob.stage_names, entry.stage),
+                entry.operator,
+                stage_label((entry.name,), 0),
                 count(int(entry.cost)) if counted else f"{entry.cost * 1e3:.3f}",
                 f"{entry.cost / whole:.1%}",
             )
-            for entry in result.profile
+            for entry in profile.stages
         ),
     )

@@ -82,6 +82,11 @@ class PlaceTarget:
         """Run once; see ``Target``."""
         return self._retried(lambda target: target.dump(inputs, tensor))
 
+    @property
+    def board(self) -> Target | None:
+        """The board itself, as long as it is reached."""
+        return self._target
+
     def __enter__(self) -> PlaceTarget:
         return self
 

@@ -97,6 +97,10 @@ def _write(job: Job) -> str:
                 written += os.write(handle, file[written : written + _PIECE_BYTES])
                 job.progress(f"writing to {drive}", written / len(file))
             _flush(handle, drive)
+        except BaseException:  # a part of it is of no use to anybody, least of all after Ctrl-C
+            with contextlib.suppress(OSError):
+                os.unlink(drive / _FILE)
+            raise
         finally:
             with contextlib.suppress(OSError):
                 os.close(handle)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 ResizeMode: TypeAlias = Literal["stretch", "crop"]
@@ -14,6 +15,26 @@ RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop")
 CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("RGB", "BGR")
 EXIF_ROTATIONS: tuple[ExifRotation, ...] = ("apply", "ignore")
 LEAST_CROP = 0.01
+
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CONVENTIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "0..1": ((0.0,), (1 / 255,)),
+    "-1..1": ((127.5,), (1 / 127.5,)),
+    "0..255": ((0.0,), (1.0,)),
+    "imagenet": (
+        tuple(255 * mean for mean in _IMAGENET_MEAN),
+        tuple(1 / (255 * deviation) for deviation in _IMAGENET_DEVIATION),
+    ),
+}
+"""How networks usually take pixels: name -> (mean, scale). ``imagenet`` is 0 to 1, less the mean of
+ImageNet's pixels and over their standard deviation, for red, green and blue."""
+
+CONVENTION_HELP = (
+    "-1..1 (Keras' MobileNet, MobileNetV2, NASNet, ResNetV2, Xception), imagenet (torchvision, "
+    "most of timm, Keras' DenseNet), 0..255 (Keras' MobileNetV3, EfficientNet, which rescale "
+    "inside), 0..1 (Ultralytics' YOLO, TensorFlow Hub)"
+)
+"""Which of them networks of well-known origins take."""
 # (255 + most) * most is a float32, whatever the signs.
 _MOST = 1e15
 
@@ -21,6 +42,8 @@ _MOST = 1e15
 @dataclass(frozen=True)
 class Preprocessing:
     """A part of the picture is resized, then real value = (pixel - mean) * scale.
+
+    ``Preprocessing.named("imagenet")`` has the usual numbers.
 
     mean, scale: one number, or one per channel in the order of the input; pixels are 0 to 255.
     resize: "stretch" takes the whole picture, "crop" its middle that has the input's shape.
@@ -53,6 +76,38 @@ class Preprocessing:
             raise ValueError(f"order is not one of {', '.join(CHANNEL_ORDERS)}")
         if self.exif_rotation is not None and self.exif_rotation not in EXIF_ROTATIONS:
             raise ValueError(f"exif_rotation is not one of {', '.join(EXIF_ROTATIONS)}")
+
+    @classmethod
+    def named(
+        cls,
+        convention: str,
+        *,
+        resize: ResizeMode = "stretch",
+        crop_fraction: float = 1.0,
+        order: ChannelOrder = "RGB",
+        exif_rotation: ExifRotation | None = None,
+    ) -> Preprocessing:
+        """A usual way to take pixels: ``0..1``, ``-1..1``, ``0..255`` or ``imagenet``.
+
+        Raises: ValueError: another name, or a number out of range.
+        """
+        if convention not in CONVENTIONS:
+            raise ValueError(f"{convention!r} is not one of {', '.join(CONVENTIONS)}")
+        mean, scale = CONVENTIONS[convention]
+        if order == "BGR":
+            mean, scale = mean[::-1], scale[::-1]
+        return cls(mean, scale, resize, crop_fraction, order, exif_rotation)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """As metadata has it; what is as it is anyway is left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {field.name: field.default for field in fields(self)}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if value != known[key]
+        }
 
     def check_channels(self, channels: int) -> None:
         """Raises: ValueError: mean or scale is for another number of channels."""

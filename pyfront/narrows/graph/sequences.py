@@ -18,7 +18,7 @@ _MOST_ROWS = 65535
 
 @dataclass(frozen=True)
 class Stream:
-    """How a network goes on that was made from one of a window (quantize.streaming).
+    """How a network goes on that was made from one of a window (quantization.streaming).
 
     rows: new ones of the window's rows in each inference. window: its rows.
     shapes: of the inputs of the window's network.

@@ -14,7 +14,8 @@ from narrows.importers.tflite import import_tflite
 
 
 def load(
-    path: str | Path,
+    model: str | Path | bytes,
+    name: str | None = None,
     *,
     requantize: bool = False,
     floats: bool = False,
@@ -23,6 +24,8 @@ def load(
     """Import a ``.tflite`` or ``.onnx`` file; its content says which it is.
 
     Args:
+        model: a path, or the bytes of a file.
+        name: of the network, and of bytes in errors; defaults to the file's name.
         requantize: take an ONNX model in QDQ form as the float network that it stands for.
         floats: do so with what int8 kernels cannot take as it is: a .tflite file in uint8, and an
             ONNX model in QOperator form.
@@ -32,14 +35,16 @@ def load(
         ModelError: the file cannot be read, is damaged, is of another kind, or has operators that
             are not supported.
     """
-    refuse_other_files(path)
-    if _is_onnx(path):
+    if not isinstance(model, bytes):
+        refuse_other_files(model)
+    if _is_onnx(model):
         from narrows.importers.onnx import import_onnx  # takes a while to load
 
-        return import_onnx(path, requantize=requantize, floats=floats, shapes=shapes)
+        return import_onnx(model, name, requantize=requantize, floats=floats, shapes=shapes)
     if shapes:
-        raise ModelError(f"{path}: a .tflite file fixes the shapes of its inputs; give none")
-    return import_tflite(path, floats=floats)
+        place = (name or "model") if isinstance(model, bytes) else model
+        raise ModelError(f"{place}: a .tflite file fixes the shapes of its inputs; give none")
+    return import_tflite(model, name, floats=floats)
 
 
 def model_files(path: str | Path) -> tuple[Path, ...]:
@@ -52,10 +57,13 @@ def model_files(path: str | Path) -> tuple[Path, ...]:
     return (Path(path), *external_files(Path(path)))
 
 
-def _is_onnx(path: str | Path) -> bool:
-    head = b""
-    with contextlib.suppress(OSError), open(path, "rb") as file:  # the importer reports it
-        head = file.read(8)
+def _is_onnx(model: str | Path | bytes) -> bool:
+    head, named = b"", False
+    if isinstance(model, bytes):
+        head = model[:8]
+    else:
+        named = Path(model).suffix.lower() == ".onnx"
+        with contextlib.suppress(OSError), open(model, "rb") as file:  # the importer reports it
+            head = file.read(8)
     # ONNX has no identifier; its files begin with the version, which is field 1.
-    named = Path(path).suffix.lower() == ".onnx"
     return head[4:8] != b"TFL3" and (named or head[:1] == b"\x08")

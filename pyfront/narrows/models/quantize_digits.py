@@ -25,9 +25,9 @@ from narrows.models.digits import (
     enlarge_digits,
     split_digits,
 )
-from narrows.quantize.float_model import Sample
-from narrows.quantize.pipeline import PipelineOptions, Quantized, quantize_network
-from narrows.quantize.quantize import WeightScales
+from narrows.quantization.float_model import Sample
+from narrows.quantization.pipeline import PipelineOptions, Quantized, quantize_network
+from narrows.quantization.quantize import WeightScales
 
 # Every so many of the training pictures calibrates.
 _EVERY = 4

@@ -14,7 +14,7 @@ from narrows.errors import BlobError, PlanError
 from narrows.graph.qgraph import QConv, QDepthwise, QGraph, QOp, QPool, QTensor
 from narrows.native import MAX_KERNEL_ROWS, MAX_STEP_WORK, Form, Op, max_step_work
 from narrows.pack.metadata import describe_channels, describe_edges, producer
-from narrows.plan.plan import Plan
+from narrows.planning.plan import Plan
 from narrows.stages.firings import (
     input_firings,
     input_strips,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from narrows.plan.occupancy import Occupancy, Tenant
-from narrows.plan.place import Times
-from narrows.plan.timeline import row_lives
+from narrows.planning.occupancy import Occupancy, Tenant
+from narrows.planning.place import Times
+from narrows.planning.timeline import row_lives
 from narrows.report.views import View
 
 _KINDS = ("ring", "variable", "state", "scratch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from narrows.plan.occupancy import Occupancy
+from narrows.planning.occupancy import Occupancy
 from narrows.report.front import Choice, Front
 
 

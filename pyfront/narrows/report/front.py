@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from narrows.graph.qgraph import QGraph
-from narrows.plan.cost import plan_instructions
-from narrows.plan.plan import Plan
-from narrows.plan.planner import PlanOptions, plan_best, plan_front
-from narrows.plan.ram import ram_bytes
+from narrows.planning.cost import plan_instructions
+from narrows.planning.plan import Plan
+from narrows.planning.planner import PlanOptions, plan_best, plan_front
+from narrows.planning.ram import ram_bytes
 from narrows.result import Progress, no_progress
 
 # Of the work: the plan that is taken, beside the front.

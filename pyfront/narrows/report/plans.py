@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from narrows.blob import Blob
 from narrows.graph.names import distinct_names
 from narrows.graph.qgraph import QGraph
-from narrows.plan.cost import plan_work, priced
-from narrows.plan.planner import PlanOptions, plan
-from narrows.plan.rates import rates
+from narrows.planning.cost import plan_work, priced
+from narrows.planning.planner import PlanOptions, plan
+from narrows.planning.rates import rates
 from narrows.report.arena import arena_json
 from narrows.report.front import Choice, Front, choice
 from narrows.report.views import StageView, View, blob_view, plan_view

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.errors import ToolError
-from narrows.plan.occupancy import Occupancy, Tenant
+from narrows.planning.occupancy import Occupancy, Tenant
 from narrows.report.front import Front, undominated
 
 _DPI = 120

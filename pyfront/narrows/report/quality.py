@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from narrows.compare import Comparison, Difference
-from narrows.quantize.histogram import BINS, Histogram
-from narrows.quantize.measure import LayerReport
+from narrows.quantization.histogram import BINS, Histogram
+from narrows.quantization.measure import LayerReport
 from narrows.report.plans import Names
 from narrows.sides import Layer, Side
 

@@ -27,12 +27,12 @@ from narrows.graph.qgraph import (
     QVariable,
 )
 from narrows.native import Form, Op, Status, describe
-from narrows.plan.cost import plan_work, priced
-from narrows.plan.occupancy import Occupancy, occupancy, placed, replay
-from narrows.plan.plan import Plan
-from narrows.plan.rates import rates
-from narrows.plan.schedule import network_of
-from narrows.plan.timeline import Candidate, Timeline, lifetimes
+from narrows.planning.cost import plan_work, priced
+from narrows.planning.occupancy import Occupancy, occupancy, placed, replay
+from narrows.planning.plan import Plan
+from narrows.planning.rates import rates
+from narrows.planning.schedule import network_of
+from narrows.planning.timeline import Candidate, Timeline, lifetimes
 from narrows.stages.firings import blob_outline, stage_inputs, stage_output
 from narrows.stages.params import ADD, EXPAND, PROJECT
 from narrows.stages.records import (

@@ -6,8 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from narrows.blob import Blob
+from narrows.data import load_input
 from narrows.errors import InputError
+from narrows.graph.edges import Array, encode
 from narrows.graph.qgraph import Int8Array
 from narrows.native.observe import Dump
 from narrows.result import Result, Target
@@ -29,16 +33,28 @@ class LoadedTarget:
         self._target = target
 
     def infer(
-        self, inputs: Sequence[Int8Array], profile: bool = False, *, goes_on: bool = False
+        self, inputs: Sequence[Array], profile: bool = False, *, goes_on: bool = False
     ) -> Result:
-        """Run once; see ``Target``."""
+        """Run once; see ``Target``. Arrays that are not int8 are converted as the model says: those
+        of its own type, and floats, which are quantized."""
         __tracebackhide__ = True
-        return self._call(lambda: self._target.infer(inputs, profile, goes_on=goes_on))
+        return self._call(
+            lambda: self._target.infer(self._inside(inputs), profile, goes_on=goes_on)
+        )
 
-    def dump(self, inputs: Sequence[Int8Array], tensor: int | None = None) -> Dump:
-        """Run once and see tensors; see ``Target``."""
+    def dump(self, inputs: Sequence[Array], tensor: int | None = None) -> Dump:
+        """Run once and see tensors; see ``Target``, and ``infer`` for the arrays."""
         __tracebackhide__ = True
-        return self._call(lambda: self._target.dump(inputs, tensor))
+        return self._call(lambda: self._target.dump(self._inside(inputs), tensor))
+
+    def _inside(self, inputs: Sequence[Array]) -> list[Int8Array]:
+        """A wrong number of them is left to the target to report."""
+        given = list(inputs)
+        for number, (values, edge) in enumerate(zip(inputs, self.blob.inputs, strict=False)):
+            if values.dtype != np.int8:
+                outside = load_input(edge, self.blob.preprocessing, values, f"input {number}")
+                given[number] = encode(edge, outside)
+        return given
 
     def _call(self, call: Callable[[], T]) -> T:
         """The traceback of an error begins where the test called, not inside the link."""

@@ -18,7 +18,7 @@ from types import TracebackType
 from narrows.blob import Blob, parse_blob, read_blob
 from narrows.boards import Board, load_board
 from narrows.budget import plan_options
-from narrows.compile import CompileOptions, compile_model
+from narrows.compiler import CompileOptions, compile_model
 from narrows.errors import NarrowsWarning
 from narrows.files import read_file, write_file
 from narrows.importers import model_files

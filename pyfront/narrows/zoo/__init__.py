@@ -9,7 +9,7 @@ from typing import Any
 from narrows.errors import UsageError
 from narrows.graph.graph import Graph
 from narrows.graph.passes import drop_unused, fuse_activations
-from narrows.quantize.quantize import apply_ranges, quantize, separate_scales
+from narrows.quantization.quantize import apply_ranges, quantize, separate_scales
 from narrows.zoo.builder import pictures
 from narrows.zoo.metadata import metadata
 from narrows.zoo.networks import (

@@ -40,7 +40,7 @@ from narrows.graph.graph import (
 )
 from narrows.graph.moves import Reshape, Slice, Transpose
 from narrows.graph.qgraph import Axis, Elementwise
-from narrows.quantize.float_model import FloatArray, activate, evaluate
+from narrows.quantization.float_model import FloatArray, activate, evaluate
 
 _Weighted: TypeAlias = Conv | DepthwiseConv | FullyConnected
 _Float64Array: TypeAlias = npt.NDArray[np.float64]
