@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from narrows import budget
 from narrows.api.planning import plan_options
 from narrows.blob import is_blob, parse_blob
 from narrows.boards import load_board
