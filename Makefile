@@ -2,6 +2,7 @@
 # make demo   sets everything up and shows the default model on the host and on a board in QEMU
 # make test   sets everything up and runs every check
 # make wheel  build/wheel/narrows-*.whl, with the firmware of all boards
+# make wheels the same for every platform, with Zig's compiler; make dist  packages for C, in build/dist
 # make docs   build/docs/index.html, the documentation
 # make lint   style and types only          make clean   removes what make made
 
@@ -18,7 +19,7 @@ c_sources := $(shell find runtime pyfront/narrows/native -name '*.[ch]')
 stamp := $(VENV)/.installed
 test_stamp := $(VENV)/.installed-tests
 
-.PHONY: demo test docs lint clean tools emulators wheel
+.PHONY: demo test docs lint clean tools emulators wheel wheels dist
 .DELETE_ON_ERROR:
 
 demo: $(stamp) tools
@@ -42,8 +43,15 @@ docs: $(stamp)
 # With the firmware of every board, so that who installs it needs no compiler for them.
 wheel: $(stamp) tools
 	$(BIN)/python -m narrows.link.shipped build/firmware-images
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel . \
-	    --config-settings=cmake.define.NARROWS_IMAGES=$(CURDIR)/build/firmware-images
+	$(BIN)/python packaging/wheels.py native --images build/firmware-images
+
+wheels: $(stamp) tools
+	$(BIN)/pip install --quiet --editable '.[release]'
+	$(BIN)/python -m narrows.link.shipped build/firmware-images
+	$(BIN)/python packaging/wheels.py --images build/firmware-images
+
+dist: $(stamp)
+	$(BIN)/python packaging/dist.py
 
 lint: $(test_stamp)
 	$(BIN)/ruff check .

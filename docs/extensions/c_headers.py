@@ -24,9 +24,9 @@ _FUNCTIONS = "functions"
 _ROLES = {"function": "func"}
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _FOR_CPP = re.compile(r"^#ifdef __cplusplus\n.*?^#endif\n", re.DOTALL | re.MULTILINE)
-_MACRO = re.compile(r"^#define (NRW_\w+) \S+", re.MULTILINE)
+_MACRO = re.compile(r"^#define ((?:NRW|NARROWS)_\w+) \S+", re.MULTILINE)
 _TITLE = re.compile(r"-{3,} (.+?) -{3,}$")
-_NAME = re.compile(r"\b(?:nrw|NRW|narrows_start)\w*(?:\.\w+)?")
+_NAME = re.compile(r"\b(?:nrw|NRW|NARROWS_|narrows_start)\w*(?:\.\w+)?")
 # Signs that Markdown takes for its own, but not around an *emphasized* word.
 _MARKDOWN = re.compile(r"(?<![\w*])(\*\w+\*)|([\\*_<>\[\]#|~])")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +56,8 @@ def try_place(path: str | Path) -> None:
         if found is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "it is read-only")
         if found is None or stat.S_ISREG(found.st_mode):
-            with _beside(target) as (_, handle):
-                _write(handle, bytes(_TRIAL_BYTES))
+            with _beside(target) as (_, stream):
+                _write(stream, bytes(_TRIAL_BYTES))
 
 
 def write_file(path: str | Path, data: bytes, mode: int = NEW_FILE_MODE) -> None:
@@ -73,12 +75,13 @@ def write_file(path: str | Path, data: bytes, mode: int = NEW_FILE_MODE) -> None
             with target.open("wb") as stream:
                 stream.write(data)
             return
-        with _beside(target, mode) as (temporary, handle):
-            if found is not None:
+        with _beside(target, mode) as (temporary, stream):
+            if found is not None and sys.platform != "win32":
                 with contextlib.suppress(PermissionError):
-                    os.fchown(handle, found.st_uid, found.st_gid)
-                os.fchmod(handle, stat.S_IMODE(found.st_mode))
-            _write(handle, data)
+                    os.fchown(stream.fileno(), found.st_uid, found.st_gid)
+                os.fchmod(stream.fileno(), stat.S_IMODE(found.st_mode))
+            _write(stream, data)
+            stream.close()  # Windows renames no open file.
             os.replace(temporary, target)
 
 
@@ -114,26 +117,24 @@ def _place(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 @contextmanager
-def _beside(target: Path, mode: int = NEW_FILE_MODE) -> Iterator[tuple[Path, int]]:
+def _beside(target: Path, mode: int = NEW_FILE_MODE) -> Iterator[tuple[Path, io.FileIO]]:
     """A new file in the same folder; gone in the end, unless it was renamed."""
     temporary = target.parent / f".narrows-{secrets.token_hex(8)}"
-    handle = -1
     try:  # an interrupt may come before os.open gives the file that it has made
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        yield temporary, handle
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with io.FileIO(handle, "wb") as stream:
+            yield temporary, stream
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if handle >= 0:
-            os.close(handle)
 
 
-def _write(handle: int, data: bytes) -> None:
+def _write(stream: io.FileIO, data: bytes) -> None:
     """All of it, onto the disk."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(handle, rest) :]
-    os.fsync(handle)
+        rest = rest[os.write(stream.fileno(), rest) :]
+    os.fsync(stream.fileno())
 
 
 def _folded(target: Path) -> str:

@@ -15,11 +15,9 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-_WORDS = {
-    signal.SIGINT: "interrupted",
-    signal.SIGTERM: "terminated",
-    signal.SIGHUP: "the terminal was closed",
-}
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+if sys.platform != "win32":
+    _WORDS[signal.SIGHUP] = "the terminal was closed"
 
 
 class _State:

@@ -9,6 +9,7 @@ to that.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,10 +35,9 @@ def one_thread_of_blas() -> None:
 
 def processors() -> int:
     """How many this process may use."""
-    try:
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def in_order(

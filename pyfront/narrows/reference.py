@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -147,13 +149,23 @@ class TflmCrew:
                         self._jobs, multiprocessing.get_context("spawn"), _begin, self._model
                     )
                 return found
-        # A process that is started here inherits this thread's mask: Ctrl-C is for the first one.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _without_interrupts():
             found_there = self._crew.submit(_there, task)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return found_there.result()
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started meanwhile inherits this thread's mask: Ctrl-C is for the first one.
+    Windows has no masks, and processes that are interrupted too."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Here:

@@ -31,6 +31,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of the runtime. Which blobs it takes is NRW_ERR_VERSION's matter. */
+#define NARROWS_VERSION "0.1.0"
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -23,7 +23,7 @@ struct strip {
     uint32_t group_bytes;  /* of weights, of whole windows */
     uint32_t first, count; /* output channels */
     uint32_t *scratch;
-    struct nrw_windows windows;
+    struct nrw_dsp_windows windows;
     struct nrw_groups groups;
 };
 
@@ -264,7 +264,7 @@ void nrw_conv_paired_dsp(const struct nrw_conv_op *conv, const struct nrw_window
         pairs == all && first_output % NRW_GROUP == 0 && count % NRW_GROUP == 0;
     struct strip strip;
 
-    nrw_windows_of(&strip.windows, conv, window);
+    nrw_dsp_windows_of(&strip.windows, conv, window);
     strip.conv = conv;
     strip.elements = taps * conv->in_channels;
     strip.group_bytes = NRW_PAIR_BYTES * all;

@@ -78,7 +78,7 @@ static void widen_padding(struct nrw_widened *to, int32_t value, uint32_t count)
 }
 
 /* Elements [first, end) of a row of taps of which only some are inside. */
-static void widen_row(const struct nrw_windows *windows, const struct nrw_taps *taps,
+static void widen_row(const struct nrw_dsp_windows *windows, const struct nrw_taps *taps,
                       const int8_t *row, uint32_t first, uint32_t end, struct nrw_widened *to)
 {
     const struct nrw_window *const window = windows->window;
@@ -111,7 +111,8 @@ static void widen_row(const struct nrw_windows *windows, const struct nrw_taps *
 }
 
 /* The window of column x; returns the elements' sum. */
-static int32_t widen_one(struct nrw_windows *windows, int32_t x, uint32_t count, uint32_t *pairs)
+static int32_t widen_one(struct nrw_dsp_windows *windows, int32_t x, uint32_t count,
+                         uint32_t *pairs)
 {
     const struct nrw_taps taps = nrw_taps_inside(windows->window, x);
     struct nrw_widened to = {pairs, windows->pixels, 0, 0};
@@ -259,7 +260,7 @@ static void widen_to_end(struct nrw_two_rows *rows)
     }
 }
 
-void nrw_two_rows_of(struct nrw_two_rows *rows, const struct nrw_windows *windows, int32_t x)
+void nrw_two_rows_of(struct nrw_two_rows *rows, const struct nrw_dsp_windows *windows, int32_t x)
 {
     const struct nrw_window *const window = windows->window;
     const int32_t start = x * window->stride_w - window->pad_left;
@@ -270,7 +271,7 @@ void nrw_two_rows_of(struct nrw_two_rows *rows, const struct nrw_windows *window
     rows->zero_point = windows->zero_point;
 }
 
-void nrw_widen_two_rows(struct nrw_two_rows *rows, const struct nrw_windows *windows,
+void nrw_widen_two_rows(struct nrw_two_rows *rows, const struct nrw_dsp_windows *windows,
                         uint32_t *pairs)
 {
     rows->next = (half *)pairs;
@@ -282,7 +283,8 @@ void nrw_widen_two_rows(struct nrw_two_rows *rows, const struct nrw_windows *win
 }
 
 /* Parts of windows that are inside. */
-static void widen_two(struct nrw_windows *windows, uint32_t count, uint32_t *pairs, int32_t *sums)
+static void widen_two(struct nrw_dsp_windows *windows, uint32_t count, uint32_t *pairs,
+                      int32_t *sums)
 {
     const uint32_t depth = windows->row_depth;
     struct nrw_two_rows rows;
@@ -315,7 +317,8 @@ static void widen_two(struct nrw_windows *windows, uint32_t count, uint32_t *pai
     sums[1] = rows.sums[1];
 }
 
-void nrw_widen_windows(struct nrw_windows *windows, uint32_t count, uint32_t *pairs, int32_t *sums)
+void nrw_widen_windows(struct nrw_dsp_windows *windows, uint32_t count, uint32_t *pairs,
+                       int32_t *sums)
 {
     if (windows->pixels == 2 && nrw_are_inside(windows, windows->x)) {
         widen_two(windows, count, pairs, sums);

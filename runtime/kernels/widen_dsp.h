@@ -20,7 +20,7 @@ struct nrw_widened {
 void nrw_widen(struct nrw_widened *to, const int8_t *in, uint32_t count);
 
 /* The windows of the pixels of a strip, of one pixel or two at a time. */
-struct nrw_windows {
+struct nrw_dsp_windows {
     const struct nrw_window *window;
     uint32_t depth;     /* elements of a tap */
     uint32_t row_depth; /* of a row of taps */
@@ -31,8 +31,9 @@ struct nrw_windows {
     uint32_t row, at;   /* the next element: its row of taps, and its number there */
 };
 
-static inline void nrw_windows_of(struct nrw_windows *windows, const struct nrw_conv_op *conv,
-                                  const struct nrw_window *window)
+static inline void nrw_dsp_windows_of(struct nrw_dsp_windows *windows,
+                                      const struct nrw_conv_op *conv,
+                                      const struct nrw_window *window)
 {
     windows->window = window;
     windows->depth = conv->in_channels;
@@ -43,7 +44,7 @@ static inline void nrw_windows_of(struct nrw_windows *windows, const struct nrw_
 }
 
 /* Begins the windows of the columns [x, x + pixels), 1 or 2 of them. */
-static inline void nrw_windows_at(struct nrw_windows *windows, int32_t x, uint32_t pixels)
+static inline void nrw_windows_at(struct nrw_dsp_windows *windows, int32_t x, uint32_t pixels)
 {
     windows->x = x;
     windows->pixels = pixels;
@@ -53,7 +54,8 @@ static inline void nrw_windows_at(struct nrw_windows *windows, int32_t x, uint32
 
 /* Widens the next `count` elements of each, an even number unless these are the last ones, to pairs
  * [(count + 1) / 2][pixels]. sums: of each pixel's elements. */
-void nrw_widen_windows(struct nrw_windows *windows, uint32_t count, uint32_t *pairs, int32_t *sums);
+void nrw_widen_windows(struct nrw_dsp_windows *windows, uint32_t count, uint32_t *pairs,
+                       int32_t *sums);
 
 /* --- Two pixels whose windows lie inside the rows --------------------------------------------- */
 
@@ -70,7 +72,7 @@ struct nrw_two_rows {
 };
 
 /* Whether no column of the windows of x and x + 1 is padding, and none is left out. */
-static inline int nrw_are_inside(const struct nrw_windows *windows, int32_t x)
+static inline int nrw_are_inside(const struct nrw_dsp_windows *windows, int32_t x)
 {
     const struct nrw_window *const window = windows->window;
     const int32_t start = x * window->stride_w - window->pad_left;
@@ -80,10 +82,10 @@ static inline int nrw_are_inside(const struct nrw_windows *windows, int32_t x)
 }
 
 /* Rows of the windows of x and x + 1, of which none is to be widened yet. */
-void nrw_two_rows_of(struct nrw_two_rows *rows, const struct nrw_windows *windows, int32_t x);
+void nrw_two_rows_of(struct nrw_two_rows *rows, const struct nrw_dsp_windows *windows, int32_t x);
 
 /* Widens whole windows, to pairs[pairs][2]. */
-void nrw_widen_two_rows(struct nrw_two_rows *rows, const struct nrw_windows *windows,
+void nrw_widen_two_rows(struct nrw_two_rows *rows, const struct nrw_dsp_windows *windows,
                         uint32_t *pairs);
 
 #endif

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,11 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from machines import booted
+from onnx import helper, numpy_helper
+from PIL import Image
 
 from conftest import ROOT
 from models import missing, need
@@ -21,8 +26,34 @@ from narrows.blob import read_blob
 from narrows.boards import load_board
 
 BOARD = "lm3s6965evb"
+MACHINE = platform.machine()
+WHEELS = ROOT / "packaging" / "wheels.py"
 # What the environment must not have: the package in place, and Zig.
 LEFT_OUT = ("narrows", "_narrows", "__editable__", "ziglang")
+
+# From a float network to what a board's project compiles, for somebody who has the wheel alone.
+JOURNEY = (
+    "quantize net.onnx --data pictures --pixel-mean 127.5 --pixel-scale 0.00784 -o net_int8.tflite",
+    "compile net_int8.tflite -o net.nrw",
+    "report net_int8.tflite --float net.onnx --data pictures -o report.html",
+    "run net.nrw --input pictures/dark/0.png --top 1",
+    "embed net.nrw -o net.c",
+)
+USER = """\
+from pathlib import Path
+
+import numpy as np
+
+from narrows.blob import read_blob
+from narrows.native import Run
+
+
+def best(path: Path) -> int:
+    blob = read_blob(path)
+    picture = np.zeros(blob.inputs[0].shape, np.int8)
+    (scores,) = Run(blob.model).infer([picture])
+    return int(scores.argmax())
+"""
 
 
 def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -38,17 +69,18 @@ def done(*command: object, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("arm-none-eabi-gcc", "qemu-system-arm", "cc")
-    if importlib.util.find_spec("scikit_build_core") is None:
-        missing("scikit-build-core")
+    """For this machine's Linux, as ``make wheels`` builds it, with the firmware of one board."""
+    need("arm-none-eabi-gcc", "qemu-system-arm")
+    for name in ("scikit_build_core", "ziglang", "wheel", "auditwheel"):
+        if importlib.util.find_spec(name) is None:
+            missing(name)
     folder = tmp_path_factory.mktemp("wheel")
     images = folder / "images"
     done(sys.executable, "-m", "narrows.link.shipped", images, BOARD)
-    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
-    define = f"--config-settings=cmake.define.NARROWS_IMAGES={images}"
+    options = ("--no-build-isolation", "--images", images, "--out", folder)
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": places}
-    done(sys.executable, "-m", "pip", "wheel", *options, define, ROOT, env=environment)
+    done(sys.executable, WHEELS, f"linux-{MACHINE}-glibc", *options, env=environment)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -132,3 +164,70 @@ def test_an_image_of_other_sources_is_not_used(python: Path, environment: dict[s
         source.write_text(text)
     assert failed.returncode == 1
     assert "no compiler for cortex-m3" in failed.stderr
+
+
+def _write_float_network(path: Path) -> None:
+    """A convolution, a mean and two classes: whether a picture is dark or light."""
+    rng = np.random.default_rng(1)
+    weights = {
+        "w": rng.normal(0, 0.3, (4, 3, 3, 3)),
+        "b": np.full(4, 0.1),
+        "dense": rng.normal(0, 0.5, (4, 2)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["m"]),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        helper.make_node("MatMul", ["f", "dense"], ["y"]),
+    ]
+    edges = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 3, 16, 16]), ("y", [1, 2]))
+    ]
+    constants = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
+    graph = helper.make_graph(nodes, "net", edges[:1], edges[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+
+
+def test_from_a_float_network_to_c_with_the_wheel_alone(python: Path, tmp_path: Path) -> None:
+    """No compiler, no QEMU, nothing on PATH but the environment's own programs."""
+    _write_float_network(tmp_path / "net.onnx")
+    rng = np.random.default_rng(2)
+    for name, low in (("dark", 0), ("light", 128)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(low, low + 128, (16, 16, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    environment = {"PATH": str(python.parent)}
+    assert shutil.which("cc", path=environment["PATH"]) is None
+    for command in JOURNEY:
+        done(python.parent / "narrows", *command.split(), env=environment, cwd=tmp_path)
+    blob = (tmp_path / "net.nrw").read_bytes()
+    written = re.findall(r"0x([0-9a-f]{2}),", (tmp_path / "net.c").read_text())
+    assert bytes.fromhex("".join(written)) == blob
+    assert f"#define NET_BYTES {len(blob)}u" in (tmp_path / "net.h").read_text()
+
+
+def test_types_for_whoever_uses_it(python: Path, tmp_path: Path) -> None:
+    """mypy sees the package's own types, and a wrong use."""
+    script = tmp_path / "user.py"
+    command = (sys.executable, "-m", "mypy", "--strict", "--python-executable", python)
+    command += ("--cache-dir", str(tmp_path / "cache"), script.name)
+    script.write_text(USER)
+    done(*command, cwd=tmp_path)
+    script.write_text(USER.replace("return int(scores.argmax())", "return blob.inputs"))
+    failed = run(*command, cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "Incompatible return value type" in failed.stdout
+
+
+def test_what_package_indexes_ask(wheel: Path) -> None:
+    """The platform that its name promises, whole metadata, and nothing in it that should not be."""
+    assert wheel.name.endswith(f"-py3-none-manylinux2014_{MACHINE}.manylinux_2_17_{MACHINE}.whl")
+    said = done(sys.executable, "-m", "auditwheel", "show", wheel)
+    assert f'"manylinux_2_17_{MACHINE}"' in said.replace("\n", " ")
+    scripts = Path(sys.executable).parent
+    done(scripts / "twine", "check", "--strict", wheel)
+    done(scripts / "check-wheel-contents", wheel)

@@ -98,7 +98,8 @@ def test_installed(cmake: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "library")
     installed = sorted(path.name for path in prefix.rglob("*") if path.is_file())
     assert [name for name in installed if not name.startswith("narrows-config")] == [
-        *("libnarrows.a", "libnarrows_detection.a", "narrows.h", "narrows_detection.h"),
+        *("libnarrows.a", "libnarrows_detection.a", "narrows.h", "narrows.pc"),
+        *("narrows_detection.h", "narrows_detection.pc"),
     ]
     build(cmake, CONSUMER, tmp_path / "build", "-DFOUND=ON", f"-DCMAKE_PREFIX_PATH={prefix}")
     run(tmp_path / "build" / "consumer")

@@ -157,7 +157,7 @@ def test_python_interface_and_documentation_have_the_same_names(
 def c_names(text: str) -> set[str]:
     """What a header declares, found without a parser: functions, types, constants and macros."""
     code = _COMMENT.sub("", text)
-    names = set(re.findall(r"^#define (NRW_\w+) ", code, re.MULTILINE))
+    names = set(re.findall(r"^#define ((?:NRW|NARROWS)_\w+) ", code, re.MULTILINE))
     names |= set(re.findall(r"^    (NRW_\w+) = ", code, re.MULTILINE))
     names |= set(re.findall(r"^(?:enum|struct) (\w+) \{", code, re.MULTILINE))
     names |= set(re.findall(r"^typedef [\w ]+\(\*(\w+)\)", code, re.MULTILINE))

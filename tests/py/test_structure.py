@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": BASE | {"interrupt", "cli", "compiler", "graph", "models", "targets"},
 }
 
-SOURCES = {".py", ".c", ".h", ".ld", ".S", ".mjs", ".js", ".css"}
+SOURCES = {".py", ".c", ".h", ".cpp", ".hpp", ".ino", ".ld", ".S", ".mjs", ".js", ".css"}
 # Bundles of others, with their licences beside them.
 FOREIGN = {PACKAGE / "report" / "web" / "uplot"}
 
@@ -261,7 +261,9 @@ def test_the_application_names_no_chip() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", [PACKAGE, RUNTIME, FIRMWARE, ROOT / "tests"], ids=lambda p: p.name
+    "folder",
+    [PACKAGE, RUNTIME, FIRMWARE, *(ROOT / name for name in ("tests", "packaging", "examples"))],
+    ids=lambda p: p.name,
 )
 def test_every_source_file_names_its_licence(folder: Path) -> None:
     files = [

@@ -114,7 +114,7 @@ def command_for_most(findings: Sequence[Finding]) -> str | None:
     if wanted:
         parts.append(f"pip install {' '.join(map(shlex.quote, wanted))}")
     if apt:
-        sudo = "" if os.geteuid() == 0 else "sudo "
+        sudo = "sudo " if hasattr(os, "geteuid") and os.geteuid() != 0 else ""
         parts.append(f"{sudo}apt-get install {' '.join(apt)}")
     return " && ".join(parts)
 

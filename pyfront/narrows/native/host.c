@@ -1,23 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _POSIX_C_SOURCE 200112L /* clock_gettime, pthread_attr_setstack */
 #include "host.h"
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "blob.h"
+#include "platform.h"
 
 /* As long as a call lasts, signals have to wait. */
 enum { CALL_NS = 20000000 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* What is due: INPUT stage i is stage i, so its tensor says how far it has come. */
 static int push_next(struct nrw_run *run, const int8_t *const *inputs)
@@ -78,13 +68,13 @@ static void look(const struct nrw_run *run, const struct host_seen *seen)
 static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
                  int8_t *const *outputs, uint64_t *stage_ns, const struct host_seen *seen)
 {
-    const uint64_t start = now_ns();
+    const uint64_t start = platform_now_ns();
     uint64_t before = start;
     uint32_t left = steps;
     int status = NRW_OK;
     while (status == NRW_OK) {
         if (left-- == 0) {
-            if (now_ns() - start > CALL_NS) {
+            if (platform_now_ns() - start > CALL_NS) {
                 return NRW_OK;
             }
             left = steps - 1;
@@ -99,7 +89,7 @@ static int infer(struct nrw_run *run, uint32_t steps, const int8_t *const *input
             look(run, seen);
         }
         if (stage_ns != NULL && status == NRW_OK) {
-            const uint64_t after = now_ns();
+            const uint64_t after = platform_now_ns();
             const int stage = nrw_last_stage(run);
             if (stage >= 0) {
                 stage_ns[stage] += after - before;
@@ -130,45 +120,23 @@ struct call {
     int status;
 };
 
-static void *painted_main(void *argument)
+static void painted_main(void *argument)
 {
     struct call *call = argument;
     const uint8_t here = 0;
     call->frame = &here;
     call->status = infer(call->run, call->steps, call->inputs, call->outputs, call->stage_ns,
                          NULL);
-    return NULL;
 }
 
 int host_infer(struct nrw_run *run, uint32_t steps, const int8_t *const *inputs,
                int8_t *const *outputs, uint64_t *stage_ns, uint32_t *stack_bytes)
 {
-    enum { STACK_BYTES = 1 << 18, STACK_ALIGNMENT = 1 << 12, PAINT = 0xC5 };
     struct call call = {run, steps, inputs, outputs, stage_ns, NULL, NRW_ERR_MEMORY};
-    pthread_attr_t attributes;
-    pthread_t thread;
-    void *memory;
     if (stack_bytes == NULL) {
         return infer(run, steps, inputs, outputs, stage_ns, NULL);
     }
-    *stack_bytes = 0;
-    if (posix_memalign(&memory, STACK_ALIGNMENT, STACK_BYTES) != 0) {
-        return NRW_ERR_MEMORY;
-    }
-    memset(memory, PAINT, STACK_BYTES);
-    if (pthread_attr_init(&attributes) == 0) {
-        if (pthread_attr_setstack(&attributes, memory, STACK_BYTES) == 0 &&
-            pthread_create(&thread, &attributes, painted_main, &call) == 0) {
-            pthread_join(thread, NULL);
-            const uint8_t *low = memory;
-            while (*low == PAINT) {
-                low++;
-            }
-            *stack_bytes = (uint32_t)(call.frame - low);
-        }
-        pthread_attr_destroy(&attributes);
-    }
-    free(memory);
+    *stack_bytes = platform_on_painted_stack(painted_main, &call, &call.frame);
     return call.status;
 }
 

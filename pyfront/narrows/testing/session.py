@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -156,6 +156,29 @@ def port_lock(spec: str) -> Path:
     return Path(tempfile.gettempdir()) / f"narrows-{name}-{digest}.lock"
 
 
+if sys.platform == "win32":
+    import msvcrt
+    import time
+
+    _FLAGS = os.O_RDWR | os.O_NOINHERIT
+
+    def _lock(handle: int) -> None:
+        """Wait for the lock; Windows itself gives up after ten seconds."""
+        while True:
+            with contextlib.suppress(OSError):
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                return
+            time.sleep(0.05)
+
+else:
+    import fcntl
+
+    _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made if need be; wait while another process has it.
@@ -164,11 +187,11 @@ def locked(path: Path) -> Iterator[None]:
     """
     try:
         # Another user's file in a shared folder can be opened for reading alone.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(path, _FLAGS)
     except FileNotFoundError:
-        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        handle = os.open(path, _FLAGS | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _lock(handle)
         yield
     finally:
         os.close(handle)
