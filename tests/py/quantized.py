@@ -37,7 +37,7 @@ ZOO: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v2", {"width": 0.35, "size": 144}),
     ("mobilenet_v3", {"size": 96}),
     ("ssdlite", {"width": 0.35, "size": 96}),
-    ("deeplab_v3", {"width": 0.35, "size": 81, "upsample": True}),
+    ("deeplab_v3", {"width": 0.35, "size": 89, "upsample": True}),
     ("deeplab_v3", {"width": 0.35, "size": 113, "pyramid": True}),
     ("shufflenet", {"width": 0.5, "size": 48, "stages": 1}),
     ("nasnet_a", {"width": 0.25, "size": 96, "cells": 1}),
