@@ -14,16 +14,15 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from machines import booted
-from onnx import helper, numpy_helper
 from PIL import Image
 
 from conftest import ROOT
 from models import missing, need
 from narrows.blob import read_blob
 from narrows.boards import load_board
+from onnx_mobilenet import write_mobilenet_v2
 
 BOARD = "lm3s6965evb"
 MACHINE = platform.machine()
@@ -33,7 +32,7 @@ LEFT_OUT = ("narrows", "_narrows", "__editable__", "ziglang")
 
 # From a float network to what a board's project compiles, for somebody who has the wheel alone.
 JOURNEY = (
-    "quantize net.onnx --data pictures --pixel-mean 127.5 --pixel-scale 0.00784 -o net_int8.tflite",
+    "quantize net.onnx --data pictures --pixels -1..1 -o net_int8.tflite",
     "compile net_int8.tflite -o net.nrw",
     "report net_int8.tflite --float net.onnx --data pictures -o report.html",
     "run net.nrw --input pictures/dark/0.png --top 1",
@@ -44,14 +43,13 @@ from pathlib import Path
 
 import numpy as np
 
-from narrows.blob import read_blob
-from narrows.native import Run
+import narrows
 
 
 def best(path: Path) -> int:
-    blob = read_blob(path)
+    blob = narrows.load_blob(path)
     picture = np.zeros(blob.inputs[0].shape, np.int8)
-    (scores,) = Run(blob.model).infer([picture])
+    scores = blob.run(picture).output
     return int(scores.argmax())
 """
 
@@ -166,39 +164,14 @@ def test_an_image_of_other_sources_is_not_used(python: Path, environment: dict[s
     assert "no compiler for cortex-m3" in failed.stderr
 
 
-def _write_float_network(path: Path) -> None:
-    """A convolution, a mean and two classes: whether a picture is dark or light."""
-    rng = np.random.default_rng(1)
-    weights = {
-        "w": rng.normal(0, 0.3, (4, 3, 3, 3)),
-        "b": np.full(4, 0.1),
-        "dense": rng.normal(0, 0.5, (4, 2)),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], ["r"]),
-        helper.make_node("GlobalAveragePool", ["r"], ["m"]),
-        helper.make_node("Flatten", ["m"], ["f"]),
-        helper.make_node("MatMul", ["f", "dense"], ["y"]),
-    ]
-    edges = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in (("x", [1, 3, 16, 16]), ("y", [1, 2]))
-    ]
-    constants = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
-    graph = helper.make_graph(nodes, "net", edges[:1], edges[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-
-
 def test_from_a_float_network_to_c_with_the_wheel_alone(python: Path, tmp_path: Path) -> None:
     """No compiler, no QEMU, nothing on PATH but the environment's own programs."""
-    _write_float_network(tmp_path / "net.onnx")
+    write_mobilenet_v2(tmp_path / "net.onnx")
     rng = np.random.default_rng(2)
     for name, low in (("dark", 0), ("light", 128)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for i in range(8):
-            pixels = rng.integers(low, low + 128, (16, 16, 3)).astype(np.uint8)
+            pixels = rng.integers(low, low + 128, (96, 96, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
     environment = {"PATH": str(python.parent)}
     assert shutil.which("cc", path=environment["PATH"]) is None
