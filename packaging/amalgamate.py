@@ -99,7 +99,7 @@ def own_names(text: str) -> tuple[set[str], set[str]]:
             outside.append(character)
         depth += character == "{"
     top = "".join(outside)
-    # Of a definition's parts only the outermost are left, so an enumeration is looked up in all.
+    # Only the outermost parts of a definition are left, so an enumeration is looked up in all.
     names = {*_STATIC.findall(top), *_FUNCTION.findall(top), *_TYPEDEF.findall(top)}
     names |= macros_of(text)
     for match in _ENUM.finditer(code):

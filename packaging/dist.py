@@ -27,7 +27,7 @@ from narrows.models import DIGITS_INT8, load_held_out, prepare_digits
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 EXAMPLES = ("camera_rows.c", "main_loop.c", "freertos_task.c", "cpp_user.cpp", "network.hpp")
-# Of an archive's members, so that the same sources make the same archive.
+# The date of an archive's members is fixed, so that the same sources make the same archive.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 

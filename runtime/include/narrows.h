@@ -31,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of the runtime. Which blobs it takes is NRW_ERR_VERSION's matter. */
+/* The runtime's version. Which blobs it takes is NRW_ERR_VERSION's matter. */
 #define NARROWS_VERSION "0.1.0"
 
 #ifdef __cplusplus

@@ -212,7 +212,7 @@ def test_fetch_content(cmake: str, packed: dict[str, Path], tmp_path: Path) -> N
 def test_pkg_config_and_a_wrong_version(
     cmake: str, packed: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Of an installation that was moved; find_package refuses a version that may differ."""
+    """The installation was moved; find_package refuses a version that may differ."""
     need("cc", "pkg-config")
     shutil.unpack_archive(packed["cmake"], tmp_path)
     build, prefix = tmp_path / "build", tmp_path / "there"
@@ -362,8 +362,8 @@ def test_esp_idf(cmake: str, packed: dict[str, Path]) -> None:
 
 
 def test_cmsis_pack(packed: dict[str, Path]) -> None:
-    """By rules of our own, since no package has the schema: order and names of the elements, one
-    name of vendor and pack throughout, and files that are there."""
+    """Rules of our own, since no package has the schema: order and names of the elements, one name
+    of vendor and pack throughout, and files that are there."""
     archive = packed["cmsis_pack"]
     assert archive.name == f"narrows.narrows.{VERSION}.pack"
     with zipfile.ZipFile(archive) as pack:

@@ -30,7 +30,7 @@ NATIVE = ROOT / "pyfront" / "narrows" / "native"
 CALLED = {"nrw_open", "nrw_step", "host_infer", "host_observe", "nrw_detect"}
 # Whose libraries may be needed: the system's own.
 SYSTEM = ("libc.so.6", "libm.so.6", "libpthread.so.0", "libc.so", "/usr/lib/libSystem.B.dylib")
-# Of Windows 10 and later, as its universal C runtime is.
+# Windows 10 and later have these, as the universal C runtime.
 WINDOWS = ("kernel32.dll", "api-ms-win-crt-")
 
 
@@ -139,7 +139,7 @@ RUNNERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RUNNERS)
 def test_a_library_runs(case: str, built: Libraries, digits_blob: Path, tmp_path: Path) -> None:
-    """By a C program that loads it as Python does: the bytes of this machine."""
+    """A C program that loads it as Python does gets the bytes of this machine."""
     need(RUNNERS[case][0])
     name = case.removesuffix("-without-dot")
     program = tmp_path / "load.exe"

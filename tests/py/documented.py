@@ -135,7 +135,7 @@ def measure_network(path: Path) -> dict[str, Any]:
 
 
 def measure_zoo(width: float, size: int) -> dict[str, int]:
-    """Of a network that is planned only."""
+    """Figures of a network that is planned only."""
     graph = lower(zoo.shapes("mobilenet_v2", width=width, size=size))
     planned = plan(graph)
     return {"arena": planned.arena_total, "ram": ram_bytes(graph, planned)}

@@ -52,7 +52,7 @@ class Blob:
 
     @property
     def name(self) -> str:
-        """Of the network."""
+        """The network's name."""
         return self._parsed.name
 
     @property

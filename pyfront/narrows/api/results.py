@@ -69,7 +69,7 @@ class Profile:
 
     @property
     def total(self) -> float:
-        """Of all stages."""
+        """The cost of all stages."""
         return sum(stage.cost for stage in self.stages)
 
     def _repr_html_(self) -> str:
@@ -150,7 +150,7 @@ class Result:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes of all outputs, in order."""
+        """The hash of the bytes of all outputs, in order."""
         return hashlib.sha256(b"".join(values.tobytes() for values in self.outputs)).hexdigest()
 
     def top(self, count: int = 5, labels: Sequence[str] | None = None) -> list[Score]:

@@ -24,7 +24,7 @@ from narrows.graph.qgraph import Int8Array
 from narrows.share import share_dir
 
 HEADERS = ("host.h", "schedule.h", "firings.h", "forms.h", "conflicts.h", "place.h")
-"""Of what the library has beside the runtime: running on the host, and the planner's loops."""
+"""What the library has beside the runtime: running on the host, and the planner's loops."""
 
 MAX_STEP_WORK = 1 << 30
 """``NRW_MAX_STEP_WORK``: the most work of one firing (runtime/SPEC.md, Work)."""

@@ -33,7 +33,7 @@ class Names:
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, name: str) -> int:
-        """Of a name, known or new."""
+        """The number of a name, known or new."""
         return self.numbers.setdefault(name, len(self.numbers))
 
     def json(self) -> list[list[str]]:
