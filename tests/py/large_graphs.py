@@ -6,18 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from narrows.graph.qgraph import QGraph
+from narrows.zoo.networks import V2_STAGES
 from random_graphs import GraphBuilder
-
-# MobileNetV2: expansion, channels, repeats, stride of the first.
-_BACKBONE = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 
 
 def builder() -> GraphBuilder:
@@ -89,7 +79,7 @@ def backbone(build: GraphBuilder, x: int, width: float = 1.0) -> list[int]:
 
     x = build.conv(x, channels(32), (3, 3), (2, 2))
     found: list[int] = []
-    for expansion, out, repeats, stride in _BACKBONE:
+    for expansion, out, repeats, stride in V2_STAGES:
         if stride == 2:
             found.append(x)
         for repeat in range(repeats):

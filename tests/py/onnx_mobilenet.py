@@ -10,17 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-# Expansion, channels at width 1, repetitions and first stride of the inverted residuals: table 2
-# of the paper (arXiv 1801.04381).
-_BLOCKS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+from narrows.zoo.networks import V2_STAGES
 
 
 class _Net:
@@ -62,7 +52,7 @@ def write_mobilenet_v2(path: Path, width: float = 0.35, size: int = 96, classes:
 
     channels = scaled(32)
     x = net.conv("x", (channels, 3, 3, 3), 2)
-    for expansion, out, count, first in _BLOCKS:
+    for expansion, out, count, first in V2_STAGES:
         for stride in (first, *[1] * (count - 1)):
             before, wide, narrow = x, channels * expansion, scaled(out)
             if expansion != 1:

@@ -75,7 +75,7 @@ def assert_alike(a: View, b: View) -> None:
         assert (one.form, one.strip, one.macs, one.macs_once, one.names[-1]) == (
             (other.form, other.strip, other.macs, other.macs_once, other.names[-1])
         )
-        # Of an inverted residual a blob knows how many operators there are.
+        # A blob knows how many operators an inverted residual has, and no more of them.
         assert len(one.parts) == len(other.parts)
 
     def places(view: View) -> list[Any]:

@@ -49,7 +49,7 @@ def written(path: Path, graph: QGraph, found: Front) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(folder: Path) -> Path:
-    """Of the default model, whose names come from a malicious file."""
+    """The default model's page, with names as a malicious file has them."""
     graph = read_network(str(DIGITS_INT8))
     tensors = tuple(
         replace(t, name=f"net/layer_{i}/{HOSTILE};{'long_name/' * 200}")
@@ -95,14 +95,14 @@ def deep_graph(tensors: list[QTensor]) -> QGraph:
 
 @pytest.fixture(scope="module")
 def variables(folder: Path) -> Path:
-    """Of a network that remembers, with several branches."""
+    """The page of a network that remembers, with several branches."""
     graph = streaming_graph(3)
     return written(folder / "variables.html", graph, Front((one_by_one(graph, PlanOptions()),), 0))
 
 
 @pytest.fixture(scope="module")
 def nothing(folder: Path) -> Path:
-    """Of a network without operators."""
+    """The page of a network without operators."""
     graph = random_graph(0, size=7)
     graph = replace(graph, ops=(), outputs=graph.inputs, variables=())
     return written(folder / "nothing.html", graph, front([graph], PlanOptions()))

@@ -49,7 +49,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterable[argparse.Action]:
-    """Of a parser and its subcommands."""
+    """The actions of a parser and of its subcommands."""
     for action in parser._actions:
         yield action
         if isinstance(action.choices, dict):

@@ -14,7 +14,7 @@ from narrows.planning.planner import PlanOptions, plan_best, plan_front
 from narrows.planning.ram import ram_bytes
 from narrows.result import Progress, no_progress
 
-# Of the work: the plan that is taken, beside the front.
+# The share of the work that the plan that is taken takes, beside the front.
 _CHOSEN_SHARE = 0.5
 # When the first point of the front is there.
 _BEGUN_SHARE = 0.65

@@ -17,7 +17,7 @@ from narrows.zoo.naming import check, named
 from narrows.zoo.others import nasnet_a, shufflenet
 
 # MobileNetV2 paper, Table 2: expansion, channels, repeats, stride of the first.
-_V2_STAGES = (
+V2_STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -106,7 +106,7 @@ def _mobilenet_v2(net: Builder, width: float, output_stride: int = 32) -> _Featu
     """The bottlenecks. Beyond ``output_stride`` strides become dilations."""
     x = net.conv(0, rounded(32 * width), 3, 2, name="stem")
     number, reached, dilation, expanded = 0, 2, 1, 0
-    for expansion, channels, repeats, stride in _V2_STAGES:
+    for expansion, channels, repeats, stride in V2_STAGES:
         for repeat in range(repeats):
             step, grow = (stride, 1) if repeat == 0 else (1, 1)
             if reached * step > output_stride:
