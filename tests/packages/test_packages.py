@@ -23,7 +23,7 @@ import narrows
 from amalgamate import IMPLEMENTATIONS, own_names, renamed
 from conftest import ROOT, RUNTIME
 from dist import KINDS, Packer, read_version
-from models import missing, need
+from models import cmake_program, missing, need
 from release import CHANGES, PLACES, set_version
 
 HERE = Path(__file__).parent
@@ -57,12 +57,7 @@ def run(*command: object, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def cmake() -> str:
-    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    found = shutil.which("cmake", path=places)
-    if found is None:
-        missing("cmake")
-    assert found is not None
-    return found
+    return cmake_program()
 
 
 def test_one_version() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def need(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
             missing(tool)
+
+
+def cmake_program() -> str:
+    """The path of CMake, which may stand beside Python alone; skips the test where it is absent."""
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    found = shutil.which("cmake", path=places)
+    if found is None:
+        missing("cmake")
+    assert found is not None
+    return found
 
 
 def need_rp2040js() -> None:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, RUNTIME
-from models import missing, need
+from models import cmake_program, need
 
 CONSUMER = ROOT / "tests" / "c" / "consumer"
 
@@ -20,12 +18,7 @@ CONSUMER = ROOT / "tests" / "c" / "consumer"
 @pytest.fixture(scope="module")
 def cmake() -> str:
     need("cc")
-    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    found = shutil.which("cmake", path=places)
-    if found is None:
-        missing("cmake")
-    assert found is not None
-    return found
+    return cmake_program()
 
 
 def run(*command: object) -> None:

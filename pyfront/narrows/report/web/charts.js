@@ -54,6 +54,18 @@ function pointer(chart) {
   return [box.left + chart.cursor.left, box.top + chart.cursor.top];
 }
 
+/* The cursor of a plot of bars: nothing is drawn, and dragging does not zoom. */
+const barCursor = () => ({ points: { show: false }, y: false, drag: { x: false, y: false } });
+
+/* Shows a tooltip for the bar under the cursor. tipOf: its content. */
+function tipHook(tip, tipOf) {
+  return (chart) => {
+    const at = chart.cursor.idx;
+    if (chart.cursor.left < 0 || at === null || at === undefined) tip.hide();
+    else tip.show(...pointer(chart), ...tipOf(at));
+  };
+}
+
 function redrawAll() {
   for (const { chart } of charts) chart.redraw(false, true);
 }
@@ -86,16 +98,8 @@ function barChart(place, label, values, classes, words, tipOf, most) {
       axis(label, each(words), { size: 56 }),
     ],
     series: [{}, ...series.map(({ data, ...rest }) => rest)],
-    cursor: { points: { show: false }, y: false, drag: { x: false, y: false } },
-    hooks: {
-      setCursor: [
-        (chart) => {
-          const at = chart.cursor.idx;
-          if (chart.cursor.left < 0 || at === null || at === undefined) tip.hide();
-          else tip.show(...pointer(chart), ...tipOf(at));
-        },
-      ],
-    },
+    cursor: barCursor(),
+    hooks: { setCursor: [tipHook(tip, tipOf)] },
   };
   return makeChart(place, options, [xs, ...series.map(({ data }) => data)], () => (narrow() ? 200 : 240));
 }

@@ -35,15 +35,9 @@ function drawCosts() {
         axis(what, briefTicks, { size: 64 }),
       ],
       series: [{}, bar(-1, "layers"), bar(1, "accent")],
-      cursor: { points: { show: false }, y: false, drag: { x: false, y: false } },
+      cursor: barCursor(),
       hooks: {
-        setCursor: [
-          (chart) => {
-            const at = chart.cursor.idx;
-            if (chart.cursor.left < 0 || at === null || at === undefined) tip.hide();
-            else tip.show(...pointer(chart), ...costWords(stages[at], now[at], then[at], all, predicted));
-          },
-        ],
+        setCursor: [tipHook(tip, (at) => costWords(stages[at], now[at], then[at], all, predicted))],
         ready: [
           (chart) =>
             chart.over.addEventListener("click", () => {
